@@ -51,8 +51,9 @@ function absent(peer, cases, reason) {
   for (const name of cases) (missing[name] ??= {})[peer] ??= `not available: ${reason}`
 }
 
-const unavailable = (/** @type {{ failed?: string, code?: string }} */ answer) =>
-  ['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED'].includes(answer.code ?? '') || /No native build was found/.test(answer.failed ?? '')
+/** Somebody else's package is not installed, or its native part does not load. @param {string} peer @param {{ failed?: string, code?: string }} answer */
+const unavailable = (peer, { code = '', failed = '' }) =>
+  !peers[peer].ours && (['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED'].includes(code) || /^Error: Failed to load .*\.node\b/.test(failed))
 
 let pairs = 0
 /** @param {string} peer @param {string[]} cases @param {typeof placements[number]} placement @param {number} repetition */
@@ -62,7 +63,7 @@ async function measure(peer, cases, placement, repetition) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${repetition + 1}/${options.repetitions} ${placement.name}: ${peer} ${wanted.join(' ')}`)
   const address = path.join(folder, `${++pairs}.sock`)
   const answer = await runPair({ name: peer, address, cases: wanted, python: python.command, effort: options.effort }, placement)
-  if (unavailable(answer)) return absent(peer, peers[peer].cases, String(answer.failed).split('\n')[0].replace(/^Error( \[\w+\])?: | imported from .*$/g, ''))
+  if (unavailable(peer, answer)) return absent(peer, peers[peer].cases, String(answer.failed).split('\n')[0].replace(/^Error( \[\w+\])?: | imported from .*$/g, ''))
   const fail = (/** @type {string} */ name, /** @type {string} */ why) => {
     failures.push(`${peer}, ${name}, ${placement.name}: ${why}`)
     ;(missing[name] ??= {})[peer] = `FAILED: ${why.split('\n')[0]}`

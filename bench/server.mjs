@@ -32,5 +32,5 @@ try {
 } catch (/** @type {any} */ error) {
   process.send?.({ failed: String(error?.stack ?? error), code: error?.code })
   process.exitCode = 1
-  process.disconnect?.()
+  if (process.connected) process.disconnect()
 }

@@ -2,6 +2,7 @@
 import { fork, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { delimiter, dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { peers } from '../peers/index.mjs'
 
@@ -41,7 +42,8 @@ export function findPython() {
  * @returns {Promise<{ results?: Record<string, any>, failed?: string, code?: string }>}
  */
 export async function runPair(job, placement, timeout = 120_000) {
-  const child = fork(here('client.mjs'), [], { ...node(placement.client), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const env = { ...process.env, TALKWIRE_RUNTIME_DIR: dirname(job.address) } // names that are served here are nobody else's business
+  const child = fork(here('client.mjs'), [], { ...node(placement.client), env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const timer = setTimeout(() => child.disconnect(), timeout)
   child.on('error', () => {})
   child.send({ ...job, core: placement.server })
@@ -102,5 +104,6 @@ export async function startServer(job, peer) {
 /** @param {string[]} args @param {import('../client.mjs').Job} job @returns {any} */
 function startPython(args, { core, python }) {
   const [command, ...rest] = core === null ? [python, ...args] : ['taskset', '-c', core, python, ...args]
-  return spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, PYTHONUNBUFFERED: '1' } })
+  const path = [here('../clients/python'), process.env.PYTHONPATH].filter(Boolean).join(delimiter)
+  return spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, PYTHONPATH: path, PYTHONUNBUFFERED: '1' } })
 }

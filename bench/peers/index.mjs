@@ -10,12 +10,13 @@ const json = ['unary', 'inflight256', 'inflight1024', 'clients']
  * @property {string[]} cases
  * @property {'json' | 'advanced'} [ipc] the wire is the IPC channel of a forked child, with this serialization
  * @property {boolean} [text] carries text: bytes are sent as a string of the same length
+ * @property {boolean} [ours] never excused: it is what is measured
  * @property {boolean} [python] the server is a Python program
  */
 
 /** @type {Record<string, Peer>} */
 export const peers = {
-  talkwire: { wire: 'Unix socket, schema-less, full session', cases: all },
+  talkwire: { wire: 'Unix socket, schema-less, full session', cases: all, ours: true },
   floor: { wire: 'hand-written binary frames, Unix socket: the best that Node can do', cases: all },
   'fork-json': { wire: 'child_process IPC, serialization json', cases: calls, ipc: 'json', text: true },
   'fork-advanced': { wire: 'child_process IPC, serialization advanced', cases: calls, ipc: 'advanced' },
@@ -24,9 +25,9 @@ export const peers = {
   zeromq: { wire: 'hand-written binary calls, dealer and router, ipc', cases: all },
   'vscode-jsonrpc': { wire: 'Unix socket', cases: all, text: true },
   'grpc-js': { wire: 'Unix socket, hand-written serializers', cases: all },
-  'jsonrpc-talkwire': { wire: 'hand-written JSON-RPC client, a Talkwire server', cases: json },
+  'jsonrpc-talkwire': { wire: 'hand-written JSON-RPC client, a Talkwire server', cases: json, ours: true },
   'jsonrpc-hand': { wire: 'hand-written JSON-RPC, both ends', cases: json },
   'bare-socket': { wire: 'a Unix socket and a fixed answer: what Node itself needs for a connection', cases: ['clients'] },
-  'python-talkwire': { wire: 'Node to Python, Talkwire on both ends, Unix socket', cases: ['python', 'pythonSum'], python: true },
+  'python-talkwire': { wire: 'Node to Python, Talkwire on both ends, Unix socket', cases: ['python', 'pythonSum'], ours: true, python: true },
   'python-floor': { wire: 'Node to Python, hand-written, Unix socket', cases: ['python', 'pythonSum'], python: true },
 }

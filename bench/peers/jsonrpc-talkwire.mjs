@@ -1,0 +1,2 @@
+export { client } from '../lib/jsonrpc.mjs'
+export { server } from './talkwire.mjs'
