@@ -1,0 +1,22 @@
+"""Talkwire: every way processes talk. The Python side; see README.md.
+
+>>> service = talkwire.serve('calc', {'add': lambda a, b: a + b})
+>>> talkwire.connect('calc').add(2, 5)
+7
+"""
+
+from .client import Client, connect
+from .codec_json import Map
+from .errors import TalkwireError, declared_error
+from .limits import Limits
+from .references import Reference, ref
+from .remote import Call, Context, Remote, Stream, Subscription
+from .service import Service, serve
+from .wire import Peer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Call", "Client", "Context", "Limits", "Map", "Peer", "Reference", "Remote", "Service", "Stream",
+    "Subscription", "TalkwireError", "connect", "declared_error", "ref", "serve",
+]  # fmt: skip

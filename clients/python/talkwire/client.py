@@ -1,0 +1,143 @@
+"""`connect`: finds a service and calls it, blocking."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+
+from .connection import Connection
+from .errors import TalkwireError
+from .limits import Limits
+from .methods import method_table
+from .remote import Remote, run_call
+from .session import Session
+from .starting import find_or_start
+from .transports import registry
+from .transports.registry import Options
+from .wire import Wire
+
+
+class Client(Remote):
+    """A connection to a service: `client.add(2, 5)`. Close it, or use `with`."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+
+    def emit(self, event: str, payload: Any = None) -> None:
+        """Sends an event of ours to the other side, if it subscribed. Never blocks."""
+        self._connection.publish(event, payload)
+
+    @property
+    def peer(self) -> Any:
+        return self._connection.peer
+
+    def close(self, timeout: Optional[float] = None) -> None:
+        """Lets calls in flight finish, then ends. Blocks up to `timeout` s (default `limits.drain`)."""
+        self._connection.close(timeout)
+
+    def abort(self) -> None:
+        """Ends now."""
+        self._connection.abort()
+
+    @property
+    def closed(self) -> bool:
+        return self._connection.ended is not None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def shake_hands(session: Session, contract: Optional[str], authkey: Optional[bytes], call: Callable[..., Any]) -> None:
+    """Drives `Session.handshake` with a blocking `call(method, params)`."""
+    auth = None
+    if authkey is not None:
+        from .auth import ClientAuth
+
+        auth = ClientAuth(authkey)
+    steps = session.handshake(contract, auth)
+    try:
+        method, params = next(steps)
+        while True:
+            try:
+                answer = call(method, params)
+            except TalkwireError as error:
+                method, params = steps.throw(error)
+            else:
+                method, params = steps.send(answer)
+    except StopIteration:
+        return
+
+
+def open_wire(address: str, options: Options, start: Optional[Sequence[str]]) -> Wire:
+    """A wire to an address, or to the first address of a name that answers. May block."""
+    scheme, _ = registry.split(address)
+    if scheme:
+        return registry.connect(address, options)
+    entry = find_or_start(address.partition("/")[0], start, options.timeout)
+    failure: Optional[TalkwireError] = None
+    for candidate in _usable(entry):
+        try:
+            return registry.connect(candidate, options)
+        except TalkwireError as error:
+            failure = failure or error
+    raise failure or TalkwireError("NOT_FOUND", f"{address} has no address that this client can use")
+
+
+def _usable(entry: Dict[str, Any]) -> List[str]:
+    addresses = entry.get("addresses")
+    found = [a for a in addresses if isinstance(a, str)] if isinstance(addresses, list) else []
+    return [address for address in found if address.partition(":")[0] in ("unix", "tcp", "fifo")]
+
+
+def connect(
+    target: str,
+    *,
+    serve: Any = None,
+    start: Optional[Sequence[str]] = None,
+    authkey: Optional[bytes] = None,
+    timeout: float = 5.0,
+    framing: str = "length",
+    hello: bool = True,
+    limits: Optional[Limits] = None,
+) -> Client:
+    """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`, `'spawn:python3 w.py'`).
+
+    `serve`: handlers that the other side may call. `start`: a command that starts
+    the service if nothing is found. `timeout`: seconds for finding, connecting
+    and the handshake, each. `framing` and `hello=False` are for plain JSON-RPC servers.
+    Raises NOT_FOUND, CONNECTION_REFUSED, CONTRACT_MISMATCH, UNAUTHENTICATED, ValueError. Blocks.
+    """
+    wire = open_wire(target, Options(authkey, timeout=timeout), start)
+    connection = Connection(
+        wire,
+        execute=run_call,
+        connector=True,
+        methods=method_table(serve) if serve is not None else {},
+        contract=None,
+        limits=limits or Limits(),
+        framing=framing,
+    )
+    client = Client(connection)
+    try:
+        if hello or authkey is not None:
+            shake_hands(connection, _wanted(target), authkey, lambda method, params: _greet(connection, method, params, timeout))
+    except BaseException:
+        connection.abort()
+        raise
+    connection.begin_idle()
+    return client
+
+
+def _greet(connection: Connection, method: str, params: Dict[str, Any], timeout: float) -> Any:
+    on_result = connection._hello_answered if method == "rpc.hello" else None
+    return connection.result(connection.open(method, params, on_result=on_result), timeout)
+
+
+def _wanted(target: str) -> Optional[str]:
+    """The contract to ask for: only a name with a version says one."""
+    return target if "/" in target and ":" not in target else None
+
+

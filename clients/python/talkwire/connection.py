@@ -1,0 +1,639 @@
+"""A session on a wire, with threads. Who reads, who writes, who waits.
+
+**Reading** is a role that one thread holds at a time. A server's reader runs
+short handlers itself: no hand-over, no latency. A thread that waits for an
+answer takes the role if nobody has it, so a client's call reads its own
+response. A handler that waits keeps reading, and what arrives meanwhile runs on
+other threads. A handler that merely takes long loses the role: the keeper
+notices within two ticks (5 to 10 ms) and another thread reads on.
+
+**Writing** is a role too: one thread writes, others queue (bounded). Whoever
+must wait for the peer to read gives up reading first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any, Callable, Deque, List, Optional, Tuple
+
+from . import keeper as keeper_module
+from .errors import TalkwireError
+from .pool import pool
+from .session import Incoming, Outgoing, Session
+from .wire import Wire
+
+_get_ident = threading.get_ident
+_IDLE = 0.2  # seconds that a reader waits before it parks the connection
+_FAREWELL = 1.0  # seconds that closing waits for the peer's end of stream
+
+_alive: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+
+
+class Signal:
+    """What threads that do not read wait on."""
+
+    __slots__ = ("_locks",)
+
+    def __init__(self) -> None:
+        self._locks: Optional[List[Any]] = None
+
+    def notify(self) -> None:
+        locks = self._locks
+        if locks:
+            self._locks = None
+            for lock in locks:
+                lock.release()
+
+    def enlist(self) -> Any:
+        """A held lock that the next `notify()` releases. The caller then looks once more before it waits."""
+        lock = threading.Lock()
+        lock.acquire()
+        if self._locks is None:
+            self._locks = [lock]
+        else:
+            self._locks.append(lock)
+        return lock
+
+
+class Connection(Session):
+    """See the module. `execute` runs one incoming call to its answer."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        execute: Callable[[Incoming], None],
+        on_end: Optional[Callable[["Connection"], None]] = None,
+        **session: Any,
+    ) -> None:
+        super().__init__(peer=wire.peer, **session)
+        self._wire = wire
+        self._handle = execute
+        self._on_end = on_end
+        self._role = threading.Lock()
+        self._reader = 0  # ident of the thread that reads, 0 for nobody
+        self._nested = 0
+        self._waiting = 0  # threads that wait for another one to read
+        self._parked = False
+        self._settled = False  # an answer arrived since the reader last looked
+        self._half_closed = False  # the peer sends nothing more, but reads
+        self._running = False  # the reader is inside a handler
+        self._serial = 0
+        self._is_watched = False
+        self._out = threading.Condition(threading.Lock())
+        self._queue: Deque[Any] = deque()
+        self._queued = 0
+        self._writing = False
+        self._closed_fds = False
+        self.ends_service = False  # the parent's wire: its end is the end of the service
+        self._teardown_error: Optional[TalkwireError] = None
+        self._idle_signal = Signal()
+        self._end_signal = Signal()
+        self._events: Deque[Tuple[str, Any]] = deque()
+        self._events_running = False
+        self._heard = time.monotonic()
+        self._pinged = False
+        self._keeper = keeper_module.enter()
+        self._timer: Optional[keeper_module.Timer] = None
+        _alive.add(self)
+        if not self.connector:
+            self._timer = self._keeper.at(self._heard + self.limits.handshake, self._check_handshake)
+        if self.limits.heartbeat:
+            self._keeper.at(self._heard + self.limits.heartbeat / 1000, self._beat)
+
+    # -- the role of the reader
+
+    def start(self) -> None:
+        """Begins to listen to the peer, without a thread as long as it says nothing."""
+        with self._role:
+            self._park()
+
+    def _park(self) -> None:
+        """(role lock held) Lets the keeper wait for bytes."""
+        self._reader = 0
+        if self.ended is None:
+            self._parked = True
+            self._keeper.arm(self._wire.fileno(), self._unparked)
+
+    def _unparked(self) -> None:
+        pool().submit(self._read_on, urgent=True)
+
+    def _take(self) -> bool:
+        """(role lock held) This thread reads, if nobody else does."""
+        if self._reader or self._closed_fds or self._half_closed:
+            return False
+        self._reader = _get_ident()
+        self._serial += 1
+        self._parked = False  # a one-shot registration that fires now finds the role taken
+        return True
+
+    def _leave(self) -> None:
+        """Gives the role up; whoever waits gets a new reader, else the keeper parks the connection soon."""
+        with self._role:
+            self._reader = 0
+            urgent = self._waiting or self.decoder.pending or self.ended is not None
+        if urgent:
+            pool().submit(self._read_on, urgent=True)
+        elif not self._is_watched:
+            self._watch()
+
+    def _step_aside(self) -> None:
+        """This thread is about to block for something else than reading: another one reads on."""
+        with self._role:
+            if self._reader != _get_ident():
+                return
+            self._reader = 0
+            self._running = False
+        pool().submit(self._read_on, urgent=True)
+
+    def _read_on(self) -> None:
+        """A thread of the pool: reads until it loses the role or the connection is quiet."""
+        with self._role:
+            if not self._take():
+                return
+            self._nested = 1 if pool().crowded else 0
+        me = _get_ident()
+        try:
+            while self._reader == me and self.ended is None:
+                if not self._read_once(_IDLE):
+                    if self._retire_reader(me):
+                        break
+                elif self._settled and not self.calls_out and not self.decoder.pending:
+                    self._leave_to_callers(me)
+        finally:
+            self._after_reading(me)
+
+    def _leave_to_callers(self, me: int) -> None:
+        """A client that calls again at once reads its answer itself: that saves two switches."""
+        self._settled = False
+        if not self.connector:
+            return
+        with self._role:
+            if self._reader == me and not self._waiting:
+                self._reader = 0
+        if not self._is_watched:
+            self._watch()
+
+    def _retire_reader(self, me: int) -> bool:
+        with self._role:
+            if self._reader == me and not self._waiting:
+                self._park()
+                return True
+        return False
+
+    def _after_reading(self, me: int) -> None:
+        with self._role:
+            if self._reader == me:
+                self._reader = 0
+        if self.ended is not None:
+            self._close_fds()
+
+    def _read_once(self, wait: float) -> bool:
+        """(reader) Handles one payload, or receives once. False: nothing came within `wait` s."""
+        try:
+            payload = self.decoder.next()
+            if payload is not None:
+                self.receive(payload)
+                return True
+            count = self._wire.receive(self.decoder.get_buffer(), wait)
+        except BlockingIOError:
+            return False
+        except TalkwireError as error:
+            self._unreadable(error)
+            return True
+        except OSError as error:
+            self._lost(f"the connection broke: {error.strerror or error}")
+            return True
+        if count == 0:
+            self._peer_ended()
+        else:
+            self.decoder.received(count)
+            if self.limits.heartbeat:
+                self._heard, self._pinged = time.monotonic(), False
+        return True
+
+    def _unreadable(self, error: TalkwireError) -> None:
+        if not self.connector or self.full:
+            self._reply_error(None, error, None)
+        self._break(error)
+
+    def begin_idle(self) -> None:
+        """(client, after the handshake) From now on somebody listens even when nobody calls."""
+        if not self._is_watched:
+            self._watch()
+
+    # -- waiting
+
+    def wait(self, ready: Callable[[], bool], signal: Signal, timeout: Optional[float] = None) -> bool:
+        """Waits until `ready()`; what makes it true notifies `signal`. False: `timeout` s passed, or the end.
+
+        Reads meanwhile if nobody else does.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        me = _get_ident()
+        while not ready():
+            if self.ended is not None:
+                return ready()
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return False
+            lock = None
+            with self._role:
+                mine = self._reader == me
+                took = not mine and self._take()
+                if not mine and not took:
+                    lock = signal.enlist()
+                    self._waiting += 1
+                was_running, self._running = (self._running, False) if mine else (False, self._running)
+            if lock is not None:
+                self._wait_for_reader(ready, lock, remaining)
+            elif took:
+                self._read_as_caller(ready, deadline)
+            else:
+                self._read_nested(ready, deadline, was_running)
+        return True
+
+    def _wait_for_reader(self, ready: Callable[[], bool], lock: Any, remaining: Optional[float]) -> None:
+        try:
+            if not ready() and self.ended is None:
+                lock.acquire(True, -1 if remaining is None else remaining)
+        finally:
+            with self._role:
+                self._waiting -= 1
+
+    def _read_as_caller(self, ready: Callable[[], bool], deadline: Optional[float]) -> None:
+        self._nested = 1
+        try:
+            self._read_until(ready, deadline)
+        finally:
+            self._leave()
+
+    def _read_nested(self, ready: Callable[[], bool], deadline: Optional[float], was_running: bool) -> None:
+        self._nested += 1
+        try:
+            self._read_until(ready, deadline)
+        finally:
+            with self._role:
+                if self._reader == _get_ident():
+                    self._nested -= 1
+                    self._running = was_running
+                    self._serial += 1
+
+    def _read_until(self, ready: Callable[[], bool], deadline: Optional[float]) -> None:
+        # Looks up every _IDLE s: another thread may have made it ready, by cancelling a call.
+        me = _get_ident()
+        while not ready() and self._reader == me and self.ended is None:
+            if deadline is not None:
+                wait = deadline - time.monotonic()
+                if wait <= 0:
+                    return
+                if not self.decoder.pending and not self._wire.wait_readable(wait):
+                    continue
+            self._read_once(_IDLE)
+
+    # -- the keeper's questions
+
+    def _watch(self) -> None:
+        self._is_watched = True
+        self._keeper.watch(self)
+
+    def tick(self, seen: int) -> Tuple[int, bool]:
+        """(keeper) -> (serial, busy). Gives a connection that nobody reads, or a slow handler, a new reader."""
+        promote = False
+        with self._role:
+            serial = self._serial
+            if self.ended is not None or self._half_closed:
+                return serial, False
+            if self._running and serial == seen:
+                self._reader, self._running, promote = 0, False, True
+            elif not self._reader and not self._parked:
+                if self._waiting or self.decoder.pending:
+                    promote = True
+                elif serial == seen:
+                    self._park()
+            busy = self._running or promote
+        if promote:
+            pool().submit(self._read_on, urgent=True)
+        return serial, busy
+
+    def unwatch(self) -> bool:
+        """(keeper) Stops the ticks unless there is something to watch after all."""
+        self._is_watched = False
+        if self._running or (not self._reader and not self._parked and self.ended is None):
+            self._is_watched = True
+            return False
+        return True
+
+    def _check_handshake(self) -> None:
+        if not self.greeted:
+            self._lost("the peer sent no whole message in time")
+
+    def _beat(self) -> None:
+        if self.ended is not None:
+            return
+        interval = self.limits.heartbeat / 1000
+        silent = time.monotonic() - self._heard
+        if silent >= 2 * interval:
+            return self._lost("the peer is silent")
+        if silent >= interval and not self._pinged and self.full:
+            self._pinged = True
+            self._notify("$/ping", "{}")
+        self._keeper.at(time.monotonic() + interval / 4, self._beat)
+
+    # -- writing
+
+    def _transmit(self, parts: List[Any], size: int, patient: bool) -> None:
+        with self._out:
+            if self.ended is not None:
+                raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
+            queued = self._writing
+            self._writing = True
+        if queued:
+            return self._enqueue(parts, size, patient)
+        try:
+            rest = self._wire.send(parts)
+        except OSError as error:
+            raise self._write_failed(error) from error
+        if not rest:
+            with self._out:
+                if not self._queue:
+                    self._writing = False
+                    return
+        self._write_on(rest, patient)
+
+    def _enqueue(self, parts: List[Any], size: int, patient: bool) -> None:
+        owned = [b"".join(parts)] if len(parts) > 1 else parts
+        limit = self.limits.max_queue
+        if patient and self._queued + size > limit and self._queued:
+            self._step_aside()
+        with self._out:
+            while patient and self._queued + size > limit and self._queued and self.ended is None:
+                self._out.wait()
+            if self.ended is not None:
+                raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
+            overflow = not patient and self._queued > limit
+            if not overflow:
+                if self._writing:
+                    self._queue.append(owned)
+                    self._queued += size
+                    return
+                self._writing = True
+        if overflow:
+            return self._lost("the peer does not read")
+        self._write_on(owned, patient)
+
+    def _write_on(self, rest: List[Any], patient: bool) -> None:
+        """(writer) Writes `rest` and what is queued: here if `patient`, else on another thread."""
+        if not patient:
+            pool().submit(self._write_all, [b"".join(rest)], urgent=True)
+            return
+        self._write_all(rest)
+
+    def _write_all(self, rest: List[Any]) -> None:
+        try:
+            while True:
+                while rest:
+                    if self.ended is not None and self._closed_fds:
+                        return
+                    rest = self._wire.send(rest)
+                    if rest:
+                        self._step_aside()
+                        self._wire.wait_writable(None)
+                with self._out:
+                    if not self._queue:
+                        self._writing = False
+                        self._out.notify_all()
+                        return
+                    rest = self._queue.popleft()
+                    self._queued -= sum(len(part) for part in rest)
+                    self._out.notify_all()
+        except (OSError, ValueError) as error:
+            with self._out:
+                self._writing = False
+            self._write_failed(error)
+
+    def _write_failed(self, error: Exception) -> TalkwireError:
+        with self._out:
+            self._writing = False
+        self._lost("the peer has gone")
+        reason = self.ended or TalkwireError("CONNECTION_LOST", str(error))
+        return TalkwireError(reason.code, reason.text, outcome="not-sent")
+
+    def _has_room(self) -> bool:
+        return self._queued < self.limits.max_queue
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until everything queued was given to the system."""
+        with self._out:
+            return self._out.wait_for(lambda: not self._writing or self.ended is not None, timeout)
+
+    # -- the end
+
+    def _lost(self, text: str) -> None:
+        self._finish(TalkwireError("CONNECTION_LOST", text))
+
+    def _break(self, error: TalkwireError) -> None:
+        self.flush(0.2)
+        self._wire.end_sending()
+        self._finish(error)
+
+    def _peer_ended(self) -> None:
+        clean = not self.decoder.pending
+        if clean and not self.full and self.calls_in and not self._wire.hung_up():
+            # A plain peer may end its sending and still wait for answers (`printf … | socat`).
+            return self._half_close()
+        if clean and not self.calls_in:
+            self.flush(_FAREWELL)
+        if clean and (self.peer_closing or self.closing or not self.connector):
+            self._finish(TalkwireError("CONNECTION_CLOSED", "the peer has closed the connection"))
+        else:
+            self._lost("the peer has gone" if clean else "the peer has gone in the middle of a message")
+
+    def _half_close(self) -> None:
+        with self._role:
+            self._reader, self._half_closed = 0, True
+        self.closing = True
+        for call in list(self.calls_out.values()):
+            self.settle(call, None, TalkwireError("CONNECTION_LOST", "the peer sends nothing more", outcome="maybe-ran"))
+        pool().submit(self._finish_after_calls, urgent=True)
+
+    def _finish_after_calls(self) -> None:
+        lock = self._idle_signal.enlist()
+        if self.calls_in:
+            lock.acquire(True, self.limits.drain)
+        self.flush(_FAREWELL)
+        self._finish(TalkwireError("CONNECTION_CLOSED", "the peer has closed the connection"))
+
+    def _finish(self, error: TalkwireError) -> None:
+        """Settles everything; the descriptors are closed by the last thread that uses them."""
+        with self.lock:
+            if self._teardown_error is not None:
+                return
+            self._teardown_error = error
+        self.end(error)
+        self._wire.abort()
+        with self._out:
+            self._out.notify_all()
+        self._idle_signal.notify()
+        self._end_signal.notify()
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._role:
+            idle = self._reader == 0
+        if idle and self._wire.on_close is None:
+            self._close_fds()
+        elif idle:
+            pool().submit(self._close_fds, urgent=True)  # waits for a child to end
+        if self._on_end is not None:
+            self._on_end(self)
+
+    def _close_fds(self) -> None:
+        with self._role:
+            if self._closed_fds or (self._reader and self._reader != _get_ident()):
+                return
+            self._closed_fds = True
+        self._keeper.disarm(self._wire.fileno())
+        self._wire.close()
+        keeper_module.leave()
+        self._end_signal.notify()
+
+    def close(self, timeout: Optional[float] = None) -> None:
+        """Drains: calls in flight finish (up to `limits.drain` s), what was sent arrives. Blocks. Never raises."""
+        if self.ended is not None:
+            return self._wait_closed()
+        limit = self.limits.drain if timeout is None else timeout
+        first, self.closing = not self.closing, True
+        if first and self.full:
+            try:
+                self._notify("$/close", "{}")
+            except TalkwireError:
+                return self._wait_closed()  # it has just ended: nothing is left to drain
+        self.wait(lambda: not self.calls_in and not self.calls_out, self._idle_signal, limit)
+        self.flush(limit)
+        self._wire.end_sending()
+        self.wait(lambda: self.ended is not None, self._end_signal, _FAREWELL)
+        self._finish(TalkwireError("CONNECTION_CLOSED", "the connection is closed"))
+        self._wait_closed()
+
+    def _wait_closed(self) -> None:
+        lock = self._end_signal.enlist()
+        if not self._closed_fds and self._reader != _get_ident():
+            lock.acquire(True, _FAREWELL)
+
+    def abort(self) -> None:
+        """Ends now; what was not sent is dropped."""
+        self._finish(TalkwireError("CONNECTION_CLOSED", "the connection was aborted"))
+
+    def forget_after_fork(self) -> None:
+        self.ended = self._teardown_error = TalkwireError(
+            "CONNECTION_LOST", "the connection belongs to the process that forked this one"
+        )
+
+    def settle(self, call: Outgoing, value: Any, error: Optional[TalkwireError]) -> None:
+        self._settled = True
+        super().settle(call, value, error)
+
+    def _idle(self) -> None:
+        self._idle_signal.notify()
+
+    def _peer_wants_to_close(self) -> None:
+        pool().submit(self.close, urgent=True)
+
+    # -- running things
+
+    def _execute(self, call: Incoming) -> None:
+        if self._nested or call.method.streams or self._reader != _get_ident():
+            pool().submit(self._handle, call)
+            return
+        self._serial += 1
+        self._running = True
+        if not self._is_watched:
+            self._watch()
+        self._handle(call)
+        with self._role:
+            if self._reader == _get_ident():
+                self._running = False
+
+    def _run_callback(self, function: Callable[[Any], Any], value: Any) -> None:
+        self._queue_event(function, value)
+
+    def _deliver(self, event: str, payload: Any) -> None:
+        self._queue_event(event, payload)
+
+    def _queue_event(self, target: Any, payload: Any) -> None:
+        """Events and progress reach user code in order, one at a time, never on the reader."""
+        with self.lock:
+            if len(self._events) >= self.limits.max_events:
+                lost, _ = self._events.popleft()
+                for listener in self.listeners.get(lost, []) if isinstance(lost, str) else []:
+                    listener.lost += 1
+            self._events.append((target, payload))
+            start, self._events_running = not self._events_running, True
+        if start:
+            pool().submit(self._run_events)
+
+    def _run_events(self) -> None:
+        while True:
+            with self.lock:
+                if not self._events:
+                    self._events_running = False
+                    return
+                target, payload = self._events.popleft()
+            targets = [s.function for s in self.listeners.get(target, [])] if isinstance(target, str) else [target]
+            for function in targets:
+                try:
+                    function(payload)
+                except Exception:
+                    import logging
+
+                    logging.getLogger("talkwire").exception("an event handler failed")
+
+    def _new_lock(self) -> Any:
+        return threading.Lock()
+
+    def _new_signal(self) -> Signal:
+        return Signal()
+
+    # -- calling
+
+    def result(self, call: Outgoing, timeout: Optional[float] = None) -> Any:
+        """The call's result, or raises its error. Cancels it after `timeout` s, and when interrupted."""
+        if not call.done:
+            try:
+                self.wait(lambda: call.done, call.signal, timeout)
+            except BaseException:
+                self.cancel(call)
+                raise
+            if not call.done:
+                self.cancel(call, TalkwireError("DEADLINE_EXCEEDED", f"{call.method} took longer than {timeout} s"))
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    def cancel_later(self, call: Outgoing) -> None:
+        """As `cancel`, safe in `__del__`."""
+        self._keeper.call_soon(lambda: self.cancel(call, TalkwireError("STREAM_CLOSED", "the stream was dropped")))
+
+    def _call_reference(self, method: str, params: List[Any]) -> Any:
+        return self.result(self.open(method, params))
+
+    def _release_reference(self, number: int, count: int) -> None:
+        self._keeper.call_soon(lambda: self._send_release(number, count))
+
+    def _send_release(self, number: int, count: int) -> None:
+        if self.ended is None and self.full:
+            try:
+                self._notify("$/release", f'{{"refs":[[{number},{count}]]}}')
+            except TalkwireError:
+                pass  # the connection has just ended: everything is released
+
+
+def _forget_all() -> None:
+    for connection in list(_alive):
+        connection.forget_after_fork()
+
+
+keeper_module._after_fork.add(_forget_all)

@@ -1,0 +1,443 @@
+"""What blocking code holds in its hands: callers, contexts, streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator as IteratorType
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+
+from .connection import Connection
+from .errors import TalkwireError
+from .pool import pool
+from .session import Incoming, Outgoing, as_params
+from .wire import Peer
+
+
+def split_input(args: Tuple[Any, ...]) -> Tuple[Tuple[Any, ...], Optional[Iterable[Any]]]:
+    """A single argument that is an iterator is the call's input stream."""
+    if len(args) == 1 and isinstance(args[0], IteratorType):
+        return (), args[0]
+    return args, None
+
+
+def call_params(args: Tuple[Any, ...], named: Dict[str, Any]) -> Union[List[Any], Dict[str, Any]]:
+    """Arguments as JSON-RPC params. Raises TypeError for a mixture."""
+    if named:
+        if args:
+            raise TypeError("arguments go by position or by name, not both")
+        return named
+    if len(args) == 1:
+        found: Union[List[Any], Dict[str, Any]] = as_params(args[0]) if type(args[0]) is dict else [args[0]]
+        return found
+    return list(args)
+
+
+class Call:
+    """A call in flight. `result()` waits for it, `cancel()` stops it."""
+
+    def __init__(self, connection: Connection, outgoing: Outgoing, deadline: Optional[float]) -> None:
+        self._connection = connection
+        self._outgoing = outgoing
+        self._deadline = deadline
+
+    def done(self) -> bool:
+        return self._outgoing.done
+
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """The result, or raises the call's error. Raises TimeoutError after `timeout` s: the call goes on."""
+        call = self._outgoing
+        if timeout is not None and not self._connection.wait(lambda: call.done, call.signal, timeout):
+            raise TimeoutError(f"{call.method} has not answered within {timeout} s")
+        return self._connection.result(call, _left(self._deadline))
+
+    def cancel(self) -> None:
+        """Settles the call as CANCELLED and asks the other side to stop."""
+        self._connection.cancel(self._outgoing)
+
+
+def _left(deadline: Optional[float]) -> Optional[float]:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+class Stream(IteratorType):  # type: ignore[type-arg]
+    """Iterates over a call's output. Closing it (or leaving its `with`) cancels what is left."""
+
+    def __init__(self, connection: Connection, outgoing: Outgoing, deadline: Optional[float]) -> None:
+        self._connection = connection
+        self._outgoing = outgoing
+        self._deadline = deadline
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Any:
+        call = self._outgoing
+        items = call.items
+        assert items is not None
+        if not items.ready():
+            self._wait(call)
+        if len(items):
+            value, credit = items.take()
+            self._connection.give_credit("$/credit", call.id, credit)
+            return value
+        if call.error is not None and call.error.code != "STREAM_CLOSED":
+            raise call.error
+        raise StopIteration
+
+    def _wait(self, call: Outgoing) -> None:
+        assert call.items is not None
+        try:
+            self._connection.wait(call.items.ready, call.signal, _left(self._deadline))
+        except BaseException:
+            self.close()
+            raise
+        if not call.items.ready():
+            self._connection.cancel(call, TalkwireError("DEADLINE_EXCEEDED", f"{call.method} took too long"))
+
+    def close(self) -> None:
+        self._connection.cancel(self._outgoing, TalkwireError("STREAM_CLOSED", "the stream was closed here"))
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        outgoing = self.__dict__.get("_outgoing")
+        if outgoing is not None and not outgoing.done:
+            self._connection.cancel_later(outgoing)
+
+
+class Subscription:
+    """Events that arrive at a function, until `close()`. `lost` counts those that were dropped on the way."""
+
+    def __init__(self, remote: "Remote", event: str, function: Callable[[Any], None]) -> None:
+        self.event, self.function, self.lost = event, function, 0
+        self._remote = remote
+
+    def close(self) -> None:
+        self._remote._off(self)
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Remote:
+    """The other side: `remote.add(2, 5)` or `remote.add(a=2, b=5)` calls its method `add`.
+
+    A method whose name is taken here is called as `remote.call('close')`.
+    """
+
+    def __init__(self, connection: Connection, parent: Optional[Incoming] = None) -> None:
+        self._connection = connection
+        self._parent = parent
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def method(*args: Any, **named: Any) -> Any:
+            return self._call(name, args, named)
+
+        method.__name__ = name
+        self.__dict__[name] = method
+        return method
+
+    def call(
+        self,
+        method: str,
+        *args: Any,
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], None]] = None,
+        **named: Any,
+    ) -> Any:
+        """Calls and waits. `timeout` in seconds reaches the handler too; `on_progress` runs on another thread.
+
+        Raises TalkwireError; TypeError for arguments that cannot travel.
+        """
+        return self._call(method, args, named, timeout, metadata, on_progress)
+
+    def start(
+        self,
+        method: str,
+        *args: Any,
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], None]] = None,
+        **named: Any,
+    ) -> Call:
+        """Calls and does not wait."""
+        args, source = split_input(args)
+        outgoing, deadline = self._open(method, call_params(args, named), timeout, metadata, on_progress, source, False)
+        if source is not None:
+            pool().submit(pump_quietly, self._connection, outgoing, source)
+        return Call(self._connection, outgoing, deadline)
+
+    def stream(
+        self,
+        method: str,
+        *args: Any,
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], None]] = None,
+        **named: Any,
+    ) -> Stream:
+        """Calls a method whose output is a stream; iterate over the result. An iterator as argument is sent meanwhile."""
+        args, source = split_input(args)
+        outgoing, deadline = self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
+        if source is not None:
+            pool().submit(pump_quietly, self._connection, outgoing, source)
+        return Stream(self._connection, outgoing, deadline)
+
+    def notify(self, method: str, *args: Any, **named: Any) -> None:
+        """Sends a notification: nobody answers."""
+        self._connection.notify(method, call_params(args, named))
+
+    def on(self, event: str, function: Callable[[Any], None]) -> Subscription:
+        """Calls `function(payload)` for each such event, in order, on another thread."""
+        subscription = Subscription(self, event, function)
+        held = self._connection.listeners.setdefault(event, [])
+        held.append(subscription)
+        if len(held) == 1:
+            try:
+                self.call("rpc.on", {"event": event})
+            except BaseException:
+                self._forget(subscription)
+                raise
+        return subscription
+
+    def _forget(self, subscription: Subscription) -> bool:
+        """True if it was the last one of its event."""
+        held = self._connection.listeners.get(subscription.event, [])
+        if subscription in held:
+            held.remove(subscription)
+            if not held:
+                del self._connection.listeners[subscription.event]
+                return True
+        return False
+
+    def _off(self, subscription: Subscription) -> None:
+        if self._forget(subscription) and self._connection.ended is None and not self._connection.closing:
+            self.call("rpc.off", {"event": subscription.event})
+
+    def _call(
+        self,
+        method: str,
+        args: Tuple[Any, ...],
+        named: Dict[str, Any],
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], None]] = None,
+    ) -> Any:
+        args, source = split_input(args)
+        params = call_params(args, named)
+        outgoing, deadline = self._open(method, params, timeout, metadata, on_progress, source, False)
+        parent = self._parent
+        if parent is not None:
+            parent.children.add(outgoing)
+        try:
+            if source is not None:
+                pump(self._connection, outgoing, source, _left(deadline))
+            return self._connection.result(outgoing, _left(deadline))
+        finally:
+            if parent is not None:
+                parent.children.discard(outgoing)
+
+    def _open(
+        self, method: str, params: Any, timeout: Any, metadata: Any, on_progress: Any, source: Any, stream: bool
+    ) -> Tuple[Outgoing, Optional[float]]:
+        if self._parent is not None:
+            timeout = self._inherit(self._parent, timeout)
+        outgoing = self._connection.open(
+            method, params, timeout=timeout, metadata=metadata, on_progress=on_progress,
+            stream=stream, input=source is not None,
+        )  # fmt: skip
+        return outgoing, None if timeout is None else time.monotonic() + timeout
+
+    def _inherit(self, parent: Incoming, timeout: Optional[float]) -> Optional[float]:
+        """A handler's own calls end with the call that it serves."""
+        stopped = parent.stop_reason()
+        if stopped is not None:
+            raise stopped
+        remaining = parent.remaining()
+        if remaining is None:
+            return timeout
+        return remaining if timeout is None else min(timeout, remaining)
+
+
+def pump(connection: Connection, call: Outgoing, source: Iterable[Any], timeout: Optional[float] = None) -> None:
+    """Sends the input stream until it ends or the answer is there. Raises what the source raises."""
+    credit = call.credit
+    assert credit is not None
+    try:
+        for value in source:
+            ready = credit.ready() or connection.wait(
+                lambda: call.done or credit.ready(), call.signal, timeout
+            )
+            if call.done or not ready:
+                return
+            credit.change(-connection.send_value("$/input", call.id, value))
+        if not call.done:
+            connection.end_input(call.id)
+    except BaseException as error:
+        if not isinstance(error, TalkwireError) or connection.ended is None:
+            connection.end_input(call.id, TalkwireError("CANCELLED", "the input stream failed"))
+            connection.cancel(call)
+        raise
+    finally:
+        close = getattr(source, "close", None)
+        if close is not None and call.done:
+            close()
+
+
+def pump_quietly(connection: Connection, call: Outgoing, source: Iterable[Any]) -> None:
+    """As `pump`, on a thread of its own: a failing source fails the call."""
+    try:
+        pump(connection, call, source)
+    except Exception as error:
+        connection.settle(call, None, TalkwireError("INPUT_FAILED", f"the input stream failed: {error!r}", outcome="maybe-ran"))
+        import logging
+
+        logging.getLogger("talkwire").exception("an input stream failed")
+
+
+class Input(IteratorType):  # type: ignore[type-arg]
+    """The items that the caller streams to a handler."""
+
+    def __init__(self, connection: Connection, call: Incoming) -> None:
+        self._connection = connection
+        self._call = call
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        """Waits for an item. Raises the caller's error, CANCELLED, DEADLINE_EXCEEDED."""
+        items = self._call.input
+        assert items is not None
+        if not items.ready():
+            self._connection.wait(items.ready, self._call.signal, self._call.remaining())
+        if len(items):
+            value, credit = items.take()
+            self._connection.give_credit("$/inputCredit", self._call.id, credit)
+            return value
+        stopped = self._call.stop_reason()
+        if stopped is not None:
+            raise stopped
+        if items.error is not None:
+            raise items.error
+        raise StopIteration
+
+
+class Context:
+    """What a handler knows of its call: give it a parameter named `ctx`."""
+
+    def __init__(self, connection: Connection, call: Incoming) -> None:
+        self._connection = connection
+        self._call = call
+
+    @property
+    def peer(self) -> Peer:
+        return self._connection.peer
+
+    @property
+    def metadata(self) -> Dict[str, str]:
+        return self._call.metadata
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """On `time.monotonic()`, or None."""
+        return self._call.deadline
+
+    def remaining(self) -> Optional[float]:
+        """Seconds until the deadline, or None."""
+        return self._call.remaining()
+
+    def cancelled(self) -> bool:
+        """Should the work stop: cancelled by the caller, its deadline passed, or the caller gone?"""
+        return self._call.stop_reason() is not None
+
+    def raise_if_cancelled(self) -> None:
+        stopped = self._call.stop_reason()
+        if stopped is not None:
+            raise stopped
+
+    def wait_cancelled(self, timeout: Optional[float] = None) -> bool:
+        """Waits until the work should stop, at most `timeout` s. Other calls go on meanwhile."""
+        remaining = self._call.remaining()
+        if remaining is not None:
+            timeout = remaining if timeout is None else min(timeout, remaining)
+        self._connection.wait(self.cancelled, self._call.signal, timeout)
+        return self.cancelled()
+
+    def progress(self, value: Any) -> None:
+        """Tells the caller how far the work is. Never blocks."""
+        self._connection.send_progress(self._call, value)
+
+    @property
+    def caller(self) -> Remote:
+        """Calls the other side back; such calls end with this one."""
+        return Remote(self._connection, self._call)
+
+
+def run_call(call: Incoming) -> None:
+    """Runs a handler on this thread and answers."""
+    stopped = call.stop_reason(started=False)
+    try:
+        if stopped is not None:
+            call.session._answer_error(call, stopped)
+            return
+        try:
+            result = _invoke(call)
+            if call.method.streams or isinstance(result, IteratorType):
+                result = _stream_out(call, result)
+        except Exception as error:
+            call.fail(error)
+        else:
+            call.respond(result)
+    except TalkwireError:
+        if call.session.ended is None:
+            raise
+        # otherwise the connection has gone: nobody is left to be told
+
+
+def _invoke(call: Incoming) -> Any:
+    method, connection = call.method, call.session
+    if not method.wants_ctx and call.input is None:
+        if call.kwargs is None:
+            return method.function(*call.args)
+        return method.function(**call.kwargs)
+    assert isinstance(connection, Connection)
+    named = dict(call.kwargs or {})
+    if method.wants_ctx:
+        named["ctx"] = Context(connection, call)
+    args = call.args if call.input is None else [Input(connection, call)]
+    return method.function(*args, **named)
+
+
+def _stream_out(call: Incoming, source: Any) -> None:
+    """Sends the items of an output stream as the caller's credit allows."""
+    connection = call.session
+    assert isinstance(connection, Connection)
+    credit = call.credit
+    if call.signal is None:
+        call.signal = connection._new_signal()
+    try:
+        for value in source:
+            if credit is not None and not credit.ready():
+                connection.wait(lambda: call.cancelled or credit.ready(), call.signal, call.remaining())
+            stopped = call.stop_reason()
+            if stopped is not None:
+                raise stopped
+            size = connection.send_value("$/item", call.id, value)
+            if credit is not None:
+                credit.change(-size)
+    finally:
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,211 @@
+"""`serve`: answers calls, on threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Dict, List, Optional, Sequence, Set, Union
+
+from . import keeper as keeper_module
+from .connection import Connection
+from .errors import TalkwireError
+from .limits import Limits
+from .methods import method_table
+from .names import Claim, check_name, claim
+from .pool import pool
+from .remote import Remote, run_call
+from .session import Session
+from .transports.registry import Options, listen as listen_on
+from .wire import Listener, Wire
+
+
+class Service:
+    """A running service. `close()` (or leaving its `with`) drains and ends it."""
+
+    def __init__(
+        self,
+        contract: str,
+        handlers: Any,
+        listen: Optional[Sequence[str]] = None,
+        authkey: Optional[bytes] = None,
+        insecure: bool = False,
+        limits: Optional[Limits] = None,
+    ) -> None:
+        self.contract = contract
+        self.name = check_name(contract.partition("/")[0])
+        self._methods = method_table(handlers)
+        self._limits = limits or Limits()
+        self._authkey = authkey
+        self._lock = threading.Lock()
+        self._connections: Set[Connection] = set()
+        self._subscribers: Dict[str, Set[Session]] = {}
+        self._listeners: List[Listener] = []
+        self._claim: Optional[Claim] = None
+        self._closed = threading.Event()
+        self._closing = False
+        self._keeper = keeper_module.enter()
+        try:
+            self._listen(list(listen) if listen is not None else [f"unix:{self.name}"], Options(authkey, insecure))
+        except BaseException:
+            self._stop_listening()
+            keeper_module.leave()
+            raise
+
+    @property
+    def addresses(self) -> List[str]:
+        return [listener.address for listener in self._listeners]
+
+    def _listen(self, addresses: List[str], options: Options) -> None:
+        for address in addresses:
+            listener = listen_on(address, options)
+            self._listeners.append(listener)
+            if address == f"unix:{self.name}":
+                self._claim = getattr(listener, "claim", None)
+        public = [address for address in self.addresses if address != "stdio:"]
+        if public:
+            if self._claim is None:
+                self._claim = claim(self.name)
+            self._claim.announce(public, self.contract)
+        for listener in self._listeners:
+            self._keeper.arm(listener.fileno(), lambda listener=listener: self._accept(listener))
+
+    def _accept(self, listener: Listener) -> None:
+        """(keeper) Takes all who wait."""
+        try:
+            while not self._closing:
+                try:
+                    wire = listener.accept()
+                except TalkwireError:
+                    continue  # a peer that may not talk to us
+                if wire is None:
+                    break
+                self._adopt(wire, listener)
+        except OSError as error:
+            if self._closing:
+                return
+            import logging
+
+            logging.getLogger("talkwire").error("cannot accept at %s: %s", listener.address, error)
+            # Out of descriptors or memory: the backlog waits until some are free again.
+            self._keeper.at(time.monotonic() + 0.1, lambda: self._rearm(listener))
+            return
+        self._rearm(listener)
+
+    def _rearm(self, listener: Listener) -> None:
+        if not self._closing:
+            self._keeper.arm(listener.fileno(), lambda: self._accept(listener))
+
+    def _adopt(self, wire: Wire, listener: Listener) -> None:
+        if len(self._connections) >= self._limits.max_connections:
+            wire.close()
+            return
+        auth = None
+        if self._authkey is not None and listener.address != "stdio:":
+            from .auth import ServerAuth
+
+            auth = ServerAuth(self._authkey)
+        connection = Connection(
+            wire,
+            execute=run_call,
+            on_end=self._gone,
+            connector=False,
+            methods=self._methods,
+            contract=self.contract,
+            limits=self._limits,
+            auth=auth,
+            subscribe=self._subscribe,
+        )
+        connection.ends_service = listener.address == "stdio:"
+        with self._lock:
+            self._connections.add(connection)
+        connection.start()
+
+    def _gone(self, connection: Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+            for event in connection.subscribed:
+                self._subscribers.get(event, set()).discard(connection)
+        if connection.ends_service and not self._closing:
+            pool().submit(self.close, urgent=True)
+
+    def _subscribe(self, session: Session, event: str, on: bool) -> None:
+        with self._lock:
+            held = self._subscribers.setdefault(event, set())
+            held.add(session) if on else held.discard(session)
+            if not held:
+                del self._subscribers[event]
+
+    def emit(self, event: str, payload: Any = None) -> None:
+        """Sends an event to its subscribers. Never blocks: a slow one loses events and is told how many."""
+        with self._lock:
+            sessions = list(self._subscribers.get(event, ()))
+        for session in sessions:
+            try:
+                session.publish(event, payload)
+            except TalkwireError:
+                if session.ended is None:
+                    raise
+
+    def clients(self) -> List[Remote]:
+        """Everybody who is connected now, to be called back."""
+        with self._lock:
+            return [Remote(connection) for connection in self._connections]
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Blocks until the service is closed; False after `timeout` s. Ctrl-C raises KeyboardInterrupt."""
+        return self._closed.wait(timeout)
+
+    def close(self, timeout: Optional[float] = None) -> None:
+        """Takes no new calls, lets those in flight finish (up to `timeout` s, default `limits.drain`), ends. Blocks."""
+        with self._lock:
+            first, self._closing = not self._closing, True
+            connections = list(self._connections)
+        if not first:
+            self._closed.wait()
+            return
+        self._stop_listening()
+        _close_all(connections, timeout)
+        keeper_module.leave()
+        self._closed.set()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            self._keeper.disarm(listener.fileno())
+            listener.close()
+        if self._claim is not None:
+            self._claim.release()
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _close_all(connections: List[Connection], timeout: Optional[float]) -> None:
+    """Side by side: one slow peer does not hold up the others."""
+    if len(connections) == 1:
+        return connections[0].close(timeout)
+    threads = [threading.Thread(target=c.close, args=(timeout,), daemon=True) for c in connections]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def serve(
+    contract: Union[str, Any],
+    handlers: Any,
+    *,
+    listen: Optional[Sequence[str]] = None,
+    authkey: Optional[bytes] = None,
+    insecure: bool = False,
+    limits: Optional[Limits] = None,
+) -> Service:
+    """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
+
+    `listen`: addresses, by default `unix:<name>`. Does not block; see `Service.wait`.
+    Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), ValueError.
+    """
+    name = contract if isinstance(contract, str) else contract.name
+    return Service(name, handlers, listen, authkey, insecure, limits)

@@ -1,0 +1,1 @@
+"""One file for each wire. `registry` maps an address's scheme to its module."""

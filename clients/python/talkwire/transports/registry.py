@@ -1,0 +1,57 @@
+"""Every way this client talks: address scheme -> module with `listen` and `connect`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Optional, Tuple
+
+from ..names import check_name
+from ..wire import Listener, Wire
+
+SCHEMES = {
+    "unix": "unix",
+    "tcp": "tcp",
+    "stdio": "stdio",
+    "spawn": "spawn",
+    "fifo": "fifo",
+}
+
+
+class Options:
+    """What a transport may need to know."""
+
+    def __init__(self, authkey: Optional[bytes] = None, insecure: bool = False, timeout: float = 5.0) -> None:
+        if authkey is not None and len(authkey) < 16:
+            raise ValueError("an authkey has at least 16 bytes")
+        self.authkey = authkey
+        self.insecure = insecure
+        self.timeout = timeout
+
+
+def split(address: str) -> Tuple[str, str]:
+    """(scheme, rest). Raises ValueError for an unknown scheme; a bare name has the scheme ''."""
+    scheme, colon, rest = address.partition(":")
+    if not colon:
+        check_name(address.partition("/")[0])
+        return "", address
+    if scheme not in SCHEMES:
+        raise ValueError(f"unknown address {address!r}; known here: " + ", ".join(f"{s}:" for s in SCHEMES))
+    return scheme, rest
+
+
+def _module(scheme: str) -> Any:
+    return importlib.import_module(f"{__package__}.{SCHEMES[scheme]}")
+
+
+def listen(address: str, options: Options) -> Listener:
+    """Listens, or raises ADDRESS_IN_USE, PERMISSION_DENIED, OSError, ValueError."""
+    scheme, rest = split(address)
+    listener: Listener = _module(scheme).listen(rest, options)
+    return listener
+
+
+def connect(address: str, options: Options) -> Wire:
+    """A wire to the peer, or CONNECTION_REFUSED, UNAUTHENTICATED, ValueError. May block up to `options.timeout`."""
+    scheme, rest = split(address)
+    wire: Wire = _module(scheme).connect(rest, options)
+    return wire

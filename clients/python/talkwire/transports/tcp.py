@@ -1,0 +1,89 @@
+"""`tcp://host:port`. Reaching beyond this machine takes an authkey or `insecure=True`."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Optional, Tuple
+
+from ..errors import TalkwireError
+from ..wire import Listener, Peer, SocketWire, Wire
+from .registry import Options
+
+
+def host_port(rest: str) -> Tuple[str, int]:
+    """From `//host:port` or `//[v6]:port`. Raises ValueError."""
+    host, colon, port = rest[2:].rpartition(":")
+    if not rest.startswith("//") or not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"an address like tcp://127.0.0.1:7000 is wanted, not tcp:{rest}")
+    return host.strip("[]"), int(port)
+
+
+def _resolve(host: str, port: int) -> Tuple[int, Tuple[str, int]]:
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return family, where[:2]  # type: ignore[return-value]
+
+
+def is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def listen(rest: str, options: Options) -> Listener:
+    """Listens; port 0 takes a free one, see the listener's `address`."""
+    host, port = host_port(rest)
+    family, where = _resolve(host, port)
+    if not is_loopback(where[0]) and options.authkey is None and not options.insecure:
+        raise TalkwireError(
+            "UNAUTHENTICATED", f"tcp:{rest} can be reached by others: give an authkey, or say insecure=True"
+        )
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        raise TalkwireError("ADDRESS_IN_USE", f"cannot listen on tcp:{rest} ({error.strerror})") from error
+    return _TcpListener(sock)
+
+
+class _TcpListener(Listener):
+    claim = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        host, port = sock.getsockname()[:2]
+        self.address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def accept(self) -> Optional[Wire]:
+        try:
+            sock, where = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        _tune(sock)
+        return SocketWire(sock, Peer(f"tcp://{where[0]}:{where[1]}"))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def connect(rest: str, options: Options) -> Wire:
+    """Connects within `options.timeout` seconds."""
+    host, port = host_port(rest)
+    try:
+        sock = socket.create_connection((host, port), timeout=options.timeout)
+    except OSError as error:
+        raise TalkwireError("CONNECTION_REFUSED", f"nobody serves tcp:{rest} ({error.strerror or error})") from error
+    _tune(sock)
+    return SocketWire(sock, Peer(f"tcp:{rest}"))

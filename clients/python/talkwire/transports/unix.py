@@ -1,0 +1,135 @@
+"""`unix:` Unix domain sockets: by name, by absolute path, or abstract (`@x`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import threading
+from typing import Optional, Union
+
+from .. import names
+from ..errors import TalkwireError
+from ..wire import Listener, SocketWire, Wire, check_peer, socket_peer
+from .registry import Options
+
+_MAX_PATH = 107
+_umask_lock = threading.Lock()  # umask belongs to the process, not to a thread
+
+
+def socket_path(rest: str) -> Union[str, bytes]:
+    """Where the socket is; abstract ones begin with NUL. Raises ValueError."""
+    if rest.startswith("@"):
+        path: Union[str, bytes] = b"\0" + os.fsencode(rest[1:])
+    elif rest.startswith("/"):
+        path = rest
+    else:
+        path = f"{names.runtime_dir()}/{names.check_name(rest)}.sock"
+    if not rest or "\0" in rest or len(os.fsencode(path)) > _MAX_PATH:
+        raise ValueError(f"a socket's path has 1 to {_MAX_PATH} bytes: {rest!r}")
+    return path
+
+
+def listen(rest: str, options: Options) -> Listener:
+    """Claims the address and binds it with mode 0600."""
+    path = socket_path(rest)
+    if isinstance(path, bytes):
+        return _UnixListener(_bind(path), f"unix:{rest}", None, None)
+    held = names.claim(names.path_claim_name(path) if rest.startswith("/") else rest)
+    try:
+        _clear_stale(path)
+        return _UnixListener(_bind(path), f"unix:{rest}", path, held)
+    except BaseException:
+        held.release()
+        raise
+
+
+def _bind(path: Union[str, bytes]) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        with _umask_lock:
+            before = os.umask(0o177)
+            try:
+                sock.bind(path)
+            finally:
+                os.umask(before)
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise TalkwireError("ADDRESS_IN_USE", f"{os.fsdecode(path)!r} is in use") from error
+        raise
+    return sock
+
+
+def _clear_stale(path: str) -> None:
+    """Removes a socket that nobody listens on. Anything else in the way is ADDRESS_IN_USE."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISSOCK(found.st_mode):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+            probe.setblocking(False)
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)
+                return
+    raise TalkwireError("ADDRESS_IN_USE", f"{path} exists and is not an abandoned socket")
+
+
+class _UnixListener(Listener):
+    def __init__(self, sock: socket.socket, address: str, path: Optional[str], held: Optional[names.Claim]) -> None:
+        self.address = address
+        self.claim = held
+        self._sock = sock
+        self._path = path
+        self._inode = os.lstat(path).st_ino if path else 0
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def accept(self) -> Optional[Wire]:
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        try:
+            peer = socket_peer(sock, self.address)
+            check_peer(peer)
+        except BaseException:
+            sock.close()
+            raise
+        return SocketWire(sock, peer)
+
+    def close(self) -> None:
+        self._sock.close()
+        if self._path is not None:
+            self._unlink(self._path)
+        if self.claim is not None:
+            self.claim.release()
+
+    def _unlink(self, path: str) -> None:
+        try:
+            if os.lstat(path).st_ino == self._inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+
+def connect(rest: str, options: Options) -> Wire:
+    """Connects; blocks only while the listener's backlog is full."""
+    path = socket_path(rest)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(options.timeout)
+        sock.connect(path)
+        peer = socket_peer(sock, f"unix:{rest}")
+        check_peer(peer)
+    except OSError as error:
+        sock.close()
+        raise TalkwireError("CONNECTION_REFUSED", f"nobody serves unix:{rest} ({error.strerror or error})") from error
+    except BaseException:
+        sock.close()
+        raise
+    return SocketWire(sock, peer)
