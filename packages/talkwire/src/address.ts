@@ -1,0 +1,42 @@
+import { TalkwireError } from './error.js'
+
+/** `scheme:rest`; without a scheme it is a service's name. */
+export interface Address {
+  readonly scheme: string
+  readonly rest: string
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+const RESERVED_ENDING = /\.(json|sock|lock)$/
+
+/** Whether a text may name a service, a socket or a claim: spec/names.md. Nothing else ever becomes part of a path. */
+export const isName = (text: string): boolean => NAME.test(text) && !RESERVED_ENDING.test(text)
+
+/** Throws INVALID_ADDRESS. */
+export function validateName(text: string): string {
+  if (!isName(text)) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(text.slice(0, 80))} is no name: 1 to 64 letters, digits, ".", "_", "-", beginning with a letter or digit`)
+  return text
+}
+
+/** Splits an address; a bare name has the scheme ''. Throws INVALID_ADDRESS. */
+export function parseAddress(text: string): Address {
+  if (typeof text !== 'string') throw new TypeError('an address is a string, such as "unix:bank" or "tcp://127.0.0.1:7000"')
+  if (text.includes('\0') || /[\r\n]/.test(text)) throw new TalkwireError('INVALID_ADDRESS', 'an address holds no NUL, CR or LF')
+  const match = /^([a-z][a-z0-9+]*):(.*)$/s.exec(text)
+  if (match) return { scheme: match[1]!, rest: match[2]! }
+  return { scheme: '', rest: validateName(text) }
+}
+
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+  readonly query: URLSearchParams
+}
+
+/** The part after `tcp:`; `[::1]:7000` as in a URL. Throws INVALID_ADDRESS. */
+export function parseHostPort(address: string): HostPort {
+  const match = /^[a-z+]+:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]+):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
+  const port = Number(match?.[2])
+  if (!match || port > 65_535) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 120))} is no host and port; write for example tcp://127.0.0.1:7000`)
+  return { host: match[1]!.replace(/^\[|\]$/g, ''), port, query: new URLSearchParams(match[3]) }
+}

@@ -1,0 +1,14 @@
+/** Which of a service's addresses a client takes: the one place that says what is best. */
+import { parseAddress } from './address.js'
+import { registry } from './registry.js'
+
+/** Fastest first, as measured by the bench. */
+const order = ['memory', 'unix', 'fifo', 'tcp', 'tls']
+
+/** The best address that this side can connect to; undefined when there is none. */
+export function chooseAddress(addresses: readonly string[]): string | undefined {
+  const rank = (address: string): number => order.indexOf(parseAddress(address).scheme)
+  return addresses
+    .filter((address) => rank(address) >= 0 && Object.hasOwn(registry, parseAddress(address).scheme) && !address.startsWith('memory:'))
+    .sort((a, b) => rank(a) - rank(b))[0]
+}

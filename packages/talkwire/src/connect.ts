@@ -1,0 +1,144 @@
+import { parseAddress } from './address.js'
+import { chooseAddress } from './choose.js'
+import { isContract, type CallOptions, type Client, type Contract, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
+import { find } from './discovery/names.js'
+import { startService } from './discovery/start.js'
+import { TalkwireError } from './error.js'
+import { sayHello } from './hello.js'
+import { newSession, openSession, warn } from './open-session.js'
+import { transportFor } from './registry.js'
+import { validateKey, type AuthKey } from './session/auth.js'
+import { createClient, Link, linkOf, type ClientInterceptor, type ReconnectOptions } from './session/client.js'
+import { withDefaults, type Limits } from './session/limits.js'
+import { contractService, functionsService, type Service } from './session/service.js'
+import type { Session } from './session/session.js'
+
+export interface ConnectOptions {
+  /** The address; without it the contract's own name. */
+  readonly address?: string
+  /** A command that serves the name, started when nothing is found: exactly once, however many clients ask. */
+  readonly start?: readonly string[]
+  readonly authkey?: AuthKey
+  /** For `tls:`: as for `tls.connect`. */
+  readonly tls?: import('node:tls').ConnectionOptions
+  /** What this side serves on the connection, made by `implement`: the service reaches it as `ctx.caller`. */
+  readonly serve?: Implementation
+  readonly limits?: Partial<Limits>
+  readonly interceptors?: readonly ClientInterceptor[]
+  /** Default: on for what has a name or an address, off for child processes, threads and memory. */
+  readonly reconnect?: ReconnectOptions | boolean
+  readonly heartbeat?: number
+  /** Codecs to offer, best first. Default `['msgpack', 'json']`. */
+  readonly codecs?: readonly string[]
+  /** Errors that nobody waits for, such as a listener's. Default: a process warning. */
+  readonly onError?: (error: unknown, what: string) => void
+  readonly signal?: AbortSignal
+  /** For `spawn:` and `fork:`: environment and working directory of the child. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+}
+
+/** A contract or functions with what answers for them. */
+export interface Implementation {
+  readonly service: Service
+}
+
+/** Handlers for a contract, or plain functions, to be passed as `connect(…, { serve })`. Throws TypeError for missing or excess handlers. */
+export function implement<const C extends Contract>(contract: C, handlers: Handlers<C, FunctionsClient<Functions>>): Implementation
+export function implement(functions: object): Implementation
+export function implement(what: Contract | object, handlers?: object): Implementation {
+  return { service: isContract(what) ? contractService(what, handlers ?? {}) : functionsService('client', what) }
+}
+
+/**
+ * Connects to a service, by name or by address. Resolves when the service has answered.
+ * Rejects with PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason.
+ */
+export function connect<C extends Contract>(contract: C, address?: string | ConnectOptions, options?: ConnectOptions): Promise<Client<C>>
+export function connect<F extends object = Functions>(address: string, options?: ConnectOptions): Promise<FunctionsClient<F>>
+export async function connect(target: Contract | string, second?: string | ConnectOptions, third?: ConnectOptions): Promise<any> {
+  const contract = isContract(target) ? target : undefined
+  const options = { ...(typeof second === 'string' ? { ...third, address: second } : second) }
+  const address = options.address ?? (contract ? contract.name : (target as string))
+  if (options.authkey !== undefined) validateKey(options.authkey)
+  const limits = withDefaults(options.limits)
+  const link = new Link({
+    contract,
+    interceptors: options.interceptors ?? [],
+    reconnect: reconnectOptions(address, options.reconnect),
+    onError: options.onError ?? warn,
+    open: (onEvent, onClosed) => dial(address, contract, options, limits, onEvent, onClosed),
+  })
+  await link.open()
+  return createClient(link)
+}
+
+/** The same client with options for every call: `withOptions(client, { timeout: 1000 }).add(2, 5)`. Closing either closes both. */
+export function withOptions<T extends object>(client: T, options: CallOptions): T {
+  return createClient(linkOf(client), options) as T
+}
+
+/** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
+export const sessionOf = (client: object): Session | undefined => linkOf(client).session
+
+const LASTING = new Set(['', 'unix', 'tcp', 'tls', 'fifo'])
+
+function reconnectOptions(address: string, wish: ReconnectOptions | boolean | undefined): ReconnectOptions | false {
+  if (typeof wish === 'object') return wish
+  return (wish ?? LASTING.has(parseAddress(address).scheme)) ? {} : false
+}
+
+type OnEvent = (event: string, payload: unknown, lost: number) => void
+type OnClosed = (session: Session, cause: TalkwireError | undefined) => void
+
+async function dial(wanted: string, contract: Contract | undefined, options: ConnectOptions, limits: Limits, onEvent: OnEvent, onClosed: OnClosed): Promise<Session> {
+  const address = parseAddress(wanted).scheme === '' ? await resolveName(wanted, options) : wanted
+  const { scheme } = parseAddress(address)
+  const transport = await transportFor(scheme)
+  if (!transport.connect) throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on`)
+  const session = newSession({
+    side: 'connector',
+    limits,
+    service: options.serve?.service,
+    onEvent,
+    onClosed,
+    onError: options.onError ?? warn,
+    callerOf: (own, call) => createClient(fixedLink(own, contract, options), { from: call }),
+  })
+  const connection = await transport.connect(address, session, {
+    maxMessage: limits.message,
+    ...(options.signal && { signal: options.signal }),
+    ...(options.tls && { tls: options.tls }),
+    ...(options.env && { env: options.env }),
+    ...(options.cwd && { cwd: options.cwd }),
+  })
+  openSession(session, connection)
+  try {
+    await sayHello(session, { contract, serves: options.serve?.service.contract?.id ?? null, heartbeat: options.heartbeat ?? 0, codecs: options.codecs, authkey: options.authkey })
+  } catch (reason) {
+    const error = TalkwireError.from(reason, 'CONNECTION_LOST')
+    session.abort(error)
+    throw error.withOutcome('not-sent')
+  }
+  return session
+}
+
+const fixedLinks = new WeakMap<Session, Link>()
+function fixedLink(session: Session, contract: Contract | undefined, options: ConnectOptions): Link {
+  let link = fixedLinks.get(session)
+  if (!link) {
+    link = new Link({ open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the connection is gone')), reconnect: false, interceptors: [], contract, onError: options.onError ?? warn })
+    link.session = session
+    fixedLinks.set(session, link)
+  }
+  return link
+}
+
+async function resolveName(name: string, options: ConnectOptions): Promise<string> {
+  let found = find(name)
+  if ('reason' in found && (options.start || found.claimed)) found = await startService(name, options.start, options.signal)
+  if ('reason' in found) throw new TalkwireError('PEER_NOT_FOUND', `${found.reason}; start it, or pass { start: [command] }`)
+  const address = chooseAddress(found.addresses)
+  if (!address) throw new TalkwireError('PEER_NOT_FOUND', `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and this side has no such wire`)
+  return address
+}

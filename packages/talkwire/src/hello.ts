@@ -1,0 +1,80 @@
+/** `rpc.hello` and the other reserved methods: what two Talkwire peers agree on. spec/wire.md § 4. */
+import type { Contract } from './contract/contract.js'
+import { TalkwireError } from './error.js'
+import { authClient, type AuthKey } from './session/auth.js'
+import type { Service } from './session/service.js'
+import type { Session } from './session/session.js'
+
+const WIRE = 1
+
+export interface HelloOptions {
+  readonly contract: Contract | undefined
+  readonly serves: string | null
+  readonly heartbeat: number
+  /** Codecs to offer, best first. */
+  readonly codecs?: readonly string[] | undefined
+  readonly authkey?: AuthKey | undefined
+}
+
+interface Hello {
+  readonly contract?: unknown
+  readonly codec?: unknown
+  readonly codecs?: unknown
+  readonly attachments?: unknown
+  readonly window?: unknown
+  readonly maxMessage?: unknown
+  readonly heartbeat?: unknown
+  readonly streams?: unknown
+}
+
+const positive = (value: unknown, fallback: number): number => (typeof value === 'number' && value > 0 ? value : fallback)
+
+/** The connecting side: authenticates, says hello, and goes on plainly with a server that does not know hello. */
+export async function sayHello(session: Session, options: HelloOptions): Promise<void> {
+  session.state = 'open'
+  const timeout = session.limits.handshake
+  if (options.authkey !== undefined) await authClient(options.authkey, (params) => session.call('rpc.auth', params, { timeout }))
+  const { wire, limits } = session
+  const params = {
+    wire: WIRE, codecs: wire.binary ? (options.codecs ?? wire.codecs) : ['json'], attachments: wire.binary, contract: options.contract?.id ?? null,
+    serves: options.serves, window: limits.window, maxMessage: limits.message, heartbeat: options.heartbeat,
+  }
+  let answer: Hello
+  try {
+    answer = ((await session.call('rpc.hello', params, { timeout })) ?? {}) as Hello
+  } catch (reason) {
+    if (reason instanceof TalkwireError && reason.code === 'METHOD_NOT_FOUND') return
+    throw reason
+  }
+  if (Array.isArray(answer.streams)) for (const name of answer.streams) if (typeof name === 'string') session.peerStreams.add(name)
+  agree(session, answer, typeof answer.codec === 'string' ? answer.codec : 'json', answer.attachments === true && wire.binary, options.heartbeat)
+}
+
+function agree(session: Session, peer: Hello, codec: string, binary: boolean, heartbeat: number): void {
+  session.wire.extend(codec, binary, session.references)
+  session.wire.limitSend(positive(peer.maxMessage, session.limits.message))
+  session.peerWindow = positive(peer.window, session.limits.window)
+  session.startHeartbeat(Math.max(heartbeat, positive(peer.heartbeat, 0)))
+}
+
+/** The accepting side's answer. What was agreed holds from the next message on. */
+export function answerHello(session: Session, params: unknown, service: Service, hash: string | undefined, heartbeat: number): unknown {
+  const hello = (typeof params === 'object' && params !== null ? params : {}) as Hello
+  const served = service.contract?.id ?? service.name
+  checkContract(hello.contract, service)
+  const { wire, limits } = session
+  const wanted: unknown[] = Array.isArray(hello.codecs) ? hello.codecs : []
+  const codec = (wire.binary && wanted.find((name): name is string => wire.codecs.includes(name as string))) || 'json'
+  const attachments = hello.attachments === true && wire.binary
+  queueMicrotask(() => agree(session, hello, codec, attachments, heartbeat))
+  return {
+    wire: WIRE, codec, attachments, contract: served, hash: hash ?? null, window: limits.window, maxMessage: limits.message,
+    heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)), streams: service.contract ? [] : [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
+  }
+}
+
+function checkContract(wanted: unknown, { contract, name }: Service): void {
+  if (wanted === null || wanted === undefined || wanted === contract?.id) return
+  const served = contract?.id ?? `${name} (no contract)`
+  throw new TalkwireError('CONTRACT_MISMATCH', `this service is ${served}, the caller wants ${JSON.stringify(wanted)}; the number changes when old peers would misunderstand`)
+}

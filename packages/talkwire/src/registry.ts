@@ -1,0 +1,17 @@
+/** Every way processes talk: from an address's scheme to its transport, loaded when it is first used. */
+import { TalkwireError } from './error.js'
+import type { Transport } from './transports/transport.js'
+
+type Load = () => Promise<Transport<any>>
+
+export const registry: Readonly<Record<string, Load>> = {
+  memory: async () => (await import('./transports/memory.js')).memory,
+  unix: async () => (await import('./transports/unix.js')).unix,
+}
+
+/** Throws INVALID_ADDRESS for a scheme that nobody serves. */
+export async function transportFor(scheme: string): Promise<Transport<any>> {
+  const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
+  if (!load) throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address; there are ${Object.keys(registry).map((each) => `${each}:`).join(' ')}`)
+  return load()
+}

@@ -1,0 +1,184 @@
+import { parseAddress } from './address.js'
+import { isContract, type Contract, type ContractClient, type EventInput, type EventNames, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
+import { claim, type Claim } from './discovery/names.js'
+import { TalkwireError } from './error.js'
+import { answerHello } from './hello.js'
+import { newSession, openSession, warn } from './open-session.js'
+import { transportFor } from './registry.js'
+import { validateKey, type AuthKey } from './session/auth.js'
+import { createClient, Link } from './session/client.js'
+import type { Incoming } from './session/incoming.js'
+import { withDefaults, type Limits } from './session/limits.js'
+import { contractService, functionsService, paramsOf, type Service } from './session/service.js'
+import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
+import type { Connection, Listener, Peer } from './transports/transport.js'
+
+export interface ServeOptions {
+  /** Where to listen. Default: the service's own name on a Unix socket, `unix:bank`. */
+  readonly listen?: string | readonly string[]
+  /** Announce the service under its name even if it does not listen on `unix:` + name. */
+  readonly announce?: boolean
+  /** A secret that both sides know; at least 16 bytes. Needed, or TLS, to listen beyond loopback. */
+  readonly authkey?: AuthKey
+  /** Listen beyond loopback without authentication. Anyone who reaches the port can call. */
+  readonly insecure?: boolean
+  /** For `tls:`: key, certificate, and the authority of the clients, as for `tls.createServer`. */
+  readonly tls?: import('node:tls').TlsOptions
+  /** For `unix:`: lets a peer in. By default our own uid and root. */
+  readonly allow?: (peer: Peer) => boolean
+  readonly limits?: Partial<Limits>
+  readonly interceptors?: readonly ServerInterceptor[]
+  /** What callers serve in return: the type and the schemas of `ctx.caller`. */
+  readonly caller?: Contract
+  /** Milliseconds of silence after which a peer is asked whether it lives. Default: 15,000 on tcp and tls, else none. */
+  readonly heartbeat?: number
+  /** Errors that handlers did not declare. Default: a process warning. */
+  readonly onError?: (error: unknown, method: string) => void
+  readonly signal?: AbortSignal
+}
+
+export interface RunningService<Events = { emit(event: string, payload?: unknown): void }> extends ServiceBase {
+  readonly emit: Events extends { emit: infer E } ? E : never
+}
+
+interface ServiceBase {
+  readonly name: string
+  /** Where peers can really connect. */
+  readonly addresses: readonly string[]
+  /** Everyone who is connected. */
+  readonly peers: readonly Peer[]
+  stats(): readonly SessionStats[]
+  /** Takes no new calls; calls in flight finish and their answers arrive, streams are told to stop; then the connections end. What is left after `timeout` milliseconds (default 5,000) is aborted. */
+  close(options?: { readonly timeout?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+type Emit<C extends Contract> = { emit<K extends EventNames<C>>(event: K, payload: EventInput<C, K>): void }
+type CallerOf<O> = O extends { caller: infer C extends Contract } ? ContractClient<C> : FunctionsClient<Functions>
+
+/**
+ * Serves a contract, or plain functions under a name. Resolves when it listens everywhere.
+ * Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, UNSUPPORTED; nothing listens then.
+ * Throws TypeError for missing or excess handlers.
+ */
+export function serve<const C extends Contract, const O extends ServeOptions = {}>(contract: C, handlers: Handlers<C, CallerOf<O>>, options?: O): Promise<RunningService<Emit<C>>>
+export function serve(name: string, functions: object, options?: ServeOptions): Promise<RunningService>
+export async function serve(what: Contract | string, handlers: object, options: ServeOptions = {}): Promise<RunningService<any>> {
+  const service = isContract(what) ? contractService(what, handlers) : functionsService(what, handlers)
+  return start(service, options)
+}
+
+async function start(service: Service, options: ServeOptions): Promise<RunningService<any>> {
+  if (options.authkey !== undefined) validateKey(options.authkey)
+  const limits = withDefaults(options.limits)
+  const addresses = [options.listen ?? `unix:${service.name}`].flat()
+  if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one')
+  const sessions = new Set<Session>()
+  const own = options.announce || addresses.includes(`unix:${service.name}`) ? claim(service.name) : undefined
+  const listeners: Listener[] = []
+  const hash = await hashOf(service)
+  try {
+    for (const address of addresses) listeners.push(await listenOn(address, service, options, limits, sessions, own, hash))
+    own?.announce({ contract: service.contract?.id ?? null, hash: hash ?? null, addresses: listeners.map(({ address }) => address) })
+  } catch (reason) {
+    await Promise.all(listeners.map((listener) => listener.close()))
+    own?.release()
+    throw reason
+  }
+  return running(service, listeners, sessions, own)
+}
+
+/** A wire that nobody else can reach needs no pulse. */
+const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000 }
+
+async function listenOn(address: string, service: Service, options: ServeOptions, limits: Limits, sessions: Set<Session>, own: Claim | undefined, hash: string | undefined): Promise<Listener> {
+  const { scheme } = parseAddress(address)
+  const transport = await transportFor(scheme === '' ? 'unix' : scheme)
+  if (!transport.listen) throw new TalkwireError('UNSUPPORTED', `nobody can listen on ${scheme}:, it is an address to connect to`)
+  const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
+  const accept = (connection: Connection): Session => {
+    const session = newSession(sessionOptions(service, options, limits, sessions, heartbeat, hash))
+    openSession(session, connection)
+    if (sessions.size >= limits.connections) queueMicrotask(() => session.abort(new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open (limits.connections)`)))
+    sessions.add(session)
+    return session
+  }
+  return transport.listen(scheme === '' ? `unix:${address}` : address, accept, {
+    maxMessage: limits.message,
+    ...(options.signal && { signal: options.signal }),
+    ...(options.allow && { allow: options.allow }),
+    ...(options.tls && { tls: options.tls }),
+    authenticated: options.authkey !== undefined,
+    insecure: options.insecure === true,
+    handshake: limits.handshake,
+    ...(own && address === `unix:${service.name}` && { claim: own }),
+  })
+}
+
+function sessionOptions(service: Service, options: ServeOptions, limits: Limits, sessions: Set<Session>, heartbeat: number, hash: string | undefined) {
+  const onError = options.onError ?? warn
+  return {
+    side: 'acceptor' as const,
+    limits,
+    service,
+    authkey: options.authkey,
+    heartbeat,
+    onError,
+    ...(options.interceptors && options.interceptors.length > 0 && { interceptors: options.interceptors }),
+    builtin: (session: Session, method: string, params: unknown) => {
+      if (method === 'rpc.hello') return answerHello(session, params, service, hash, heartbeat)
+      if (method === 'rpc.discover') return discover(service)
+      throw new TalkwireError('METHOD_NOT_FOUND', `there is no reserved method ${method.slice(0, 64)}`)
+    },
+    callerOf: (session: Session, call: Incoming) => createClient(callerLink(session, options.caller, onError), { from: call }),
+    onEvent: (): void => {},
+    onClosed: (session: Session) => void sessions.delete(session),
+  }
+}
+
+const callerLinks = new WeakMap<Session, Link>()
+/** The other direction of a connection, as a client. */
+function callerLink(session: Session, contract: Contract | undefined, onError: (error: unknown, what: string) => void): Link {
+  let link = callerLinks.get(session)
+  if (!link) {
+    link = new Link({ open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the caller is gone')), reconnect: false, interceptors: [], contract, onError })
+    link.session = session
+    callerLinks.set(session, link)
+  }
+  return link
+}
+
+async function hashOf({ contract }: Service): Promise<string | undefined> {
+  if (!contract) return undefined
+  const { contractHash } = await import('./contract/hash.js')
+  return contractHash(contract)
+}
+
+async function discover(service: Service): Promise<unknown> {
+  const { openRpc } = await import('./contract/openrpc.js')
+  return openRpc(service)
+}
+
+function running(service: Service, listeners: readonly Listener[], sessions: Set<Session>, own: Claim | undefined): RunningService<any> {
+  let closing: Promise<void> | undefined
+  const close = async (timeout: number): Promise<void> => {
+    await Promise.all(listeners.map((listener) => listener.close()))
+    await Promise.all([...sessions].map((session) => session.close(timeout)))
+    own?.release()
+  }
+  return {
+    name: service.name,
+    addresses: listeners.map(({ address }) => address),
+    get peers() {
+      return [...sessions].map(({ peer }) => peer)
+    },
+    stats: () => [...sessions].map((session) => session.stats()),
+    emit(event: string, payload?: unknown): void {
+      if (service.events && !service.events.has(event)) throw new TypeError(`${service.contract!.id} has no event "${event}"`)
+      const params = paramsOf(payload)
+      for (const session of sessions) session.emit(event, params)
+    },
+    close: ({ timeout = 5_000 } = {}) => (closing ??= close(timeout)),
+    [Symbol.asyncDispose]: () => (closing ??= close(5_000)),
+  }
+}

@@ -1,0 +1,306 @@
+/** The caller's view of a service, and the link under it that survives a lost connection. */
+import { isStream, type CallOptions, type Contract, type Listener, type Rpc, type Unsubscribe } from '../contract/contract.js'
+import type { StandardSchema } from '../contract/standard-schema.js'
+import { TalkwireError } from '../error.js'
+import { LOST, type Pending, type Session } from './session.js'
+import { paramsOf } from './service.js'
+
+export interface ReconnectOptions {
+  /** Milliseconds before the first new attempt; doubled each time, with jitter. Default 50. */
+  readonly initial?: number
+  /** Longest pause between attempts. Default 2,000. */
+  readonly max?: number
+  /** Milliseconds after which waiting calls fail; a later call tries anew. Default 30,000. */
+  readonly giveUp?: number
+}
+
+/** A call on its way to the connection. */
+export interface ClientCall {
+  readonly method: string
+  /** The input, or for a service without a contract the array of arguments. */
+  readonly input: unknown
+  readonly options: CallOptions | undefined
+}
+export type ClientInterceptor = (call: ClientCall, next: (call: ClientCall) => any) => any
+
+export interface LinkOptions {
+  /** Opens a session that has said hello. Its events go to `onEvent`. */
+  open(onEvent: (event: string, payload: unknown, lost: number) => void, onClosed: (session: Session, cause: TalkwireError | undefined) => void): Promise<Session>
+  readonly reconnect: ReconnectOptions | false
+  readonly interceptors: readonly ClientInterceptor[]
+  readonly contract: Contract | undefined
+  readonly onError: (error: unknown, what: string) => void
+}
+
+interface Subscription {
+  readonly listeners: Set<Listener<any>>
+  lost: number
+}
+
+export class Link {
+  session: Session | undefined
+  private opening: Promise<Session> | undefined
+  private closed = false
+  private lastCause: TalkwireError | undefined
+  private stopWaiting: (() => void) | undefined
+  private readonly subscriptions = new Map<string, Subscription>()
+
+  constructor(readonly options: LinkOptions) {}
+
+  /** The open session, or the one that is being opened. Rejects with what kept it from opening. */
+  ready(): Promise<Session> {
+    if (this.session?.isOpen) return Promise.resolve(this.session)
+    if (this.closed) return Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'this client is closed; connect() makes a new one'))
+    if (this.session && this.options.reconnect === false) return Promise.reject(this.lostError())
+    return (this.opening ??= this.reopen().finally(() => {
+      this.opening = undefined
+    }))
+  }
+
+  /** The first connection: one attempt, its error is the caller's. */
+  async open(): Promise<this> {
+    this.session = await this.attempt()
+    return this
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    this.stopWaiting?.()
+    await this.session?.close()
+  }
+
+  unary(method: string, params: unknown, options: CallOptions | undefined, schema: StandardSchema | undefined, idempotent: boolean): Promise<unknown> {
+    const { session } = this
+    if (session !== undefined && session.isOpen) return session.call(method, params, options, schema, idempotent || options?.idempotent === true)
+    return this.later(options, (ready) => ready.call(method, params, options, schema, idempotent || options?.idempotent === true))
+  }
+
+  /** A call while there is no connection waits for the next, but not longer than its own deadline and signal. */
+  private async later<T>(options: CallOptions | undefined, action: (session: Session) => Promise<T>): Promise<T> {
+    options?.signal?.throwIfAborted()
+    const waits: Promise<never>[] = []
+    const stop = new AbortController()
+    if (options?.timeout !== undefined) waits.push(rejectAfter(options.timeout, stop.signal))
+    const signal = options?.signal
+    if (signal) {
+      waits.push(new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: stop.signal })))
+    }
+    try {
+      return await action(await Promise.race([this.ready(), ...waits]))
+    } finally {
+      stop.abort()
+    }
+  }
+
+  upload(method: string, input: NonNullable<Pending['input']>, options: CallOptions | undefined, schema: StandardSchema | undefined): Promise<unknown> {
+    return this.later(options, (session) => session.upload(method, input, options, schema))
+  }
+
+  stream(method: string, params: unknown, input: Pending['input'], options: CallOptions | undefined, schema: StandardSchema | undefined): AsyncIterableIterator<unknown> {
+    if (this.session?.isOpen) return this.session.stream(method, params, input, options, schema)
+    return lazily(this.later(options, async (session) => session.stream(method, params, input, options, schema)))
+  }
+
+  /** Undefined once the message is taken, a promise while the connection is full. */
+  notify(method: string, params: unknown): Promise<void> {
+    if (this.session?.isOpen) return this.session.notify(method, params)
+    return this.later(undefined, (session) => session.notify(method, params))
+  }
+
+  async on(event: string, listener: Listener<any>): Promise<Unsubscribe> {
+    if (typeof listener !== 'function') throw new TypeError('on(event, listener) takes a function')
+    let subscription = this.subscriptions.get(event)
+    if (!subscription) this.subscriptions.set(event, (subscription = { listeners: new Set(), lost: 0 }))
+    const first = subscription.listeners.size === 0
+    subscription.listeners.add(listener)
+    try {
+      if (first) await this.unary('rpc.on', { event }, undefined, undefined, true)
+    } catch (reason) {
+      this.dropListener(event, listener)
+      throw reason
+    }
+    const off = async (): Promise<void> => {
+      if (this.dropListener(event, listener) && this.session?.isOpen) await this.session.call('rpc.off', { event })
+    }
+    return Object.assign(off, { [Symbol.asyncDispose]: off })
+  }
+
+  /** True when it was the last. */
+  private dropListener(event: string, listener: Listener<any>): boolean {
+    const subscription = this.subscriptions.get(event)
+    if (!subscription?.listeners.delete(listener) || subscription.listeners.size > 0) return false
+    this.subscriptions.delete(event)
+    return true
+  }
+
+  private readonly onEvent = (event: string, payload: unknown, lost: number): void => {
+    const subscription = this.subscriptions.get(event)
+    if (!subscription) return
+    if (payload === LOST) {
+      subscription.lost += lost
+      return
+    }
+    const info = { lost: subscription.lost }
+    subscription.lost = 0
+    const member = this.options.contract?.members[event]
+    void this.deliver(event, payload, member?.kind === 'event' ? member.payload : undefined, subscription, info)
+  }
+
+  private deliver(event: string, payload: unknown, schema: StandardSchema | undefined, { listeners }: Subscription, info: { lost: number }): void {
+    const hand = (valid: unknown): void => {
+      for (const listener of listeners) {
+        try {
+          listener(valid, info)
+        } catch (reason) {
+          this.options.onError(reason, event)
+        }
+      }
+    }
+    if (!schema) return hand(payload)
+    const check = (result: { value?: unknown; issues?: unknown }): void => {
+      if (result.issues) this.options.onError(new TalkwireError('INVALID_MESSAGE', `the payload of the event "${event}" does not fit its schema`, { details: result.issues }), event)
+      else hand(result.value)
+    }
+    const result = schema['~standard'].validate(payload)
+    if (result instanceof Promise) result.then(check, (reason: unknown) => this.options.onError(reason, event))
+    else check(result)
+  }
+
+  private async attempt(): Promise<Session> {
+    const session = await this.options.open(this.onEvent, this.onClosed)
+    if (this.options.reconnect !== false) session.onUnfinished = (calls) => void this.repeat(calls)
+    if (this.closed) {
+      await session.close()
+      throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed while it connected')
+    }
+    return session
+  }
+
+  private async reopen(): Promise<Session> {
+    const { initial = 50, max = 2_000, giveUp = 30_000 } = this.options.reconnect || {}
+    const start = performance.now()
+    for (let pause = initial; ; pause = Math.min(max, pause * 2)) {
+      try {
+        const session = await this.attempt()
+        this.session = session
+        await this.heal(session)
+        return session
+      } catch (reason) {
+        const error = TalkwireError.from(reason)
+        const hopeless = error.code === 'CONTRACT_MISMATCH' || error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED'
+        if (this.closed || hopeless || performance.now() - start + pause > giveUp) throw error.withOutcome('not-sent')
+      }
+      await this.sleep(pause * (0.5 + Math.random() / 2))
+    }
+  }
+
+  private sleep(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.stopWaiting = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  private async heal(session: Session): Promise<void> {
+    await Promise.all([...this.subscriptions.keys()].map((event) => session.call('rpc.on', { event })))
+  }
+
+  /** Calls that a lost connection left behind and that may run again. */
+  private async repeat(calls: Pending[]): Promise<void> {
+    try {
+      const session = await this.ready()
+      for (const call of calls) session.start(call)
+    } catch (reason) {
+      for (const call of calls) call.reject(call.idempotent ? TalkwireError.from(reason).withOutcome('maybe-ran') : reason)
+    }
+  }
+
+  private readonly onClosed = (session: Session, cause: TalkwireError | undefined): void => {
+    this.lastCause = cause
+    if (session !== this.session || this.closed || this.options.reconnect === false) return
+    // Subscriptions are a standing wish: they are healed without waiting for a call.
+    if (this.subscriptions.size > 0) void this.ready().catch((reason: unknown) => this.options.onError(reason, 'reconnect'))
+  }
+
+  private lostError(): TalkwireError {
+    return new TalkwireError('CONNECTION_CLOSED', `the connection is gone${this.lastCause ? `: ${this.lastCause.message}` : ''}`, { cause: this.lastCause })
+  }
+}
+
+function rejectAfter(milliseconds: number, stop: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const timer = setTimeout(() => reject(new TalkwireError('DEADLINE_EXCEEDED', `no connection within ${milliseconds} ms`)), milliseconds)
+    stop.addEventListener('abort', () => clearTimeout(timer), { once: true })
+  })
+}
+
+/** An iterator that is still to come. */
+function lazily(coming: Promise<AsyncIterableIterator<unknown>>): AsyncIterableIterator<unknown> {
+  coming.catch(() => {})
+  return {
+    next: async () => (await coming).next(),
+    return: async () => (await coming).return!(),
+    [Symbol.asyncIterator]() {
+      return this
+    },
+  }
+}
+
+const links = new WeakMap<object, Link>()
+
+/** The link under a client made by `connect`. Throws TypeError for anything else. */
+export function linkOf(client: object): Link {
+  const link = links.get(client)
+  if (!link) throw new TypeError('this is no client made by connect()')
+  return link
+}
+
+/** The typed view: an object with one function for each method. `defaults` go into every call. */
+export function createClient(link: Link, defaults?: CallOptions): object {
+  const { contract } = link.options
+  const client: Record<PropertyKey, unknown> = Object.create(null)
+  client['on'] = (event: string, listener: Listener<any>) => link.on(event, listener)
+  client['close'] = () => link.close()
+  client[Symbol.asyncDispose] = () => link.close()
+  if (contract) {
+    for (const [name, member] of Object.entries(contract.members)) if (member.kind === 'rpc') client[name] = contractMethod(link, name, member, defaults)
+  }
+  const view = contract ? client : new Proxy(client, { get: (target, name) => (name in target || typeof name === 'symbol' || name === 'then' ? target[name] : (target[name] = functionMethod(link, name, defaults))) })
+  links.set(view, link)
+  return view
+}
+
+function contractMethod(link: Link, name: string, { input, output, idempotent, oneway }: Rpc, defaults: CallOptions | undefined): unknown {
+  const schema = isStream(output) ? output.item : output
+  const uploads = isStream(input)
+  if (oneway) return intercepted(link, name, defaults, ({ input: value }) => link.notify(name, paramsOf(value)))
+  if (isStream(output)) return intercepted(link, name, defaults, ({ input: value, options }) => link.stream(name, uploads ? [] : paramsOf(value), uploads ? (value as AsyncIterable<unknown>) : undefined, options, schema))
+  if (uploads) return intercepted(link, name, defaults, ({ input: value, options }) => link.upload(name, value as AsyncIterable<unknown>, options, schema))
+  if (link.options.interceptors.length > 0) return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
+  return (value: unknown, options: CallOptions | undefined = defaults) => link.unary(name, paramsOf(value), merge(defaults, options), schema, idempotent)
+}
+
+function functionMethod(link: Link, name: string, defaults: CallOptions | undefined): unknown {
+  const run = ({ input, options }: ClientCall): unknown =>
+    link.session?.peerStreams.has(name) ? link.stream(name, input, undefined, options, undefined) : link.unary(name, input, options, undefined, false)
+  if (link.options.interceptors.length > 0) {
+    const chain = chained(link, run)
+    return (...args: unknown[]) => chain({ method: name, input: args, options: defaults })
+  }
+  return (...args: unknown[]) => run({ method: name, input: args, options: defaults })
+}
+
+function intercepted(link: Link, method: string, defaults: CallOptions | undefined, run: (call: ClientCall) => unknown): unknown {
+  const chain = chained(link, run)
+  return (input: unknown, options?: CallOptions) => chain({ method, input, options: merge(defaults, options) })
+}
+
+function chained(link: Link, run: (call: ClientCall) => unknown): (call: ClientCall) => unknown {
+  return link.options.interceptors.reduceRight<(call: ClientCall) => unknown>((next, interceptor) => (call) => interceptor(call, next), run)
+}
+
+const merge = (defaults: CallOptions | undefined, options: CallOptions | undefined): CallOptions | undefined =>
+  defaults === undefined || options === defaults ? options : { ...defaults, ...options }

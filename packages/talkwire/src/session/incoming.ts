@@ -1,0 +1,145 @@
+import type { CallOptions, Context } from '../contract/contract.js'
+import { TalkwireError } from '../error.js'
+import type { Id, Meta } from '../protocols/message.js'
+import type { Peer } from '../transports/transport.js'
+import type { Method } from './service.js'
+import type { Credit, StreamReader } from './stream.js'
+
+/** What a call being handled needs of its session. */
+export interface Host {
+  readonly peer: Peer
+  progress(id: Id, value: unknown): void
+  callerOf(call: Incoming): unknown
+}
+
+const noMetadata: Readonly<Record<string, string>> = Object.freeze({})
+
+/** A call being handled: the session's account of it, and the handler's context. Everything costly is made on demand. */
+export class Incoming implements Context<any, any> {
+  input: StreamReader | undefined
+  credit: Credit | undefined
+  /** Where the call is kept while it is in flight. */
+  tracked = false
+  private controller: AbortController | undefined
+  private reason: TalkwireError | undefined
+  private timer: NodeJS.Timeout | undefined
+  readonly deadline: number | undefined
+
+  constructor(
+    private readonly host: Host,
+    readonly id: Id,
+    readonly target: Method,
+    private readonly meta: Meta | undefined,
+  ) {
+    if (meta?.timeout !== undefined) {
+      this.deadline = performance.now() + meta.timeout
+      this.timer = setTimeout(expire, Math.min(meta.timeout, MAX_TIMER), this)
+    } else this.deadline = undefined
+  }
+
+  get method(): string {
+    return this.target.name
+  }
+
+  get peer(): Peer {
+    return this.host.peer
+  }
+
+  /** Bytes of output that the caller takes before it grants more, where it said so. */
+  get initialCredit(): number | undefined {
+    return this.meta?.credit
+  }
+
+  get metadata(): Readonly<Record<string, string>> {
+    return this.meta?.metadata ?? noMetadata
+  }
+
+  get aborted(): TalkwireError | undefined {
+    return this.reason
+  }
+
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController()
+    if (this.reason && !this.controller.signal.aborted) this.controller.abort(this.reason)
+    return this.controller.signal
+  }
+
+  get caller(): any {
+    return this.host.callerOf(this)
+  }
+
+  progress(value: unknown): void {
+    this.host.progress(this.id, value)
+  }
+
+  error(name: string, details?: unknown, message = name): TalkwireError {
+    return new TalkwireError(name, message, { declared: true, outcome: 'ran', details })
+  }
+
+  /** Tells the handler to stop, once. */
+  abort(reason: TalkwireError): void {
+    if (this.reason) return
+    this.reason = reason
+    this.settle()
+    this.input?.fail(reason)
+    this.controller?.abort(reason)
+    this.credit?.notify()
+  }
+
+  settle(): void {
+    if (this.timer) clearTimeout(this.timer)
+    this.timer = undefined
+  }
+}
+
+/** Longer than this, Node's timers fire at once. */
+export const MAX_TIMER = 2 ** 31 - 1
+
+const expire = (call: Incoming): void => call.abort(new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' }))
+
+let active: Incoming | undefined
+
+/** Runs a handler of arguments by position with `context()` in place; only until it first awaits. */
+export function runWith(call: Incoming, args: unknown[]): unknown {
+  const outer = active
+  active = call
+  try {
+    const { handler } = call.target
+    return args.length === 2 ? handler(args[0], args[1]) : handler(...args)
+  } finally {
+    active = outer
+  }
+}
+
+/** The same for a handler of `(input, ctx)`. */
+export function runInput(call: Incoming, input: unknown): unknown {
+  const outer = active
+  active = call
+  try {
+    return call.target.handler(input, call)
+  } finally {
+    active = outer
+  }
+}
+
+/**
+ * The call that a plain function is handling. To be asked for before its first `await`;
+ * a contract's handlers get the same as their second argument. Throws TypeError outside of a call.
+ */
+export function context(): Context {
+  if (!active) throw new TypeError('context() is for the first, synchronous part of a function that is being called; keep its result for later')
+  return active
+}
+
+const TRACE = ['traceparent', 'tracestate', 'baggage'] as const
+
+/** The metadata of a call made on behalf of another: its trace context goes on, the rest does not. */
+export function inheritMetadata({ from, metadata }: CallOptions): Record<string, string> | undefined {
+  const inherited: Record<string, string> = {}
+  for (const key of TRACE) {
+    const value = from?.metadata[key]
+    if (value !== undefined) inherited[key] = value
+  }
+  const all = { ...inherited, ...metadata }
+  return Object.keys(all).length > 0 ? all : undefined
+}

@@ -1,0 +1,202 @@
+/** Functions and objects that stay where they are and are called from the other side: spec/wire.md § 5. */
+import type { ReferenceDescriptor, References } from '../codecs/codec.js'
+import { TalkwireError } from '../error.js'
+
+const target = Symbol('talkwire.reference')
+
+/** An object to be passed by reference. Made by `ref`. */
+export interface Ref<T extends object = object> {
+  readonly [target]: T
+}
+
+/**
+ * Passes an object by reference: its methods can be called from the other side, its data stays here.
+ * It is released by the receiver's `using`, by its garbage collection, or with the connection.
+ */
+export function ref<T extends object>(object: T): Ref<T> {
+  if (typeof object !== 'object' || object === null) throw new TypeError('ref(…) takes an object; functions need none')
+  return { [target]: object }
+}
+
+/** A function or object of the other side. */
+export type Imported = ((...args: unknown[]) => Promise<unknown>) | Record<string, (...args: unknown[]) => Promise<unknown>>
+
+interface Export {
+  readonly id: number
+  readonly value: object
+  /** How often it was sent and not yet given back. */
+  count: number
+  readonly since: number
+}
+
+/** One line of the leak report. */
+export interface ReferenceReport {
+  readonly id: number
+  readonly what: string
+  readonly count: number
+  /** Milliseconds since it was first sent. */
+  readonly age: number
+}
+
+interface Import {
+  readonly id: number
+  readonly proxy: WeakRef<object>
+  count: number
+}
+
+export interface ReferencesOptions {
+  readonly limit: number
+  call(method: string, args: unknown[]): Promise<unknown>
+  release(refs: [id: number, count: number][]): void
+}
+
+export class ReferenceTable implements References {
+  /** Proxies that the garbage collector took before anyone disposed them. */
+  collected = 0
+  private nextId = 1
+  private readonly exports = new Map<number, Export>()
+  private readonly exportOf = new Map<object, Export>()
+  private readonly imports = new Map<number, Import>()
+  private readonly importId = new WeakMap<object, number>()
+  private readonly finalizer = new FinalizationRegistry<Import>((gone) => {
+    if (this.imports.get(gone.id) !== gone) return
+    this.collected++
+    this.giveBack(gone)
+  })
+
+  constructor(private readonly options: ReferencesOptions) {}
+
+  export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | undefined {
+    if (typeof value !== 'function' && (typeof value !== 'object' || value === null)) return undefined
+    const own = this.importId.get(value)
+    if (own !== undefined) return { own }
+    const object = typeof value === 'function' ? value : (value as Partial<Ref>)[target]
+    if (object === undefined) return undefined
+    const entry = this.exportOf.get(object) ?? this.add(object)
+    entry.count++
+    return { ref: typeof object === 'function' ? [entry.id] : [entry.id, methodsOf(object)] }
+  }
+
+  import(descriptor: ReferenceDescriptor): unknown {
+    const [id, methods] = descriptor
+    const known = this.imports.get(id)
+    const alive = known?.proxy.deref()
+    if (known && alive) {
+      known.count++
+      return alive
+    }
+    if (this.imports.size >= this.options.limit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.options.limit} references held; dispose them or raise limits.references`)
+    const proxy = methods ? this.objectProxy(id, methods) : this.functionProxy(id)
+    // A dead proxy whose finalizer has not run yet leaves its count to the new one.
+    const entry: Import = { id, proxy: new WeakRef(proxy), count: (known?.count ?? 0) + 1 }
+    this.imports.set(id, entry)
+    this.importId.set(proxy, id)
+    this.finalizer.register(proxy, entry, proxy)
+    return proxy
+  }
+
+  home(id: number): unknown {
+    const entry = this.exports.get(id)
+    if (!entry) throw new TalkwireError('INVALID_MESSAGE', `the reference ${id} is not ours, or was released`)
+    return entry.value
+  }
+
+  /** The function behind `#id` or `#id.name`; undefined when there is none. Own methods only, and those of its classes. */
+  find(method: string): ((...args: unknown[]) => unknown) | undefined {
+    const match = /^#(\d{1,15})(?:\.(.+))?$/s.exec(method)
+    const value = match ? this.exports.get(Number(match[1]))?.value : undefined
+    if (value === undefined) return undefined
+    const name = match![2]
+    if (typeof value === 'function') return name === undefined ? (value as (...args: unknown[]) => unknown) : undefined
+    if (name === undefined || !methodsOf(value).includes(name)) return undefined
+    return (...args) => (value as Record<string, (...args: unknown[]) => unknown>)[name]!(...args)
+  }
+
+  /** The peer gave references back. More than it was sent is a lie, and ignored. */
+  released(refs: unknown): void {
+    if (!Array.isArray(refs)) return
+    for (const pair of refs) {
+      const [id, count] = Array.isArray(pair) ? pair : []
+      const entry = this.exports.get(id as number)
+      if (!entry || !Number.isSafeInteger(count) || count < 1) continue
+      entry.count -= count
+      if (entry.count <= 0) this.forget(entry)
+    }
+  }
+
+  /** What is still held on the other side, longest first. */
+  report(): ReferenceReport[] {
+    const now = performance.now()
+    return [...this.exports.values()].map(({ id, value, count, since }) => ({ id, what: describe(value), count, age: now - since }))
+  }
+
+  get held(): number {
+    return this.imports.size
+  }
+
+  clear(): void {
+    for (const { proxy } of this.imports.values()) {
+      const alive = proxy.deref()
+      if (alive) this.finalizer.unregister(alive)
+    }
+    this.imports.clear()
+    this.exports.clear()
+    this.exportOf.clear()
+  }
+
+  private add(value: object): Export {
+    if (this.exports.size >= this.options.limit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.options.limit} references sent and not given back (${describe(value)}); dispose them at the other end or raise limits.references`)
+    const entry: Export = { id: this.nextId++, value, count: 0, since: performance.now() }
+    this.exports.set(entry.id, entry)
+    this.exportOf.set(value, entry)
+    return entry
+  }
+
+  private forget(entry: Export): void {
+    this.exports.delete(entry.id)
+    this.exportOf.delete(entry.value)
+  }
+
+  private giveBack(entry: Import): void {
+    if (this.imports.get(entry.id) !== entry) return
+    this.imports.delete(entry.id)
+    this.options.release([[entry.id, entry.count]])
+  }
+
+  private functionProxy(id: number): object {
+    const { options } = this
+    const proxy = (...args: unknown[]): Promise<unknown> => options.call(`#${id}`, args)
+    return this.disposable(proxy, id)
+  }
+
+  private objectProxy(id: number, methods: readonly string[]): object {
+    const { options } = this
+    const proxy: Record<string, unknown> = Object.create(null)
+    for (const name of methods) {
+      if (name !== 'then' && name !== '__proto__') proxy[name] = (...args: unknown[]) => options.call(`#${id}.${name}`, args)
+    }
+    return this.disposable(proxy, id)
+  }
+
+  private disposable(proxy: object, id: number): object {
+    const dispose = (): void => {
+      const entry = this.imports.get(id)
+      if (!entry || entry.proxy.deref() !== proxy) return
+      this.finalizer.unregister(proxy)
+      this.giveBack(entry)
+    }
+    return Object.defineProperty(proxy, Symbol.dispose, { value: dispose })
+  }
+}
+
+function methodsOf(object: object): string[] {
+  const names = new Set<string>()
+  for (let at: object | null = object; at && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
+      if (typeof value === 'function' && name !== 'constructor' && name !== 'then' && !name.startsWith('_')) names.add(name)
+    }
+  }
+  return [...names]
+}
+
+const describe = (value: object): string => (typeof value === 'function' ? `function ${value.name || '(anonymous)'}` : (value.constructor?.name ?? 'object'))

@@ -1,0 +1,117 @@
+/** What one side of a connection serves: a contract with its handlers, or plain functions. */
+import { isStream, validateMethodName, type Contract, type Functions, type Rpc } from '../contract/contract.js'
+import type { StandardSchema } from '../contract/standard-schema.js'
+import { TalkwireError } from '../error.js'
+
+type Handler = (...args: any[]) => unknown
+
+export interface Method {
+  readonly name: string
+  readonly handler: Handler
+  /** True: arguments by position, as the function takes them. False: `(input, ctx)`. */
+  readonly positional: boolean
+  readonly inputStream: boolean
+  readonly outputStream: boolean
+  readonly oneway: boolean
+  /** Of the input, or of each element of the input stream. */
+  readonly input: StandardSchema | undefined
+  /** Undefined: any declared error may pass. */
+  readonly errors: ReadonlySet<string> | undefined
+}
+
+export interface Service {
+  readonly name: string
+  readonly contract: Contract | undefined
+  /** A Map: a name from the wire never reaches a prototype. */
+  readonly methods: ReadonlyMap<string, Method>
+  readonly events: ReadonlySet<string> | undefined
+}
+
+/** Throws TypeError for missing or excess handlers. */
+export function contractService(contract: Contract, handlers: object): Service {
+  const methods = new Map<string, Method>()
+  const events = new Set<string>()
+  for (const [name, member] of Object.entries(contract.members)) {
+    if (member.kind === 'event') events.add(name)
+    else methods.set(name, contractMethod(contract, name, member, handlers))
+  }
+  if (Object.getPrototypeOf(handlers) === Object.prototype) {
+    for (const name of Object.keys(handlers)) if (!methods.has(name)) throw new TypeError(`${contract.id} has no method "${name}"; add it to the contract or remove the handler`)
+  }
+  return { name: contract.name, contract, methods, events }
+}
+
+function contractMethod(contract: Contract, name: string, { input, output, errors, oneway }: Rpc, handlers: object): Method {
+  const handler = (handlers as Record<string, unknown>)[name]
+  if (typeof handler !== 'function') throw new TypeError(`there is no handler for "${name}" of ${contract.id}`)
+  const inputStream = isStream(input)
+  return {
+    name,
+    handler: (handler as Handler).bind(handlers),
+    positional: false,
+    inputStream,
+    outputStream: isStream(output),
+    oneway,
+    input: isStream(input) ? input.item : input,
+    errors: new Set(Object.keys(errors)),
+  }
+}
+
+const generators = new Set(['GeneratorFunction', 'AsyncGeneratorFunction'])
+
+/** Own functions of an object, or the methods of an instance of a class. Throws TypeError when there are none. */
+export function functionsService(name: string, functions: Functions | object): Service {
+  const methods = new Map<string, Method>()
+  for (const [method, handler] of functionsOf(functions)) {
+    validateMethodName(method)
+    methods.set(method, {
+      name: method,
+      handler: handler.bind(functions),
+      positional: true,
+      inputStream: false,
+      outputStream: generators.has(handler.constructor.name),
+      oneway: false,
+      input: undefined,
+      errors: undefined,
+    })
+  }
+  if (methods.size === 0) throw new TypeError(`"${name}" serves no function; pass an object of functions`)
+  return { name, contract: undefined, methods, events: undefined }
+}
+
+function* functionsOf(object: object): Generator<[string, Handler]> {
+  const seen = new Set(['constructor'])
+  for (let at: object | null = object; at && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) {
+    for (const name of Object.getOwnPropertyNames(at)) {
+      const value: unknown = Object.getOwnPropertyDescriptor(at, name)?.value
+      if (typeof value !== 'function' || seen.has(name) || name.startsWith('_')) continue
+      seen.add(name)
+      yield [name, value as Handler]
+    }
+  }
+}
+
+/** The input of a contract's method from JSON-RPC params: by name it is the object itself, by position its only element. */
+export function inputOf(params: unknown): unknown {
+  if (!Array.isArray(params)) return params
+  return params.length <= 1 ? params[0] : params
+}
+
+/** Params that carry one input. */
+export function paramsOf(input: unknown): unknown {
+  if (input === undefined) return undefined
+  if (typeof input === 'object' && input !== null) {
+    const prototype = Object.getPrototypeOf(input) as unknown
+    if (prototype === Object.prototype || prototype === null) return input
+  }
+  return [input]
+}
+
+export const notFound = (service: Service | undefined, method: string): TalkwireError =>
+  new TalkwireError('METHOD_NOT_FOUND', `${service ? `"${service.name}"` : 'this side'} has no method ${JSON.stringify(method.slice(0, 128))}${suggestion(service, method)}`)
+
+function suggestion(service: Service | undefined, method: string): string {
+  const lower = method.toLowerCase()
+  const near = [...(service?.methods.keys() ?? [])].find((name) => name.toLowerCase() === lower || name.startsWith(method) || method.startsWith(name))
+  return near && method.length > 2 ? `; did you mean "${near}"?` : ''
+}

@@ -1,0 +1,110 @@
+/** A connection over anything that already keeps message borders: its maker gives `send` and the ends, the rest is here. */
+import { padding, seal } from '../codecs/envelope.js'
+import { Writer } from '../codecs/writer.js'
+import { TalkwireError } from '../error.js'
+import { MAX_MESSAGE, type ByteConnection, type Peer } from './transport.js'
+
+export interface MessagePipe {
+  readonly peer: Peer
+  readonly binary: boolean
+  readonly maxMessage?: number | undefined
+  /** Sends one message; the bytes are the pipe's. False: wait. */
+  send(bytes: Buffer): boolean
+  pause(): void
+  resume(): void
+  close(): Promise<void>
+  abort(cause: TalkwireError): void
+  buffered(): number
+  unsent(): number
+  ref(): void
+  unref(): void
+  /** Why nothing can be sent any more; undefined while it can. */
+  ended(): TalkwireError | undefined
+}
+
+export class MessageConnection implements ByteConnection {
+  readonly kind = 'bytes'
+  committed = 0
+  private readonly writer = new Writer(1024)
+  private maxSend: number
+
+  constructor(private readonly pipe: MessagePipe) {
+    this.maxSend = pipe.maxMessage ?? MAX_MESSAGE
+  }
+
+  get peer(): Peer {
+    return this.pipe.peer
+  }
+
+  get binary(): boolean {
+    return this.pipe.binary
+  }
+
+  get buffered(): number {
+    return this.pipe.buffered()
+  }
+
+  get unsent(): number {
+    return this.pipe.unsent()
+  }
+
+  begin(): Writer {
+    const ended = this.pipe.ended()
+    if (ended) throw ended
+    return this.writer
+  }
+
+  rollback(): void {
+    this.writer.position = 0
+    this.writer.attachments = []
+  }
+
+  commit(): boolean {
+    const { writer } = this
+    const length = seal(writer, 0)
+    if (length > this.maxSend) {
+      this.rollback()
+      throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`)
+    }
+    const bytes = Buffer.allocUnsafeSlow(length)
+    writer.buffer.copy(bytes, 0, 0, writer.position)
+    let offset = writer.position
+    for (const attachment of writer.attachments) {
+      const gap = padding(offset)
+      bytes.set(gap, offset)
+      bytes.set(attachment, offset + gap.length)
+      offset += gap.length + attachment.byteLength
+    }
+    this.rollback()
+    this.committed = length
+    return this.pipe.send(bytes)
+  }
+
+  limitSend(bytes: number): void {
+    this.maxSend = Math.min(this.maxSend, bytes)
+  }
+
+  pause(): void {
+    this.pipe.pause()
+  }
+
+  resume(): void {
+    this.pipe.resume()
+  }
+
+  close(): Promise<void> {
+    return this.pipe.close()
+  }
+
+  abort(cause: TalkwireError): void {
+    this.pipe.abort(cause)
+  }
+
+  ref(): void {
+    this.pipe.ref()
+  }
+
+  unref(): void {
+    this.pipe.unref()
+  }
+}

@@ -1,0 +1,81 @@
+/** What the socket transports share: dialling, accepting, and the meaning of their error codes. */
+import net from 'node:net'
+import { TalkwireError, type Code } from '../error.js'
+import { adopt, dial, StreamConnection, type StreamOptions } from './stream-connection.js'
+import type { Accept, Peer, Sink, TransportOptions } from './transport.js'
+
+const codes: Record<string, Code> = {
+  ENOENT: 'PEER_NOT_FOUND', ECONNREFUSED: 'PEER_NOT_FOUND', ENXIO: 'PEER_NOT_FOUND', ENOTFOUND: 'PEER_NOT_FOUND', EHOSTUNREACH: 'PEER_NOT_FOUND',
+  ENETUNREACH: 'PEER_NOT_FOUND', ETIMEDOUT: 'PEER_NOT_FOUND', EADDRINUSE: 'ADDRESS_IN_USE', EEXIST: 'ADDRESS_IN_USE',
+  EACCES: 'PERMISSION_DENIED', EPERM: 'PERMISSION_DENIED', ENOTSOCK: 'ADDRESS_IN_USE', EAI_AGAIN: 'PEER_NOT_FOUND', EADDRNOTAVAIL: 'INVALID_ADDRESS',
+  EMFILE: 'LIMIT_EXCEEDED', ENFILE: 'LIMIT_EXCEEDED',
+}
+
+/** A system error as ours; `what` says what was tried. */
+export function fromSystem(reason: unknown, what: string): TalkwireError {
+  if (reason instanceof TalkwireError) return reason
+  const code = codes[(reason as NodeJS.ErrnoException).code ?? ''] ?? 'CONNECTION_LOST'
+  return new TalkwireError(code, `${what}: ${(reason as Error).message}`, { cause: reason })
+}
+
+/** Connects a stream socket and hands it to a connection before its first byte can arrive. Rejects with the signal's reason or `fromSystem`. */
+export function connectSocket(target: net.NetConnectOpts, address: string, sink: Sink, options: TransportOptions, peerOf: (socket: net.Socket) => Peer): Promise<StreamConnection> {
+  const { signal, maxMessage } = options
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted()
+    const socket = dial(target)
+    const onAbort = (): void => {
+      socket.destroy()
+      reject(signal!.reason)
+    }
+    const onError = (reason: unknown): void => {
+      signal?.removeEventListener('abort', onAbort)
+      socket.destroy()
+      reject(fromSystem(reason, `cannot connect to ${address}`))
+    }
+    signal?.addEventListener('abort', onAbort, { once: true })
+    socket.once('error', onError)
+    socket.once('connect', () => {
+      signal?.removeEventListener('abort', onAbort)
+      socket.off('error', onError)
+      try {
+        resolve(new StreamConnection(socket, peerOf(socket), { maxMessage, framing: 'length' } satisfies StreamOptions).attach(sink))
+      } catch (reason) {
+        socket.destroy()
+        reject(reason)
+      }
+    })
+  })
+}
+
+/** A server whose sockets become connections. `admit` may refuse one by throwing. */
+export function createServer(accept: Accept, options: TransportOptions, admit: (socket: net.Socket) => Peer): net.Server {
+  return net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (accepted) => {
+    const socket = adopt(accepted)
+    let peer: Peer
+    try {
+      peer = admit(socket)
+    } catch {
+      // Refused before its first byte: whoever is not allowed in is told nothing.
+      socket.destroy()
+      return
+    }
+    const connection = new StreamConnection(socket, peer, { maxMessage: options.maxMessage })
+    connection.attach(accept(connection))
+  })
+}
+
+/** Resolves once the server listens. Rejects with `fromSystem`. */
+export function listening(server: net.Server, start: () => void, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (reason: unknown): void => reject(fromSystem(reason, `cannot listen on ${address}`))
+    server.once('error', onError)
+    server.once('listening', () => {
+      server.off('error', onError)
+      // EMFILE and its like: this connection is lost, the service goes on.
+      server.on('error', () => {})
+      resolve()
+    })
+    start()
+  })
+}

@@ -1,0 +1,387 @@
+/**
+ * The one connection over any ordered byte stream: sockets, pipes, stdio, TLS. Framing, corking,
+ * backpressure and the rules of ending live here, so that a transport is only its address and its open.
+ */
+import net from 'node:net'
+import type { Duplex } from 'node:stream'
+import tls from 'node:tls'
+import { padding, seal } from '../codecs/envelope.js'
+import { Writer } from '../codecs/writer.js'
+import { TalkwireError } from '../error.js'
+import { FrameReader, LENGTH_HEADER, type Framing } from './framing.js'
+import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
+
+/** A turn's messages leave in one write, but not later than this many bytes. */
+const FLUSH_AT = 64 * 1024
+/** Smaller attachments are copied beside their message: a second buffer in a write costs more. */
+const COPY_BELOW = 16 * 1024
+/** Messages of one connection handled before other work gets a turn. */
+const MESSAGES_A_TURN = 4096
+
+/** Idle connections hold no slab: one is borrowed for the time between the first message of a turn and its write. */
+const slabs: Writer[] = []
+const MAX_IDLE_SLABS = 16
+const MAX_IDLE_SLAB = 256 * 1024
+
+/** All sockets read into this one buffer: libuv fills it and calls back before anyone else can. */
+const shared = Buffer.allocUnsafeSlow(256 * 1024)
+
+export interface StreamOptions {
+  readonly maxMessage?: number | undefined
+  /** Given by the side that connects; the accepting side recognises it. */
+  readonly framing?: Framing
+  /** Called when the connection ends, to put facts into the cause, such as a child's exit code. */
+  readonly explain?: (cause: TalkwireError | undefined) => TalkwireError | undefined
+}
+
+export class StreamConnection implements ByteConnection {
+  readonly kind = 'bytes'
+  private sink!: Sink
+  private state: 'open' | 'closing' | 'closed' = 'open'
+  private cause: TalkwireError | undefined
+  private writer: Writer | undefined
+  private start = 0
+  private scheduled = false
+  private refused = false
+  private handled = 0
+  private yielding = false
+  private wantsPause = false
+  private readonly reader: FrameReader
+  private maxSend: number
+  private readonly reusesSlab: boolean
+  unsent = 0
+  committed = 0
+
+  constructor(
+    readonly stream: Duplex,
+    readonly peer: Peer,
+    private readonly options: StreamOptions = {},
+  ) {
+    this.maxSend = options.maxMessage ?? MAX_MESSAGE
+    // A socket is done with the bytes once its length is back at 0; another stream may keep them.
+    this.reusesSlab = stream instanceof net.Socket && !(stream instanceof tls.TLSSocket)
+    this.reader = new FrameReader(this.maxSend, this.onMessage, options.framing)
+  }
+
+  get binary(): boolean {
+    return this.reader.framing !== 'line'
+  }
+
+  get buffered(): number {
+    return this.stream.writableLength + (this.writer?.position ?? 0)
+  }
+
+  /** Starts delivery. Call once, with the sink in place, in the turn in which the connection came to be. */
+  attach(sink: Sink): this {
+    this.sink = sink
+    const { stream } = this
+    stream.on('drain', this.onDrain)
+    stream.on('end', this.onEnd)
+    stream.on('error', this.onError)
+    stream.once('close', this.onClose)
+    const slot = directReaders.get(stream)
+    if (slot) {
+      slot.connection = this
+      stream.resume()
+      stream.read(0)
+    } else stream.on('data', this.onData)
+    return this
+  }
+
+  begin(): Writer {
+    if (this.state !== 'open') throw this.closedError()
+    const writer = (this.writer ??= slabs.pop() ?? new Writer())
+    this.start = writer.position
+    if (this.reader.framing === 'length') {
+      writer.reserve(LENGTH_HEADER)
+      writer.position += LENGTH_HEADER
+    }
+    return writer
+  }
+
+  rollback(): void {
+    const writer = this.writer!
+    writer.position = this.start
+    if (writer.attachments.length > 0) writer.attachments = []
+    if (this.start === 0) this.returnSlab()
+  }
+
+  commit(): boolean {
+    const writer = this.writer!
+    const { framing } = this.reader
+    const head = framing === 'length' ? LENGTH_HEADER : 0
+    const length = seal(writer, this.start + head)
+    if (length > this.maxSend) {
+      this.rollback()
+      throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`)
+    }
+    if (framing === 'length') {
+      const { buffer } = writer
+      buffer[this.start] = length >>> 24
+      buffer[this.start + 1] = length >>> 16
+      buffer[this.start + 2] = length >>> 8
+      buffer[this.start + 3] = length
+    } else if (framing === 'header') insert(writer, this.start, `Content-Length: ${length}\r\n\r\n`)
+    else writer.text('\n')
+    this.unsent++
+    this.committed = length
+    if (writer.attachments.length > 0) this.commitAttachments(writer, this.start + head)
+    else if (writer.position >= FLUSH_AT) this.flush()
+    else if (!this.scheduled) this.schedule()
+    if (this.stream.writableNeedDrain) this.refused = true
+    return !this.refused
+  }
+
+  limitSend(bytes: number): void {
+    this.maxSend = Math.min(this.maxSend, bytes)
+  }
+
+  pause(): void {
+    this.wantsPause = true
+    this.reader.paused = true
+    this.stream.pause()
+  }
+
+  resume(): void {
+    this.wantsPause = false
+    if (!this.yielding) this.carryOn()
+  }
+
+  async close(): Promise<void> {
+    if (this.state === 'open') this.end()
+    if (this.stream.closed) return
+    // 'close' waits for the peer's end, and that waits behind what we have not read.
+    this.resume()
+    await new Promise<void>((resolve) => this.stream.once('close', resolve))
+  }
+
+  abort(cause: TalkwireError): void {
+    if (this.state === 'closed') return
+    this.cause ??= cause
+    this.state = 'closed'
+    this.reader.stopped = true
+    this.stream.destroy()
+  }
+
+  ref(): void {
+    ;(this.stream as Partial<net.Socket>).ref?.()
+  }
+
+  unref(): void {
+    ;(this.stream as Partial<net.Socket>).unref?.()
+  }
+
+  /** For `onread`: where the socket reads next. */
+  readTarget(): Buffer {
+    return this.reader.window() ?? shared
+  }
+
+  /** For `onread`: `count` bytes arrived at the start of `buffer`. False stops reading. */
+  read(buffer: Buffer, count: number): boolean {
+    try {
+      if (buffer === shared) this.reader.push(buffer, 0, count)
+      else this.reader.filled(count)
+    } catch (reason) {
+      this.broken(reason)
+    }
+    return this.state !== 'closed' && !this.reader.paused
+  }
+
+  private readonly onData = (chunk: Buffer): void => {
+    try {
+      this.reader.push(chunk)
+    } catch (reason) {
+      this.broken(reason)
+    }
+  }
+
+  private readonly onMessage = (bytes: Buffer, start: number, end: number, owned: boolean): void => {
+    if (++this.handled === 1) setImmediate(resetHandled, this)
+    else if (this.handled >= MESSAGES_A_TURN) this.yieldTurn()
+    this.sink.message(bytes, start, end, owned)
+  }
+
+  /** A chunk of tiny messages must not keep timers and other connections waiting. */
+  private yieldTurn(): void {
+    this.yielding = true
+    this.reader.paused = true
+    this.stream.pause()
+  }
+
+  /** For the setImmediate of `onMessage`. */
+  turnEnded(): void {
+    this.handled = 0
+    if (!this.yielding) return
+    this.yielding = false
+    if (!this.wantsPause) this.carryOn()
+  }
+
+  private carryOn(): void {
+    try {
+      this.reader.resume()
+    } catch (reason) {
+      this.broken(reason)
+    }
+    if (!this.reader.paused) this.stream.resume()
+  }
+
+  private readonly onDrain = (): void => {
+    if (this.writer) this.flush()
+    if (!this.refused || this.stream.writableNeedDrain) return
+    this.refused = false
+    this.sink.drained()
+  }
+
+  private readonly onEnd = (): void => {
+    this.reader.finish()
+    if (this.reader.midMessage && !this.reader.paused) this.fail(new TalkwireError('CONNECTION_LOST', 'the stream ended inside a message'))
+    else if (this.state === 'open') {
+      if (this.sink.ended) this.sink.ended()
+      else this.end()
+    }
+  }
+
+  private readonly onError = (reason: unknown): void => this.fail(reason)
+
+  private readonly onClose = (): void => {
+    this.state = 'closed'
+    this.reader.stopped = true
+    this.returnSlab()
+    this.sink.closed(this.options.explain ? this.options.explain(this.cause) : this.cause)
+  }
+
+  /** Only what the reader or the sink throws: the former is the peer's doing. */
+  private broken(reason: unknown): void {
+    this.reader.stopped = true
+    if (this.state !== 'open' || !this.sink.broken || !(reason instanceof TalkwireError)) return this.fail(reason)
+    this.sink.broken(reason)
+  }
+
+  private fail(reason: unknown): void {
+    this.abort(TalkwireError.from(reason, 'CONNECTION_LOST'))
+  }
+
+  private end(): void {
+    this.flush()
+    this.state = 'closing'
+    this.stream.end()
+  }
+
+  private closedError(): TalkwireError {
+    return this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed')
+  }
+
+  private schedule(): void {
+    this.scheduled = true
+    process.nextTick(flushLater, this)
+  }
+
+  /** For `schedule`. */
+  flushScheduled(): void {
+    this.scheduled = false
+    // While the socket is full, messages gather here; 'drain' takes them in one write.
+    if (this.writer && this.state === 'open' && !this.stream.writableNeedDrain) this.flush()
+  }
+
+  private flush(): void {
+    const { writer } = this
+    if (!writer || writer.position === 0) return
+    this.unsent = 0
+    this.stream.write(writer.buffer.subarray(0, writer.position))
+    this.release(writer)
+  }
+
+  private commitAttachments(writer: Writer, payloadStart: number): void {
+    const { attachments } = writer
+    let offset = writer.position - payloadStart
+    let total = 0
+    for (const attachment of attachments) total += attachment.byteLength + 8
+    writer.attachments = []
+    if (total <= COPY_BELOW) {
+      for (const attachment of attachments) {
+        const gap = padding(offset)
+        writer.bytes(gap)
+        writer.bytes(attachment)
+        offset += gap.length + attachment.byteLength
+      }
+      if (writer.position >= FLUSH_AT) this.flush()
+      else if (!this.scheduled) this.schedule()
+      return
+    }
+    const { stream } = this
+    this.unsent = 0
+    stream.cork()
+    stream.write(writer.buffer.subarray(0, writer.position))
+    for (const attachment of attachments) {
+      const gap = padding(offset)
+      if (gap.length > 0) stream.write(gap)
+      stream.write(attachment)
+      offset += gap.length + attachment.byteLength
+    }
+    stream.uncork()
+    this.release(writer)
+  }
+
+  /** After a write: the slab is free again if the socket took all of it, else it goes with the write. */
+  private release(writer: Writer): void {
+    if (this.reusesSlab && this.stream.writableLength === 0) return this.returnSlab()
+    writer.position = 0
+    writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
+    this.returnSlab()
+  }
+
+  private returnSlab(): void {
+    const { writer } = this
+    if (!writer) return
+    this.writer = undefined
+    writer.position = 0
+    writer.attachments.length = 0
+    if (slabs.length < MAX_IDLE_SLABS && writer.buffer.length <= MAX_IDLE_SLAB) slabs.push(writer)
+  }
+}
+
+const flushLater = (connection: StreamConnection): void => connection.flushScheduled()
+const resetHandled = (connection: StreamConnection): void => connection.turnEnded()
+
+function insert(writer: Writer, at: number, text: string): void {
+  writer.reserve(text.length)
+  writer.buffer.copyWithin(at + text.length, at, writer.position)
+  writer.buffer.write(text, at, 'latin1')
+  writer.position += text.length
+}
+
+interface DirectReader {
+  connection?: StreamConnection
+}
+const directReaders = new WeakMap<Duplex, DirectReader>()
+
+/** Node's `onread`: bytes arrive without a buffer of their own and without Readable's queue in between. */
+function onread(slot: DirectReader): net.OnReadOpts {
+  return {
+    buffer: () => slot.connection?.readTarget() ?? shared,
+    callback: (count, buffer) => slot.connection?.read(buffer as Buffer, count) ?? false,
+  }
+}
+
+/** A connecting socket whose bytes go straight to its StreamConnection. Attach in its 'connect' event, before it reads. */
+export function dial(options: net.NetConnectOpts): net.Socket {
+  const slot: DirectReader = {}
+  const socket = net.connect({ ...options, allowHalfOpen: true, onread: onread(slot) } as net.NetConnectOpts)
+  directReaders.set(socket, slot)
+  return socket
+}
+
+/**
+ * Gives a socket that has not been read from (accepted with `pauseOnConnect`, or a child's pipe) the reader
+ * that Node offers only to sockets that connect. Where the private handle is not as expected, the
+ * socket itself is returned and delivers by 'data' events.
+ */
+export function adopt(socket: net.Socket): net.Socket {
+  const handle = (socket as unknown as { _handle: unknown })._handle
+  if (typeof (handle as { useUserBuffer?: unknown } | null)?.useUserBuffer !== 'function') return socket
+  const slot: DirectReader = {}
+  ;(socket as unknown as { _handle: unknown })._handle = null
+  const adopted = new net.Socket({ handle, allowHalfOpen: true, onread: onread(slot) } as net.SocketConstructorOpts)
+  directReaders.set(adopted, slot)
+  return adopted
+}

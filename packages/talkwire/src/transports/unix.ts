@@ -1,0 +1,142 @@
+/**
+ * Unix domain sockets: `unix:bank` (a name in the private runtime directory), `unix:/run/bank.sock`,
+ * `unix:@bank` (abstract), `unix:` + LISTEN_FDS for a socket that the service manager opened.
+ */
+import { createHash } from 'node:crypto'
+import { lstatSync, realpathSync, unlinkSync } from 'node:fs'
+import net from 'node:net'
+import { basename, dirname, join } from 'node:path'
+import { isMainThread } from 'node:worker_threads'
+import { parseAddress, validateName } from '../address.js'
+import { claim, runtimeDirectory, type Claim } from '../discovery/names.js'
+import { TalkwireError } from '../error.js'
+import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
+import { connectSocket, createServer, listening } from './socket.js'
+import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
+
+const MAX_PATH = 107
+const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: true, peerCredentials: true }
+
+export interface UnixOptions extends TransportOptions {
+  /** Lets a peer in. By default: our own uid and root. */
+  readonly allow?: (peer: Peer) => boolean
+  /** The claim on the name, when the caller holds it already. */
+  readonly claim?: Claim
+}
+
+export const unix: Transport<UnixOptions> = {
+  scheme: 'unix',
+  traits,
+
+  async connect(address, sink, options = {}) {
+    options.signal?.throwIfAborted()
+    return connectSocket({ path: socketPath(address) }, address, sink, options, (socket) => peerOf(address, socket))
+  },
+
+  async listen(address, accept, options = {}) {
+    options.signal?.throwIfAborted()
+    const { rest } = parseAddress(address)
+    const server = createServer(accept, options, (socket) => admit(peerOf(address, socket), rest.startsWith('@'), options))
+    const descriptor = activated(rest)
+    if (descriptor !== undefined) {
+      await listening(server, () => server.listen({ fd: descriptor }), address)
+      return { address, close: async () => void server.close() }
+    }
+    const path = socketPath(address)
+    if (rest.startsWith('@')) {
+      if (!seesCredentials()) throw new TalkwireError('UNSUPPORTED', `anyone may connect to ${address}, and without koffi nobody can be told apart; install koffi or take unix:${rest.slice(1)}`)
+      await listening(server, () => server.listen(path), address)
+      return { address, close: async () => void server.close() }
+    }
+    const held = options.claim ?? claim(claimName(rest, path))
+    try {
+      await clear(path)
+      await listening(server, () => listenPrivately(server, path), address)
+    } catch (reason) {
+      server.close()
+      if (!options.claim) held.release()
+      throw reason
+    }
+    return {
+      address,
+      async close() {
+        // Node unlinks the path itself, at once.
+        server.close()
+        if (!options.claim) held.release()
+      },
+    }
+  },
+}
+
+/** The name whose claim a socket needs: spec/names.md, Sockets. */
+export function claimName(rest: string, path: string): string {
+  if (!rest.startsWith('/')) return rest
+  const real = join(realpathSync(dirname(path)), basename(path))
+  return `path-${createHash('sha256').update(real).digest('hex').slice(0, 16)}`
+}
+
+/** Where a `unix:` address is in the file system; abstract names begin with NUL. Throws INVALID_ADDRESS. */
+export function socketPath(address: string): string {
+  const { rest } = parseAddress(address)
+  const path = rest.startsWith('@') ? `\0${validateName(rest.slice(1))}` : rest.startsWith('/') ? rest : join(runtimeDirectory(), `${validateName(rest)}.sock`)
+  // The kernel's limit; Node would cut a longer path and listen somewhere else.
+  if (Buffer.byteLength(path) > MAX_PATH) throw new TalkwireError('INVALID_ADDRESS', `the path ${path.slice(0, 40)}… has ${Buffer.byteLength(path)} bytes, the limit is ${MAX_PATH}; take a shorter one or set TALKWIRE_RUNTIME_DIR`)
+  return path
+}
+
+/** systemd's sd_listen_fds(3): the first descriptor is 3, names are in LISTEN_FDNAMES. */
+function activated(rest: string): number | undefined {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = process.env
+  if (Number(LISTEN_PID) !== process.pid || !(Number(LISTEN_FDS) > 0)) return undefined
+  const names = LISTEN_FDNAMES?.split(':') ?? []
+  const index = rest === '' ? 0 : names.indexOf(rest)
+  return index >= 0 && index < Number(LISTEN_FDS) ? 3 + index : undefined
+}
+
+function peerOf(address: string, socket: net.Socket): Peer {
+  return { address, ...peerCredentials(socket) }
+}
+
+function admit(peer: Peer, mustKnow: boolean, { allow }: UnixOptions): Peer {
+  if (mustKnow && peer.uid === undefined) throw new TalkwireError('PERMISSION_DENIED', 'the peer cannot be identified')
+  const trusted = allow ? allow(peer) : peer.uid === undefined || peer.uid === process.getuid?.() || peer.uid === 0
+  if (!trusted) throw new TalkwireError('PERMISSION_DENIED', `uid ${String(peer.uid)} is not let in`)
+  return peer
+}
+
+/** Removes a socket that nobody listens on. Anything else stays: ADDRESS_IN_USE. */
+async function clear(path: string): Promise<void> {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (!stat) return
+  if (!stat.isSocket()) throw new TalkwireError('ADDRESS_IN_USE', `${path} exists and is no socket; remove it or choose another path`)
+  if (!(await refuses(path))) throw new TalkwireError('ADDRESS_IN_USE', `another process listens on ${path}`)
+  unlinkSync(path)
+}
+
+function refuses(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = net.connect(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(false)
+    })
+    probe.once('error', (reason: NodeJS.ErrnoException) => resolve(reason.code === 'ECONNREFUSED'))
+  })
+}
+
+/** The socket has mode 0600 from its first moment: `listen` binds before it returns. */
+function listenPrivately(server: net.Server, path: string): void {
+  if (!isMainThread) return listenInWorker(server, path)
+  const mask = process.umask(0o177)
+  try {
+    server.listen(path)
+  } finally {
+    process.umask(mask)
+  }
+}
+
+/** The umask belongs to the process and a thread may not set it: here only the directory can keep others out. */
+function listenInWorker(server: net.Server, path: string): void {
+  if ((lstatSync(dirname(path)).mode & 0o077) !== 0) throw new TalkwireError('UNSUPPORTED', `a worker thread cannot make ${path} private; listen in the main thread, or take a directory with mode 0700`)
+  server.listen(path)
+}
