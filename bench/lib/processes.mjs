@@ -85,13 +85,14 @@ export async function startServer(job, peer) {
       })
   const ended = once(child, 'exit').then(([code, signal]) => Promise.reject(new Error(`the server program ended (${signal ?? code})`)))
   ended.catch(() => {}) // of interest only to those who wait for something else meanwhile
+  process.on('exit', () => child.kill('SIGKILL'))
   const stop = async () => {
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
     child.kill('SIGKILL')
     await once(child, 'exit')
   }
   try {
-    if (python) await Promise.race([once(child.stdout, 'data'), ended])
+    if (python) await Promise.race([says(child, peer.ready), ended])
     else {
       const [state] = await Promise.race([once(child, 'message'), ended])
       if (state.failed) throw Object.assign(new Error(state.failed), { code: state.code })
@@ -107,9 +108,23 @@ export async function startServer(job, peer) {
   return { child, ended, stop, ask }
 }
 
+/** Waits until a program has written this. What it writes is passed on, except on stdout. @param {any} child @param {string} text */
+function says(child, text) {
+  let written = ''
+  return new Promise((resolve) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (/** @type {Buffer} */ data) => {
+        if (written.length < 4096) written += data
+        if (written.includes(text)) resolve(null)
+        else if (stream === child.stderr) process.stderr.write(data)
+      })
+    }
+  })
+}
+
 /** @param {string[]} args @param {import('../client.mjs').Job} job @returns {any} */
 function startPython(args, { core, python }) {
   const [command, ...rest] = core === null ? [python, ...args] : ['taskset', '-c', core, python, ...args]
   const path = [here('../clients/python'), process.env.PYTHONPATH].filter(Boolean).join(delimiter)
-  return spawn(command, rest, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, PYTHONPATH: path, PYTHONUNBUFFERED: '1' } })
+  return spawn(command, rest, { stdio: 'pipe', env: { ...process.env, PYTHONPATH: path, PYTHONUNBUFFERED: '1' } })
 }

@@ -5,6 +5,9 @@ import { connect } from '../lib/socket.mjs'
 const JSON_CALL = 1
 const ARRAY = 2
 
+/** What the server writes when it listens. */
+export const ready = 'ready\n'
+
 /** @param {string} address */
 export const command = (address) => [fileURLToPath(new URL('python-floor.py', import.meta.url)), address]
 

@@ -2,6 +2,9 @@
 import { fileURLToPath } from 'node:url'
 import { connect } from 'talkwire'
 
+/** What the server writes when it listens. */
+export const ready = 'python-talkwire serves'
+
 /** @param {string} address */
 export const command = (address) => ['-m', 'talkwire', 'serve', fileURLToPath(new URL('python-talkwire.py', import.meta.url)), '--listen', `unix:${address}`]
 

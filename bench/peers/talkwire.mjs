@@ -17,7 +17,9 @@ const log = contract('log/1', {
 
 export async function server(/** @type {string} */ address) {
   await serve('calc', functions, { listen: [`unix:${address}`] })
-  await serve(log, { note: (/** @type {Uint8Array} */ m) => service.noteBytes(m), finish: () => service.finish() }, { listen: [`unix:${address}.log`] })
+  /** @type {any} */
+  const handlers = { note: (/** @type {Uint8Array} */ m) => service.noteBytes(m), finish: () => service.finish() }
+  await serve(log, handlers, { listen: [`unix:${address}.log`] })
 }
 
 /** @returns {Promise<import('../measure.mjs').Client>} */
