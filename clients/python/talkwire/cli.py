@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import names
-from .client import Client, connect
+from .client import connect
 from .errors import TalkwireError
 from .service import serve
 
@@ -168,23 +168,15 @@ def _print(value: Any, compact: bool) -> None:
 def _call(arguments: argparse.Namespace) -> int:
     positional, named = read_arguments(arguments.args)
     with connect(arguments.target) as client:
-        try:
-            stream = _open(client, arguments, positional, named)
+        # Asked for as a stream, which a method with a single result simply answers.
+        with client.stream(arguments.method, *positional, timeout=arguments.timeout, **named) as stream:
             streamed = False
             for value in stream:
                 _print(value, True)
                 streamed = True
-            result = stream.value
-        except KeyboardInterrupt:
-            client.abort_after_cancel()
-            raise
-        if not streamed and not (stream.is_stream and result is None):
-            _print(result, arguments.json)
+            if not streamed:
+                _print(stream.value, arguments.json)
     return OK
-
-
-def _open(client: Client, arguments: argparse.Namespace, positional: List[Any], named: Dict[str, Any]) -> Any:
-    return client.stream(arguments.method, *positional, timeout=arguments.timeout, **named)
 
 
 # -- ls, describe, watch
@@ -217,5 +209,5 @@ def _describe(arguments: argparse.Namespace) -> int:
 def _watch(arguments: argparse.Namespace) -> int:
     with connect(arguments.target) as client:
         client.on(arguments.event, lambda payload: _print(payload, True))
-        client.wait_closed()
+        client.wait()
     return OK

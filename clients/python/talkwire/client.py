@@ -35,6 +35,11 @@ class Client(Remote):
         """Lets calls in flight finish, then ends. Blocks up to `timeout` s (default `limits.drain`)."""
         self._connection.close(timeout)
 
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Blocks until the connection has ended; False after `timeout` s."""
+        connection = self._connection
+        return connection.wait(lambda: connection.ended is not None, connection._end_signal, timeout)
+
     def abort(self) -> None:
         """Ends now."""
         self._connection.abort()

@@ -21,18 +21,37 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Map(dict):  # type: ignore[type-arg]
-    """A dict that travels as a Map even if all its keys are strings. An arriving Map is one."""
+    """A dict that travels as a Map though all its keys are strings. Such an arriving Map is one."""
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode: Callable[[str], Any] = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan: Callable[[str, int], Tuple[Any, int]] = _decoder.scan_once
+
+
+def _decode(text: str) -> Any:
+    if text[:1] == "{" or text[:1] == "[":
+        # JSONDecoder.decode() would run two regular expressions to find white space.
+        value, end = _scan(text, 0)
+        if end == len(text):
+            return value
+    return _decoder.decode(text)
+
+
 # check_circular is off: a cycle has been refused as too deep before.
-_dumps: Callable[[Any], str] = json.JSONEncoder(
+_encode: Callable[[Any], str] = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
+
+
+def _dumps(value: Any) -> str:
+    if type(value) is int:
+        return str(value)  # encode() builds a whole encoder first
+    return _encode(value)
+
 
 
 # -- from the wire
@@ -45,7 +64,7 @@ def parse(payload: Any, max_depth: int = 64) -> Tuple[Any, bool]:
         message = _decode(text)
     except RecursionError:
         raise TalkwireError("TOO_DEEP", "the message is nested too deep") from None
-    except ValueError:
+    except (ValueError, StopIteration):
         raise TalkwireError("INVALID_MESSAGE", "the message is not valid UTF-8 JSON") from None
     return message, suspicious(text, max_depth)
 
@@ -139,12 +158,13 @@ class Reader:
         milliseconds = _checked(content, int)
         return EPOCH + timedelta(seconds=milliseconds // 1000, milliseconds=milliseconds % 1000)
 
-    def _map(self, content: Any, depth: int) -> Map:
-        result = Map()
+    def _map(self, content: Any, depth: int) -> Dict[Any, Any]:
+        result: Dict[Any, Any] = {}
         for entry in _checked(content, list):
             key, value = _checked(entry, list)
             result[_hashable(self.read(key, depth + 1))] = self.read(value, depth + 1)
-        return result
+        # With other keys than strings it will travel as a Map again anyway.
+        return Map(result) if all(type(key) is str for key in result) else result
 
     def _set(self, content: Any, depth: int) -> set:  # type: ignore[type-arg]
         return {_hashable(self.read(entry, depth + 1)) for entry in _checked(content, list)}

@@ -38,23 +38,21 @@ class Signal:
     __slots__ = ("_locks",)
 
     def __init__(self) -> None:
-        self._locks: Optional[List[Any]] = None
+        self._locks: Deque[Any] = deque()
 
     def notify(self) -> None:
         locks = self._locks
-        if locks:
-            self._locks = None
-            for lock in locks:
-                lock.release()
+        while locks:
+            try:
+                locks.popleft().release()
+            except IndexError:
+                return  # another thread notified at the same time
 
     def enlist(self) -> Any:
         """A held lock that the next `notify()` releases. The caller then looks once more before it waits."""
         lock = threading.Lock()
         lock.acquire()
-        if self._locks is None:
-            self._locks = [lock]
-        else:
-            self._locks.append(lock)
+        self._locks.append(lock)
         return lock
 
 
@@ -83,10 +81,12 @@ class Connection(Session):
         self._running = False  # the reader is inside a handler
         self._serial = 0
         self._is_watched = False
-        self._out = threading.Condition(threading.Lock())
+        self._out_lock = threading.Lock()
+        self._out = threading.Condition(self._out_lock)  # for waiting; `with` the bare lock is much faster
         self._queue: Deque[Any] = deque()
         self._queued = 0
         self._writing = False
+        self._flushing = 0  # threads in flush()
         self._closed_fds = False
         self.ends_service = False  # the parent's wire: its end is the end of the service
         self._teardown_error: Optional[TalkwireError] = None
@@ -346,7 +346,7 @@ class Connection(Session):
     # -- writing
 
     def _transmit(self, parts: List[Any], size: int, patient: bool) -> None:
-        with self._out:
+        with self._out_lock:
             if self.ended is not None:
                 raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
             queued = self._writing
@@ -358,9 +358,11 @@ class Connection(Session):
         except OSError as error:
             raise self._write_failed(error) from error
         if not rest:
-            with self._out:
+            with self._out_lock:
                 if not self._queue:
                     self._writing = False
+                    if self._flushing:
+                        self._out.notify_all()
                     return
         self._write_on(rest, patient)
 
@@ -428,7 +430,11 @@ class Connection(Session):
     def flush(self, timeout: float) -> bool:
         """Waits until everything queued was given to the system."""
         with self._out:
-            return self._out.wait_for(lambda: not self._writing or self.ended is not None, timeout)
+            self._flushing += 1
+            try:
+                return self._out.wait_for(lambda: not self._writing or self.ended is not None, timeout)
+            finally:
+                self._flushing -= 1
 
     # -- the end
 
@@ -545,7 +551,8 @@ class Connection(Session):
     # -- running things
 
     def _execute(self, call: Incoming) -> None:
-        if self._nested or call.method.streams or self._reader != _get_ident():
+        me = _get_ident()
+        if self._nested or call.method.streams or self._reader != me:
             pool().submit(self._handle, call)
             return
         self._serial += 1
@@ -554,7 +561,7 @@ class Connection(Session):
             self._watch()
         self._handle(call)
         with self._role:
-            if self._reader == _get_ident():
+            if self._reader == me:
                 self._running = False
 
     def _run_callback(self, function: Callable[[Any], Any], value: Any) -> None:

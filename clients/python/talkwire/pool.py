@@ -21,6 +21,7 @@ class Pool:
         self._idle = 0
         self._threads = 0
         self._users = 0
+        self._backlog = 0  # queued tasks that no idle thread was reserved for
 
     def enter(self) -> None:
         """A connection or listener begins to use the pool."""
@@ -52,6 +53,7 @@ class Pool:
             else:
                 start = urgent or self._threads < MAX_WORKERS
                 self._threads += start
+                self._backlog += not start
         if start:
             threading.Thread(target=self._work, args=((function, args),), name="talkwire", daemon=True).start()
         else:
@@ -73,9 +75,15 @@ class Pool:
 
     def _wait(self) -> Any:
         with self._lock:
-            if self._users == 0 and self._tasks.empty():
+            reserved = self._backlog > 0
+            if reserved:
+                self._backlog -= 1
+            elif self._users == 0:
                 return None
-            self._idle += 1
+            else:
+                self._idle += 1
+        if reserved:
+            return self._tasks.get()
         try:
             return self._tasks.get(timeout=_IDLE)
         except queue.Empty:

@@ -33,13 +33,18 @@ class Reference:
         self._methods = None if methods is None else frozenset(methods)
 
     def __call__(self, *args: Any) -> Any:
-        return self._call(f"#{self._number}", list(args))
+        return self._invoke(f"#{self._number}", args)
+
+    def _invoke(self, method: str, args: Tuple[Any, ...]) -> Any:
+        if not self._count:
+            raise TalkwireError("METHOD_NOT_FOUND", "this reference was given back")
+        return self._call(method, list(args))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         methods = self.__dict__.get("_methods")
         if methods is None or name not in methods:
             raise AttributeError(name)
-        return lambda *args: self._call(f"#{self._number}.{name}", list(args))
+        return lambda *args: self._invoke(f"#{self._number}.{name}", args)
 
     def close(self) -> None:
         """Gives the reference back; calls fail afterwards."""

@@ -94,6 +94,11 @@ class Stream(IteratorType):  # type: ignore[type-arg]
         if not call.items.ready():
             self._connection.cancel(call, TalkwireError("DEADLINE_EXCEEDED", f"{call.method} took too long"))
 
+    @property
+    def value(self) -> Any:
+        """What the call returned at the end: None for a stream."""
+        return self._outgoing.value
+
     def close(self) -> None:
         self._connection.cancel(self._outgoing, TalkwireError("STREAM_CLOSED", "the stream was closed here"))
 

@@ -260,8 +260,10 @@ class Session:
             return self._break(TalkwireError("INVALID_REQUEST", "ids of Talkwire peers are positive integers"))
         call: Optional[Incoming] = None
         try:
-            params = self._read(message.get("params", []), walk, attachments)
-            if method.startswith("rpc."):
+            params = message.get("params", [])
+            if walk:
+                params = self._read(params, walk, attachments)
+            if method[:4] == "rpc.":
                 return self._builtin(id, method, params, first, batch)
             call = self._open_incoming(id, method, params, message.get("meta"), batch)
         except TalkwireError as error:
@@ -494,7 +496,7 @@ class Session:
     def _reply_text(
         self, id: Any, body: str, attachments: List[memoryview], batch: Optional[Batch], patient: bool = True
     ) -> None:
-        text = f"{_HEAD}\"id\":{id if type(id) is int else _dumps(id)},{body}}}"
+        text = f'{_HEAD}"id":{_dumps(id)},{body}}}'
         if batch is None:
             self._send(text, attachments, patient)
         else:
