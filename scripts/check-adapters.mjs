@@ -1,0 +1,69 @@
+// Every scheme of src/registry.ts has its file, its test and its page; every transport is in the registry.
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { main } from './lib/check.mjs'
+import { filesBelow, readText } from './lib/repository.mjs'
+
+/** One line of the table: `unix: async () => (await import('./transports/unix.js')).unix,` */
+const LINE = /^\s*['"]?([a-z][a-z0-9+]*)['"]?\s*:.*import\(\s*['"]\.\/transports\/([\w-]+)\.js['"]\s*\)\)?\.(\w+)/gm
+
+/** @param {string} folder the package @returns {{ scheme: string, file: string, name: string }[]} */
+const registered = (folder) =>
+  [...readText(path.join(folder, 'src/registry.ts')).matchAll(LINE)].map(([, scheme = '', file = '', name = '']) => ({
+    scheme,
+    file,
+    name,
+  }))
+
+/** @param {any} value */
+const isTransport = (value) =>
+  typeof value === 'object' && value !== null && typeof value.scheme === 'string' && typeof value.traits === 'object'
+
+/** What a built transport file exports. @param {string} folder @param {string} file @returns {Promise<{ name: string, scheme: string }[]>} */
+async function transportsOf(folder, file) {
+  const built = path.join(folder, 'dist/src/transports', `${file}.js`)
+  if (!existsSync(built)) return []
+  const exported = await import(pathToFileURL(built).href)
+  return Object.entries(exported)
+    .filter(([, value]) => isTransport(value))
+    .map(([name, value]) => ({ name, scheme: value.scheme }))
+}
+
+/** @param {string} root */
+export async function check(root) {
+  const folder = path.join(root, 'packages/talkwire')
+  const entries = registered(folder)
+  if (entries.length === 0)
+    return [
+      "no line of src/registry.ts reads as one of its table. One adapter, one line: unix: async () => (await import('./transports/unix.js')).unix,",
+    ]
+  const problems = []
+  for (const { scheme, file } of entries) {
+    /** The test and the page have the scheme's name, or, for one file with several schemes, the file's. */
+    const missing = (/** @type {(name: string) => string} */ place) =>
+      ![scheme, file].some((name) => existsSync(path.join(root, place(name))))
+    if (!existsSync(path.join(folder, 'src/transports', `${file}.ts`)))
+      problems.push(`"${scheme}:" is in the registry; packages/talkwire/src/transports/${file}.ts does not exist`)
+    if (missing((name) => `packages/talkwire/test/transports/${name}.test.ts`))
+      problems.push(`"${scheme}:" has no test. Write packages/talkwire/test/transports/${scheme}.test.ts`)
+    if (missing((name) => `docs/transports/${name}.md`)) problems.push(`"${scheme}:" has no page. Write docs/transports/${scheme}.md`)
+  }
+  const files = filesBelow(path.join(folder, 'src/transports'))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => file.replace(/\.ts$/, ''))
+  for (const file of files) {
+    for (const { name, scheme } of await transportsOf(folder, file)) {
+      const lines = entries.filter((entry) => entry.file === file && entry.name === name)
+      if (lines.length === 0)
+        problems.push(`src/transports/${file}.ts exports the transport "${name}", which no line of src/registry.ts loads. Add one`)
+      else if (!lines.some((entry) => entry.scheme === scheme))
+        problems.push(
+          `src/registry.ts loads "${name}" as ${lines.map((entry) => `"${entry.scheme}:"`).join(', ')}; it calls itself "${scheme}:"`,
+        )
+    }
+  }
+  return problems
+}
+
+await main(import.meta.url, check)

@@ -1,0 +1,67 @@
+// npm test [-- filter…] [-- --verbose]: the package's tests, the examples', the scripts' and the Python client's.
+// A filter is a part of a file's path; without one everything runs. A test that is skipped is a failure.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { runFiles } from './lib/node-tests.mjs'
+import { filesBelow, root } from './lib/repository.mjs'
+import { python } from './python.mjs'
+
+const args = process.argv.slice(2)
+const verbose = args.includes('--verbose')
+const filters = args.filter((arg) => !arg.startsWith('-'))
+
+/** @param {string} folder @param {RegExp} pattern */
+const tests = (folder, pattern) =>
+  filesBelow(path.join(root, folder))
+    .filter((file) => pattern.test(file) && !/(^|\/)(node_modules|fixtures|__pycache__)\//.test(file))
+    .map((file) => `${folder}/${file}`)
+
+/** A test may be named as its source. @param {string} file */
+const wanted = (file) => filters.length === 0 || filters.some((filter) => file.includes(filter) || sourceOf(file).includes(filter))
+/** @param {string} file */
+const sourceOf = (file) => file.replace('/dist/test/', '/test/').replace(/\.js$/, '.ts')
+
+const nodeTests = [
+  ...tests('packages/talkwire/dist/test', /\.test\.js$/),
+  ...tests('examples', /^[^/]+\/test\.mjs$/),
+  ...tests('scripts/test', /\.test\.mjs$/),
+  ...tests('bench/test', /\.test\.mjs$/),
+].filter(wanted)
+const pythonTests = tests('clients/python/tests', /(^|\/)test_[^/]*\.py$/).filter(wanted)
+
+/** @param {string} interpreter @returns {import('./lib/node-tests.mjs').Totals} */
+function runPytest(interpreter) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'tw-'))
+  const report = path.join(folder, 'junit.xml')
+  const files = filters.length ? pythonTests.map((file) => path.relative('clients/python', file)) : []
+  const { status } = spawnSync(interpreter, ['-m', 'pytest', '-q', '-rs', `--junitxml=${report}`, ...files], {
+    cwd: path.join(root, 'clients/python'),
+    env: { ...process.env, TALKWIRE_PYTHON: interpreter, TALKWIRE_RUNTIME_DIR: folder },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+  const xml = existsSync(report) ? readFileSync(report, 'utf8') : ''
+  rmSync(folder, { recursive: true, force: true })
+  const number = (/** @type {string} */ name) => Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0)
+  const [all, failed, skipped] = [number('tests'), number('failures') + number('errors'), number('skipped')]
+  if (status !== 0) console.log(`test: pytest ended with code ${status}${status === 5 ? ', because no test ran' : ''}`)
+  return { passed: Math.max(0, all - failed - skipped), failed: failed || (status === 0 ? 0 : 1), skipped }
+}
+
+if (nodeTests.length + pythonTests.length === 0) {
+  console.log(`test: no test file${filters.length ? ` has ${filters.join(' or ')} in its path` : ' exists; run npm run build'}`)
+  process.exit(1)
+}
+const interpreter = python()
+const none = { passed: 0, failed: 0, skipped: 0 }
+const results = [
+  nodeTests.length ? await runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, verbose) : none,
+  pythonTests.length ? runPytest(interpreter) : none,
+]
+const [passed, failed, skipped] = /** @type {const} */ (['passed', 'failed', 'skipped']).map((name) =>
+  results.reduce((sum, totals) => sum + totals[name], 0),
+)
+if (skipped) console.log(`test: ${skipped} skipped; a test that cannot run here belongs behind a declared ability, not behind skip`)
+console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed || skipped || !passed ? 1 : 0
