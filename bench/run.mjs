@@ -4,7 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { help, parseOptions } from './lib/options.mjs'
 import { canPin, cores, findPython, runPair } from './lib/processes.mjs'
-import { print, summarise } from './lib/report.mjs'
+import { align, print, summarise } from './lib/report.mjs'
 import { compare, printTargets } from './lib/targets.mjs'
 import { peers } from './peers/index.mjs'
 
@@ -110,13 +110,13 @@ const machine = {
 const used = placements.map((p) => p.name)
 if (options.json) {
   const { repetitions, smoke, effort } = options
-  console.log(JSON.stringify({ machine, repetitions, smoke, effort, placements: used, notes, rows, missing, failures, targets }, null, 2))
+  console.log(JSON.stringify({ machine, peers: Object.fromEntries(options.only.map((name) => [name, peers[name].wire])), repetitions, smoke, effort, placements: used, notes, rows, missing, failures, targets }, null, 2))
 } else {
   const seconds = Math.round((Date.now() - started) / 1000)
   console.log(`Talkwire bench · Node ${machine.node} · ${machine.platform} · ${machine.cpu} · ${machine.cores} cores`)
   console.log(`${options.repetitions} repetitions in turn, medians · ${seconds} s${options.smoke ? ' · smoke: the figures mean nothing' : ''}`)
   for (const note of notes) console.log(note)
-  console.log(`\n${print(rows, used, missing)}${printTargets(targets)}`)
+  console.log(`\n${print(rows, used, missing)}${printTargets(targets)}\n\n${align(options.only.map((name) => [name, peers[name].wire]))}`)
   if (failures.length) console.log(`\nWRONG\n${failures.join('\n')}`)
 }
 const lacking = Object.keys(missing).some((name) => Object.keys(missing[name]).length > 0)

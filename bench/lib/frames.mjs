@@ -1,4 +1,4 @@
-// Binary frames over a socket, as fast as Node allows: the floor.
+// Binary frames over a socket, as fast as Node's public API allows: the floor.
 // A frame: u32 length of what follows it | u32 id | u8 op | payload. Little-endian.
 // Small frames are collected in a slab and written once a turn; large payloads are written from where they are.
 

@@ -61,10 +61,10 @@ export function summarise(samples) {
 /** @param {number} n */
 const number = (n) => (n >= 1000 ? Math.round(n).toLocaleString('en-US') : n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2))
 
-/** @param {string[][]} cells the first column is aligned left, the others right */
+/** @param {string[][]} cells the first column is aligned left, the others right unless there are only two */
 export function align(cells) {
   const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)))
-  return cells.map((row) => row.map((c, i) => (i ? c.padStart(widths[i]) : c.padEnd(widths[i]))).join('  ').trimEnd()).join('\n')
+  return cells.map((row) => row.map((c, i) => (i && row.length > 2 ? c.padStart(widths[i]) : c.padEnd(widths[i]))).join('  ').trimEnd()).join('\n')
 }
 
 /**

@@ -1,4 +1,4 @@
-// The best that Node can do: hand-written binary frames over a Unix socket, one write a turn.
+// The best of Node's public API: hand-written binary frames over a Unix socket, one write a turn.
 import { Writer, read } from '../lib/frames.mjs'
 import { Pending } from '../lib/pending.mjs'
 import * as service from '../lib/service.mjs'
