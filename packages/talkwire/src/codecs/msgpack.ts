@@ -10,6 +10,7 @@ import {
   arrayFrom, bytesOf, DTYPES, dtypeOf, forbidden, forbiddenKey, isDType, isPlainObject, shapeOf, tooDeep, unsendable,
   type Codec, type CodecContext, type DType, type ReferenceDescriptor, type TypedArray,
 } from './codec.js'
+import { keepBytes } from './chunk.js'
 import { MAX_ATTACHMENTS } from './envelope.js'
 import { readName, readText } from './text.js'
 import type { Writer } from './writer.js'
@@ -157,6 +158,7 @@ function writeCount(buffer: Buffer, position: number, tag: number, length: numbe
 }
 
 function writeObject(writer: Writer, value: object, context: CodecContext, depth: number): void {
+  if (value instanceof Uint8Array && value.length <= INLINE && isPlainBytes(value)) return writeBin(writer, value)
   if (depth >= context.depth && !isLeaf(value)) throw tooDeep(context.depth)
   if (Array.isArray(value)) return writeArray(writer, value, context, depth)
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return writeBinary(writer, value)
@@ -166,6 +168,9 @@ function writeObject(writer: Writer, value: object, context: CodecContext, depth
   if (isPlainObject(value)) return writeMap(writer, value, context, depth)
   writeReference(writer, value, context)
 }
+
+/** Without a shape, and not one of the other classes that are made of bytes. */
+const isPlainBytes = (value: Uint8Array): boolean => shapeOf(value) === undefined
 
 function flatten(map: ReadonlyMap<unknown, unknown>): unknown[] {
   const flat: unknown[] = []
@@ -247,7 +252,7 @@ function writeBin(writer: Writer, bytes: Uint8Array): void {
   const { buffer } = writer
   writeLength(buffer, writer.position, 0xc4, size, length)
   const at = writer.position + 1 + size
-  if (length <= 64) for (let index = 0; index < length; index++) buffer[at + index] = bytes[index]!
+  if (length <= 16) for (let index = 0; index < length; index++) buffer[at + index] = bytes[index]!
   else buffer.set(bytes, at)
   writer.position = at + length
 }
@@ -402,10 +407,7 @@ function string(length: number): string {
 
 function binary(length: number): Uint8Array {
   const from = need(length)
-  const copy = new Uint8Array(length)
-  if (length <= 64) for (let index = 0; index < length; index++) copy[index] = bytes[from + index]!
-  else copy.set(bytes.subarray(from, at))
-  return copy
+  return keepBytes(bytes, from, at)
 }
 
 function readArray(length: number, depth: number): unknown[] {

@@ -276,10 +276,12 @@ export function createClient(link: Link, defaults?: CallOptions): object {
 function contractMethod(link: Link, name: string, { input, output, idempotent, oneway }: Rpc, defaults: CallOptions | undefined): unknown {
   const schema = isStream(output) ? output.item : output
   const uploads = isStream(input)
+  const plain = link.options.interceptors.length === 0
+  if (oneway && plain) return (value: unknown) => link.notify(name, paramsOf(value))
   if (oneway) return intercepted(link, name, defaults, ({ input: value }) => link.notify(name, paramsOf(value)))
   if (isStream(output)) return intercepted(link, name, defaults, ({ input: value, options }) => link.stream(name, uploads ? [] : paramsOf(value), uploads ? (value as AsyncIterable<unknown>) : undefined, options, schema))
   if (uploads) return intercepted(link, name, defaults, ({ input: value, options }) => link.upload(name, value as AsyncIterable<unknown>, options, schema))
-  if (link.options.interceptors.length > 0) return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
+  if (!plain) return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
   return (value: unknown, options: CallOptions | undefined = defaults) => link.unary(name, paramsOf(value), merge(defaults, options), schema, idempotent)
 }
 

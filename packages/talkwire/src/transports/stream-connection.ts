@@ -5,6 +5,7 @@
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
+import { newChunk } from '../codecs/chunk.js'
 import { padding, seal } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
@@ -179,8 +180,10 @@ export class StreamConnection implements ByteConnection {
   /** For `onread`: `count` bytes arrived at the start of `buffer`. False stops reading. */
   read(buffer: Buffer, count: number): boolean {
     try {
-      if (buffer === shared) this.reader.push(buffer, 0, count)
-      else this.reader.filled(count)
+      if (buffer === shared) {
+        newChunk(count)
+        this.reader.push(buffer, 0, count)
+      } else this.reader.filled(count)
     } catch (reason) {
       this.broken(reason)
     }
@@ -310,6 +313,9 @@ export class StreamConnection implements ByteConnection {
     }
     const { stream } = this
     this.unsent = 0
+    const first = padding(offset)
+    writer.bytes(first)
+    offset += first.length
     stream.cork()
     stream.write(writer.buffer.subarray(0, writer.position))
     for (const attachment of attachments) {
