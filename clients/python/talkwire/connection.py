@@ -27,6 +27,7 @@ from .wire import Wire
 
 _get_ident = threading.get_ident
 _IDLE = 0.2  # seconds that a reader waits before it parks the connection
+_REAP = 10.0  # seconds that closing waits for a child to end and for the last reader to let go
 _FAREWELL = 1.0  # seconds that closing waits for the peer's end of stream
 
 _alive: "weakref.WeakSet[Connection]" = weakref.WeakSet()
@@ -88,6 +89,7 @@ class Connection(Session):
         self._writing = False
         self._flushing = 0  # threads in flush()
         self._closed_fds = False
+        self._gone = False
         self.ends_service = False  # the parent's wire: its end is the end of the service
         self._teardown_error: Optional[TalkwireError] = None
         self._idle_signal = Signal()
@@ -504,6 +506,7 @@ class Connection(Session):
         self._keeper.disarm(self._wire.fileno())
         self._wire.close()
         keeper_module.leave()
+        self._gone = True
         self._end_signal.notify()
 
     def close(self, timeout: Optional[float] = None) -> None:
@@ -526,8 +529,8 @@ class Connection(Session):
 
     def _wait_closed(self) -> None:
         lock = self._end_signal.enlist()
-        if not self._closed_fds and self._reader != _get_ident():
-            lock.acquire(True, _FAREWELL)
+        if not self._gone and self._reader != _get_ident():
+            lock.acquire(True, _REAP)
 
     def abort(self) -> None:
         """Ends now; what was not sent is dropped."""

@@ -58,6 +58,9 @@ class Wire:
         """Writes what fits and returns the rest. OSError: lost."""
         raise NotImplementedError
 
+    def prepare_for_loop(self) -> None:
+        """For event loops: nothing here blocks from now on."""
+
     def wait_readable(self, timeout: Optional[float]) -> bool:
         return _poll(self.fileno(), select.POLLIN, timeout)
 
@@ -108,6 +111,9 @@ class SocketWire(Wire):
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def prepare_for_loop(self) -> None:
+        self._sock.setblocking(False)
 
     def receive(self, buffer: memoryview, wait: float = 0.0) -> int:
         if wait <= 0.0:

@@ -143,5 +143,5 @@ def nothing_leaks():
         if now_fds <= fds and not left:
             return
         for thread in left:
-            thread.join(0.05)
+            time.sleep(0.002)  # a thread that is only just starting cannot be joined
     assert not left and now_fds <= fds, f"left over: {left}, descriptors {fds} -> {now_fds}"
