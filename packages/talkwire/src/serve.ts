@@ -61,7 +61,7 @@ type CallerOf<O> = O extends { caller: infer C extends Contract } ? ContractClie
  * Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, UNSUPPORTED; nothing listens then.
  * Throws TypeError for missing or excess handlers.
  */
-export function serve<const C extends Contract, const O extends ServeOptions = {}>(contract: C, handlers: Handlers<C, CallerOf<O>>, options?: O): Promise<RunningService<Emit<C>>>
+export function serve<const C extends Contract, const O extends ServeOptions = {}>(contract: C, handlers: Handlers<C, CallerOf<O>>, options?: O & ServeOptions): Promise<RunningService<Emit<C>>>
 export function serve(name: string, functions: object, options?: ServeOptions): Promise<RunningService>
 export async function serve(what: Contract | string, handlers: object, options: ServeOptions = {}): Promise<RunningService<any>> {
   const service = isContract(what) ? contractService(what, handlers) : functionsService(what, handlers)
@@ -127,7 +127,7 @@ function sessionOptions(service: Service, options: ServeOptions, limits: Limits,
     ...(options.interceptors && options.interceptors.length > 0 && { interceptors: options.interceptors }),
     builtin: (session: Session, method: string, params: unknown) => {
       if (method === 'rpc.hello') return answerHello(session, params, service, hash, heartbeat)
-      if (method === 'rpc.discover') return discover(service)
+      if (method === 'rpc.discover') return discover(service, hash)
       throw new TalkwireError('METHOD_NOT_FOUND', `there is no reserved method ${method.slice(0, 64)}`)
     },
     callerOf: (session: Session, call: Incoming) => createClient(callerLink(session, options.caller, onError), { from: call }),
@@ -154,9 +154,11 @@ async function hashOf({ contract }: Service): Promise<string | undefined> {
   return contractHash(contract)
 }
 
-async function discover(service: Service): Promise<unknown> {
+async function discover({ contract, name, methods }: Service, hash: string | undefined): Promise<unknown> {
   const { openRpc } = await import('./contract/openrpc.js')
-  return openRpc(service)
+  if (!contract) return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: method.handler.length })) })
+  const { jsonSchema } = await import('./contract/json-schema.js')
+  return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })
 }
 
 function running(service: Service, listeners: readonly Listener[], sessions: Set<Session>, own: Claim | undefined): RunningService<any> {

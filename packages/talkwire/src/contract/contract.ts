@@ -145,7 +145,7 @@ type Received<S> = S extends Stream<infer T> ? AsyncIterable<OutputOf<T>> : S ex
 type Returned<S> = S extends Stream<infer T> ? AsyncIterable<InputOf<T>> | Iterable<InputOf<T>> : S extends Schema ? InputOf<S> | Promise<InputOf<S>> : void | Promise<void>
 
 /** With nothing to pass, the input may be left out. */
-type Arguments<I> = [I] extends [void] ? [input?: undefined, options?: CallOptions] : undefined extends I ? [input?: I, options?: CallOptions] : [input: I, options?: CallOptions]
+type Arguments<I> = 0 extends 1 & I ? [input: I, options?: CallOptions] : [I] extends [void] ? [input?: undefined, options?: CallOptions] : undefined extends I ? [input?: I, options?: CallOptions] : [input: I, options?: CallOptions]
 
 type Method<R> = R extends Rpc<infer I, infer O, any, any>
   ? O extends Stream<infer T> ? (...args: Arguments<Sent<I>>) => AsyncIterableIterator<OutputOf<T>> : (...args: Arguments<Sent<I>>) => Promise<Received<O>>
@@ -159,7 +159,7 @@ export type ErrorsOf<R> = R extends Rpc<any, any, infer E, any> ? E : {}
 
 /** What every client has beside the service's methods. */
 export interface ClientBase {
-  /** Calls in flight finish, then the connection ends. */
+  /** Calls in flight finish, then the connection ends; what is left after 5 s is aborted. */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -32,6 +32,9 @@ export interface LinkOptions {
   readonly onError: (error: unknown, what: string) => void
 }
 
+/** Milliseconds that close() waits for calls in flight and for the peer's own end. */
+const CLOSE_TIMEOUT = 5_000
+
 interface Subscription {
   readonly listeners: Set<Listener<any>>
   lost: number
@@ -66,7 +69,7 @@ export class Link {
   async close(): Promise<void> {
     this.closed = true
     this.stopWaiting?.()
-    await this.session?.close()
+    await this.session?.close(CLOSE_TIMEOUT)
   }
 
   unary(method: string, params: unknown, options: CallOptions | undefined, schema: StandardSchema | undefined, idempotent: boolean): Promise<unknown> {

@@ -20,6 +20,7 @@ export class Incoming implements Context<any, any> {
   credit: Credit | undefined
   /** Where the call is kept while it is in flight. */
   tracked = false
+  answered = false
   private controller: AbortController | undefined
   private reason: TalkwireError | undefined
   private timer: NodeJS.Timeout | undefined

@@ -17,6 +17,8 @@ export interface Method {
   readonly input: StandardSchema | undefined
   /** Undefined: any declared error may pass. */
   readonly errors: ReadonlySet<string> | undefined
+  /** One of the session's own: no interceptor sees it, and its errors are for the caller. */
+  readonly builtin?: true
 }
 
 export interface Service {

@@ -308,7 +308,7 @@ export class Session implements Receiver, Sink, Host {
       case Kind.input: return this.onInput(id, value, size)
       case Kind.end: return this.onInputEnd(id, value)
       case Kind.credit: return this.incoming?.get(id)?.credit?.add(value)
-      case Kind.cancel: return this.incoming?.get(id)?.abort(new TalkwireError('CANCELLED', 'the caller cancelled', { outcome: 'maybe-ran' }))
+      case Kind.cancel: return this.stop(this.incoming?.get(id), new TalkwireError('CANCELLED', 'the caller cancelled', { outcome: 'maybe-ran' }))
     }
   }
 
@@ -343,10 +343,10 @@ export class Session implements Receiver, Sink, Host {
     clearInterval(this.heartbeatTimer)
     this.options.onClosed?.(this, reason)
     this.failPending(reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'))
-    for (const call of this.incoming?.values() ?? EMPTY) (call as Incoming).abort(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
+    for (const call of this.inFlight()) call.abort(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
     this.references.clear()
     this.drained()
-    this.idle?.()
+    this.checkIdle()
   }
 
   /** The first message is there; with an authkey only the whole authentication counts. */
@@ -485,7 +485,7 @@ export class Session implements Receiver, Sink, Host {
 
   private invoke(call: Incoming, input: unknown): unknown {
     const { interceptors } = this.options
-    if (interceptors === undefined) return call.target.positional ? runWith(call, asArguments(input)) : runInput(call, input)
+    if (interceptors === undefined || call.target.builtin) return call.target.positional ? runWith(call, asArguments(input)) : runInput(call, input)
     const chain = interceptors.reduceRight<(call: ServerCall) => unknown>((next, interceptor) => (each) => interceptor(each, next), direct)
     return chain({ method: call.method, input, ctx: call })
   }
@@ -500,6 +500,7 @@ export class Session implements Receiver, Sink, Host {
     if (typeof value === 'object' && value !== null && isIterable(value)) return void this.pumpOutput(call, value)
     if (call.aborted && !call.target.oneway) return this.answerFailure(call, call.aborted)
     this.release(call)
+    call.answered = true
     if (call.id === NOBODY || this.state === 'closed') return
     try {
       this.post(Kind.result, call.id, '', value)
@@ -518,8 +519,25 @@ export class Session implements Receiver, Sink, Host {
 
   private answerFailure(call: Incoming, reason: unknown): void {
     this.release(call)
+    if (call.answered) return
+    call.answered = true
     if (call.id === NOBODY) return void this.options.onError?.(reason, call.method)
     this.answerError(call.id, this.asAnswer(call, reason))
+  }
+
+  /**
+   * Tells a handler to stop. A stream is answered at once, because its generator may be waiting for something
+   * that never comes. The call still counts against the limit until the handler has really ended:
+   * else calling and cancelling would start any number of them.
+   */
+  private stop(call: Incoming | undefined, reason: TalkwireError): void {
+    if (!call || call.aborted) return
+    call.abort(reason)
+    if (call.credit && !call.answered && this.state !== 'closed') {
+      call.answered = true
+      this.answerError(call.id, reason)
+    }
+    this.checkIdle()
   }
 
   /** What the peer may know of an error: what is declared, and what is ours. */
@@ -528,7 +546,7 @@ export class Session implements Receiver, Sink, Host {
     if (reason instanceof TalkwireError) {
       const { errors } = call.target
       if (reason.declared && (errors === undefined || errors.has(reason.code))) return reason.withOutcome('ran')
-      if (visible.has(reason) || call.target.name.startsWith('rpc.')) return reason
+      if (visible.has(reason) || call.target.builtin) return reason
     }
     this.options.onError?.(reason, call.method)
     return new TalkwireError('INTERNAL', 'internal error', { outcome: 'ran' })
@@ -550,6 +568,8 @@ export class Session implements Receiver, Sink, Host {
       })
       if (!ended) return this.answerFailure(call, call.aborted)
       this.release(call)
+      if (call.answered) return
+      call.answered = true
       this.post(Kind.result, call.id, '', null)
     } catch (reason) {
       this.answerFailure(call, reason)
@@ -672,7 +692,7 @@ export class Session implements Receiver, Sink, Host {
     if (this.state === 'open' && this.wire.extended && !this.peerClosing) this.tell('$/close', {})
     this.state = 'closing'
     const unavailable = new TalkwireError('UNAVAILABLE', 'the service is closing', { outcome: 'maybe-ran' })
-    for (const call of this.incoming?.values() ?? EMPTY) if ((call as Incoming).credit) (call as Incoming).abort(unavailable)
+    for (const call of this.inFlight()) if (call.credit) this.stop(call, unavailable)
     const timer = Number.isFinite(timeout) ? setTimeout(() => this.abort(new TalkwireError('CONNECTION_CLOSED', `calls were still in flight ${timeout} ms after close()`, { outcome: 'maybe-ran' })), timeout) : undefined
     await this.quiet()
     // In two steps of abort and close, so that a peer which never ends cannot keep us.
@@ -694,23 +714,27 @@ export class Session implements Receiver, Sink, Host {
     await this.connection.close()
   }
 
-  private async quiet(): Promise<void> {
-    while (this.state !== 'closed' && (this.pending.size > 0 || (this.incoming?.size ?? 0) > 0)) {
-      await new Promise<void>((resolve) => {
-        const outer = this.idle
-        this.idle = () => {
-          outer?.()
-          resolve()
-        }
-      })
-    }
+  /** Resolves when no answer is owed in either direction. Handlers that were told to stop may still run. */
+  private quiet(): Promise<void> {
+    return new Promise((resolve) => {
+      const outer = this.idle
+      this.idle = () => {
+        outer?.()
+        resolve()
+      }
+      this.checkIdle()
+    })
   }
 
   private checkIdle(): void {
-    if (this.idle === undefined || this.pending.size > 0 || (this.incoming?.size ?? 0) > 0) return
     const { idle } = this
+    if (idle === undefined || (this.state !== 'closed' && (this.pending.size > 0 || this.inFlight().some((call) => !call.aborted)))) return
     this.idle = undefined
     idle()
+  }
+
+  private inFlight(): Incoming[] {
+    return this.incoming ? [...this.incoming.values()] : []
   }
 
   /** Calls that may be repeated elsewhere are handed over instead of rejected. */
@@ -896,7 +920,7 @@ const asArguments = (params: unknown): unknown[] => (Array.isArray(params) ? par
 
 const anyErrors = { inputStream: false, outputStream: false, oneway: false, input: undefined, errors: undefined }
 const referenceMethod = (name: string, handler: (...args: unknown[]) => unknown): Method => ({ name, handler, positional: true, ...anyErrors })
-const builtinMethod = (name: string, handler: () => unknown): Method => ({ name, handler, positional: true, ...anyErrors, errors: undefined })
+const builtinMethod = (name: string, handler: () => unknown): Method => ({ name, handler, positional: true, ...anyErrors, builtin: true })
 
 function eventName(params: unknown): string {
   const event = Array.isArray(params) ? (params[0] as unknown) : (params as { event?: unknown } | undefined)?.event
