@@ -20,7 +20,7 @@ export const LAYERS = [
   {
     name: 'transports',
     files: ['transports/'],
-    uses: ['error', 'address', 'kernel', 'memory', 'sync', 'names', 'codecs/writer.ts', 'codecs/envelope.ts'],
+    uses: ['error', 'address', 'kernel', 'memory', 'sync', 'names', 'codecs/writer.ts', 'codecs/envelope.ts', 'codecs/chunk.ts'],
   },
   { name: 'protocols', files: ['protocols/'], uses: ['error', 'codecs'], types: ['transports/transport.ts'] },
   { name: 'contract', files: ['contract/'], uses: ['error', 'address'], types: ['transports/transport.ts'] },

@@ -9,6 +9,7 @@ import { check as adapters } from '../check-adapters.mjs'
 import { check as docs } from '../check-docs.mjs'
 import { check as exported } from '../check-exports.mjs'
 import { check as layers } from '../check-layers.mjs'
+import { check as lock } from '../check-lock.mjs'
 import { check as scripts } from '../check-scripts.mjs'
 import { check as words } from '../check-words.mjs'
 import { root } from '../lib/repository.mjs'
@@ -46,6 +47,7 @@ const right = {
   'docs/transports/unix.md': '# Unix\n\nSee [the start](../../README.md#two-minutes).\n',
   'README.md':
     "# Talkwire\n\n## Two minutes\n\n```ts\nimport { unix } from 'talkwire'\nexport const scheme: string = unix.scheme\n```\n\n```js run\nconst { unix } = await import('talkwire')\nif (unix.scheme !== 'unix') process.exit(1)\n```\n",
+  'package-lock.json': '{ "packages": { "": {}, "node_modules/a": { "version": "1.0.0" } } }',
   '.gitignore': 'dist/\nnode_modules/\n',
 }
 
@@ -64,7 +66,7 @@ function repository(t, changes) {
   return folder
 }
 
-const checks = { adapters, docs, exports: exported, layers, scripts, words }
+const checks = { adapters, docs, exports: exported, layers, lock, scripts, words }
 
 for (const [name, check] of Object.entries(checks)) {
   test(`${name}: nothing to say about a repository that is right`, async (t) => {
@@ -208,6 +210,18 @@ const faults = [
     /a\.test\.ts:1 leaves tests out/,
   ],
   ['words', 'a Python test left out', { 'test_a.py': `@pytest.mark.${['sk', 'ipif'].join('')}(True)\n` }, /test_a\.py:1 leaves tests out/],
+  [
+    'lock',
+    'a platform left out',
+    { 'package-lock.json': JSON.stringify({ packages: { '': {}, 'node_modules/a': { optionalDependencies: { 'a-darwin': '1' } } } }) },
+    /lacks \(a-darwin\)/,
+  ],
+  [
+    'lock',
+    'a host',
+    { 'package-lock.json': JSON.stringify({ packages: { 'node_modules/a': { resolved: 'https://example.com/a.tgz' } } }) },
+    /names the host/,
+  ],
   ['docs', 'a link to nothing', { 'docs/a.md': '\n[b](b.md)\n' }, /docs\/a\.md:2 links to b\.md, which does not exist/],
   ['docs', 'an anchor to nothing', { 'docs/a.md': '[b](../README.md#three-minutes)\n' }, /no heading/],
   [
