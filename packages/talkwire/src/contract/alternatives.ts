@@ -1,6 +1,6 @@
 /** A schema taken apart: the values it names one by one, and what else it takes. `type`, `enum`, `const`, `anyOf`, `oneOf` are one thing here. */
-import { canonicalJson } from './hash.js'
-import { ANNOTATIONS, isObject, isSubschema, resolveRef, type JsonSchema, type Subschema } from './schema-walk.js'
+import { canonicalJson } from './canonical.js'
+import { isObject, isSubschema, resolveRef, withoutAnnotations, type JsonSchema, type Subschema } from './schema-walk.js'
 
 export interface Alternatives {
   /** Schemas with one type at most, without unions and references. */
@@ -27,16 +27,39 @@ const TYPES_OF_JSON = ['string', 'number', 'boolean', 'null', 'array', 'object']
 /** Shared definitions can multiply without end. */
 const MAX_PARTS = 500
 
-/** Takes schemas of one document apart, each once. */
-export function alternativesIn(root: JsonSchema): (schema: Subschema) => Alternatives {
+/** One JSON Schema document, whose references point into itself. */
+export interface SchemaDocument {
+  readonly root: JsonSchema
+  /** What a schema that is nothing but a reference stands for; the same object each time. */
+  resolve(schema: Subschema): Subschema
+  alternatives(schema: Subschema): Alternatives
+}
+
+export function schemaDocument(root: JsonSchema): SchemaDocument {
   const known = new WeakMap<JsonSchema, Alternatives>()
-  return (schema) => {
-    if (schema === false) return NOTHING
-    if (schema === true) return ANYTHING
-    const found = known.get(schema) ?? collect(schema, root)
-    known.set(schema, found)
-    return found
+  return {
+    root,
+    resolve: (schema) => resolveAlias(schema, root),
+    alternatives(schema) {
+      if (schema === false) return NOTHING
+      if (schema === true) return ANYTHING
+      const found = known.get(schema) ?? collect(schema, root)
+      known.set(schema, found)
+      return found
+    },
   }
+}
+
+function resolveAlias(schema: Subschema, root: JsonSchema): Subschema {
+  const seen = new Set<Subschema>()
+  let at = schema
+  while (isObject(at) && typeof at['$ref'] === 'string' && Object.keys(withoutAnnotations(at)).length === 1) {
+    const target = resolveRef(root, at['$ref'])
+    if (target === undefined || seen.has(at)) return at
+    seen.add(at)
+    at = target
+  }
+  return at
 }
 
 const NOTHING: Alternatives = { shapes: [], values: new Set(), unclear: false }
@@ -79,7 +102,6 @@ function collect(schema: JsonSchema, root: JsonSchema): Alternatives {
   return { shapes, values, unclear }
 }
 
-export const withoutAnnotations = (schema: JsonSchema): JsonSchema => Object.fromEntries(Object.entries(schema).filter(([key]) => !ANNOTATIONS.has(key)))
 
 /** `not: {}`, which is how libraries write "never". */
 const isNothing = (schema: JsonSchema): boolean => isObject(schema['not']) && Object.keys(schema['not']).length === 0

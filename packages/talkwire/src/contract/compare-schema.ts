@@ -2,8 +2,8 @@
  * What changed between two JSON Schemas, seen from the wire: whether values written for the older one are taken by the
  * newer one, and the other way round. A sender is taken to send no property that its schema does not name.
  */
-import { alternativesIn, discriminator, isOfType, jsonType, tags, type Alternatives } from './alternatives.js'
-import { canonicalJson } from './hash.js'
+import { discriminator, isOfType, jsonType, schemaDocument, tags, type Alternatives, type SchemaDocument } from './alternatives.js'
+import { canonicalJson, canonicalSchema } from './canonical.js'
 import { ANNOTATIONS, MAX_SCHEMA_DEPTH, isObject, isSubschema, type JsonSchema, type Subschema } from './schema-walk.js'
 
 export type Verdict = 'works' | 'breaks' | 'unknown'
@@ -25,15 +25,15 @@ export interface SchemaChange {
 }
 
 interface Comparison {
-  readonly older: (schema: Subschema) => Alternatives
-  readonly newer: (schema: Subschema) => Alternatives
+  readonly older: SchemaDocument
+  readonly newer: SchemaDocument
   readonly known: Map<object, Map<object, readonly SchemaChange[]>>
   depth: number
 }
 
 /** Both are whole documents: their references point into themselves. Empty: nothing that matters changed. Never throws. */
 export function compareSchemas(older: JsonSchema, newer: JsonSchema): readonly SchemaChange[] {
-  return compare(older, newer, { older: alternativesIn(older), newer: alternativesIn(newer), known: new Map(), depth: 0 })
+  return compare(older, newer, { older: schemaDocument(older), newer: schemaDocument(newer), known: new Map(), depth: 0 })
 }
 
 /** `breaks` wins over `unknown`, `unknown` over `works`. */
@@ -49,14 +49,21 @@ const below = (path: string, changes: readonly SchemaChange[]): SchemaChange[] =
 const isEqual = (a: unknown, b: unknown): boolean => canonicalJson(a) === canonicalJson(b)
 
 function compare(older: Subschema, newer: Subschema, all: Comparison): readonly SchemaChange[] {
-  return once(isObject(older) ? older : older ? TRUE : FALSE, isObject(newer) ? newer : newer ? TRUE : FALSE, all, () => [
-    ...compareAlternatives(all.older(older), all.newer(newer), all),
-    ...compareDefaults(older, newer),
-  ])
+  const [before, after] = [all.older.resolve(older), all.newer.resolve(newer)]
+  return [...once(asObject(before), asObject(after), all, () => compareResolved(before, after, all)), ...compareDefaults(older, newer)]
+}
+
+function compareResolved(older: Subschema, newer: Subschema, all: Comparison): readonly SchemaChange[] {
+  if (all.depth > MAX_SCHEMA_DEPTH) return older === newer ? [] : [cannotTell('nested too deeply')]
+  const [before, after] = [all.older.alternatives(older), all.newer.alternatives(newer)]
+  if (!before.unclear && !after.unclear) return compareAlternatives(before, after, all)
+  const same = isEqual(canonicalSchema(older, all.older.root), canonicalSchema(newer, all.newer.root))
+  return same ? [] : [cannotTell('alternatives that overlap, or references that lead nowhere')]
 }
 
 const TRUE: JsonSchema = {}
 const FALSE: JsonSchema = { not: {} }
+const asObject = (schema: Subschema): JsonSchema => (isObject(schema) ? schema : schema ? TRUE : FALSE)
 
 /** A pair that is being compared further up is assumed to be equal: what differs is found there. */
 function once(older: JsonSchema, newer: JsonSchema, all: Comparison, compute: () => readonly SchemaChange[]): readonly SchemaChange[] {
@@ -64,7 +71,6 @@ function once(older: JsonSchema, newer: JsonSchema, all: Comparison, compute: ()
   all.known.set(older, pairs)
   const found = pairs.get(newer)
   if (found) return found
-  if (all.depth >= MAX_SCHEMA_DEPTH) return isEqual(older, newer) ? [] : [cannotTell('nested too deeply')]
   pairs.set(newer, [])
   all.depth++
   const changes = compute()
@@ -85,7 +91,6 @@ function compareDefaults(older: Subschema, newer: Subschema): SchemaChange[] {
 interface Pair { readonly older: JsonSchema; readonly newer: JsonSchema; readonly changes: readonly SchemaChange[] }
 
 function compareAlternatives(older: Alternatives, newer: Alternatives, all: Comparison): readonly SchemaChange[] {
-  if (older.unclear || newer.unclear) return isSame(older, newer) ? [] : [cannotTell('alternatives that overlap, or references that lead nowhere')]
   const grid = older.shapes.map((one) => newer.shapes.map((other) => shapes(one, other, all)))
   const taken = { older: older.shapes.map((_, row) => best(grid[row]!.map(forward))), newer: newer.shapes.map((_, column) => best(grid.map((row) => backward(row[column]!)))) }
   const pairs = pairUp(older.shapes, newer.shapes, grid)
@@ -109,11 +114,6 @@ const forward = (changes: readonly SchemaChange[]): Verdict => worst(changes.map
 const backward = (changes: readonly SchemaChange[]): Verdict => worst(changes.map((one) => one.backward))
 const best = (verdicts: readonly Verdict[]): Verdict => (verdicts.includes('works') ? 'works' : verdicts.includes('unknown') ? 'unknown' : 'breaks')
 const listed = (values: readonly Untaken[]): string => values.slice(0, 10).map((one) => one.text).join(', ') + (values.length > 10 ? ` and ${values.length - 10} more` : '')
-
-function isSame(older: Alternatives, newer: Alternatives): boolean {
-  const text = ({ shapes: all, values, unclear }: Alternatives): string => canonicalJson([all.map(canonicalJson).sort(), [...values].sort(), unclear])
-  return text(older) === text(newer)
-}
 
 /** Another alternative may take what this one no longer takes. */
 function softened({ older, newer, changes }: Pair, forwards: Verdict, backwards: Verdict, several: boolean): SchemaChange[] {
@@ -153,12 +153,15 @@ function likeness(a: JsonSchema, b: JsonSchema): 0 | 1 | 2 {
 }
 
 function nothingShared(older: Alternatives, newer: Alternatives, pairs: readonly unknown[], lost: number, won: number): boolean {
-  return pairs.length === 0 && lost + won > 0 && lost === older.shapes.length + older.values.size && won === newer.shapes.length + newer.values.size
-    && !(older.shapes.length + newer.shapes.length === 0 && older.values.size > 0 && newer.values.size > 0)
+  const isAllOrNothing = (count: number, { shapes: all, values }: Alternatives): boolean => count === 0 || count === all.length + values.size
+  const areValues = older.shapes.length + newer.shapes.length === 0 && older.values.size > 0 && newer.values.size > 0
+  return pairs.length === 0 && !areValues && lost + won > 0 && isAllOrNothing(lost, older) && isAllOrNothing(won, newer)
 }
 
-const typeChanged = (older: Alternatives, newer: Alternatives, lost: readonly Untaken[], won: readonly Untaken[]): SchemaChange =>
-  change('type-changed', worst(lost.map((one) => one.verdict)), worst(won.map((one) => one.verdict)), `${describeAll(older)} → ${describeAll(newer)}`)
+function typeChanged(older: Alternatives, newer: Alternatives, lost: readonly Untaken[], won: readonly Untaken[]): SchemaChange {
+  const [forwards, backwards] = [worst(lost.map((one) => one.verdict)), worst(won.map((one) => one.verdict))]
+  return change(forwards === 'unknown' && backwards === 'unknown' ? 'cannot-tell' : 'type-changed', forwards, backwards, `${describeAll(older)} → ${describeAll(newer)}`)
+}
 
 /** Values of one side that the other does not take for certain. */
 function untaken(values: ReadonlySet<string>, by: Alternatives): Untaken[] {

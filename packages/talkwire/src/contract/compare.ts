@@ -69,9 +69,10 @@ const placed = (path: string, { path: inner, kind, message }: SchemaChange, oldC
 
 function compareInputs(path: string, older: ValueDescription | null, newer: ValueDescription | null): Change[] {
   if (!older && !newer) return []
-  // Whether a service that takes nothing ignores or refuses an input is its own.
-  if (!older) return [change(path, 'input-added', isNeeded(newer) ? 'breaks' : 'works', 'unknown', `${isNeeded(newer) ? 'required' : 'optional'} input added`)]
-  if (!newer) return [change(path, 'input-removed', 'unknown', isNeeded(older) ? 'breaks' : 'works', 'input removed')]
+  // A method without an input ignores one.
+  if ((!older || !newer) && (older ?? newer)!.stream) return [streamChanged(path, newer)]
+  if (!older) return [change(path, 'input-added', isNeeded(newer) ? 'breaks' : 'works', 'works', `${isNeeded(newer) ? 'required' : 'optional'} input added`)]
+  if (!newer) return [change(path, 'input-removed', 'works', isNeeded(older) ? 'breaks' : 'works', 'input removed')]
   if (older.stream !== newer.stream) return [streamChanged(path, newer)]
   const optional = older.optional === newer.optional ? []
     : [newer.optional ? change(path, 'input-optional', 'works', 'breaks', 'required → optional') : change(path, 'input-required', 'breaks', 'works', 'optional → required')]
@@ -82,9 +83,8 @@ const isNeeded = (value: ValueDescription | null): boolean => value !== null && 
 
 function compareOutputs(path: string, older: ValueDescription | null, newer: ValueDescription | null): Change[] {
   if (!older && !newer) return []
+  if ((!older || !newer) && (older ?? newer)!.stream) return [streamChanged(path, newer)]
   if (!older || !newer) {
-    const stream = (older ?? newer)!.stream
-    if (stream) return [streamChanged(path, newer)]
     const needed = isNeeded(older ?? newer)
     return [older ? change(path, 'output-removed', needed ? 'breaks' : 'works', 'works', 'output removed') : change(path, 'output-added', 'works', needed ? 'breaks' : 'works', 'output added')]
   }
@@ -109,8 +109,8 @@ function compareFlags(path: string, older: MethodDescription, newer: MethodDescr
   const changes: Change[] = []
   if (older.idempotent && !newer.idempotent) changes.push(change(path, 'idempotent-changed', 'breaks', 'works', 'no longer idempotent: an old client repeats it after a lost connection'))
   if (!older.idempotent && newer.idempotent) changes.push(change(path, 'idempotent-changed', 'works', 'breaks', 'now idempotent: a new client repeats it at an old service, which does it twice'))
-  if (!older.oneway && newer.oneway) changes.push(change(path, 'oneway-changed', 'breaks', 'works', 'now oneway: an old client waits for an answer'))
-  if (older.oneway && !newer.oneway) changes.push(change(path, 'oneway-changed', 'works', 'breaks', 'no longer oneway: a new client waits for an answer'))
+  if (!older.oneway && newer.oneway) changes.push(change(path, 'oneway-changed', 'unknown', 'works', 'now oneway: an old client waits for an answer that says nothing'))
+  if (older.oneway && !newer.oneway) changes.push(change(path, 'oneway-changed', 'works', 'unknown', 'no longer oneway: a new client waits for an answer that says nothing'))
   return changes
 }
 

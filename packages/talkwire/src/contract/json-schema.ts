@@ -1,7 +1,7 @@
 /** A contract as plain data that any language can read: JSON Schema (draft 2020-12) for everything that travels. */
 import type { Contract, Rpc, Stream } from './contract.js'
 import { isStream } from './contract.js'
-import { toJsonSchema } from './schema-libraries.js'
+import { takesUndefined, toJsonSchema } from './schema-libraries.js'
 import { eachSubschema, isObject, type JsonSchema } from './schema-walk.js'
 import type { StandardSchema } from './standard-schema.js'
 
@@ -77,17 +77,8 @@ async function describeMethod(method: Rpc): Promise<MethodDescription> {
 async function describeValue(of: Schema | Stream | undefined): Promise<ValueDescription | null> {
   if (of === undefined) return null
   if (isStream(of)) return { schema: await toJsonSchema(of.item), stream: true, optional: false }
-  return { schema: await toJsonSchema(of), stream: false, optional: takesUndefined(of) }
-}
-
-/** JSON Schema cannot say that a value may be missing, so the schema itself is asked. */
-function takesUndefined(schema: Schema): boolean {
-  try {
-    const result = schema['~standard'].validate(undefined)
-    if (!(result instanceof Promise)) return !result.issues
-    result.catch(() => undefined)
-  } catch { /* A check that cannot bear undefined does not take it. */ }
-  return false
+  const schema = await toJsonSchema(of)
+  return { schema, stream: false, optional: takesUndefined(of, schema) }
 }
 
 function listUndescribed(methods: Record<string, MethodDescription>, events: Record<string, EventDescription>): Undescribed[] {

@@ -191,5 +191,7 @@ function placer(): Placer {
 /** Component names are letters, digits, `.`, `-`, `_`. */
 function freeKey(schemas: Readonly<Record<string, unknown>>, name: string): string {
   const key = name.replace(/[^A-Za-z0-9._-]/g, '_')
-  for (let number = 2, candidate = key; ; number++, candidate = `${key}_${number}`) if (!Object.hasOwn(schemas, candidate)) return candidate
+  let candidate = key
+  for (let number = 2; Object.hasOwn(schemas, candidate); number++) candidate = `${key}_${number}`
+  return candidate
 }

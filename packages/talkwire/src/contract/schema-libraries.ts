@@ -30,31 +30,30 @@ const mark = (kind: string): JsonSchema => ({ 'x-talkwire': kind })
 
 /** The schema of what travels, which is what the schema takes, not what it makes of it. Never rejects: what cannot be said is marked `undescribed`. */
 export async function toJsonSchema(schema: Schema): Promise<JsonSchema> {
-  const standard = schema['~standard']
   try {
-    if (standard.jsonSchema) return plain(converted(schema, 0))
-    if (standard.vendor === 'valibot') return plain(await valibotSchema(schema))
-    return undescribed(`${standard.vendor} gives no JSON Schema`)
+    const valibot = schema['~standard'].vendor === 'valibot' ? await import('@valibot/to-json-schema').catch(() => undefined) : undefined
+    return plain(converter(valibot)(schema, 0))
   } catch (error) {
     return undescribed(error instanceof Error ? error.message : String(error))
   }
 }
 
-function converted(schema: Schema, depth: number): JsonSchema {
-  const { vendor, jsonSchema } = schema['~standard']
-  return jsonSchema!.input({ target: TARGET, libraryOptions: optionsFor(vendor, elements(converted, depth)) })
-}
+type Convert = (schema: Schema, depth: number) => JsonSchema
 
-async function valibotSchema(schema: Schema): Promise<JsonSchema> {
-  const library = await import('@valibot/to-json-schema').catch(() => undefined)
-  if (!library) return undescribed('npm install @valibot/to-json-schema describes valibot schemas')
-  const convert = (value: Schema, depth: number): JsonSchema =>
-    library.toJsonSchema(value as never, { target: TARGET, typeMode: 'input', ...optionsFor('valibot', elements(convert, depth)) }) as JsonSchema
-  return convert(schema, 0)
+function converter(valibot: typeof import('@valibot/to-json-schema') | undefined): Convert {
+  const convert: Convert = (schema, depth) => {
+    const { vendor, jsonSchema } = schema['~standard']
+    const libraryOptions = Object.hasOwn(LIBRARIES, vendor) ? LIBRARIES[vendor]!(elements(convert, depth)) : undefined
+    if (jsonSchema) return jsonSchema.input({ target: TARGET, libraryOptions })
+    if (vendor !== 'valibot') throw new TypeError(`${vendor} gives no JSON Schema`)
+    if (!valibot) throw new TypeError('npm install @valibot/to-json-schema describes valibot schemas')
+    return valibot.toJsonSchema(schema as never, { target: TARGET, typeMode: 'input', ...libraryOptions }) as JsonSchema
+  }
+  return convert
 }
 
 /** Elements of Maps and Sets are converted on their own; a `$ref` in them would point into a document that is gone. */
-const elements = (convert: (schema: Schema, depth: number) => JsonSchema, depth: number): Inner => (schema) => {
+const elements = (convert: Convert, depth: number): Inner => (schema) => {
   if (depth >= MAX_ELEMENTS_DEPTH) return undefined
   try {
     const result = plain(convert(schema as Schema, depth + 1))
@@ -63,8 +62,6 @@ const elements = (convert: (schema: Schema, depth: number) => JsonSchema, depth:
     return undefined
   }
 }
-
-const optionsFor = (vendor: string, inner: Inner): Record<string, unknown> | undefined => (Object.hasOwn(LIBRARIES, vendor) ? LIBRARIES[vendor]!(inner) : undefined)
 
 /** What each library must be told so that it neither throws nor silently says "anything". */
 const LIBRARIES: Readonly<Record<string, Row>> = { zod: zodOptions, arktype: arktypeOptions, valibot: valibotOptions }
@@ -172,6 +169,27 @@ function valueMark(value: unknown): JsonSchema {
 }
 
 const oneOfValues = (values: readonly unknown[]): JsonSchema => ({ anyOf: values.map((value) => (isUnsayable(value) ? valueMark(value) : { const: value })) })
+
+// ── optional values ────────────────────────────────────────────────────────────────────────────────
+
+const VALIBOT_OPTIONAL = new Set(['optional', 'exact_optional', 'nullish', 'undefinedable'])
+
+/**
+ * Whether a value may be left out, as far as that can be told. `validate(undefined)` would tell for sure, but it runs
+ * the checks of the application, and an asynchronous one that fails ends the process as an unhandled rejection.
+ */
+export function takesUndefined(schema: Schema, described: JsonSchema): boolean {
+  const { _zod: zod, type } = schema as { _zod?: { optin?: unknown }; type?: unknown }
+  const { vendor } = schema['~standard']
+  if (vendor === 'zod' && zod?.optin !== undefined) return true
+  if (vendor === 'valibot' && typeof type === 'string' && VALIBOT_OPTIONAL.has(type)) return true
+  return saysUndefined(described)
+}
+
+function saysUndefined(described: JsonSchema): boolean {
+  if (described['x-talkwire'] === 'undefined' || Object.keys(described).length === 0) return true
+  return Array.isArray(described['anyOf']) && described['anyOf'].some((one) => isObject(one) && saysUndefined(one))
+}
 
 // ── plain data ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,8 @@ export const ANNOTATIONS: ReadonlySet<string> = new Set([
   '$schema', '$id', 'id', '$anchor', '$comment', '$defs', 'definitions', 'title', 'description', 'examples', 'default', 'deprecated', 'readOnly', 'writeOnly',
 ])
 
+export const withoutAnnotations = (schema: JsonSchema): JsonSchema => Object.fromEntries(Object.entries(schema).filter(([key]) => !ANNOTATIONS.has(key)))
+
 /** Depth at which a schema is no longer looked into: nobody wrote it by hand, and the stack is finite. */
 export const MAX_SCHEMA_DEPTH = 256
 
