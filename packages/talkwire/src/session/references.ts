@@ -2,12 +2,11 @@
 import type { ReferenceDescriptor, References } from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 
-const target = Symbol('talkwire.reference')
-
-/** An object to be passed by reference. Made by `ref`. */
-export interface Ref<T extends object = object> {
-  readonly [target]: T
+/** An object to be passed by reference. Made by `ref`. A class of its own, so that no codec takes it for data. */
+class Reference<T extends object> {
+  constructor(readonly target: T) {}
 }
+export type Ref<T extends object = object> = Reference<T>
 
 /**
  * Passes an object by reference: its methods can be called from the other side, its data stays here.
@@ -15,7 +14,7 @@ export interface Ref<T extends object = object> {
  */
 export function ref<T extends object>(object: T): Ref<T> {
   if (typeof object !== 'object' || object === null) throw new TypeError('ref(…) takes an object; functions need none')
-  return { [target]: object }
+  return new Reference(object)
 }
 
 /** A function or object of the other side. */
@@ -70,7 +69,7 @@ export class ReferenceTable implements References {
     if (typeof value !== 'function' && (typeof value !== 'object' || value === null)) return undefined
     const own = this.importId.get(value)
     if (own !== undefined) return { own }
-    const object = typeof value === 'function' ? value : (value as Partial<Ref>)[target]
+    const object = typeof value === 'function' ? value : value instanceof Reference ? (value.target as object) : undefined
     if (object === undefined) return undefined
     const entry = this.exportOf.get(object) ?? this.add(object)
     entry.count++
