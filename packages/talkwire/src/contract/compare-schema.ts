@@ -136,7 +136,7 @@ function pairUp(older: readonly JsonSchema[], newer: readonly JsonSchema[], grid
   const rows = new Set<number>()
   const columns = new Set<number>()
   const pairs: [number, number][] = []
-  for (const { row, column, score } of candidates.filter((one) => one.score > 0).sort((a, b) => b.score - a.score)) {
+  for (const { row, column } of candidates.filter((one) => one.score > 0).sort((a, b) => b.score - a.score)) {
     if (rows.has(row) || columns.has(column)) continue
     rows.add(row)
     columns.add(column)

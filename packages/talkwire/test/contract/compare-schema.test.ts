@@ -68,6 +68,14 @@ const rows: Row[] = [
   ['enumeration → string that fits', { enum: ['abc'] }, { ...S, maxLength: 3 }, 'works', 'breaks', [' type-changed']],
   ['enumeration → pattern', { enum: ['abc'] }, { ...S, pattern: '^a' }, 'unknown', 'breaks', [' type-changed']],
   ['numbers → range', { enum: [1, 5] }, { ...N, minimum: 2 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  ['values at the limits', { enum: [1, 5] }, { ...N, minimum: 1, maximum: 5 }, 'works', 'breaks', [' type-changed']],
+  ['values at limits that are not included', { enum: [1, 3, 5] }, { ...N, exclusiveMinimum: 1, exclusiveMaximum: 5 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  ['values beyond the limits', { enum: [0, 3, 6] }, { ...N, minimum: 1, maximum: 5 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  ['texts at the limits', { enum: ['a', 'abc'] }, { ...S, minLength: 1, maxLength: 3 }, 'works', 'breaks', [' type-changed']],
+  ['limits of other types do not count', { enum: [1] }, { minLength: 3, maximum: 1, exclusiveMinimum: 0 }, 'works', 'breaks', [' type-changed']],
+  ['text and a limit of numbers', { enum: ['a'] }, { minimum: 3, maximum: 1, exclusiveMinimum: 3, exclusiveMaximum: 1 }, 'works', 'breaks', [' type-changed']],
+  ['value and date', { enum: ['a', 'b'] }, { anyOf: [{ 'x-talkwire': 'date' }, { const: 'a' }] }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  ['value → date', { const: 'a' }, { 'x-talkwire': 'date' }, 'breaks', 'breaks', [' type-changed']],
   ['structured values', { const: { a: 1, b: 2 } }, { const: { b: 2, a: 1 } }, 'works', 'works', []],
   ['values of another type are none', { type: 'string', enum: ['a', 1] }, { enum: ['a'] }, 'works', 'works', []],
   // null and unions
@@ -83,6 +91,10 @@ const rows: Row[] = [
   ['oneOf that may overlap', { oneOf: [object({ a: S }), object({ b: S })] }, { oneOf: [object({ a: S }), object({ c: S })] }, 'unknown', 'unknown', [' cannot-tell']],
   ['integer beside number', { anyOf: [I, N] }, { anyOf: [N, S] }, 'works', 'breaks'],
   ['what all alternatives share', { type: 'object', properties: { a: S }, required: ['a'], anyOf: [{ description: 'x' }] }, object({ a: S }, ['a']), 'works', 'works', []],
+  ['two alike, one removed', { anyOf: [object({ a: S }, ['a']), object({ b: S }, ['b'])] }, object({ a: S }, ['a']), 'breaks', 'works', [' alternative-removed']],
+  ['two numbers become one', { anyOf: [{ ...N, maximum: 0 }, { ...N, minimum: 5 }] }, N, 'works', 'breaks', ['<number> limit-changed']],
+  ['oneOf of other types', { oneOf: [S, object({ a: S })] }, { oneOf: [S, object({ a: N })] }, 'breaks', 'breaks', ['<object>.a type-changed']],
+  ['oneOf of marks', { oneOf: [{ 'x-talkwire': 'date' }, S] }, { oneOf: [{ 'x-talkwire': 'date' }, N] }, 'breaks', 'breaks'],
   ['both parts', { allOf: [object({ a: S }), object({ b: S })] }, { allOf: [object({ a: S }), object({ b: N })] }, 'breaks', 'breaks', ['.b type-changed']],
   ['another number of parts', { allOf: [object({ a: S })] }, { allOf: [object({ a: S }), object({ b: N })] }, 'unknown', 'unknown', [' cannot-tell']],
   // arrays
@@ -95,6 +107,7 @@ const rows: Row[] = [
   ['element of a tuple', { type: 'array', prefixItems: [S, N] }, { type: 'array', prefixItems: [S, I] }, 'breaks', 'works', ['[1] type-changed']],
   ['element added', { type: 'array', prefixItems: [S] }, { type: 'array', prefixItems: [S, N] }, 'works', 'works', ['[1] property-added']],
   ['element added to a strict tuple', { type: 'array', prefixItems: [S], items: false, minItems: 1 }, { type: 'array', prefixItems: [S, N], items: false, minItems: 2 }, 'breaks', 'breaks', ['[1] property-added', ' limit-changed']],
+  ['element of another type than the rest', { type: 'array', prefixItems: [S], items: N }, { type: 'array', prefixItems: [S, I], items: N }, 'breaks', 'works', ['[1] property-added']],
   ['list → tuple', { type: 'array', items: S }, { type: 'array', items: S, prefixItems: [N] }, 'breaks', 'breaks', ['[0] property-added']],
   // limits
   ['longer text wanted', S, { ...S, minLength: 3 }, 'breaks', 'works', [' limit-changed']],
@@ -113,6 +126,8 @@ const rows: Row[] = [
   ['multiples', N, { ...N, multipleOf: 2 }, 'breaks', 'works', [' limit-changed']],
   ['fewer multiples', { ...N, multipleOf: 2 }, { ...N, multipleOf: 4 }, 'breaks', 'works', [' limit-changed']],
   ['other multiples', { ...N, multipleOf: 2 }, { ...N, multipleOf: 3 }, 'breaks', 'breaks', [' limit-changed']],
+  ['limit not included, then included far away', { ...N, exclusiveMinimum: 0 }, { ...N, minimum: 5 }, 'breaks', 'works', [' limit-changed']],
+  ['half a multiple', { ...N, multipleOf: 1 }, { ...N, multipleOf: 0.5 }, 'unknown', 'unknown', [' cannot-tell']],
   ['fractional multiples', { ...N, multipleOf: 0.1 }, { ...N, multipleOf: 0.2 }, 'unknown', 'unknown', [' cannot-tell']],
   // what does not matter, and what nobody can tell
   ['documentation', { ...S, title: 'a', description: 'b', examples: ['c'], deprecated: true }, S, 'works', 'works', []],
@@ -173,6 +188,8 @@ test('schemas that explode or never end', () => {
 test('messages name both sides', () => {
   assert.deepEqual(compareSchemas(S, { anyOf: [N, B] }).map((one) => one.message), ['string → number | boolean'])
   assert.deepEqual(compareSchemas({ enum: ['a', 'b'] }, { enum: ['a'] }).map((one) => one.message), ['no longer "b"'])
+  assert.deepEqual(compareSchemas({ enum: Array.from({ length: 12 }, (_, i) => i) }, { enum: [0] }).map((one) => one.message), ['no longer 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 1 more'])
+  assert.deepEqual(compareSchemas({ enum: ['a', 'b', 'c'] }, N).map((one) => one.message), ['"a" | "b" | "c" → number'])
   assert.deepEqual(compareSchemas(N, { ...N, minimum: 3 }).map((one) => one.message), ['minimum none → 3'])
 })
 
