@@ -165,7 +165,7 @@ function valueMark(value: unknown): JsonSchema {
   if (typeof value === 'bigint') return { ...mark('bigint'), 'x-value': value.toString() }
   if (Number.isNaN(value)) return mark('nan')
   if (value instanceof Date) return mark('date')
-  return undescribed(`${typeof value === 'object' ? 'an object' : String(value)} has no JSON Schema`)
+  return undescribed(`this ${typeof value} has no JSON Schema`)
 }
 
 const oneOfValues = (values: readonly unknown[]): JsonSchema => ({ anyOf: values.map((value) => (isUnsayable(value) ? valueMark(value) : { const: value })) })
