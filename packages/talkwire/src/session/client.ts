@@ -189,9 +189,10 @@ export class Link {
         await this.heal(session)
         return session
       } catch (reason) {
+        if (this.closed) throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed before the service was back', { cause: reason })
         const error = TalkwireError.from(reason)
         const hopeless = error.code === 'CONTRACT_MISMATCH' || error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED'
-        if (this.closed || hopeless || performance.now() - start + pause > giveUp) throw error.withOutcome('not-sent')
+        if (hopeless || performance.now() - start + pause > giveUp) throw error.withOutcome('not-sent')
       }
       await this.sleep(pause * (0.5 + Math.random() / 2))
     }

@@ -1,0 +1,61 @@
+/** Real processes for tests: started, listened to, ended by their id. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { after } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const children = new Set<ChildProcess>()
+after(() => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
+export interface Running {
+  readonly child: ChildProcess
+  readonly pid: number
+  /** Resolves with the next line that begins with `start`, also one that has already come. */
+  line(start: string): Promise<string>
+  readonly lines: readonly string[]
+  kill(signal?: NodeJS.Signals): Promise<void>
+}
+
+/** Starts a fixture beside the test, or any program. */
+export function run(program: string, args: readonly string[], options: { env?: Record<string, string> } = {}): Running {
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...options.env } })
+  children.add(child)
+  const lines: string[] = []
+  let wake = (): void => {}
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    lines.push(line)
+    wake()
+  })
+  child.once('exit', () => {
+    children.delete(child)
+    wake()
+  })
+  return {
+    child,
+    pid: child.pid!,
+    lines,
+    async line(start) {
+      for (;;) {
+        const found = lines.find((line) => line.startsWith(start))
+        if (found !== undefined) return found
+        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+    },
+    async kill(signal = 'SIGKILL') {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      child.kill(signal)
+      await once(child, 'exit')
+    },
+  }
+}
+
+export const fixture = (base: string, name: string, ...args: string[]): Running => run(process.execPath, [fileURLToPath(new URL(`fixtures/${name}`, base)), ...args])
+
+/** The interpreter that the test command prepared. */
+export const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'

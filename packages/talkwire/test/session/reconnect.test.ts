@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { connect, sessionOf, TalkwireError } from '../../src/index.js'
+import { service } from './fixtures/server.js'
+import { fails, freshAddress, until } from './harness.js'
+import { fixture } from './processes.js'
+
+const start = async (address: string, mode = '') => {
+  const server = fixture(import.meta.url, 'server.js', address, mode)
+  await server.line('listening')
+  return server
+}
+
+test('a peer killed mid-call: idempotent calls are repeated on the next, others fail as maybe-ran, events heal', async () => {
+  const address = freshAddress('unix')
+  let server = await start(address, 'hang')
+  const client = await connect(service, address)
+  const heard: unknown[] = []
+  await client.on('heard', (value) => heard.push(value))
+  const plain = client.hang('plain')
+  const repeated = client.hangLook('again')
+  const stream = client.ticks()
+  await stream.next()
+  await server.line('hang plain')
+  await server.line('hangLook again')
+  const rejected = assert.rejects(plain, fails('CONNECTION_LOST', 'maybe-ran').bind(undefined)).catch(() => assert.rejects(plain, fails('CONNECTION_CLOSED', 'maybe-ran')))
+  await server.kill()
+  await rejected
+  await assert.rejects(async () => { for (;;) if ((await stream.next()).done) return })
+  const waiting = client.look('asked while nobody is there')
+  server = await start(address)
+  assert.equal(await waiting, 'asked while nobody is there')
+  assert.equal(await repeated, 'again')
+  await client.shout('healed')
+  await until(() => heard.length > 0)
+  assert.deepEqual(heard, ['healed'])
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('calls that have certainly not been sent are made again, exactly once', async () => {
+  const address = freshAddress('unix')
+  let server = await start(address)
+  const client = await connect(service, address)
+  await server.kill()
+  const calls = Array.from({ length: 20 }, (_, index) => client.ran(index).then(() => 'ran', (error: TalkwireError) => error.outcome))
+  server = await start(address)
+  const outcomes = await Promise.all(calls)
+  const ran = server.lines.filter((line) => line.startsWith('ran'))
+  assert.equal(ran.length, new Set(ran).size, 'a call ran twice')
+  assert.equal(outcomes.filter((outcome) => outcome === 'ran').length, ran.length)
+  assert.ok(outcomes.every((outcome) => outcome === 'ran' || outcome === 'maybe-ran'), String(outcomes))
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('a service that restarts orderly costs nobody an error', async () => {
+  const address = freshAddress('unix')
+  let server = await start(address)
+  const client = await connect(service, address)
+  const first = await client.pid()
+  await server.kill('SIGTERM')
+  server = await start(address)
+  assert.notEqual(await client.pid(), first)
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('a waiting call keeps its own deadline and signal', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address)
+  const client = await connect(service, address)
+  await server.kill()
+  await until(() => !sessionOf(client)?.isOpen)
+  await assert.rejects(client.look(1, { timeout: 50 }), fails('DEADLINE_EXCEEDED', 'not-sent'))
+  const reason = new Error('no more')
+  const controller = new AbortController()
+  const call = client.look(1, { signal: controller.signal })
+  controller.abort(reason)
+  await assert.rejects(call, (error) => error === reason)
+  const last = client.look(1).catch((error: unknown) => error)
+  await client.close()
+  fails('CONNECTION_CLOSED', 'not-sent')(await last)
+})
+
+test('it gives up after a while, says so, and a later call tries anew', async () => {
+  const address = freshAddress('unix')
+  let server = await start(address)
+  const client = await connect(service, address, { reconnect: { initial: 5, max: 10, giveUp: 60 } })
+  await server.kill()
+  await until(() => !sessionOf(client)?.isOpen)
+  await assert.rejects(client.look(1), fails('PEER_NOT_FOUND', 'not-sent'))
+  server = await start(address)
+  assert.equal(await client.look(2), 2)
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('without reconnecting, a lost connection stays lost and says why', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address)
+  const client = await connect(service, address, { reconnect: false })
+  await server.kill()
+  await until(() => !sessionOf(client)?.isOpen)
+  await assert.rejects(client.look(1), fails('CONNECTION_CLOSED', 'not-sent'))
+  await client.close()
+})
+
+test('a stopped peer is not a dead one: calls wait, and are answered when it goes on', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address)
+  const client = await connect(service, address)
+  process.kill(server.pid, 'SIGSTOP')
+  const call = client.look('patience')
+  await assert.rejects(client.look('impatience', { timeout: 50 }), fails('DEADLINE_EXCEEDED', 'maybe-ran'))
+  process.kill(server.pid, 'SIGCONT')
+  assert.equal(await call, 'patience')
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('with a heartbeat, a peer that is silent for twice as long is given up', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address)
+  const client = await connect(service, address, { heartbeat: 40, reconnect: false })
+  assert.equal(await client.look(1), 1)
+  const before = sessionOf(client)!
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  assert.equal(before.state, 'open', 'a living peer answers the ping')
+  process.kill(server.pid, 'SIGSTOP')
+  await assert.rejects(client.look(2), fails('CONNECTION_LOST', 'maybe-ran'))
+  process.kill(server.pid, 'SIGCONT')
+  await client.close()
+  await server.kill('SIGTERM')
+})
