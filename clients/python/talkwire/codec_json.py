@@ -124,10 +124,13 @@ class Reader:
                     return {key[1:]: self.read(content, depth + 1)}
                 return self._tag(key, content, depth)
         for key, content in value.items():
-            if key == "__proto__" or (key == "constructor" and isinstance(content, dict)):
-                raise TalkwireError("FORBIDDEN_KEY", f"the key {key!r} is refused")
+            if key == "__proto__":
+                raise _forbidden(key)
             if type(content) is list or type(content) is dict or depth >= self._max_depth:
-                value[key] = self.read(content, depth + 1)
+                value[key] = content = self.read(content, depth + 1)
+                # After decoding: a tagged date, say, is an object in JSON only.
+                if key == "constructor" and isinstance(content, dict):
+                    raise _forbidden(key)
         return value
 
     def _tag(self, key: str, content: Any, depth: int) -> Any:
@@ -200,6 +203,10 @@ _TAGS: Dict[str, Callable[[Reader, Any, int], Any]] = {
     "$ref": Reader._ref,
     "$own": Reader._home,
 }
+
+
+def _forbidden(key: str) -> TalkwireError:
+    return TalkwireError("FORBIDDEN_KEY", f"the key {key!r} is refused")
 
 
 def _flat(values: Any) -> bool:
@@ -294,7 +301,7 @@ class Writer:
         result = {}
         for key, content in value.items():
             if key == "__proto__" or (key == "constructor" and isinstance(content, dict)):
-                raise TalkwireError("FORBIDDEN_KEY", f"the key {key!r} is refused")
+                raise _forbidden(key)
             result[key] = self.tree(content, depth + 1)
         if len(result) == 1 and not self._plain and key.startswith("$"):
             return {"$" + key: result[key]}

@@ -165,6 +165,10 @@ class Connection(Session):
                         break
                 elif self._settled and not self.calls_out and not self.decoder.pending:
                     self._leave_to_callers(me)
+        except Exception:
+            if self.ended is None:
+                self._lost("an unexpected error here")
+                raise
         finally:
             self._after_reading(me)
 
@@ -198,7 +202,7 @@ class Connection(Session):
         try:
             payload = self.decoder.next()
             if payload is not None:
-                self.receive(payload)
+                self._receive_one(payload)
                 return True
             count = self._wire.receive(self.decoder.get_buffer(), wait)
         except BlockingIOError:
@@ -217,10 +221,22 @@ class Connection(Session):
                 self._heard, self._pinged = time.monotonic(), False
         return True
 
+    def _receive_one(self, payload: memoryview) -> None:
+        try:
+            self.receive(payload)
+        except TalkwireError:
+            if self.ended is None:
+                raise
+            # otherwise the peer went while it was being answered
+
     def _unreadable(self, error: TalkwireError) -> None:
-        if not self.connector or self.full:
-            self._reply_error(None, error, None)
-        self._break(error)
+        if self.ended is not None:
+            return
+        try:
+            if not self.connector or self.full:
+                self._reply_error(None, error, None)
+        finally:
+            self._break(error)
 
     def begin_idle(self) -> None:
         """(client, after the handshake) From now on somebody listens even when nobody calls."""
@@ -444,9 +460,10 @@ class Connection(Session):
         self._finish(TalkwireError("CONNECTION_LOST", text))
 
     def _break(self, error: TalkwireError) -> None:
-        self.flush(0.2)
-        self._wire.end_sending()
-        self._finish(error)
+        if self.ended is None:
+            self.flush(0.2)
+            self._wire.end_sending()
+            self._finish(error)
 
     def _peer_ended(self) -> None:
         clean = not self.decoder.pending

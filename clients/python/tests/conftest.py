@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import traceback
 import shutil
 from pathlib import Path
 
@@ -144,4 +145,7 @@ def nothing_leaks():
             return
         for thread in left:
             time.sleep(0.002)  # a thread that is only just starting cannot be joined
+    frames = sys._current_frames()
+    for thread in left:
+        traceback.print_stack(frames.get(thread.ident))
     assert not left and now_fds <= fds, f"left over: {left}, descriptors {fds} -> {now_fds}"
