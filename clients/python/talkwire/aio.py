@@ -778,6 +778,7 @@ class Service:
         self._subscribers: Dict[str, Set[Session]] = {}
         self._listeners: List[Listener] = []
         self._claim: Optional[names.Claim] = None
+        self._parting: Set["asyncio.Future[Any]"] = set()  # what connections that have ended still finish
         self._closing = False
         self._closed = asyncio.Event()
 
@@ -833,6 +834,9 @@ class Service:
 
     def _gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        for task in connection._tasks:
+            self._parting.add(task)
+            task.add_done_callback(self._parting.discard)
         for event in connection.subscribed:
             self._subscribers.get(event, set()).discard(connection)
         if connection.ends_service and not self._closing:
@@ -864,6 +868,9 @@ class Service:
         self._closing = True
         self._stop_listening()
         await asyncio.gather(*(connection.close(timeout) for connection in list(self._connections)))
+        others = self._parting - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=timeout)
         self._closed.set()
 
     def _stop_listening(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from typing import Any, Callable, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from . import names
 from .errors import TalkwireError
+
+if TYPE_CHECKING:
+    import subprocess
 
 _LOOK_EVERY = 0.02  # seconds; the directory has no notification that every system knows
 
@@ -38,6 +40,8 @@ def _start(name: str, command: Sequence[str], timeout: float) -> names.Entry:
     except TalkwireError as error:
         if error.code != "NOT_FOUND":
             raise
+    import subprocess
+
     child = subprocess.Popen(
         list(command),
         env={**os.environ, "TALKWIRE_START": name},
