@@ -46,7 +46,7 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
     if (reason instanceof TalkwireError && reason.code === 'METHOD_NOT_FOUND') return
     throw reason
   }
-  if (Array.isArray(answer.streams)) for (const name of answer.streams) if (typeof name === 'string') session.peerStreams.add(name)
+  if (Array.isArray(answer.streams)) session.peerStreams = new Set(answer.streams.filter((name): name is string => typeof name === 'string'))
   agree(session, answer, typeof answer.codec === 'string' ? answer.codec : 'json', answer.attachments === true && wire.binary, options.heartbeat)
 }
 

@@ -1,5 +1,5 @@
 import { parseAddress } from './address.js'
-import { isContract, type Contract, type ContractClient, type EventInput, type EventNames, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
+import { isContract, type Contract, type ContractClient, type EventInput, type EventNames, type ExactHandlers, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
 import { claim, type Claim } from './discovery/names.js'
 import { TalkwireError } from './error.js'
 import { answerHello } from './hello.js'
@@ -61,8 +61,8 @@ type CallerOf<O> = O extends { caller: infer C extends Contract } ? ContractClie
  * Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, UNSUPPORTED; nothing listens then.
  * Throws TypeError for missing or excess handlers.
  */
-export function serve<const C extends Contract, const O extends ServeOptions = {}>(contract: C, handlers: Handlers<C, CallerOf<O>>, options?: O & ServeOptions): Promise<RunningService<Emit<C>>>
 export function serve(name: string, functions: object, options?: ServeOptions): Promise<RunningService>
+export function serve<const C extends Contract, const H extends Handlers<C, CallerOf<O>>, const O extends ServeOptions = {}>(contract: C, handlers: H & ExactHandlers<C, H, CallerOf<O>>, options?: O & ServeOptions): Promise<RunningService<Emit<C>>>
 export async function serve(what: Contract | string, handlers: object, options: ServeOptions = {}): Promise<RunningService<any>> {
   const service = isContract(what) ? contractService(what, handlers) : functionsService(what, handlers)
   return start(service, options)

@@ -291,7 +291,7 @@ function contractMethod(link: Link, name: string, { input, output, idempotent, o
 
 function functionMethod(link: Link, name: string, defaults: CallOptions | undefined): unknown {
   const run = ({ input, options }: ClientCall): unknown =>
-    link.session?.peerStreams.has(name) ? link.stream(name, input, undefined, options, undefined) : link.unary(name, input, options, undefined, false)
+    link.session?.peerStreams?.has(name) ? link.stream(name, input, undefined, options, undefined) : link.unary(name, input, options, undefined, false)
   if (link.options.interceptors.length > 0) {
     const chain = chained(link, run)
     return (...args: unknown[]) => chain({ method: name, input: args, options: defaults })

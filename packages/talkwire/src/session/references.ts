@@ -38,64 +38,65 @@ export interface ReferenceReport {
 }
 
 interface Import {
+  readonly table: ReferenceTable
   readonly id: number
   readonly proxy: WeakRef<object>
   count: number
 }
 
-export interface ReferencesOptions {
-  readonly limit: number
+/** What a table needs of its session. */
+export interface ReferenceHost {
+  readonly referenceLimit: number
   call(method: string, args: unknown[]): Promise<unknown>
-  release(refs: [id: number, count: number][]): void
+  giveBack(refs: [id: number, count: number][]): void
 }
+
+// Shared by all sessions: an idle connection must not pay for what few use.
+const importOf = new WeakMap<object, Import>()
+const finalizer = new FinalizationRegistry<Import>((gone) => gone.table.wasCollected(gone))
 
 export class ReferenceTable implements References {
   /** Proxies that the garbage collector took before anyone disposed them. */
   collected = 0
   private nextId = 1
-  private readonly exports = new Map<number, Export>()
-  private readonly exportOf = new Map<object, Export>()
-  private readonly imports = new Map<number, Import>()
-  private readonly importId = new WeakMap<object, number>()
-  private readonly finalizer = new FinalizationRegistry<Import>((gone) => {
-    if (this.imports.get(gone.id) !== gone) return
-    this.collected++
-    this.giveBack(gone)
-  })
+  private exports: Map<number, Export> | undefined
+  private exportOf: Map<object, Export> | undefined
+  private imports: Map<number, Import> | undefined
 
-  constructor(private readonly options: ReferencesOptions) {}
+  constructor(private readonly host: ReferenceHost) {}
 
   export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | undefined {
     if (typeof value !== 'function' && (typeof value !== 'object' || value === null)) return undefined
-    const own = this.importId.get(value)
-    if (own !== undefined) return { own }
+    const own = importOf.get(value)
+    if (own?.table === this) return { own: own.id }
     const object = typeof value === 'function' ? value : value instanceof Reference ? (value.target as object) : undefined
     if (object === undefined) return undefined
-    const entry = this.exportOf.get(object) ?? this.add(object)
+    const entry = this.exportOf?.get(object) ?? this.add(object)
     entry.count++
     return { ref: typeof object === 'function' ? [entry.id] : [entry.id, methodsOf(object)] }
   }
 
   import(descriptor: ReferenceDescriptor): unknown {
     const [id, methods] = descriptor
-    const known = this.imports.get(id)
+    const imports = (this.imports ??= new Map())
+    const known = imports.get(id)
     const alive = known?.proxy.deref()
     if (known && alive) {
       known.count++
       return alive
     }
-    if (this.imports.size >= this.options.limit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.options.limit} references held; dispose them or raise limits.references`)
+    if (imports.size >= this.host.referenceLimit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.host.referenceLimit} references held; dispose them or raise limits.references`)
     const proxy = methods ? this.objectProxy(id, methods) : this.functionProxy(id)
     // A dead proxy whose finalizer has not run yet leaves its count to the new one.
-    const entry: Import = { id, proxy: new WeakRef(proxy), count: (known?.count ?? 0) + 1 }
-    this.imports.set(id, entry)
-    this.importId.set(proxy, id)
-    this.finalizer.register(proxy, entry, proxy)
+    const entry: Import = { table: this, id, proxy: new WeakRef(proxy), count: (known?.count ?? 0) + 1 }
+    imports.set(id, entry)
+    importOf.set(proxy, entry)
+    finalizer.register(proxy, entry, proxy)
     return proxy
   }
 
   home(id: number): unknown {
-    const entry = this.exports.get(id)
+    const entry = this.exports?.get(id)
     if (!entry) throw new TalkwireError('INVALID_MESSAGE', `the reference ${id} is not ours, or was released`)
     return entry.value
   }
@@ -103,7 +104,7 @@ export class ReferenceTable implements References {
   /** The function behind `#id` or `#id.name`; undefined when there is none. Own methods only, and those of its classes. */
   find(method: string): ((...args: unknown[]) => unknown) | undefined {
     const match = /^#(\d{1,15})(?:\.(.+))?$/s.exec(method)
-    const value = match ? this.exports.get(Number(match[1]))?.value : undefined
+    const value = match ? this.exports?.get(Number(match[1]))?.value : undefined
     if (value === undefined) return undefined
     const name = match![2]
     if (typeof value === 'function') return name === undefined ? (value as (...args: unknown[]) => unknown) : undefined
@@ -116,7 +117,7 @@ export class ReferenceTable implements References {
     if (!Array.isArray(refs)) return
     for (const pair of refs) {
       const [id, count] = Array.isArray(pair) ? pair : []
-      const entry = this.exports.get(id as number)
+      const entry = this.exports?.get(id as number)
       if (!entry || !Number.isSafeInteger(count) || count < 1) continue
       entry.count -= count
       if (entry.count <= 0) this.forget(entry)
@@ -126,62 +127,68 @@ export class ReferenceTable implements References {
   /** What is still held on the other side, longest first. */
   report(): ReferenceReport[] {
     const now = performance.now()
-    return [...this.exports.values()].map(({ id, value, count, since }) => ({ id, what: describe(value), count, age: now - since }))
+    return [...(this.exports?.values() ?? [])].map(({ id, value, count, since }) => ({ id, what: describe(value), count, age: now - since }))
   }
 
   get held(): number {
-    return this.imports.size
+    return this.imports?.size ?? 0
   }
 
   clear(): void {
-    for (const { proxy } of this.imports.values()) {
+    for (const { proxy } of this.imports?.values() ?? []) {
       const alive = proxy.deref()
-      if (alive) this.finalizer.unregister(alive)
+      if (alive) finalizer.unregister(alive)
     }
-    this.imports.clear()
-    this.exports.clear()
-    this.exportOf.clear()
+    this.imports = this.exports = this.exportOf = undefined
+  }
+
+  /** For the registry: a proxy is gone that nobody disposed. */
+  wasCollected(gone: Import): void {
+    if (this.imports?.get(gone.id) !== gone) return
+    this.collected++
+    this.giveBack(gone)
   }
 
   private add(value: object): Export {
-    if (this.exports.size >= this.options.limit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.options.limit} references sent and not given back (${describe(value)}); dispose them at the other end or raise limits.references`)
+    const exports = (this.exports ??= new Map())
+    if (exports.size >= this.host.referenceLimit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.host.referenceLimit} references sent and not given back (${describe(value)}); dispose them at the other end or raise limits.references`)
     const entry: Export = { id: this.nextId++, value, count: 0, since: performance.now() }
-    this.exports.set(entry.id, entry)
-    this.exportOf.set(value, entry)
+    exports.set(entry.id, entry)
+    ;(this.exportOf ??= new Map()).set(value, entry)
     return entry
   }
 
   private forget(entry: Export): void {
-    this.exports.delete(entry.id)
-    this.exportOf.delete(entry.value)
+    this.exports?.delete(entry.id)
+    this.exportOf?.delete(entry.value)
   }
 
   private giveBack(entry: Import): void {
-    if (this.imports.get(entry.id) !== entry) return
+    if (this.imports?.get(entry.id) !== entry) return
     this.imports.delete(entry.id)
-    this.options.release([[entry.id, entry.count]])
+    this.host.giveBack([[entry.id, entry.count]])
   }
 
   private functionProxy(id: number): object {
-    const { options } = this
-    const proxy = (...args: unknown[]): Promise<unknown> => options.call(`#${id}`, args)
+    const { host } = this
+    const proxy = (...args: unknown[]): Promise<unknown> => host.call(`#${id}`, args)
     return this.disposable(proxy, id)
   }
 
   private objectProxy(id: number, methods: readonly string[]): object {
-    const { options } = this
+    const { host } = this
     const proxy: Record<string, unknown> = Object.create(null)
     for (const name of methods) {
-      if (name !== 'then' && name !== '__proto__') proxy[name] = (...args: unknown[]) => options.call(`#${id}.${name}`, args)
+      if (name !== 'then' && name !== '__proto__') proxy[name] = (...args: unknown[]) => host.call(`#${id}.${name}`, args)
     }
     return this.disposable(proxy, id)
   }
 
   private disposable(proxy: object, id: number): object {
     const dispose = (): void => {
-      const entry = this.imports.get(id)
+      const entry = this.imports?.get(id)
       if (!entry || entry.proxy.deref() !== proxy) return
-      this.finalizer.unregister(proxy)
+      finalizer.unregister(proxy)
       this.giveBack(entry)
     }
     return Object.defineProperty(proxy, Symbol.dispose, { value: dispose })

@@ -10,7 +10,7 @@ import type { Connection, Peer, Sink } from '../transports/transport.js'
 import { authServer, type AuthKey } from './auth.js'
 import { Incoming, inheritMetadata, MAX_TIMER, runInput, runWith, type Host } from './incoming.js'
 import type { Limits } from './limits.js'
-import { ReferenceTable, type ReferenceReport } from './references.js'
+import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
 import { inputOf, notFound, type Method, type Service } from './service.js'
 import { Credit, isIterable, pump, StreamReader } from './stream.js'
 
@@ -72,24 +72,26 @@ export interface SessionStats {
 
 const DONE = Promise.resolve()
 const EMPTY: unknown[] = []
+/** Of all sessions that only serve. */
+const NO_CALLS = new Map<Id, Pending>()
 /** Milliseconds for the last answer to a peer that is being cut off. */
 const GRACE = 1000
 
-export class Session implements Receiver, Sink, Host {
+export class Session implements Receiver, Sink, Host, ReferenceHost {
   connection!: Connection
   wire!: Wire
   state: 'handshake' | 'open' | 'closing' | 'closed' = 'handshake'
   /** Agreed by hello, else undefined: a plain JSON-RPC peer. */
   peerWindow: number | undefined
   /** Methods of the peer that are known to stream. */
-  readonly peerStreams = new Set<string>()
+  peerStreams: Set<string> | undefined
   readonly references: ReferenceTable
   readonly limits: Limits
   private lastId = 0
   private sequence = 0
   private congested = false
   private drain: { promise: Promise<void>; resolve: () => void } | undefined
-  private readonly pending = new Map<Id, Pending>()
+  private pending: Map<Id, Pending> = NO_CALLS
   private incoming: Map<Id, Incoming> | undefined
   private subscriptions: Map<string, number> | undefined
   private streams = 0
@@ -106,13 +108,16 @@ export class Session implements Receiver, Sink, Host {
 
   constructor(readonly options: SessionOptions) {
     this.limits = options.limits
-    this.references = new ReferenceTable({
-      limit: options.limits.references,
-      call: (method, args) => this.call(method, args),
-      release: (refs) => {
-        if (this.state === 'open' || this.state === 'closing') this.tell('$/release', { refs })
-      },
-    })
+    this.references = new ReferenceTable(this)
+  }
+
+  get referenceLimit(): number {
+    return this.limits.references
+  }
+
+  /** References that this side needs no more. */
+  giveBack(refs: [id: number, count: number][]): void {
+    if (this.state === 'open' || this.state === 'closing') this.tell('$/release', { refs })
   }
 
   /** Takes the connection. Call in the turn in which it came to be. */
@@ -166,6 +171,7 @@ export class Session implements Receiver, Sink, Host {
       const id = ++this.lastId
       this.post(Kind.call, id, call.method, call.params, meta)
       call.sequence = this.sequence
+      if (this.pending === NO_CALLS) this.pending = new Map()
       this.pending.set(id, call)
       if (call.options) this.watch(id, call)
       if (call.input || call.reader) this.countStream(call)
@@ -328,10 +334,10 @@ export class Session implements Receiver, Sink, Host {
     drain?.resolve()
   }
 
-  ended(): void {
+  ended(reason = new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')): void {
     this.peerClosing = true
     // Nobody will answer any more; what the peer asked is still answered.
-    this.failPending(new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection'))
+    this.failPending(reason)
     void this.finish()
   }
 
