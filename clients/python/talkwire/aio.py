@@ -390,7 +390,8 @@ async def _finish_call(connection: Connection, call: Incoming, result: Any) -> N
         if inspect.isawaitable(result):
             result = await _before_deadline(call, result)
         if hasattr(result, "__anext__") or hasattr(result, "__next__"):
-            result = await _stream_out(connection, call, result)
+            await _stream_out(connection, call, result)
+            result = None
     except (Exception, asyncio.CancelledError) as error:
         if connection.ended is None:
             call.fail(error)

@@ -24,7 +24,7 @@ def numpy_module() -> Any:
     global _numpy
     if _numpy is None:
         try:
-            import numpy
+            import numpy  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             _numpy = False
         else:
@@ -58,7 +58,7 @@ def to_bytes_view(value: Any) -> Tuple[memoryview, str, Optional[List[int]]]:
     kind = _KINDS.get(code)
     if kind is None or sys.byteorder != "little":
         raise TypeError(f"a buffer of format {view.format!r} cannot be sent")
-    shape = list(view.shape) if view.ndim != 1 else None
+    shape = list(view.shape or ()) if view.ndim != 1 else None
     return _flat(view), f"{kind}{view.itemsize}", shape
 
 
@@ -94,8 +94,8 @@ def from_view(data: memoryview, dtype: str, shape: Optional[List[int]]) -> Any:
     if sys.byteorder != "little" and width > 1:
         raise TalkwireError("INVALID_MESSAGE", "arrays need NumPy on a big-endian machine")
     if shape is None or 0 in shape:
-        return data.cast(code)
-    return data.cast(code, shape)
+        return data.cast(code)  # type: ignore[call-overload]
+    return data.cast(code, shape)  # type: ignore[call-overload]
 
 
 def _product(shape: List[int]) -> int:

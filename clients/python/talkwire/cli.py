@@ -20,7 +20,7 @@ from .errors import TalkwireError
 from .service import serve
 
 OK, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
-_NO_CONNECTION = frozenset(("NOT_FOUND", "CONNECTION_REFUSED", "START_FAILED", "SPAWN_FAILED", "CONTRACT_MISMATCH", "UNAUTHENTICATED"))
+_NO_CONNECTION = frozenset(("PEER_NOT_FOUND", "START_FAILED", "CONNECTION_LOST", "CONTRACT_MISMATCH", "UNAUTHENTICATED"))
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return INTERRUPTED
     except TalkwireError as error:
         print(error, file=sys.stderr)
-        return NOT_FOUND if error.code in _NO_CONNECTION else FAILED
+        return USAGE if error.code == "INVALID_ADDRESS" else NOT_FOUND if error.code in _NO_CONNECTION else FAILED
     except (ValueError, FileNotFoundError) as error:
         print(f"talkwire: {error}", file=sys.stderr)
         return USAGE

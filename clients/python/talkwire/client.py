@@ -81,14 +81,14 @@ def open_wire(address: str, options: Options, start: Optional[Sequence[str]]) ->
     scheme, _ = registry.split(address)
     if scheme:
         return registry.connect(address, options)
-    entry = find_or_start(address.partition("/")[0], start, options.timeout)
+    entry = find_or_start(address.partition("/")[0], start)
     failure: Optional[TalkwireError] = None
     for candidate in _usable(entry):
         try:
             return registry.connect(candidate, options)
         except TalkwireError as error:
             failure = failure or error
-    raise failure or TalkwireError("NOT_FOUND", f"{address} has no address that this client can use")
+    raise failure or TalkwireError("PEER_NOT_FOUND", f"{address} has no address that this client can use")
 
 
 def _usable(entry: Dict[str, Any]) -> List[str]:
@@ -111,9 +111,9 @@ def connect(
     """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`, `'spawn:python3 w.py'`).
 
     `serve`: handlers that the other side may call. `start`: a command that starts
-    the service if nothing is found. `timeout`: seconds for finding, connecting
-    and the handshake, each. `framing` and `hello=False` are for plain JSON-RPC servers.
-    Raises NOT_FOUND, CONNECTION_REFUSED, CONTRACT_MISMATCH, UNAUTHENTICATED, ValueError. Blocks.
+    the service if nothing is found. `timeout`: seconds for connecting and for
+    the handshake, each. `framing` and `hello=False` are for plain JSON-RPC servers.
+    Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
     wire = open_wire(target, Options(authkey, timeout=timeout), start)
     connection = Connection(

@@ -29,7 +29,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_scan: Callable[[str, int], Tuple[Any, int]] = _decoder.scan_once
+_scan: Callable[[str, int], Tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def _decode(text: str) -> Any:
@@ -101,15 +101,23 @@ class Reader:
     def read(self, value: Any, depth: int = 1) -> Any:
         """The value. Raises INVALID_MESSAGE, TOO_DEEP, FORBIDDEN_KEY."""
         kind = type(value)
-        if depth > self._max_depth:
-            raise TalkwireError("TOO_DEEP", f"a value is nested deeper than {self._max_depth}")
+        if depth >= self._max_depth and (kind is list or kind is dict):
+            return self._at_limit(value, depth)
         if kind is list:
-            if _flat(value) and (not value or depth < self._max_depth):
+            if _flat(value):
                 return value
             return [self.read(entry, depth + 1) for entry in value]
         if kind is dict:
             return self._object(value, depth)
         return value
+
+    def _at_limit(self, value: Any, depth: int) -> Any:
+        """Only a tag that stands for a scalar may be as deep as a scalar. An empty array counts like a full one."""
+        if depth == self._max_depth and self._tags and type(value) is dict and len(value) == 1:
+            ((key, content),) = value.items()
+            if key in _SCALAR_TAGS:
+                return self._tag(key, content, depth)
+        raise TalkwireError("TOO_DEEP", f"a value is nested deeper than {self._max_depth}")
 
     def finish(self) -> None:
         """Raises INVALID_MESSAGE unless every attachment was used."""
@@ -126,7 +134,7 @@ class Reader:
         for key, content in value.items():
             if key == "__proto__":
                 raise _forbidden(key)
-            if type(content) is list or type(content) is dict or depth >= self._max_depth:
+            if type(content) is list or type(content) is dict:
                 value[key] = content = self.read(content, depth + 1)
                 # After decoding: a tagged date, say, is an object in JSON only.
                 if key == "constructor" and isinstance(content, dict):
@@ -205,6 +213,9 @@ _TAGS: Dict[str, Callable[[Reader, Any, int], Any]] = {
 }
 
 
+_SCALAR_TAGS = frozenset(_TAGS) - {"$map", "$set"}
+
+
 def _forbidden(key: str) -> TalkwireError:
     return TalkwireError("FORBIDDEN_KEY", f"the key {key!r} is refused")
 
@@ -263,7 +274,7 @@ class Writer:
 
     def tree(self, value: Any, depth: int) -> Any:
         """`value` in terms of JSON."""
-        if depth > self._max_depth:
+        if depth >= self._max_depth and isinstance(value, (dict, list, tuple, set, frozenset)):
             raise TalkwireError("TOO_DEEP", f"a value is nested deeper than {self._max_depth}, or contains itself")
         if value is None or isinstance(value, (str, bool)):
             return value
@@ -321,10 +332,12 @@ class Writer:
 
     def _array(self, value: Any) -> Any:
         data, dtype, shape = to_bytes_view(value)
-        if self._plain or not self._attach:
+        if self._plain:
             import base64
 
             return base64.b64encode(data).decode("ascii")
+        if not self._attach:
+            raise TalkwireError("UNSUPPORTED", "this connection carries text only, so no arrays; take the length framing")
         if len(self.attachments) >= MAX_ATTACHMENTS:
             raise TypeError(f"more than {MAX_ATTACHMENTS} arrays in one message")
         self.attachments.append(data)
@@ -366,7 +379,7 @@ _TRIVIAL = {str, bool, type(None)}
 def _ordinary_all(values: Any, depth: int) -> bool:
     """As `ordinary` for many; homogeneous ones are checked at the speed of C."""
     if depth <= 1:
-        return depth == 1 and not values
+        return False
     if len(values) > 8:
         kinds = set(map(type, values))
         if kinds <= _TRIVIAL:

@@ -85,7 +85,7 @@ def internal_error() -> TalkwireError:
 def error_from_wire(error: Any) -> TalkwireError:
     """A TalkwireError from a peer's error object, whatever the peer put there. Never raises."""
     if not isinstance(error, dict):
-        return TalkwireError("REMOTE_ERROR", "the peer sent an error without content", outcome=MAYBE_RAN)
+        return TalkwireError("UNKNOWN", "the peer sent an error without content", outcome=MAYBE_RAN)
     number, message, data = error.get("code"), error.get("message"), error.get("data")
     text = message if isinstance(message, str) else ""
     if isinstance(data, dict) and isinstance(data.get("code"), str) and data.get("outcome") in OUTCOMES:
@@ -95,4 +95,4 @@ def error_from_wire(error: Any) -> TalkwireError:
     name = _NAMES.get(number) if type(number) is int else None
     if name is not None:
         return TalkwireError(name, text, details=data)
-    return TalkwireError("REMOTE_ERROR", text, outcome=MAYBE_RAN, details={"code": number, "data": data})
+    return TalkwireError("UNKNOWN", text, outcome=MAYBE_RAN, details={"code": number, "data": data})

@@ -20,9 +20,9 @@ Entry = Dict[str, Any]
 
 
 def check_name(name: str) -> str:
-    """The name itself. Raises ValueError if it is none."""
+    """The name itself. Raises INVALID_ADDRESS if it is none."""
     if not _NAME.match(name) or name.endswith(_SUFFIXES):
-        raise ValueError(f"not a service name: {name!r}")
+        raise TalkwireError("INVALID_ADDRESS", f"not a service name: {name!r}")
     return name
 
 
@@ -257,16 +257,16 @@ def look(name: str) -> Optional[Entry]:
 
 
 def find(name: str) -> Entry:
-    """The entry that serves a name. Raises NOT_FOUND with the reason in one line."""
+    """The entry that serves a name. Raises PEER_NOT_FOUND with the reason in one line."""
     entry = look(name)
     if entry is None:
-        raise TalkwireError("NOT_FOUND", f"no service named {name}: nothing has announced it in {runtime_dir()}")
+        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: nothing has announced it in {runtime_dir()}")
     if entry.get("state") == "released":
-        raise TalkwireError("NOT_FOUND", f"no service named {name}: it has ended")
+        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: it has ended")
     if is_dead(entry):
-        raise TalkwireError("NOT_FOUND", f"no service named {name}: its process {entry.get('pid')} has died")
+        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: its process {entry.get('pid')} has died")
     if entry.get("state") != "serving":
-        raise TalkwireError("NOT_FOUND", f"no service named {name}: the process {entry.get('pid')} is still starting")
+        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: the process {entry.get('pid')} is still starting")
     return entry
 
 

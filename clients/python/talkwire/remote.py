@@ -400,7 +400,8 @@ def run_call(call: Incoming) -> None:
         try:
             result = _invoke(call)
             if call.method.streams or isinstance(result, IteratorType):
-                result = _stream_out(call, result)
+                _stream_out(call, result)
+                result = None
         except Exception as error:
             call.fail(error)
         else:
@@ -442,6 +443,9 @@ def _stream_out(call: Incoming, source: Any) -> None:
             size = connection.send_value("$/item", call.id, value)
             if credit is not None:
                 credit.change(-size)
+        stopped = call.stop_reason()
+        if stopped is not None:
+            raise stopped  # a stream that was cut short must not look complete
     finally:
         close = getattr(source, "close", None)
         if close is not None:

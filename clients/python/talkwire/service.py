@@ -67,7 +67,7 @@ class Service:
                 self._claim = claim(self.name)
             self._claim.announce(public, self.contract)
         for listener in self._listeners:
-            self._keeper.arm(listener.fileno(), lambda listener=listener: self._accept(listener))
+            self._rearm(listener)
 
     def _accept(self, listener: Listener) -> None:
         """(keeper) Takes all who wait."""
@@ -205,7 +205,7 @@ def serve(
     """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
 
     `listen`: addresses, by default `unix:<name>`. Does not block; see `Service.wait`.
-    Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), ValueError.
+    Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), INVALID_ADDRESS.
     """
     name = contract if isinstance(contract, str) else contract.name
     return Service(name, handlers, listen, authkey, insecure, limits)

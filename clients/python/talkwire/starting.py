@@ -12,33 +12,34 @@ from .errors import TalkwireError
 if TYPE_CHECKING:
     import subprocess
 
+_PATIENCE = 30.0  # seconds that a started service gets until it serves
 _LOOK_EVERY = 0.02  # seconds; the directory has no notification that every system knows
 
 
-def find_or_start(name: str, command: Optional[Sequence[str]], timeout: float) -> names.Entry:
-    """The serving entry. Starts `command` if there is none. Raises NOT_FOUND, START_FAILED. Blocks up to `timeout` s."""
+def find_or_start(name: str, command: Optional[Sequence[str]]) -> names.Entry:
+    """The serving entry. Starts `command` if there is none. Raises PEER_NOT_FOUND, START_FAILED. Blocks up to 30 s while it starts."""
     try:
         return names.find(name)
     except TalkwireError as error:
-        if error.code != "NOT_FOUND" or not command:
+        if error.code != "PEER_NOT_FOUND" or not command:
             raise
     try:
         held = names.claim(f"{name}.start")
     except TalkwireError as error:
         if error.code != "ADDRESS_IN_USE":
             raise
-        return _await(name, timeout, lambda: None)
+        return _await(name, lambda: None)
     try:
-        return _start(name, command, timeout)
+        return _start(name, command)
     finally:
         held.release()
 
 
-def _start(name: str, command: Sequence[str], timeout: float) -> names.Entry:
+def _start(name: str, command: Sequence[str]) -> names.Entry:
     try:
         return names.find(name)  # somebody may have started it before we got the claim
     except TalkwireError as error:
-        if error.code != "NOT_FOUND":
+        if error.code != "PEER_NOT_FOUND":
             raise
     import subprocess
 
@@ -49,7 +50,7 @@ def _start(name: str, command: Sequence[str], timeout: float) -> names.Entry:
         start_new_session=True,
     )  # fmt: skip
     try:
-        return _await(name, timeout, child.poll)
+        return _await(name, child.poll)
     finally:
         _disown(child)
 
@@ -60,14 +61,14 @@ def _disown(child: "subprocess.Popen[bytes]") -> None:
         child.returncode = 0
 
 
-def _await(name: str, timeout: float, ended: Callable[[], Any]) -> names.Entry:
-    deadline = time.monotonic() + timeout
+def _await(name: str, ended: Callable[[], Any]) -> names.Entry:
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             return names.find(name)
         except TalkwireError as error:
             code = ended()
-            if error.code != "NOT_FOUND":
+            if error.code != "PEER_NOT_FOUND":
                 raise
             if code is not None:
                 raise TalkwireError("START_FAILED", f"the command for {name} ended with {code} before it served") from error

@@ -414,7 +414,7 @@ def test_the_runtime_directory_must_be_private(runtime_dir):
 def test_bad_names(name):
     from talkwire import names
 
-    with pytest.raises(ValueError):
+    with pytest.raises(TalkwireError, match="INVALID_ADDRESS"):
         names.claim(name)
 
 

@@ -82,9 +82,9 @@ def test_names_are_announced_and_released(runtime_dir):
         talkwire.serve("bank", handlers())
     service.close()
     assert talkwire.names.list_services() == [] and not os.path.exists(f"{runtime_dir}/bank.sock")
-    with pytest.raises(TalkwireError, match="NOT_FOUND.*has ended"):
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*has ended"):
         talkwire.connect("bank")
-    with pytest.raises(TalkwireError, match="NOT_FOUND.*nothing has announced"):
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*nothing has announced"):
         talkwire.connect("other")
 
 
@@ -197,7 +197,7 @@ def test_fifo_notices_a_killed_client_and_a_killed_server(tmp_path, child):
     assert c.wait(10)
     c.close()
     assert [os.stat(tmp_path / f"pipe.{end}").st_mode & 0o777 for end in ("c2s", "s2c")] == [0o600, 0o600]
-    with pytest.raises(TalkwireError, match="CONNECTION_REFUSED"):
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND"):
         talkwire.connect(address)
 
 

@@ -21,9 +21,9 @@ _RETRY = 0.01  # seconds between looks at a server that is still busy with the c
 
 
 def _paths(rest: str) -> Tuple[str, str, str]:
-    """(c2s, s2c, claim). Raises ValueError."""
+    """(c2s, s2c, claim). Raises INVALID_ADDRESS."""
     if not rest.startswith("/") or "\0" in rest:
-        raise ValueError(f"fifo: needs an absolute path, not {rest!r}")
+        raise TalkwireError("INVALID_ADDRESS", f"fifo: needs an absolute path, not {rest!r}")
     return f"{rest}.c2s", f"{rest}.s2c", names.path_claim_name(rest)
 
 
@@ -175,12 +175,12 @@ def _open_both(c2s: str, s2c: str, rest: str, deadline: float) -> Tuple[int, int
             for fd in opened:
                 os.close(fd)
             if error.errno in (errno.ENXIO, errno.ENOENT):
-                raise TalkwireError("CONNECTION_REFUSED", f"nobody serves fifo:{rest}") from error
+                raise TalkwireError("PEER_NOT_FOUND", f"nobody serves fifo:{rest}") from error
             raise
         for fd in opened:
             os.close(fd)
         if time.monotonic() >= deadline:
-            raise TalkwireError("CONNECTION_REFUSED", f"the server of fifo:{rest} is still busy with another client")
+            raise TalkwireError("PEER_NOT_FOUND", f"the server of fifo:{rest} is still busy with another client")
         time.sleep(_RETRY)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Optional, Tuple
 
+from ..errors import TalkwireError
 from ..names import check_name
 from ..wire import Listener, Wire
 
@@ -29,13 +30,13 @@ class Options:
 
 
 def split(address: str) -> Tuple[str, str]:
-    """(scheme, rest). Raises ValueError for an unknown scheme; a bare name has the scheme ''."""
+    """(scheme, rest). Raises INVALID_ADDRESS for an unknown scheme; a bare name has the scheme ''."""
     scheme, colon, rest = address.partition(":")
     if not colon:
         check_name(address.partition("/")[0])
         return "", address
     if scheme not in SCHEMES:
-        raise ValueError(f"unknown address {address!r}; known here: " + ", ".join(f"{s}:" for s in SCHEMES))
+        raise TalkwireError("INVALID_ADDRESS", f"unknown address {address!r}; known here: " + ", ".join(f"{s}:" for s in SCHEMES))
     return scheme, rest
 
 
@@ -44,14 +45,14 @@ def _module(scheme: str) -> Any:
 
 
 def listen(address: str, options: Options) -> Listener:
-    """Listens, or raises ADDRESS_IN_USE, PERMISSION_DENIED, OSError, ValueError."""
+    """Listens, or raises ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, OSError."""
     scheme, rest = split(address)
     listener: Listener = _module(scheme).listen(rest, options)
     return listener
 
 
 def connect(address: str, options: Options) -> Wire:
-    """A wire to the peer, or CONNECTION_REFUSED, UNAUTHENTICATED, ValueError. May block up to `options.timeout`."""
+    """A wire to the peer, or PEER_NOT_FOUND, UNAUTHENTICATED, INVALID_ADDRESS. May block up to `options.timeout`."""
     scheme, rest = split(address)
     wire: Wire = _module(scheme).connect(rest, options)
     return wire

@@ -16,14 +16,14 @@ _PATIENCE = 2.0  # seconds that a child gets to end by itself, and again after S
 
 
 def listen(rest: str, options: Options) -> Listener:
-    raise ValueError("spawn: is for connecting; the child listens on stdio:")
+    raise TalkwireError("INVALID_ADDRESS", "spawn: is for connecting; the child listens on stdio:")
 
 
 def connect(rest: str, options: Options) -> Wire:
     """Starts the child. It ends when the wire does; closing waits for it, up to some seconds."""
     command = shlex.split(rest)
     if not command:
-        raise ValueError("spawn: needs a command")
+        raise TalkwireError("INVALID_ADDRESS", "spawn: needs a command")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     environment = {**os.environ, "TALKWIRE_FD": str(theirs.fileno())}
     if threading.current_thread() is threading.main_thread():
@@ -33,7 +33,7 @@ def connect(rest: str, options: Options) -> Wire:
         child = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     except OSError as error:
         ours.close()
-        raise TalkwireError("SPAWN_FAILED", f"cannot start {command[0]!r}: {error.strerror}") from error
+        raise TalkwireError("START_FAILED", f"cannot start {command[0]!r}: {error.strerror}") from error
     finally:
         theirs.close()
     wire = SocketWire(ours, Peer(f"spawn:{rest}", pid=child.pid, uid=os.getuid(), gid=os.getgid()))

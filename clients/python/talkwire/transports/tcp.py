@@ -12,10 +12,10 @@ from .registry import Options
 
 
 def host_port(rest: str) -> Tuple[str, int]:
-    """From `//host:port` or `//[v6]:port`. Raises ValueError."""
+    """From `//host:port` or `//[v6]:port`. Raises INVALID_ADDRESS."""
     host, colon, port = rest[2:].rpartition(":")
     if not rest.startswith("//") or not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"an address like tcp://127.0.0.1:7000 is wanted, not tcp:{rest}")
+        raise TalkwireError("INVALID_ADDRESS", f"an address like tcp://127.0.0.1:7000 is wanted, not tcp:{rest}")
     return host.strip("[]"), int(port)
 
 
@@ -84,6 +84,6 @@ def connect(rest: str, options: Options) -> Wire:
     try:
         sock = socket.create_connection((host, port), timeout=options.timeout)
     except OSError as error:
-        raise TalkwireError("CONNECTION_REFUSED", f"nobody serves tcp:{rest} ({error.strerror or error})") from error
+        raise TalkwireError("PEER_NOT_FOUND", f"nobody serves tcp:{rest} ({error.strerror or error})") from error
     _tune(sock)
     return SocketWire(sock, Peer(f"tcp:{rest}"))

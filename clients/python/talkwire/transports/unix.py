@@ -19,7 +19,7 @@ _umask_lock = threading.Lock()  # umask belongs to the process, not to a thread
 
 
 def socket_path(rest: str) -> Union[str, bytes]:
-    """Where the socket is; abstract ones begin with NUL. Raises ValueError."""
+    """Where the socket is; abstract ones begin with NUL. Raises INVALID_ADDRESS."""
     if rest.startswith("@"):
         path: Union[str, bytes] = b"\0" + os.fsencode(rest[1:])
     elif rest.startswith("/"):
@@ -27,7 +27,7 @@ def socket_path(rest: str) -> Union[str, bytes]:
     else:
         path = f"{names.runtime_dir()}/{names.check_name(rest)}.sock"
     if not rest or "\0" in rest or len(os.fsencode(path)) > _MAX_PATH:
-        raise ValueError(f"a socket's path has 1 to {_MAX_PATH} bytes: {rest!r}")
+        raise TalkwireError("INVALID_ADDRESS", f"a socket's path has 1 to {_MAX_PATH} bytes: {rest!r}")
     return path
 
 
@@ -128,7 +128,7 @@ def connect(rest: str, options: Options) -> Wire:
         check_peer(peer)
     except OSError as error:
         sock.close()
-        raise TalkwireError("CONNECTION_REFUSED", f"nobody serves unix:{rest} ({error.strerror or error})") from error
+        raise TalkwireError("PEER_NOT_FOUND", f"nobody serves unix:{rest} ({error.strerror or error})") from error
     except BaseException:
         sock.close()
         raise
