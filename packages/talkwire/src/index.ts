@@ -1,6 +1,9 @@
 /** Talkwire: two processes call each other's functions over the fastest wire both have. */
 export { TalkwireError, type Code, type Outcome, type TalkwireErrorOptions } from './error.js'
 export * from './contract/contract.js'
+export { jsonSchema, type ContractDescription, type JsonSchema } from './contract/json-schema.js'
+export { contractHash } from './contract/hash.js'
+export { compareContracts, verdictOf, type Change, type Verdict } from './contract/compare.js'
 export type { StandardSchema, InputOf, OutputOf } from './contract/standard-schema.js'
 export { ndarray, shapeOf, type NdArray, type TypedArray, type DType } from './codecs/codec.js'
 export { serve, type ServeOptions, type RunningService } from './serve.js'
