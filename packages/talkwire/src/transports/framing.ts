@@ -70,7 +70,13 @@ export class FrameReader {
     if (this.framing === 'length') this.pushLength(chunk, start, end)
     else if (this.framing === 'header') this.pushHeader(chunk, start, end)
     else if (this.framing === 'line') this.pushLine(chunk, start, end)
-    else throw new TalkwireError('INVALID_MESSAGE', `a first byte 0x${chunk[start]!.toString(16).padStart(2, '0')} begins no known framing; send a u32 length, "Content-Length:" or JSON`)
+    else this.refuseFirst(chunk[start]!)
+  }
+
+  /** Whoever begins so may be a person or a text protocol: the last word to it is a line. */
+  private refuseFirst(byte: number): never {
+    this.framing = 'line'
+    throw new TalkwireError('INVALID_MESSAGE', `a first byte 0x${byte.toString(16).padStart(2, '0')} begins no known framing; send a u32 length, "Content-Length:" or JSON`)
   }
 
   resume(): void {

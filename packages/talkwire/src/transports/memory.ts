@@ -25,10 +25,9 @@ export const memory: Transport = {
     const far = new Half(address, listening.maxMessage)
     near.peer$ = far
     far.peer$ = near
-    const connection = new MessageConnection(near)
-    near.sink = sink
-    far.sink = listening.accept(new MessageConnection(far))
-    return connection
+    near.attach(sink)
+    far.attach(listening.accept(new MessageConnection(far)))
+    return new MessageConnection(near)
   },
 
   async listen(address, accept, { signal, maxMessage = MAX_MESSAGE } = {}) {
@@ -46,7 +45,8 @@ const nameOf = (address: string): string => validateName(parseAddress(address).r
 class Half implements MessagePipe {
   readonly binary = true
   readonly peer: { readonly address: string; readonly pid: number }
-  sink!: Sink
+  /** Undefined while accept() runs. */
+  sink: Sink | undefined
   peer$!: Half
   private inbox: Buffer[] = []
   private size = 0
@@ -57,6 +57,8 @@ class Half implements MessagePipe {
   /** The peer was told to wait. */
   private full = false
   private told = false
+  /** What arrived was no message: nothing else is looked at. */
+  private deaf = false
   private resolve!: () => void
   private readonly done = new Promise<void>((resolve) => {
     this.resolve = resolve
@@ -67,6 +69,12 @@ class Half implements MessagePipe {
     readonly maxMessage: number,
   ) {
     this.peer = { address, pid: process.pid }
+  }
+
+  attach(sink: Sink): void {
+    this.sink = sink
+    if (this.state === 'closed') this.tellClosed()
+    else this.schedule()
   }
 
   ended(): TalkwireError | undefined {
@@ -131,16 +139,12 @@ class Half implements MessagePipe {
   }
 
   private deliver(): void {
-    const { inbox } = this
-    for (let taken = 0; taken < 64 && inbox.length > 0 && !this.paused && this.state !== 'closed'; taken++) {
-      const bytes = inbox.shift()!
-      this.size -= bytes.length + 16
-      if (bytes.length > this.maxMessage) this.broken(bytes.length)
-      else this.sink.message(bytes, 0, bytes.length, true)
-    }
+    const { inbox, sink } = this
+    if (!sink) return
+    for (let taken = 0; taken < 64 && inbox.length > 0 && !this.paused && this.state !== 'closed'; taken++) this.take(inbox.shift()!, sink)
     if (this.full && this.size === 0) {
       this.full = false
-      if (this.peer$.state !== 'closed') this.peer$.sink.drained()
+      if (this.peer$.state !== 'closed') this.peer$.sink?.drained()
     }
     if (inbox.length > 0) {
       // Macro task: an endless sender must not starve timers.
@@ -150,9 +154,20 @@ class Half implements MessagePipe {
     this.checkEnd()
   }
 
-  private broken(length: number): void {
-    const error = new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes arrived, the limit is ${this.maxMessage}`)
-    if (this.sink.broken) this.sink.broken(error)
+  private take(bytes: Buffer, sink: Sink): void {
+    this.size -= bytes.length + 16
+    if (this.deaf) return
+    try {
+      if (bytes.length > this.maxMessage) throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}`)
+      sink.message(bytes, 0, bytes.length, true)
+    } catch (reason) {
+      this.broken(TalkwireError.from(reason, 'CONNECTION_LOST'), sink)
+    }
+  }
+
+  private broken(error: TalkwireError, sink: Sink): void {
+    this.deaf = true
+    if (sink.broken && this.state === 'open') sink.broken(error)
     else this.abort(error)
   }
 
@@ -163,7 +178,7 @@ class Half implements MessagePipe {
       if (far.state === 'closed' && far.cause) return this.finish(new TalkwireError('CONNECTION_LOST', 'the other end aborted'))
       if (this.told) return
       this.told = true
-      if (this.sink.ended) this.sink.ended()
+      if (this.sink?.ended) this.sink.ended()
       else void this.close()
       return
     }
@@ -177,6 +192,11 @@ class Half implements MessagePipe {
     this.cause ??= cause
     this.state = 'closed'
     this.inbox = []
+    this.tellClosed()
+  }
+
+  private tellClosed(): void {
+    if (!this.sink) return
     this.sink.closed(this.cause)
     this.resolve()
   }

@@ -93,7 +93,8 @@ export class StreamConnection implements ByteConnection {
     if (this.state !== 'open') throw this.closedError()
     const writer = (this.writer ??= slabs.pop() ?? new Writer())
     this.start = writer.position
-    if (this.reader.framing === 'length') {
+    // Who accepted and speaks first cannot know what the other side will begin with.
+    if ((this.reader.framing ??= 'length') === 'length') {
       writer.reserve(LENGTH_HEADER)
       writer.position += LENGTH_HEADER
     }
