@@ -1,0 +1,3 @@
+/** The suites that every transport, codec and protocol passes, ours and anybody's. See docs/compliance.md. */
+export { testTransport, type Stage, type Test, type TransportSuite } from './transport.js'
+export { playFarEnd } from './ends.js'
