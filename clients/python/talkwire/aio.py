@@ -125,7 +125,7 @@ class Connection(Session):
 
     def _peer_ended(self) -> None:
         clean = not self.decoder.pending
-        if clean and not self.full and self.calls_in and not self._wire.hung_up():
+        if clean and not self.full and self.busy and not self._wire.hung_up():
             self._half_closed = self.closing = True
             self._pause_reading()
             self._spawn(self._finish_after_calls())
@@ -135,7 +135,7 @@ class Connection(Session):
             self._lost("the peer has gone" if clean else "the peer has gone in the middle of a message")
 
     async def _finish_after_calls(self) -> None:
-        await self._until(lambda: not self.calls_in, self.limits.drain)
+        await self._until(lambda: not self.busy, self.limits.drain)
         await self._until(lambda: not self._queue, _FAREWELL)
         self._finish(TalkwireError("CONNECTION_CLOSED", "the peer has closed the connection"))
 
@@ -397,7 +397,11 @@ async def _finish_call(connection: Connection, call: Incoming, result: Any) -> N
             call.fail(error)
         return
     if connection.ended is None:
-        call.respond(result)
+        late = call.late()
+        if late is None:
+            call.respond(result)
+        else:
+            connection._answer_error(call, late)
 
 
 async def _before_deadline(call: Incoming, work: Any) -> Any:

@@ -9,7 +9,7 @@ from .connection import Connection
 from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
-from .remote import Remote, run_call
+from .remote import Remote, answer_value, run_call
 from .session import Session
 from .starting import find_or_start
 from .transports import registry
@@ -119,6 +119,7 @@ def connect(
     connection = Connection(
         wire,
         execute=run_call,
+        answer=answer_value,
         connector=True,
         methods=method_table(serve) if serve is not None else {},
         contract=None,

@@ -29,13 +29,13 @@ def _refuse_constant(name: str) -> Any:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_scan: Callable[[str, int], Tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
+scan: Callable[[str, int], Tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def _decode(text: str) -> Any:
     if text[:1] == "{" or text[:1] == "[":
         # JSONDecoder.decode() would run two regular expressions to find white space.
-        value, end = _scan(text, 0)
+        value, end = scan(text, 0)
         if end == len(text):
             return value
     return _decoder.decode(text)
@@ -47,7 +47,7 @@ _encode: Callable[[Any], str] = json.JSONEncoder(
 ).encode
 
 
-def _dumps(value: Any) -> str:
+def dumps(value: Any) -> str:
     if type(value) is int:
         return str(value)  # encode() builds a whole encoder first
     return _encode(value)
@@ -270,7 +270,7 @@ class Writer:
 
     def text(self, value: Any) -> str:
         """JSON text. Raises TypeError for what cannot travel, TOO_DEEP, FORBIDDEN_KEY."""
-        return _dumps(value if ordinary(value, self._max_depth) else self.tree(value, 1))
+        return dumps(value if ordinary(value, self._max_depth) else self.tree(value, 1))
 
     def tree(self, value: Any, depth: int) -> Any:
         """`value` in terms of JSON."""
@@ -418,4 +418,4 @@ def _escape_surrogates(text: str) -> str:
 
 def quote(text: str) -> str:
     """One JSON string."""
-    return _dumps(text)
+    return dumps(text)

@@ -16,7 +16,7 @@ _UNLIMITED = 1 << 30
 class Method:
     """One callable with what is known of its parameters."""
 
-    __slots__ = ("name", "function", "streams", "wants_ctx", "least", "most", "names", "required", "any_name", "signature")
+    __slots__ = ("name", "function", "streams", "wants_ctx", "least", "most", "names", "required", "any_name", "signature", "simple")
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.name = name
@@ -30,6 +30,8 @@ class Method:
         self.any_name = self.signature is None
         if self.signature is not None:
             self._describe(self.signature)
+        #: takes plain values and gives one: may be called without any context
+        self.simple = not self.streams and not self.wants_ctx and not inspect.iscoroutinefunction(function)
 
     def _describe(self, signature: inspect.Signature) -> None:
         parameters = [p for p in signature.parameters.values() if p.name != "ctx"]

@@ -399,17 +399,29 @@ def run_call(call: Incoming) -> None:
             return
         try:
             result = _invoke(call)
-            if call.method.streams or isinstance(result, IteratorType):
-                _stream_out(call, result)
-                result = None
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: the caller must be told
             call.fail(error)
         else:
-            call.respond(result)
+            answer_value(call, result)
     except TalkwireError:
         if call.session.ended is None:
             raise
         # otherwise the connection has gone: nobody is left to be told
+
+
+def answer_value(call: Incoming, result: Any) -> None:
+    """Answers with what a handler returned; an iterator is an output stream."""
+    if call.method.streams or isinstance(result, IteratorType):
+        try:
+            _stream_out(call, result)
+        except BaseException as error:
+            return call.fail(error)
+        result = None
+    late = call.late()
+    if late is None:
+        call.respond(result)
+    else:
+        call.session._answer_error(call, late)
 
 
 def _invoke(call: Incoming) -> Any:

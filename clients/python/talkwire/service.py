@@ -13,7 +13,7 @@ from .limits import Limits
 from .methods import method_table
 from .names import Claim, check_name, claim
 from .pool import pool
-from .remote import Remote, run_call
+from .remote import Remote, answer_value, run_call
 from .session import Session
 from .transports.registry import Options, listen as listen_on
 from .wire import Listener, Wire
@@ -107,6 +107,7 @@ class Service:
         connection = Connection(
             wire,
             execute=run_call,
+            answer=answer_value,
             on_end=self._gone,
             connector=False,
             methods=self._methods,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, Generator, List, Optional, Set, Tuple, Union
 
-from .codec_json import Reader, Writer, _dumps, ordinary, parse, quote, to_utf8
+from .codec_json import Reader, Writer, dumps, ordinary, parse, quote, to_utf8
 from .errors import (
     MAYBE_RAN,
     RAN,
@@ -92,6 +92,12 @@ class Incoming:
             return TalkwireError("DEADLINE_EXCEEDED", "the call's deadline has passed", outcome=outcome or "not-sent")
         return None
 
+    def late(self) -> Optional[TalkwireError]:
+        """The error for a result that came after the deadline: the caller may not count on it any more."""
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return None
+        return TalkwireError("DEADLINE_EXCEEDED", "the result came after the call's deadline", outcome=RAN)
+
     def respond(self, value: Any) -> None:
         """Answers with a result. May block while the peer does not read. Raises if the connection is lost."""
         self.session._answer(self, value)
@@ -171,6 +177,7 @@ class Session:
         self._peer_max = 0xFFFFFFFF
         self._last_id = 0
         self._streams = 0
+        self.answering = 0  # calls out of flight whose answer is being sent
         self.references = References(int(limits.max_references), self._make_reference)
 
     # -- arriving
@@ -433,7 +440,7 @@ class Session:
     def _encode(self, value: Any) -> Tuple[str, List[memoryview]]:
         """Raises TypeError, TOO_DEEP, FORBIDDEN_KEY."""
         if ordinary(value, int(self.limits.max_depth)):
-            return _dumps(value), []
+            return dumps(value), []
         exported: List[int] = []
 
         def export(target: Any) -> Optional[Dict[str, Any]]:
@@ -465,38 +472,58 @@ class Session:
                 if error.code != "MESSAGE_TOO_LARGE":
                     raise
                 self._reply_error(call.id, TalkwireError(error.code, error.text, outcome=RAN), call.batch)
+            finally:
+                self._answered()
 
     def _answer_error(self, call: Incoming, error: TalkwireError) -> None:
         if self._retire(call):
-            self._reply_error(call.id, error, call.batch)
+            try:
+                self._reply_error(call.id, error, call.batch)
+            finally:
+                self._answered()
 
     def _retire(self, call: Incoming) -> bool:
-        """Takes the call out of flight; False if it was answered before or wants no answer."""
-        if call.answered:
-            return False
-        call.answered = True
+        """Takes the call out of flight; False if it was answered before or wants no answer.
+
+        If true, `_answered()` must follow when the answer is sent: the id is free
+        before (the peer may use it again at once), the drain is over only after.
+        """
+        with self.lock:
+            if call.answered:
+                return False
+            call.answered = True
+            self.answering += call.id is not _NO_ID
         if call.id is not _NO_ID:
             self.calls_in.pop(call.id, None)
         if call.method.streams or call.input is not None:
             self._streams -= 1
-        if self.closing and not self.calls_in:
-            self._idle()
         return call.id is not _NO_ID
 
+    def _answered(self) -> None:
+        with self.lock:
+            self.answering -= 1
+        if self.closing and not self.busy:
+            self._idle()
+
+    @property
+    def busy(self) -> bool:
+        """Is any call of the peer in flight, or its answer not yet sent?"""
+        return bool(self.calls_in) or self.answering > 0
+
     def _reply(self, id: Any, value: Any, batch: Optional[Batch]) -> None:
-        self._reply_text(id, '"result":' + _dumps(value), [], batch, False)
+        self._reply_text(id, '"result":' + dumps(value), [], batch, False)
 
     def _reply_error(self, id: Any, error: TalkwireError, batch: Optional[Batch]) -> None:
         try:
             text, attachments = self._encode(error_to_wire(error))
         except (TypeError, ValueError, TalkwireError):
-            text, attachments = _dumps(error_to_wire(internal_error())), []
+            text, attachments = dumps(error_to_wire(internal_error())), []
         self._reply_text(id, '"error":' + text, attachments, batch, False)
 
     def _reply_text(
         self, id: Any, body: str, attachments: List[memoryview], batch: Optional[Batch], patient: bool = True
     ) -> None:
-        text = f'{_HEAD}"id":{_dumps(id)},{body}}}'
+        text = f'{_HEAD}"id":{dumps(id)},{body}}}'
         if batch is None:
             self._send(text, attachments, patient)
         else:
@@ -725,7 +752,7 @@ class Session:
         text, attachments = self._encode(params) if params else ("", [])
         body = f'"method":{quote(method)}' + (f',"params":{text or "[]"}' if text or input else "")
         if meta and self.full:
-            body += f',"meta":{_dumps(meta)}'
+            body += f',"meta":{dumps(meta)}'
         with self.lock:
             id = self._last_id = self._last_id + 1
         call = Outgoing(id, method, self._new_signal())
@@ -755,22 +782,22 @@ class Session:
     def send_value(self, method: str, id: Any, value: Any) -> int:
         """`$/item` or `$/input`: returns its size. May block. Raises TypeError for what cannot travel."""
         text, attachments = self._encode(value)
-        return self._notify(method, f'{{"id":{_dumps(id)},"value":{text}}}', attachments, True)
+        return self._notify(method, f'{{"id":{dumps(id)},"value":{text}}}', attachments, True)
 
     def give_credit(self, method: str, id: Any, amount: int) -> None:
         if amount and self.ended is None:
-            self._notify(method, f'{{"id":{_dumps(id)},"bytes":{amount}}}')
+            self._notify(method, f'{{"id":{dumps(id)},"bytes":{amount}}}')
 
     def end_input(self, id: int, error: Optional[TalkwireError] = None) -> None:
         if self.ended is None:
-            tail = "" if error is None else f',"error":{_dumps(error_to_wire(error))}'
+            tail = "" if error is None else f',"error":{dumps(error_to_wire(error))}'
             self._notify("$/end", f'{{"id":{id}{tail}}}', None, True)
 
     def send_progress(self, call: Incoming, value: Any) -> None:
         """Raises TypeError for what cannot travel. Never blocks."""
         if call.id is not _NO_ID and not call.answered:
             text, attachments = self._encode(value)
-            self._notify("$/progress", f'{{"token":{_dumps(call.id)},"value":{text}}}', attachments)
+            self._notify("$/progress", f'{{"token":{dumps(call.id)},"value":{text}}}', attachments)
 
     def notify(self, name: str, params: Any) -> None:
         """Sends a notification. May block while the peer does not read."""
@@ -858,6 +885,9 @@ class Session:
 
 
 _NO_ID = object()
+
+#: stands in `calls_in` for a call that the reader runs itself: nothing can stop it
+INLINE: Any = Incoming(None, None, None, None)  # type: ignore[arg-type]
 
 _CONTROL: Dict[str, Callable[[Session, Dict[str, Any], int], None]] = {
     "$/item": Session._item,

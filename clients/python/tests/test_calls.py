@@ -399,3 +399,25 @@ def test_fork_leaves_the_parents_connection_alone(served):
     os.close(read)
     os.waitpid(pid, 0)
     assert c.add(1) == 2
+
+
+def test_a_handler_that_exits_or_returns_an_iterator(served):
+    def leave():
+        raise SystemExit(3)
+
+    def leave_with(ctx):
+        raise SystemExit(3)
+
+    _, c = served({"leave": leave, "leave_with": leave_with, "numbers": lambda n: iter(range(n))})
+    assert refused(c.leave).code == "INTERNAL" and refused(c.leave_with).code == "INTERNAL"
+    assert list(c.stream("numbers", 2000)) == list(range(2000))
+
+
+def test_a_call_that_ends_late_is_an_error_either_way(served):
+    def late(ctx):
+        ctx.wait_cancelled(20)
+        return "too late"
+
+    _, c = served({"late": late})
+    for _ in range(20):
+        assert refused(c.call, "late", timeout=0.01).code == "DEADLINE_EXCEEDED"
