@@ -173,7 +173,7 @@ export function list(): Entry[] {
   const names = new Set<string>()
   for (const file of readdirSync(runtimeDirectory())) {
     const name = /^(.+)\.\d{1,15}\.json$/.exec(file)?.[1]
-    if (name !== undefined && isName(name)) names.add(name)
+    if (name !== undefined && isName(name) && !/^path-[0-9a-f]{16}$/.test(name)) names.add(name)
   }
   return [...names].sort().map(find).filter((entry): entry is Entry => !('reason' in entry))
 }

@@ -52,6 +52,7 @@ export const unix: Transport<UnixOptions> = {
     try {
       await clear(path)
       await listening(server, () => listenPrivately(server, path), address)
+      if (!options.claim) held.announce({ contract: null, hash: null, addresses: [address] })
     } catch (reason) {
       server.close()
       if (!options.claim) held.release()
