@@ -178,7 +178,16 @@ function running(service: Service, listeners: readonly Listener[], sessions: Set
     emit(event: string, payload?: unknown): void {
       if (service.events && !service.events.has(event)) throw new TypeError(`${service.contract!.id} has no event "${event}"`)
       const params = paramsOf(payload)
-      for (const session of sessions) session.emit(event, params)
+      let failed: { reason: unknown } | undefined
+      for (const session of sessions) {
+        try {
+          session.emit(event, params)
+        } catch (reason) {
+          // One peer may take only smaller messages; the others get theirs.
+          failed ??= { reason }
+        }
+      }
+      if (failed) throw failed.reason
     },
     close: ({ timeout = 5_000 } = {}) => (closing ??= close(timeout)),
     [Symbol.asyncDispose]: () => (closing ??= close(5_000)),

@@ -74,6 +74,11 @@ const DONE = Promise.resolve()
 const EMPTY: unknown[] = []
 /** Of all sessions that only serve. */
 const NO_CALLS = new Map<Id, Pending>()
+/** Messages that a hand-written peer may get wrong. */
+const PATIENCE = 100
+/** Milliseconds for a peer with `limits.outgoing` unread to read something. */
+const STALL = 10_000
+const NOT_HELD: { notes?: true; outgoing?: NodeJS.Timeout } = Object.freeze({})
 /** Milliseconds for the last answer to a peer that is being cut off. */
 const GRACE = 1000
 
@@ -105,6 +110,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private auth: ReturnType<typeof authServer> | undefined
   private closeCause: TalkwireError | undefined
   private deaf = false
+  private misunderstandings = 0
+  /** Notifications whose handlers still run. */
+  private notes = 0
+  /** Why nothing is read from the peer at the moment. */
+  private held: { notes?: true; outgoing?: NodeJS.Timeout } = NOT_HELD
 
   constructor(readonly options: SessionOptions) {
     this.limits = options.limits
@@ -323,12 +333,17 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     if (this.handshakeTimer !== undefined) this.admit()
     if (id !== null && this.pending.has(id)) return this.onUnusable(id, error)
     this.answerError(id, error)
+    if (++this.misunderstandings > PATIENCE) return this.violated(error)
     // A peer that agreed on the protocol and breaks it cannot be reasoned with; a hand-written one gets to try again.
     if (this.wire.extended && (error.code === 'INVALID_MESSAGE' || id === null)) this.violated(error)
   }
 
   drained(): void {
     this.congested = false
+    if (this.held.outgoing) {
+      clearTimeout(this.held.outgoing)
+      this.unhold('outgoing')
+    }
     const { drain } = this
     this.drain = undefined
     drain?.resolve()
@@ -484,9 +499,34 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       return this.answerFailure(call, reason)
     }
     if (result instanceof Promise) {
+      if (call.id === NOBODY) return this.awaitNote(call, result)
       this.track(call)
       result.then((value) => this.finished(call, value), (reason) => this.answerFailure(call, reason))
     } else this.finished(call, result)
+  }
+
+  /** Notifications cannot be refused: when too many run, the peer is not read from. */
+  private awaitNote(call: Incoming, result: Promise<unknown>): void {
+    if (++this.notes >= this.limits.calls) this.hold({ notes: true })
+    const done = (): void => {
+      if (--this.notes === this.limits.calls >> 1) this.unhold('notes')
+    }
+    result.then(done, (reason) => {
+      this.answerFailure(call, reason)
+      done()
+    })
+  }
+
+  private hold(why: { notes?: true; outgoing?: NodeJS.Timeout }): void {
+    this.held = { ...this.held, ...why }
+    this.connection.pause()
+  }
+
+  private unhold(why: 'notes' | 'outgoing'): void {
+    if (!(why in this.held)) return
+    const { [why]: _, ...rest } = this.held
+    this.held = rest
+    if (Object.keys(rest).length === 0 && this.state !== 'closed') this.connection.resume()
   }
 
   private invoke(call: Incoming, input: unknown): unknown {
@@ -795,11 +835,20 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private post(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): void {
     this.sequence++
     try {
-      if (!this.wire.send(kind, id, method, value, meta)) this.congested = true
+      if (!this.wire.send(kind, id, method, value, meta)) {
+        this.congested = true
+        if (this.connection.buffered > this.limits.outgoing && !this.held.outgoing) this.holdUntilRead()
+      }
     } catch (reason) {
       this.sequence--
       throw reason
     }
+  }
+
+  /** A peer that asks and does not read the answers: it is not read from until it does, and not for ever. */
+  private holdUntilRead(): void {
+    const timer = setTimeout(() => this.abort(new TalkwireError('LIMIT_EXCEEDED', `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`, { outcome: 'maybe-ran' })), STALL)
+    this.hold({ outgoing: timer.unref() })
   }
 
   /** A message whose loss changes nothing when the connection is ending. */
