@@ -189,11 +189,13 @@ export class FrameReader {
     return close + 4 - before
   }
 
-  private pushLine(chunk: Buffer, start: number, end: number): void {
+  private pushLine(buffer: Buffer, start: number, end: number): void {
+    // A read buffer goes on behind `end`, and would be searched in vain for every few bytes.
+    const chunk = end === buffer.length ? buffer : buffer.subarray(0, end)
     let at = start
     while (at < end) {
       const newline = chunk.indexOf(LF, at)
-      const stop = newline < 0 || newline >= end ? end : newline
+      const stop = newline < 0 ? end : newline
       if (this.have + stop - at > this.maxMessage) throw tooLarge(this.have + stop - at, this.maxMessage)
       if (stop === end) {
         this.appendLine(chunk, at, end)

@@ -72,8 +72,16 @@ export const unix: Transport<UnixOptions> = {
 /** The name whose claim a socket needs: spec/names.md, Sockets. */
 export function claimName(rest: string, path: string): string {
   if (!rest.startsWith('/')) return rest
-  const real = join(realpathSync(dirname(path)), basename(path))
+  const real = join(realFolder(path), basename(path))
   return `path-${createHash('sha256').update(real).digest('hex').slice(0, 16)}`
+}
+
+function realFolder(path: string): string {
+  try {
+    return realpathSync(dirname(path))
+  } catch (cause) {
+    throw new TalkwireError('INVALID_ADDRESS', `no socket can be made at ${path}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Where a `unix:` address is in the file system; abstract names begin with NUL. Throws INVALID_ADDRESS. */
