@@ -355,20 +355,25 @@ function testFlow(withPair: WithPair, { transport: { traits } }: TransportSuite<
     withPair('a send says false to a peer that does not read, and drained() follows', async ({ near, far, connection }) => {
       await far.do({ do: 'pause' })
       let sent = 0
-      while (await near.do({ do: 'send', sizes: [64 * KB] })) {
-        assert.ok(++sent * 64 * KB < MORE_THAN_FITS, 'no send said false')
-        await new Promise((resolve) => setImmediate(resolve))
+      let drains = -1
+      // What stands between the ends may take more for a while; at last nothing does.
+      while (near.times('drained') > drains) {
+        drains = near.times('drained')
+        while (await near.do({ do: 'send', sizes: [64 * KB] })) {
+          assert.ok(++sent * 64 * KB < MORE_THAN_FITS, 'no send said false')
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        sent++
+        assert.ok(connection.buffered <= 8 * MB, `${connection.buffered} bytes wait when a send first says false`)
+        await turns()
       }
-      assert.ok(connection.buffered <= 8 * MB, `${connection.buffered} bytes wait when a send first says false`)
-      await turns()
-      assert.equal(near.times('drained'), 0, 'drained() while the peer does not read')
       assert.equal(await near.do({ do: 'send', sizes: [2] }), false, 'still full')
       await far.do({ do: 'resume' })
-      await near.happened('drained')
-      await far.got(sent + 2)
+      await near.until('drained()', () => (near.times('drained') > drains ? true : undefined))
+      await far.got(sent + 1)
       assert.equal(await near.do({ do: 'send', sizes: [2] }), true, 'a send says true again')
-      await far.got(sent + 3)
-      assert.equal(near.times('drained'), 1)
+      await far.got(sent + 2)
+      assert.equal(near.times('drained'), drains + 1)
     })
 
     withPair('a writer that waits for drained() needs little memory', async ({ near, far, connection }) => {
