@@ -18,6 +18,7 @@ from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
 from .remote import call_params
+from .service import addresses_to_listen, announce_service
 from .session import Handshake, Incoming, Outgoing, Session
 from .transports.registry import Options, listen as listen_on
 from .wire import Listener, Peer, Wire
@@ -576,6 +577,8 @@ class Remote:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in self._connection.peer_streams:
+            return lambda *args, **named: self._open_stream(name, args, named)
         return lambda *args, **named: self._call(name, args, named)
 
     async def call(
@@ -637,6 +640,17 @@ class Remote:
         **named: Any,
     ) -> Stream:
         """`async for item in await remote.stream('watch', …)`. An (async) iterator as argument is sent meanwhile."""
+        return await self._open_stream(method, args, named, timeout, metadata, on_progress)
+
+    async def _open_stream(
+        self,
+        method: str,
+        args: Tuple[Any, ...],
+        named: Dict[str, Any],
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], Any]] = None,
+    ) -> Stream:
         args, source = _split_input(args)
         outgoing, timeout = await self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
         if source is not None:
@@ -782,7 +796,7 @@ class Service:
         self._connections: Set[Connection] = set()
         self._subscribers: Dict[str, Set[Session]] = {}
         self._listeners: List[Listener] = []
-        self._claim: Optional[names.Claim] = None
+        self._claims: List[names.Claim] = []
         self._parting: Set["asyncio.Future[Any]"] = set()  # what connections that have ended still finish
         self._closing = False
         self._closed = asyncio.Event()
@@ -791,17 +805,11 @@ class Service:
     def addresses(self) -> List[str]:
         return [listener.address for listener in self._listeners]
 
-    def _listen(self, addresses: Sequence[str], options: Options) -> None:
+    def _listen(self, addresses: Sequence[str], options: Options, announce: bool) -> None:
         for address in addresses:
             listener = listen_on(address, options)
             self._listeners.append(listener)
-            if address == f"unix:{self.name}":
-                self._claim = getattr(listener, "claim", None)
-        public = [address for address in self.addresses if address != "stdio:"]
-        if public:
-            if self._claim is None:
-                self._claim = names.claim(self.name)
-            self._claim.announce(public, self.contract)
+        self._claims = announce_service(self.name, self.contract, self._listeners, announce)
         for listener in self._listeners:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
 
@@ -882,8 +890,8 @@ class Service:
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
             listener.close()
-        if self._claim is not None:
-            self._claim.release()
+        for claim in self._claims:
+            claim.release()
 
     async def __aenter__(self) -> "Service":
         return self
@@ -896,16 +904,17 @@ async def serve(
     contract: Union[str, Any],
     handlers: Any,
     *,
-    listen: Optional[Sequence[str]] = None,
+    listen: Union[str, Sequence[str], None] = None,
     authkey: Optional[bytes] = None,
     insecure: bool = False,
+    announce: bool = False,
     limits: Optional[Limits] = None,
 ) -> Service:
     """As `talkwire.serve`, in the running event loop."""
     name = contract if isinstance(contract, str) else contract.name
     service = Service(name, handlers, authkey, limits or Limits())
     try:
-        service._listen(listen if listen is not None else [f"unix:{service.name}"], Options(authkey, insecure))
+        service._listen(addresses_to_listen(listen, service.name), Options(authkey, insecure), announce)
     except BaseException:
         service._stop_listening()
         raise

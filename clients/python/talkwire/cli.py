@@ -86,7 +86,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         listen = ["stdio:"]
     module = _load(arguments.file)
     name = arguments.name or os.environ.get("TALKWIRE_START") or module.__name__
-    with serve(name, module, listen=listen) as service:
+    announce = arguments.name is not None and listen != ["stdio:"]
+    with serve(name, module, listen=listen, announce=announce) as service:
         _stop_on_sigterm(service)
         if listen != ["stdio:"]:
             print(f"{name} serves {' '.join(service.addresses)}", file=sys.stderr)

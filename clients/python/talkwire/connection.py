@@ -23,7 +23,7 @@ from . import keeper as keeper_module
 from .codec_json import dumps, ordinary, scan, suspicious, to_utf8
 from .errors import TalkwireError
 from .pool import pool
-from .framing import LINE, frame
+from .framing import LENGTH, frame
 from .methods import Method
 from .session import INLINE, Incoming, Outgoing, Session
 from .wire import Wire
@@ -636,7 +636,7 @@ class Connection(Session):
         if len(data) > self._peer_max:
             self._begin_answer(id, method).respond(value)
             return
-        self._transmit([frame(self.decoder.framing or LINE, data)], len(data), True)
+        self._transmit([frame(self.decoder.framing or LENGTH, data)], len(data), True)
         self.calls_in.pop(id, None)
         if self.closing and not self.busy:
             self._idle()

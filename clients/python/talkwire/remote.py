@@ -134,6 +134,8 @@ class Subscription:
 class Remote:
     """The other side: `remote.add(2, 5)` or `remote.add(a=2, b=5)` calls its method `add`.
 
+    A method that the service says is a stream gives a `Stream` to iterate over.
+
     A method whose name is taken here is called as `remote.call('close')`.
     """
 
@@ -146,6 +148,8 @@ class Remote:
             raise AttributeError(name)
 
         def method(*args: Any, **named: Any) -> Any:
+            if name in self._connection.peer_streams:
+                return self._open_stream(name, args, named)
             return self._call(name, args, named)
 
         method.__name__ = name
@@ -193,6 +197,17 @@ class Remote:
         **named: Any,
     ) -> Stream:
         """Calls a method whose output is a stream; iterate over the result. An iterator as argument is sent meanwhile."""
+        return self._open_stream(method, args, named, timeout, metadata, on_progress)
+
+    def _open_stream(
+        self,
+        method: str,
+        args: Tuple[Any, ...],
+        named: Dict[str, Any],
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], None]] = None,
+    ) -> Stream:
         args, source = split_input(args)
         outgoing, deadline = self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
         if source is not None:

@@ -19,6 +19,31 @@ from .transports.registry import Options, listen as listen_on
 from .wire import Listener, Wire
 
 
+def addresses_to_listen(listen: Union[str, Sequence[str], None], name: str) -> List[str]:
+    """One address, several, or by default the service's own name. Raises TypeError for an empty list."""
+    if listen is None:
+        return [f"unix:{name}"]
+    addresses = [listen] if isinstance(listen, str) else list(listen)
+    if not addresses:
+        raise TypeError("listen is an address or a list of at least one")
+    return addresses
+
+
+def announce_service(name: str, contract: str, listeners: Sequence[Listener], announce: bool) -> List[Claim]:
+    """Tells under every `unix:` name, and if `announce` under the service's own, all addresses. Raises ADDRESS_IN_USE."""
+    public = [listener.address for listener in listeners if listener.address != "stdio:"]
+    held: Dict[str, Claim] = {}
+    for listener in listeners:
+        scheme, _, rest = listener.address.partition(":")
+        if scheme == "unix" and rest[0] not in "/@" and listener.claim is not None:
+            held[rest] = listener.claim
+    if announce and name not in held:
+        held[name] = claim(name)
+    for one in held.values():
+        one.announce(public, contract)
+    return list(held.values())
+
+
 class Service:
     """A running service. `close()` (or leaving its `with`) drains and ends it."""
 
@@ -26,9 +51,10 @@ class Service:
         self,
         contract: str,
         handlers: Any,
-        listen: Optional[Sequence[str]] = None,
+        listen: Union[str, Sequence[str], None] = None,
         authkey: Optional[bytes] = None,
         insecure: bool = False,
+        announce: bool = False,
         limits: Optional[Limits] = None,
     ) -> None:
         self.contract = contract
@@ -40,12 +66,12 @@ class Service:
         self._connections: Set[Connection] = set()
         self._subscribers: Dict[str, Set[Session]] = {}
         self._listeners: List[Listener] = []
-        self._claim: Optional[Claim] = None
+        self._claims: List[Claim] = []
         self._closed = threading.Event()
         self._closing = False
         self._keeper = keeper_module.enter()
         try:
-            self._listen(list(listen) if listen is not None else [f"unix:{self.name}"], Options(authkey, insecure))
+            self._listen(addresses_to_listen(listen, self.name), Options(authkey, insecure), announce)
         except BaseException:
             self._stop_listening()
             keeper_module.leave()
@@ -55,17 +81,11 @@ class Service:
     def addresses(self) -> List[str]:
         return [listener.address for listener in self._listeners]
 
-    def _listen(self, addresses: List[str], options: Options) -> None:
+    def _listen(self, addresses: List[str], options: Options, announce: bool) -> None:
         for address in addresses:
             listener = listen_on(address, options)
             self._listeners.append(listener)
-            if address == f"unix:{self.name}":
-                self._claim = getattr(listener, "claim", None)
-        public = [address for address in self.addresses if address != "stdio:"]
-        if public:
-            if self._claim is None:
-                self._claim = claim(self.name)
-            self._claim.announce(public, self.contract)
+        self._claims = announce_service(self.name, self.contract, self._listeners, announce)
         for listener in self._listeners:
             self._rearm(listener)
 
@@ -173,8 +193,8 @@ class Service:
         for listener in self._listeners:
             self._keeper.disarm(listener.fileno())
             listener.close()
-        if self._claim is not None:
-            self._claim.release()
+        for held in self._claims:
+            held.release()
 
     def __enter__(self) -> "Service":
         return self
@@ -198,15 +218,17 @@ def serve(
     contract: Union[str, Any],
     handlers: Any,
     *,
-    listen: Optional[Sequence[str]] = None,
+    listen: Union[str, Sequence[str], None] = None,
     authkey: Optional[bytes] = None,
     insecure: bool = False,
+    announce: bool = False,
     limits: Optional[Limits] = None,
 ) -> Service:
     """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
 
-    `listen`: addresses, by default `unix:<name>`. Does not block; see `Service.wait`.
+    `listen`: an address or several, by default `unix:<name>`. `announce`: be found
+    by name even without that address. Does not block; see `Service.wait`.
     Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), INVALID_ADDRESS.
     """
     name = contract if isinstance(contract, str) else contract.name
-    return Service(name, handlers, listen, authkey, insecure, limits)
+    return Service(name, handlers, listen, authkey, insecure, announce, limits)

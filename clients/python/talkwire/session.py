@@ -20,7 +20,7 @@ from .errors import (
     error_to_wire,
     internal_error,
 )
-from .framing import LINE, FrameDecoder, decode_envelope, encode_envelope, frame, frame_parts
+from .framing import LENGTH, LINE, FrameDecoder, decode_envelope, encode_envelope, frame, frame_parts
 from .limits import Limits
 from .methods import Method, MethodTable, openrpc
 from .references import Reference, References, read_release
@@ -29,6 +29,7 @@ from .wire import Peer
 
 Handshake = Generator[Tuple[str, Dict[str, Any]], Any, None]
 _HEAD = '{"jsonrpc":"2.0",'
+_AROUND_DETAILS = 2  # `details` stands in `data` in `error`
 
 
 class Outgoing:
@@ -168,6 +169,7 @@ class Session:
         self.calls_out: Dict[int, Outgoing] = {}
         self.calls_in: Dict[Any, Incoming] = {}
         self.subscribed: Dict[str, int] = {}  # event -> dropped since the last delivery
+        self.peer_streams: "frozenset[str]" = frozenset()  # the peer's methods whose output is a stream
         self.listeners: Dict[str, List[Any]] = {}
         self.lock = self._new_lock()
         self._auth = auth
@@ -239,12 +241,12 @@ class Session:
             else:
                 self._reply_error(None, TalkwireError("INVALID_REQUEST", "not a JSON-RPC 2.0 message"), batch)
 
-    def _read(self, value: Any, walk: bool, attachments: Any) -> Any:
-        """The values in an arrived message. Raises what § 5 refuses."""
+    def _read(self, value: Any, walk: bool, attachments: Any, around: int = 0) -> Any:
+        """The values in an arrived message. Raises what § 5 refuses. `around`: levels that are not the value's own."""
         if not walk:
             return value
         reader = Reader(
-            int(self.limits.max_depth), self.full, attachments, self.references.arrived, self.references.home
+            int(self.limits.max_depth) + around, self.full, attachments, self.references.arrived, self.references.home
         )
         result = reader.read(value)
         reader.finish()
@@ -393,6 +395,7 @@ class Session:
         self._agree(fields)
         answer = self._hello_fields()
         answer.update(codec="json", attachments=self._attach, contract=self.contract, hash=None)
+        answer["streams"] = [name for name, method in self.methods.items() if method.streams]
         self._reply(id, answer, None)
         self.full = True
 
@@ -431,15 +434,17 @@ class Session:
         # In the reader: the very next message may already use what was agreed.
         if type(result) is dict and result.get("codec", "json") == "json":
             self._agree(result)
-            if self.contract is None and type(result.get("contract")) is str:
-                self.peer_contract = result["contract"]
+            streams = result.get("streams")
+            if type(streams) is list:
+                self.peer_streams = frozenset(name for name in streams if type(name) is str)
             self.full = True
 
     # -- answers
 
-    def _encode(self, value: Any) -> Tuple[str, List[memoryview]]:
-        """Raises TypeError, TOO_DEEP, FORBIDDEN_KEY."""
-        if ordinary(value, int(self.limits.max_depth)):
+    def _encode(self, value: Any, around: int = 0) -> Tuple[str, List[memoryview]]:
+        """Raises TypeError, TOO_DEEP, FORBIDDEN_KEY. `around`: levels that are not the value's own."""
+        depth = int(self.limits.max_depth) + around
+        if ordinary(value, depth):
             return dumps(value), []
         exported: List[int] = []
 
@@ -449,7 +454,7 @@ class Session:
                 exported.append(found["$ref"][0])
             return found
 
-        writer = Writer(int(self.limits.max_depth), not self.full, self._attach, export)
+        writer = Writer(depth, not self.full, self._attach, export)
         try:
             return writer.text(value), writer.attachments
         except BaseException:
@@ -515,7 +520,7 @@ class Session:
 
     def _reply_error(self, id: Any, error: TalkwireError, batch: Optional[Batch]) -> None:
         try:
-            text, attachments = self._encode(error_to_wire(error))
+            text, attachments = self._encode(error_to_wire(error), _AROUND_DETAILS)
         except (TypeError, ValueError, TalkwireError):
             text, attachments = dumps(error_to_wire(internal_error())), []
         self._reply_text(id, '"error":' + text, attachments, batch, False)
@@ -535,7 +540,7 @@ class Session:
         `patient`: waits while the peer does not read; otherwise queues.
         """
         payload = to_utf8(text)
-        framing = self.decoder.framing or LINE
+        framing = self.decoder.framing or LENGTH
         if attachments:
             parts, size = encode_envelope(payload, attachments)
             parts = frame_parts(framing, parts, size)
@@ -557,7 +562,8 @@ class Session:
             return self._refuse_unauthenticated(None)
         self.greeted = True
         try:
-            params = self._read(message.get("params", []), walk, attachments)
+            around = 1 if method.startswith("$/") else 0
+            params = self._read(message.get("params", []), walk, attachments, around)
         except TalkwireError as error:
             return self._bad_notification(message, method, error)
         if method.startswith("$/"):
@@ -695,7 +701,7 @@ class Session:
             return
         try:
             if "error" in message and message["error"] is not None:
-                error = error_from_wire(self._read(message["error"], walk, attachments))
+                error = error_from_wire(self._read(message["error"], walk, attachments, _AROUND_DETAILS))
                 return self.settle(call, None, error)
             value = self._read(message.get("result"), walk, attachments)
             if call.on_result is not None:

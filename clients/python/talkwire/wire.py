@@ -223,6 +223,7 @@ class Listener:
     """Something that peers connect to. `fileno()` becomes readable when `accept()` has something."""
 
     address: str
+    claim: Any = None  # the `names.Claim` that guards the address, if one does
 
     def fileno(self) -> int:
         raise NotImplementedError

@@ -112,6 +112,7 @@ async def test_streams():
     _, service, c = await pair()
     async with service, c:
         assert [x async for x in await c.stream("count", 5000)] == list(range(5000))
+        assert [x async for x in await c.count(3)] == [0, 1, 2]
         assert [x async for x in await c.stream("plain_count", 50)] == list(range(50))
         assert await c.total(iter(range(3000))) == sum(range(3000))
 

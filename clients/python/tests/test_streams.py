@@ -128,6 +128,28 @@ def test_the_answer_may_come_before_the_input_ends(served):
     assert closed == [True]
 
 
+def test_items_and_details_may_be_as_deep_as_results(served):
+    def nested(depth):
+        value = 1
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    def deep():
+        yield nested(63)
+        raise talkwire.declared_error("Deep", nested(63))
+
+    _, c = served({"deep": deep, "eat": lambda items: list(items) == [nested(63)], "give": lambda: nested(63)})
+    stream = c.deep()
+    assert next(stream) == nested(63) == c.give()
+    with pytest.raises(TalkwireError) as caught:
+        next(stream)
+    assert caught.value.code == "Deep" and caught.value.details == nested(63)
+    assert c.eat(iter([nested(63)])) is True
+    with pytest.raises(TalkwireError, match="TOO_DEEP"):
+        c.eat(iter([nested(64)]))
+
+
 def test_both_ways_at_once(served):
     def chat(lines):
         for line in lines:

@@ -64,7 +64,7 @@ def test_everything_works_over(over):
     service, c = over
     assert c.add(2, 5) == 7
     assert c.ask("hi") == "hi!"
-    assert list(c.stream("count", 1000)) == list(range(1000))
+    assert list(c.stream("count", 1000)) == list(c.count(1000)) == list(range(1000))
     assert c.total(iter(range(1000))) == 499500
     big = np.arange(300_000, dtype="f8")
     assert (c.echo(big) == big).all()
@@ -88,11 +88,22 @@ def test_names_are_announced_and_released(runtime_dir):
         talkwire.connect("other")
 
 
+def test_what_is_announced(served):
+    with talkwire.serve("shop", handlers(), listen="tcp://127.0.0.1:0"):
+        assert talkwire.names.list_services() == []
+    with talkwire.serve("shop", handlers(), listen="tcp://127.0.0.1:0", announce=True), talkwire.connect("shop") as c:
+        assert c.add(1, 1) == 2
+    with talkwire.serve("shop", handlers(), listen="unix:kiosk"):
+        assert [entry["name"] for entry in talkwire.names.list_services()] == ["kiosk"]
+
+
 def test_open_tcp_is_refused_without_authkey():
     with pytest.raises(TalkwireError, match="UNAUTHENTICATED"):
         talkwire.serve("svc", handlers(), listen=["tcp://0.0.0.0:0"])
     talkwire.serve("svc", handlers(), listen=["tcp://0.0.0.0:0"], insecure=True).close()
-    talkwire.serve("svc", handlers(), listen=["tcp://0.0.0.0:0"], authkey=b"k" * 16).close()
+    with pytest.raises(TypeError):
+        talkwire.serve("svc", handlers(), listen=[])
+    talkwire.serve("svc", handlers(), listen="tcp://0.0.0.0:0", authkey=b"k" * 16).close()
 
 
 @pytest.mark.parametrize("key", [None, b"wrong key, wrong!"])

@@ -73,7 +73,6 @@ class _StdioListener(Listener):
     """Has exactly one peer; its descriptor is a pipe that is readable until that peer was taken."""
 
     address = "stdio:"
-    claim = None
 
     def __init__(self) -> None:
         self._wire: Optional[Wire] = parent_wire()

@@ -56,7 +56,6 @@ def listen(rest: str, options: Options) -> Listener:
 
 
 class _TcpListener(Listener):
-    claim = None
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
