@@ -1,0 +1,5 @@
+import numpy
+
+
+def eigenvalues(matrix):
+    return numpy.linalg.eigvalsh(matrix)
