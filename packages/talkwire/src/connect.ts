@@ -33,9 +33,15 @@ export interface ConnectOptions {
   /** Errors that nobody waits for, such as a listener's. Default: a process warning. */
   readonly onError?: (error: unknown, what: string) => void
   readonly signal?: AbortSignal
-  /** For `spawn:` and `fork:`: environment and working directory of the child. */
+  /** For `spawn:` and `fork:`: what is added to the child's environment, and its working directory. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** For `spawn+stdio:`: how messages are delimited. Default `line`. */
+  readonly framing?: 'length' | 'header' | 'line'
+  /** For `ipc:`: the child that was forked. */
+  readonly child?: import('node:child_process').ChildProcess
+  /** For `worker:`: what the thread finds in `workerData`, besides its wire. */
+  readonly workerData?: object
 }
 
 /** A contract or functions with what answers for them. */
@@ -61,7 +67,7 @@ export async function connect(target: Contract | string, second?: string | Conne
   const options = { ...(typeof second === 'string' ? { ...third, address: second } : second) }
   const address = options.address ?? (contract ? contract.name : (target as string))
   if (options.authkey !== undefined) validateKey(options.authkey)
-  const limits = withDefaults(options.limits)
+  const limits = withDefaults({ ...(STARTED.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...options.limits })
   const link = new Link({
     contract,
     interceptors: options.interceptors ?? [],
@@ -82,10 +88,14 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
 const LASTING = new Set(['', 'unix', 'tcp', 'tls', 'fifo'])
+/** What is started by connecting may take its time before it answers. */
+const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
+const START_PATIENCE = 30_000
+const schemeOf = (address: string): string => parseAddress(address).scheme
 
 function reconnectOptions(address: string, wish: ReconnectOptions | boolean | undefined): ReconnectOptions | false {
   if (typeof wish === 'object') return wish
-  return (wish ?? LASTING.has(parseAddress(address).scheme)) ? {} : false
+  return (wish ?? LASTING.has(schemeOf(address))) ? {} : false
 }
 
 type OnEvent = (event: string, payload: unknown, lost: number) => void
@@ -111,14 +121,23 @@ async function dial(wanted: string, contract: Contract | undefined, options: Con
     ...(options.tls && { tls: options.tls }),
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
+    ...(options.framing && { framing: options.framing }),
+    ...(options.child && { child: options.child }),
+    ...(options.workerData && { workerData: options.workerData }),
+    handshake: limits.handshake,
   })
   openSession(session, connection)
+  const onAbort = (): void => session.abort(TalkwireError.from(options.signal!.reason, 'CANCELLED'))
+  options.signal?.addEventListener('abort', onAbort, { once: true })
   try {
     await sayHello(session, { contract, serves: options.serve?.service.contract?.id ?? null, heartbeat: options.heartbeat ?? 0, codecs: options.codecs, authkey: options.authkey })
   } catch (reason) {
     const error = TalkwireError.from(reason, 'CONNECTION_LOST')
     session.abort(error)
+    options.signal?.throwIfAborted()
     throw error.withOutcome('not-sent')
+  } finally {
+    options.signal?.removeEventListener('abort', onAbort)
   }
   return session
 }

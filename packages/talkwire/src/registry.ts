@@ -7,6 +7,10 @@ type Load = () => Promise<Transport<any>>
 export const registry: Readonly<Record<string, Load>> = {
   memory: async () => (await import('./transports/memory.js')).memory,
   unix: async () => (await import('./transports/unix.js')).unix,
+  tcp: async () => (await import('./transports/tcp.js')).tcp,
+  stdio: async () => (await import('./transports/stdio.js')).stdio,
+  spawn: async () => (await import('./transports/spawn.js')).spawn,
+  'spawn+stdio': async () => (await import('./transports/spawn.js')).spawnStdio,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

@@ -1,7 +1,7 @@
 /** What the socket transports share: dialling, accepting, and the meaning of their error codes. */
 import net from 'node:net'
 import { TalkwireError, type Code } from '../error.js'
-import { adopt, dial, StreamConnection, type StreamOptions } from './stream-connection.js'
+import { adopt, dial, StreamConnection } from './stream-connection.js'
 import type { Accept, Peer, Sink, TransportOptions } from './transport.js'
 
 const codes: Record<string, Code> = {
@@ -20,29 +20,37 @@ export function fromSystem(reason: unknown, what: string): TalkwireError {
 
 /** Connects a stream socket and hands it to a connection before its first byte can arrive. Rejects with the signal's reason or `fromSystem`. */
 export function connectSocket(target: net.NetConnectOpts, address: string, sink: Sink, options: TransportOptions, peerOf: (socket: net.Socket) => Peer): Promise<StreamConnection> {
-  const { signal, maxMessage } = options
+  return open(dial(target), 'connect', address, options, (reason) => fromSystem(reason, `cannot connect to ${address}`), (socket) =>
+    new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: 'length' }).attach(sink),
+  )
+}
+
+/** Waits for `event` of a socket and gives it to `use` in the same turn. Until then the signal, `options.handshake` and errors end it. */
+export function open<S extends net.Socket, T>(socket: S, event: 'connect' | 'secureConnect', address: string, { signal, handshake }: TransportOptions, explain: (reason: unknown) => unknown, use: (socket: S) => T): Promise<T> {
   return new Promise((resolve, reject) => {
-    signal?.throwIfAborted()
-    const socket = dial(target)
-    const onAbort = (): void => {
-      socket.destroy()
-      reject(signal!.reason)
+    const fail = (reason: unknown): void => {
+      settle()
+      // What a socket that was given up still says concerns nobody.
+      socket.on('error', () => {}).destroy()
+      reject(reason as Error)
     }
-    const onError = (reason: unknown): void => {
-      signal?.removeEventListener('abort', onAbort)
-      socket.destroy()
-      reject(fromSystem(reason, `cannot connect to ${address}`))
-    }
-    signal?.addEventListener('abort', onAbort, { once: true })
-    socket.once('error', onError)
-    socket.once('connect', () => {
+    const onAbort = (): void => fail(signal!.reason)
+    const onError = (reason: unknown): void => fail(explain(reason))
+    const timer = handshake === undefined ? undefined : setTimeout(() => fail(new TalkwireError('PEER_NOT_FOUND', `${address} did not answer within ${handshake} ms (limits.handshake)`)), handshake)
+    const settle = (): void => {
+      clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)
       socket.off('error', onError)
+    }
+    if (signal?.aborted) return onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    socket.once('error', onError)
+    socket.once(event, () => {
+      settle()
       try {
-        resolve(new StreamConnection(socket, peerOf(socket), { maxMessage, framing: 'length' } satisfies StreamOptions).attach(sink))
+        resolve(use(socket))
       } catch (reason) {
-        socket.destroy()
-        reject(reason)
+        fail(reason)
       }
     })
   })

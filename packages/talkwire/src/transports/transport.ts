@@ -25,8 +25,8 @@ export interface Sink {
   value(value: unknown): void
   /** The connection takes messages again, after a send returned false. */
   drained(): void
-  /** The peer sends no more, but may still read. Who implements this must `close()`; without it the connection ends by itself. */
-  ended?(): void
+  /** The peer sends no more, but may still read; `reason` where more is known, such as a child's exit. Who implements this must `close()`; without it the connection ends by itself. */
+  ended?(reason?: TalkwireError): void
   /** What arrives is no messages any more; nothing else will. Who implements this may send a last word and must end the connection; without it the connection is aborted with this error. */
   broken?(error: TalkwireError): void
   /** The last call, exactly once. No `cause`: one side closed on purpose and everything sent has arrived. */
@@ -103,6 +103,8 @@ export interface TransportOptions {
   /** Largest message in bytes, in both directions. Default 64 MiB. */
   readonly maxMessage?: number
   readonly signal?: AbortSignal
+  /** Milliseconds for what comes before a connection's first message: reaching the other host, TLS. Default: no limit of ours. */
+  readonly handshake?: number
 }
 
 export type Accept = (connection: Connection) => Sink
@@ -111,7 +113,7 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   /** The address scheme without the colon; also the name of the file and of the doc page. */
   readonly scheme: string
   readonly traits: Traits
-  /** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. */
+  /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS. `accept` runs before the first message of a connection. */
   listen?(address: string, accept: Accept, options?: Options): Promise<Listener>

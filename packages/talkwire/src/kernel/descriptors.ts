@@ -1,0 +1,28 @@
+/** File descriptors that Node itself does not let go of: dup2(2), fcntl(2). Linux and macOS. */
+import { libc } from './libc.js'
+
+const F_DUPFD_CLOEXEC = process.platform === 'darwin' ? 67 : 1030
+
+interface Calls {
+  fcntl(fd: number, command: number, type: 'int', argument: number): number
+  dup2(from: number, to: number): number
+}
+let calls: Calls | undefined
+
+function load(): Calls | undefined {
+  const library = process.platform === 'win32' ? undefined : libc()
+  return (calls ??= library && { fcntl: library.func('int fcntl(int fd, int command, ...)') as Calls['fcntl'], dup2: library.func('int dup2(int from, int to)') })
+}
+
+/**
+ * Takes `fd` away: returns a descriptor for what it was, which no child inherits, and makes `fd` mean what `instead` does.
+ * Undefined, with nothing changed, where koffi is missing. Does not block.
+ */
+export function takeDescriptor(fd: number, instead: number): number | undefined {
+  const native = load()
+  if (!native) return undefined
+  const taken = native.fcntl(fd, F_DUPFD_CLOEXEC, 'int', 3)
+  if (taken < 0) return undefined
+  native.dup2(instead, fd)
+  return taken
+}

@@ -1,0 +1,240 @@
+/** What spawn: and fork: share: a child process at the other end of a wire, and how both end together. */
+import type { ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import type net from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TalkwireError } from '../error.js'
+import { StreamConnection, type StreamOptions } from './stream-connection.js'
+import type { Peer, Sink, TransportOptions } from './transport.js'
+
+/** Milliseconds a child gets to end by itself once its wire has, and again after SIGTERM. */
+const GRACE = 2000
+/** Milliseconds that the end of the wire and the exit wait for each other. */
+const EXPLANATION = 500
+/** Milliseconds for the last of stderr after the exit: a grandchild may hold it open for ever. */
+const LAST_WORDS = 100
+const STDERR_KEPT = 4096
+
+export interface ChildOptions extends TransportOptions {
+  /** Added to the environment of this process. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+}
+
+/** The words of a command, quoted as for a shell; nothing is expanded. Throws INVALID_ADDRESS. */
+export function parseWords(text: string): string[] {
+  const words: string[] = []
+  let word: string | undefined
+  const pattern = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([ \t]+)|([^\s'"\\]+)|(.)/gs
+  for (const [, single, double, escaped, space, plain, rest] of text.matchAll(pattern)) {
+    if (rest !== undefined) throw new TalkwireError('INVALID_ADDRESS', `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}`)
+    if (space === undefined) word = (word ?? '') + (single ?? double?.replace(/\\(["\\])/g, '$1') ?? escaped ?? plain!)
+    else if (word !== undefined) {
+      words.push(word)
+      word = undefined
+    }
+  }
+  if (word !== undefined) words.push(word)
+  if (words.length === 0) throw new TalkwireError('INVALID_ADDRESS', 'there is no command; write for example spawn:python3 worker.py')
+  return words
+}
+
+/** Words as the part of an address that `parseWords` reads. */
+export const quoteWords = (words: readonly string[]): string =>
+  words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
+
+/** What the child is told: which descriptor is its wire, and whose death is its own. */
+export const childEnvironment = (options: ChildOptions, descriptor?: number): NodeJS.ProcessEnv => ({
+  ...process.env,
+  ...options.env,
+  TALKWIRE_PARENT: String(process.pid),
+  TALKWIRE_FD: descriptor === undefined ? undefined : String(descriptor),
+})
+
+/** Starts a child. Rejects with START_FAILED when there is no such program. Its pipes have not been read from when this resolves. */
+export async function startChild(program: string, { cwd, signal }: ChildOptions, start: () => ChildProcess): Promise<Child> {
+  signal?.throwIfAborted()
+  const failed = (reason: unknown): TalkwireError => {
+    const missing = (reason as NodeJS.ErrnoException).code === 'ENOENT'
+    const why = missing && cwd !== undefined && !existsSync(cwd) ? `the directory ${cwd} does not exist` : missing ? 'there is no such program' : (reason as Error).message
+    return new TalkwireError('START_FAILED', `cannot start ${program}: ${why}`, { cause: reason })
+  }
+  let handle: ChildProcess
+  try {
+    handle = start()
+  } catch (reason) {
+    throw failed(reason)
+  }
+  if (handle.pid !== undefined) return new Child(handle, program)
+  throw await new Promise<TalkwireError>((resolve) => handle.once('error', (reason) => resolve(failed(reason))))
+}
+
+const living = new Set<Child>()
+
+/** At our own exit; after kill -9 of us the end of the wire tells them. */
+function killAll(): void {
+  for (const child of living) child.kill()
+}
+
+export class Child {
+  private status: { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined
+  private signalled = false
+  private stderr = Buffer.alloc(0)
+  private ending: Promise<void> | undefined
+  /** The child has exited, and its last words are here. */
+  readonly exited: Promise<void>
+
+  constructor(
+    readonly handle: ChildProcess,
+    private readonly program: string,
+  ) {
+    if (living.size === 0) process.on('exit', killAll)
+    living.add(this)
+    handle.unref()
+    // Of signals that cannot be sent: then it has just exited.
+    handle.on('error', () => {})
+    this.listen(handle.stderr as net.Socket)
+    this.exited = new Promise((resolve) => handle.once('exit', (code, signal) => this.onExit({ code, signal }, resolve)))
+  }
+
+  get peer(): Pick<Peer, 'pid' | 'uid' | 'gid'> {
+    return { pid: this.handle.pid!, ...(process.getuid && process.getgid && { uid: process.getuid(), gid: process.getgid() }) }
+  }
+
+  /** How it ended; undefined while it lives. */
+  get end(): TalkwireError | undefined {
+    if (!this.status) return undefined
+    const { code, signal } = this.status
+    const stderr = this.stderr.toString().trimEnd()
+    const details = { exitCode: code, signal, stderr }
+    return new TalkwireError('PEER_EXITED', `${this.program} ended with ${signal ?? `exit code ${code}`}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`, { details, outcome: 'maybe-ran' })
+  }
+
+  /** It ended neither because it was done nor because we wanted it. */
+  get failed(): boolean {
+    return this.status !== undefined && (this.status.signal ? !this.signalled : this.status.code !== 0)
+  }
+
+  /** Whether it exits within so many milliseconds. */
+  async exits(milliseconds: number): Promise<boolean> {
+    let timer!: NodeJS.Timeout
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, milliseconds)
+    })
+    await Promise.race([this.exited, late])
+    clearTimeout(timer)
+    return this.status !== undefined
+  }
+
+  /** Its wire has ended: it gets time for what is still `unread`, then to end by itself, then SIGTERM, then SIGKILL. */
+  finish(unread: () => number): Promise<void> {
+    return (this.ending ??= this.outlive(unread))
+  }
+
+  private async outlive(unread: () => number): Promise<void> {
+    this.handle.ref()
+    for (let before = Infinity, left = unread(); left < before; [before, left] = [left, unread()]) if (await this.exits(GRACE)) return
+    this.kill()
+    await this.exited
+  }
+
+  kill(): void {
+    if (this.status || this.signalled) return
+    this.signalled = true
+    this.handle.ref()
+    this.handle.kill('SIGTERM')
+    const timer = setTimeout(() => this.handle.kill('SIGKILL'), GRACE)
+    void this.exited.then(() => clearTimeout(timer))
+  }
+
+  private onExit(status: NonNullable<Child['status']>, resolve: () => void): void {
+    living.delete(this)
+    if (living.size === 0) process.off('exit', killAll)
+    const { stderr } = this.handle
+    const settle = (): void => {
+      clearTimeout(timer)
+      this.status = status
+      stderr?.destroy()
+      resolve()
+    }
+    const timer = setTimeout(settle, LAST_WORDS)
+    if (!stderr || stderr.closed) settle()
+    else stderr.once('close', settle)
+  }
+
+  /** Passes stderr on and keeps the last of it. */
+  private listen(stderr: net.Socket): void {
+    stderr.unref()
+    stderr.on('error', () => {})
+    stderr.on('data', (chunk: Buffer) => {
+      this.stderr = Buffer.concat([this.stderr, chunk]).subarray(-STDERR_KEPT)
+      // As console does: nobody reading our own stderr is no reason to end.
+      process.stderr.write(chunk, (reason) => reason && process.stderr.once('error', () => {}))
+    })
+  }
+}
+
+/** A stream to a child: it ends with the child, and the child with it. */
+export class ChildConnection extends StreamConnection {
+  private readonly child: Child
+  private resolve!: () => void
+  private readonly done = new Promise<void>((resolve) => {
+    this.resolve = resolve
+  })
+
+  constructor(stream: Duplex, address: string, child: Child, options: StreamOptions) {
+    super(stream, { address, ...child.peer }, options)
+    this.child = child
+  }
+
+  override attach(sink: Sink): this {
+    let over = false
+    const { child } = this
+    const onEnded = async (): Promise<void> => {
+      await child.exits(EXPLANATION)
+      if (over) return
+      if (child.failed) this.abort(child.end!)
+      else if (sink.ended) sink.ended(child.end)
+      else void this.close()
+    }
+    const onClosed = async (cause: TalkwireError | undefined): Promise<void> => {
+      over = true
+      if (cause) await child.exits(EXPLANATION)
+      else await child.finish(() => 0)
+      sink.closed(child.failed && cause?.code !== 'PEER_EXITED' ? child.end : cause)
+      await child.exited
+      this.resolve()
+    }
+    void child.exited.then(() => this.afterExit(() => over))
+    return super.attach({
+      message: (bytes, start, end, owned) => sink.message(bytes, start, end, owned),
+      value: (value) => sink.value(value),
+      drained: () => sink.drained(),
+      ...(sink.broken && { broken: (error: TalkwireError) => sink.broken!(error) }),
+      ended: () => void onEnded(),
+      closed: (cause) => void onClosed(cause),
+    })
+  }
+
+  override close(): Promise<void> {
+    void super.close()
+    void this.child.finish(() => this.buffered)
+    return this.done
+  }
+
+  override abort(cause: TalkwireError): void {
+    super.abort(cause)
+    this.child.kill()
+  }
+
+  /** A grandchild that inherited the wire would keep it open. */
+  private async afterExit(over: () => boolean): Promise<void> {
+    const { stream } = this
+    let before = -1
+    for (let read = -1; !over() && !stream.readableEnded; before = read) {
+      await new Promise((resolve) => setTimeout(resolve, EXPLANATION).unref())
+      read = (stream as Partial<net.Socket>).bytesRead ?? 0
+      if (read === before && !stream.isPaused() && !over() && !stream.readableEnded) return this.abort(this.child.end!)
+    }
+  }
+}

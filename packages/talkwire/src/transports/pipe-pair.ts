@@ -1,0 +1,54 @@
+/** Two one-way streams as one duplex: stdin and stdout, two FIFOs. */
+import { Duplex, type Readable, type Writable } from 'node:stream'
+
+type Referable = { ref?(): void; unref?(): void }
+
+export class PipePair extends Duplex {
+  constructor(
+    private readonly input: Readable,
+    private readonly output: Writable,
+  ) {
+    super({ allowHalfOpen: true })
+    input.on('data', (chunk) => {
+      if (!this.push(chunk)) input.pause()
+    })
+    input.on('end', () => this.push(null))
+    input.on('error', (reason) => this.destroy(reason))
+    // Without 'end' it was torn off.
+    input.on('close', () => input.readableEnded || this.destroy())
+    output.on('error', (reason) => this.destroy(reason))
+    output.on('close', () => output.writableFinished || this.destroy())
+  }
+
+  ref(): void {
+    for (const each of [this.input, this.output] as Referable[]) each.ref?.()
+  }
+
+  unref(): void {
+    for (const each of [this.input, this.output] as Referable[]) each.unref?.()
+  }
+
+  override _read(): void {
+    this.input.resume()
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.output.write(chunk, done)
+  }
+
+  override _writev(chunks: readonly { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.output.cork()
+    chunks.forEach(({ chunk }, index) => this.output.write(chunk, index === chunks.length - 1 ? done : undefined))
+    this.output.uncork()
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.output.end(done)
+  }
+
+  override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {
+    this.input.destroy()
+    this.output.destroy()
+    done(reason)
+  }
+}

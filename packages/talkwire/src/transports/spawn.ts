@@ -1,0 +1,47 @@
+/**
+ * A child process: `spawn:python3 worker.py`. Its wire is descriptor 3, so that it may print what it likes.
+ * `spawn+stdio:` is for programs that know nothing of that: JSON-RPC lines on their stdin and stdout.
+ */
+import { spawn as start } from 'node:child_process'
+import type net from 'node:net'
+import { parseAddress } from '../address.js'
+import { ChildConnection, childEnvironment, parseWords, startChild, type ChildOptions } from './child.js'
+import type { Framing } from './framing.js'
+import { PipePair } from './pipe-pair.js'
+import { adopt } from './stream-connection.js'
+import type { Traits, Transport } from './transport.js'
+
+const WIRE = 3
+const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: true }
+
+export interface SpawnOptions extends ChildOptions {
+  /** How messages are delimited on stdin and stdout of `spawn+stdio:`. Default `line`. */
+  readonly framing?: Framing
+}
+
+export const spawn: Transport<SpawnOptions> = {
+  scheme: 'spawn',
+  traits,
+
+  async connect(address, sink, options = {}) {
+    const [program, ...args] = parseWords(parseAddress(address).rest)
+    const { cwd } = options
+    // The child's stdout is our stderr: what it prints is neither lost nor mixed into our own output.
+    const child = await startChild(program!, options, () => start(program!, args, { cwd, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, 'pipe', 'pipe'] }))
+    const wire = adopt(child.handle.stdio[WIRE] as net.Socket)
+    return new ChildConnection(wire, address, child, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
+  },
+}
+
+export const spawnStdio: Transport<SpawnOptions> = {
+  scheme: 'spawn+stdio',
+  traits,
+
+  async connect(address, sink, options = {}) {
+    const [program, ...args] = parseWords(parseAddress(address).rest)
+    const { cwd, framing = 'line', maxMessage } = options
+    const child = await startChild(program!, options, () => start(program!, args, { cwd, env: childEnvironment(options), stdio: 'pipe' }))
+    const wire = new PipePair(child.handle.stdout!, child.handle.stdin!)
+    return new ChildConnection(wire, address, child, { maxMessage, framing }).attach(sink)
+  },
+}

@@ -1,0 +1,124 @@
+/**
+ * The wire to whoever started this process: the descriptor that `spawn:` and `fork:` of any Talkwire give
+ * (TALKWIRE_FD), so that stdout stays free for printing, or else stdin and stdout themselves.
+ */
+import { closeSync, createReadStream, createWriteStream, fstatSync, openSync } from 'node:fs'
+import net from 'node:net'
+import type { Duplex, Readable, Writable } from 'node:stream'
+import tty from 'node:tty'
+import { parseAddress } from '../address.js'
+import { TalkwireError } from '../error.js'
+import { peerCredentials } from '../kernel/credentials.js'
+import { takeDescriptor } from '../kernel/descriptors.js'
+import { dieWithParent } from '../kernel/parent-death.js'
+import { PipePair } from './pipe-pair.js'
+import { adopt, StreamConnection } from './stream-connection.js'
+import type { Accept, Listener, Peer, Traits, Transport, TransportOptions } from './transport.js'
+
+/** Milliseconds a process gets to end by itself after its parent died. */
+const GRACE = 2000
+const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: true }
+
+export const stdio: Transport = {
+  scheme: 'stdio',
+  traits,
+
+  async connect(address, sink, options = {}) {
+    options.signal?.throwIfAborted()
+    validateRest(address)
+    const { stream, peer } = parentStream(address)
+    return new StreamConnection(stream, peer, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
+  },
+
+  async listen(address, accept, options = {}) {
+    options.signal?.throwIfAborted()
+    validateRest(address)
+    return listenOnce(address, accept, options)
+  },
+}
+
+/** The one connection there is, accepted in a later turn. */
+export function listenOnce(address: string, accept: Accept, { maxMessage }: TransportOptions): Listener {
+  const { stream, peer } = parentStream(address)
+  const starting = setImmediate(() => {
+    const connection = new StreamConnection(stream, peer, { maxMessage })
+    connection.attach(accept(connection))
+  })
+  return {
+    address,
+    async close() {
+      clearImmediate(starting)
+      // Once accepted it belongs to its connection.
+      if (stream.listenerCount('end') === 0) stream.destroy()
+    },
+  }
+}
+
+function validateRest(address: string): void {
+  if (parseAddress(address).rest !== '') throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
+}
+
+let taken = false
+let parent: number | undefined
+
+/** The descriptor that our parent gave us for talking. Our own children do not see it. */
+function givenDescriptor(): number | undefined {
+  const fd = Number(process.env['TALKWIRE_FD'] ?? NaN)
+  // Node has made it close-on-exec before any of our code ran.
+  delete process.env['TALKWIRE_FD']
+  return Number.isInteger(fd) && fd > 2 && isSocket(fd) ? fd : undefined
+}
+
+function isSocket(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSocket()
+  } catch {
+    return false
+  }
+}
+
+function parentStream(address: string): { stream: Duplex; peer: Peer } {
+  if (taken) throw new TalkwireError('ADDRESS_IN_USE', `this process talks to its parent already, and there is one wire for that; ${address} cannot be a second`)
+  taken = true
+  bindToParent()
+  const fd = givenDescriptor()
+  const stream = fd === undefined ? takeStdio() : adopt(new net.Socket({ fd, allowHalfOpen: true }))
+  stream.once('close', endWithParent)
+  return { stream, peer: { address, pid: process.ppid, ...(stream instanceof net.Socket && peerCredentials(stream)) } }
+}
+
+/** Whoever started us through Talkwire takes us along when it dies: at once where the kernel can, else when the wire ends. */
+function bindToParent(): void {
+  const pid = Number(process.env['TALKWIRE_PARENT'] ?? NaN)
+  delete process.env['TALKWIRE_PARENT']
+  // Behind a wrapper (a shell, npx) our parent is somebody else, and only the end of the wire tells.
+  if (process.ppid !== pid) return
+  parent = pid
+  dieWithParent()
+}
+
+/** After the end of the wire a parent that lives sees to our end; else nobody would. */
+function endWithParent(): void {
+  if (parent !== undefined && process.ppid !== parent) setTimeout(() => process.kill(process.pid, 'SIGTERM'), GRACE).unref()
+}
+
+/** stdin and stdout become the wire; what the program prints goes to stderr. */
+function takeStdio(): Duplex {
+  const nothing = openSync('/dev/null', 'r')
+  const input = takeDescriptor(0, nothing)
+  const output = takeDescriptor(1, 2)
+  closeSync(nothing)
+  // Without koffi at least what JavaScript prints is kept off the wire.
+  if (output === undefined) process.stdout.write = process.stderr.write.bind(process.stderr)
+  return new PipePair(readable(input ?? 0), writable(output ?? 1))
+}
+
+function readable(fd: number): Readable {
+  if (tty.isatty(fd)) return new tty.ReadStream(fd)
+  return fstatSync(fd).isFile() ? createReadStream('', { fd }) : new net.Socket({ fd, readable: true, writable: false })
+}
+
+function writable(fd: number): Writable {
+  if (tty.isatty(fd)) return new tty.WriteStream(fd)
+  return fstatSync(fd).isFile() ? createWriteStream('', { fd }) : new net.Socket({ fd, readable: false, writable: true })
+}
