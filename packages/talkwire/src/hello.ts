@@ -6,6 +6,8 @@ import type { Service } from './session/service.js'
 import type { Session } from './session/session.js'
 
 const WIRE = 1
+/** Bytes that every peer takes: no error, credit or ping is longer. */
+const LEAST_MESSAGE = 1024
 
 export interface HelloOptions {
   readonly contract: Contract | undefined
@@ -52,7 +54,7 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
 
 function agree(session: Session, peer: Hello, codec: string, binary: boolean, heartbeat: number): void {
   session.wire.extend(codec, binary, session.references)
-  session.wire.limitSend(positive(peer.maxMessage, session.limits.message))
+  session.wire.limitSend(Math.max(LEAST_MESSAGE, positive(peer.maxMessage, session.limits.message)))
   session.peerWindow = positive(peer.window, session.limits.window)
   session.startHeartbeat(Math.max(heartbeat, positive(peer.heartbeat, 0)))
 }

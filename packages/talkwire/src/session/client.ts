@@ -2,7 +2,8 @@
 import { isStream, type CallOptions, type Contract, type Listener, type Rpc, type Unsubscribe } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
-import { LOST, type Pending, type Session } from './session.js'
+import type { Pending } from './calls.js'
+import { LOST, type Session } from './session.js'
 import { paramsOf } from './service.js'
 
 export interface ReconnectOptions {
@@ -96,12 +97,12 @@ export class Link {
   }
 
   upload(method: string, input: NonNullable<Pending['input']>, options: CallOptions | undefined, schema: StandardSchema | undefined): Promise<unknown> {
-    return this.later(options, (session) => session.upload(method, input, options, schema))
+    return this.later(options, (session) => session.calls.upload(method, input, options, schema))
   }
 
   stream(method: string, params: unknown, input: Pending['input'], options: CallOptions | undefined, schema: StandardSchema | undefined): AsyncIterableIterator<unknown> {
-    if (this.session?.isOpen) return this.session.stream(method, params, input, options, schema)
-    return lazily(this.later(options, async (session) => session.stream(method, params, input, options, schema)))
+    if (this.session?.isOpen) return this.session.calls.stream(method, params, input, options, schema)
+    return lazily(this.later(options, async (session) => session.calls.stream(method, params, input, options, schema)))
   }
 
   /** Undefined once the message is taken, a promise while the connection is full. */
@@ -171,7 +172,7 @@ export class Link {
 
   private async attempt(): Promise<Session> {
     const session = await this.options.open(this.onEvent, this.onClosed)
-    if (this.options.reconnect !== false) session.onUnfinished = (calls) => void this.repeat(calls)
+    if (this.options.reconnect !== false) session.calls.onUnfinished = (calls) => void this.repeat(calls)
     if (this.closed) {
       await session.close()
       throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed while it connected')
@@ -216,7 +217,7 @@ export class Link {
   private async repeat(calls: Pending[]): Promise<void> {
     try {
       const session = await this.ready()
-      for (const call of calls) session.start(call)
+      for (const call of calls) session.calls.start(call)
     } catch (reason) {
       for (const call of calls) call.reject(call.idempotent ? TalkwireError.from(reason).withOutcome('maybe-ran') : reason)
     }

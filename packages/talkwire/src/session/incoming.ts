@@ -12,6 +12,9 @@ export interface Host {
   callerOf(call: Incoming): unknown
 }
 
+/** The id of a notification: there is nobody to answer. */
+export const NOBODY = Symbol('nobody') as unknown as Id
+
 const noMetadata: Readonly<Record<string, string>> = Object.freeze({})
 
 /** A call being handled: the session's account of it, and the handler's context. Everything costly is made on demand. */
