@@ -58,7 +58,7 @@ function compile(root, folder, programs) {
     sourceMap: false,
     noEmitOnError: false,
   }
-  writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ extends: base, compilerOptions, files }))
+  writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ extends: base, compilerOptions, files, include: [] }))
   const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
   const { status, stdout, stderr } = spawnSync(process.execPath, [tsc, '-p', '.', '--pretty', 'false'], { cwd: folder, encoding: 'utf8' })
   if (status === 0) return []

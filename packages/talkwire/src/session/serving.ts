@@ -64,12 +64,12 @@ export class Serving {
 
   /** Streams may be endless: they are told to stop, other calls finish. */
   stopStreams(reason: TalkwireError): void {
-    for (const call of [...(this.incoming?.values() ?? [])]) if (call.credit) this.stop(call, reason)
+    if (this.incoming) for (const call of this.incoming.values()) if (call.credit) this.stop(call, reason)
   }
 
   /** Nobody will read an answer any more. */
   abandon(reason: TalkwireError): void {
-    for (const call of [...(this.incoming?.values() ?? [])]) call.abort(reason)
+    if (this.incoming) for (const call of this.incoming.values()) call.abort(reason)
   }
 
   private refusal(id: Id): TalkwireError | undefined {
