@@ -232,7 +232,7 @@ test('wrong arguments are a TypeError at once', async () => {
   assert.throws(() => contract('bank/1', { 'rpc.x': rpc() }), TypeError)
   assert.throws(() => contract('bank/1', { m: rpc({ errors: { lower: anything } }) }), TypeError)
   await assert.rejects(serve(bank, {} as never, { listen: freshAddress('memory') }), TypeError)
-  await assert.rejects(serve('x', { ...{ add: () => 1 } }, { listen: freshAddress('memory'), limits: { nothing: 1 } as never }), TypeError)
+  await assert.rejects(serve('x', { add: () => 1 }, { listen: freshAddress('memory'), limits: { nothing: 1 } as never }), TypeError)
   await assert.rejects(serve('x', {}, { listen: freshAddress('memory') }), TypeError)
   await assert.rejects(connect('nobody-here'), fails('PEER_NOT_FOUND', 'not-sent'))
   await assert.rejects(connect('nothing://x'), fails('INVALID_ADDRESS'))
