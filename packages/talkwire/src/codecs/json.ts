@@ -36,9 +36,11 @@ function isOrdinary(value: unknown, depth: number, context: CodecContext): boole
   let tag = false
   for (const key in value) {
     const item = (value as Record<string, unknown>)[key]
-    keys++
-    if (key.charCodeAt(0) === 0x24) tag = true
-    if (item !== undefined && !isOrdinary(item, depth + 1, context)) return false
+    if (item !== undefined) {
+      keys++
+      if (key.charCodeAt(0) === 0x24) tag = true
+      if (!isOrdinary(item, depth + 1, context)) return false
+    }
     if (forbidden(key, item)) return false
   }
   return !(tag && keys === 1)
@@ -61,7 +63,8 @@ function taggedObject(value: object, depth: number, writer: Writer, context: Cod
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return { $bin: attach(value, writer, context) }
   if (depth >= context.depth) throw tooDeep(context.depth)
   const inner = (item: unknown): unknown => tagged(item, depth + 1, writer, context)
-  if (Array.isArray(value)) return value.map(inner)
+  // Not map(): it leaves holes, which JSON would make null.
+  if (Array.isArray(value)) return Array.from(value, inner)
   if (value instanceof Map) return { $map: Array.from(value, ([key, item]) => [inner(key), inner(item)]) }
   if (value instanceof Set) return { $set: Array.from(value, inner) }
   if (!isPlainObject(value)) return reference(value, context)
@@ -134,6 +137,8 @@ export function parse(bytes: Buffer, start: number, end: number): unknown {
 interface Attachments {
   readonly all: readonly Uint8Array[]
   taken: number
+  /** Which ones, where there are several. */
+  used?: Set<number>
 }
 
 /** Checks depth and keys of a parsed value and, for an extended peer, turns tags back into values; in place. */
@@ -171,7 +176,7 @@ function untag(tag: string, content: unknown, depth: number, attachments: Attach
   if (tag.startsWith('$$')) return { [tag.slice(1)]: inner(content) }
   switch (tag) {
     case '$number': return number(content)
-    case '$undefined': return undefined
+    case '$undefined': return nothing(content)
     case '$bigint': return bigint(content)
     case '$date': return date(content)
     case '$map': return new Map(array(content).map((item) => pair(item).map(inner) as [unknown, unknown]))
@@ -203,6 +208,10 @@ function number(content: unknown): number {
   return value
 }
 
+function nothing(content: unknown): undefined {
+  if (content !== 0) throw invalid('an $undefined')
+}
+
 function bigint(content: unknown): bigint {
   if (typeof content !== 'string' || content.length > 4096 || !/^-?\d+$/.test(content)) throw invalid('a $bigint')
   return BigInt(content)
@@ -217,6 +226,11 @@ function date(content: unknown): Date {
 function binary([index, dtype = 'u1', shape]: unknown[], attachments: Attachments): TypedArray {
   const data = typeof index === 'number' ? attachments.all[index] : undefined
   if (data === undefined || !isDType(dtype)) throw invalid('a $bin without its attachment')
+  if (attachments.all.length > 1) {
+    const used = (attachments.used ??= new Set())
+    if (used.has(index as number)) throw invalid('an attachment that is used twice')
+    used.add(index as number)
+  }
   attachments.taken++
   return arrayFrom(data, dtype, shape as number[] | undefined)
 }

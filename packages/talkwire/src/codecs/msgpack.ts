@@ -290,6 +290,10 @@ let at = 0
 let end = 0
 let attachments: readonly Uint8Array[]
 let taken = 0
+/** Which attachments are taken, where there are several. */
+let used: Set<number> | undefined
+/** Inside the description of an attachment or a reference. */
+let describing = false
 let context: CodecContext
 
 /** Sets the reader on a payload. `readX` follow, then `finish`. */
@@ -299,6 +303,7 @@ export function start(source: Buffer, from: number, to: number, beside: readonly
   end = to
   attachments = beside
   taken = 0
+  used = undefined
   context = with_
 }
 
@@ -421,7 +426,7 @@ function readMap(length: number, depth: number): Record<string, unknown> {
   if (depth >= context.depth) throw tooDeep(context.depth)
   const map: Record<string, unknown> = {}
   for (let index = 0; index < length; index++) {
-    const key = readKey()
+    const key = readKey(depth)
     const value = readValue(depth + 1)
     if (forbidden(key, value)) throw forbiddenKey(key)
     map[key] = value
@@ -430,10 +435,10 @@ function readMap(length: number, depth: number): Record<string, unknown> {
 }
 
 /** Foreign peers may use numbers as keys; an object has them as text. */
-function readKey(): string {
+function readKey(depth: number): string {
   const tag = bytes[at]!
   if ((tag >= 0xa0 && tag <= 0xbf) || (tag >= 0xd9 && tag <= 0xda)) return readNameValue()
-  const key = readValue(1)
+  const key = readValue(depth + 1)
   if (typeof key === 'string' || typeof key === 'number' || typeof key === 'bigint' || typeof key === 'boolean') return String(key)
   throw invalid('a key that is neither text nor a number')
 }
@@ -445,14 +450,14 @@ function readExt(length: number, depth: number): unknown {
   if (type === EXT_TIMESTAMP) return timestamp(from, length)
   if (!context.extended) throw invalid(`the extension type ${type}`)
   switch (type) {
-    case EXT_UNDEFINED: return undefined
+    case EXT_UNDEFINED: return readUndefined(from, length)
     case EXT_BIGINT: return readBigint(from, to)
     case EXT_ARRAY: return readInlineArray(from, to)
     case EXT_MAP: return within(from, to, () => pairs(readNested(depth)))
     case EXT_SET: return within(from, to, () => new Set(readNested(depth)))
-    case EXT_ATTACHMENT: return within(from, to, () => attachment(readNested(1)))
-    case EXT_REFERENCE: return within(from, to, () => reference(readNested(1)))
-    case EXT_OWN: return within(from, to, () => home(readValue(1)))
+    case EXT_ATTACHMENT: return attachment(description(from, to, () => readNested(1)))
+    case EXT_REFERENCE: return reference(description(from, to, () => readNested(1)))
+    case EXT_OWN: return home(description(from, to, () => readValue(1)))
     default: throw invalid(`the extension type ${type}`)
   }
 }
@@ -469,6 +474,21 @@ function within<T>(from: number, to: number, read: () => T): T {
 }
 
 const readNested = (depth: number): unknown[] => readArray(readArrayHead(), depth)
+
+/** Depth counts values, and a description is none: one inside another could go on without end. */
+function description<T>(from: number, to: number, read: () => T): T {
+  if (describing) throw invalid('an extension inside the description of another')
+  describing = true
+  try {
+    return within(from, to, read)
+  } finally {
+    describing = false
+  }
+}
+
+function readUndefined(from: number, length: number): undefined {
+  if (length !== 1 || bytes[from] !== 0) throw invalid('an undefined')
+}
 
 function pairs(flat: unknown[]): Map<unknown, unknown> {
   if (flat.length % 2 !== 0) throw invalid('a Map with half a pair')
@@ -510,8 +530,13 @@ function readInlineArray(from: number, to: number): TypedArray {
 }
 
 function attachment([index, dtype = 'u1', shape]: unknown[]): TypedArray {
-  const data = attachments[index as number]
+  const data = typeof index === 'number' ? attachments[index] : undefined
   if (data === undefined || !isDType(dtype)) throw invalid('an attachment')
+  if (attachments.length > 1) {
+    used ??= new Set()
+    if (used.has(index as number)) throw invalid('an attachment that is used twice')
+    used.add(index as number)
+  }
   taken++
   return arrayFrom(data, dtype, shape as number[] | undefined)
 }
