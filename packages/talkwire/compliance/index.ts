@@ -1,3 +1,4 @@
 /** The suites that every transport, codec and protocol passes, ours and anybody's. See docs/compliance.md. */
 export { testTransport, type Stage, type Test, type TransportSuite } from './transport.js'
 export { playFarEnd } from './ends.js'
+export { testCodec, type CodecSuite, type InvalidPayload, type RawWriter } from './codec.js'
