@@ -99,7 +99,8 @@ export class Incoming implements Context<any, any> {
 /** Longer than this, Node's timers fire at once. */
 export const MAX_TIMER = 2 ** 31 - 1
 
-const expire = (call: Incoming): void => call.abort(new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' }))
+export const deadlinePassed = (call: Incoming): TalkwireError => new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' })
+const expire = (call: Incoming): void => call.abort(deadlinePassed(call))
 
 let active: Incoming | undefined
 

@@ -1,13 +1,15 @@
 /** The calls that the peer made and that this side handles. */
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, type Id, type Meta } from '../protocols/message.js'
-import { Incoming, NOBODY, runInput, runWith } from './incoming.js'
+import { deadlinePassed, Incoming, NOBODY, runInput, runWith } from './incoming.js'
 import { inputOf, notFound, type Method } from './service.js'
 import type { ServerCall, Session } from './session.js'
 import { Credit, isIterable, pump, StreamReader } from './stream.js'
 import { isVisible, validate } from './validate.js'
 
 const EMPTY: unknown[] = []
+/** Milliseconds that the timers of one deadline, in several processes, may be apart. */
+const SAME_DEADLINE = 10
 
 export class Serving {
   private incoming: Map<Id, Incoming> | undefined
@@ -201,6 +203,8 @@ export class Serving {
       const { errors, builtin } = call.target
       if (reason.declared && (errors === undefined || errors.has(reason.code))) return reason.withOutcome('ran')
       if (builtin || isVisible(reason)) return reason
+      // A call made with `from` has our deadline, and its timer may be the first.
+      if (reason.code === 'DEADLINE_EXCEEDED' && call.deadline !== undefined && call.deadline - performance.now() < SAME_DEADLINE) return deadlinePassed(call)
     }
     this.session.options.onError?.(reason, call.method)
     return new TalkwireError('INTERNAL', 'internal error', { outcome: 'ran' })

@@ -74,6 +74,12 @@ for (const wire of wires) {
     assert.ok(fails('CANCELLED')(await pair.stopped.passed))
   })
 
+  test(`${wire}: a deadline that a nested call notices first is still the caller's`, async () => {
+    await using pair = await opened({ wait: () => new Promise(() => {}) })
+    for (let i = 0; i < 40; i++) await assert.rejects(pair.client.nested(1, { timeout: 3 + i / 7 }), fails('DEADLINE_EXCEEDED', 'maybe-ran'))
+    await pair.service.close({ timeout: 0 })
+  })
+
   test(`${wire}: cancelling a stream stops its generator`, async () => {
     await using pair = await opened()
     const controller = new AbortController()
