@@ -607,6 +607,8 @@ class Remote:
         parent = self._parent
         if parent is not None:
             parent.children.add(outgoing)
+            if parent.cancelled:  # meanwhile, so that nobody saw the child
+                self._connection.cancel(outgoing)
         try:
             if source is not None:
                 self._connection._spawn(_pump(self._connection, outgoing, source))

@@ -98,7 +98,7 @@ class Keeper:
             self._run_new()
             self._run_timers()
             if self._watched:
-                self._tick()
+                self._guard(self._tick)
         self._epoll.close()
         os.close(self._wake_read)
         os.close(self._wake_write)

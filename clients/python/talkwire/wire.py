@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import threading
 from typing import Any, Callable, List, Optional
 
 from .errors import TalkwireError
@@ -163,6 +164,7 @@ class PipeWire(Wire):
         self.peer = peer
         self._read, self._write = read_fd, write_fd
         self._aborted = False
+        self._lock = threading.Lock()  # two threads may end it; a descriptor closed twice may be somebody else's
         for fd in (read_fd, write_fd):
             os.set_blocking(fd, False)
             os.set_inheritable(fd, False)
@@ -205,18 +207,20 @@ class PipeWire(Wire):
         return self._write < 0 or _poll(self._write, 0, 0.0)
 
     def end_sending(self) -> None:
-        if self._write >= 0 and self._write != self._read:
-            os.close(self._write)
-            self._write = -1
+        with self._lock:
+            if self._write >= 0:
+                os.close(self._write)
+                self._write = -1
 
     def abort(self) -> None:
         self._aborted = True
 
     def _close(self) -> None:
         self.end_sending()
-        if self._read >= 0:
-            os.close(self._read)
-            self._read = -1
+        with self._lock:
+            if self._read >= 0:
+                os.close(self._read)
+                self._read = -1
 
 
 class Listener:

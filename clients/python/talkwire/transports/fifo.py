@@ -114,7 +114,8 @@ class _ServerWire(PipeWire):
 
     def end_sending(self) -> None:
         # First the new pipes, then the end of the old: a client that sees the end finds the new ones.
-        listener, self._listener = self._listener, None
+        with self._lock:
+            listener, self._listener = self._listener, None
         if listener is not None:
             listener.renew()
         super().end_sending()
