@@ -30,7 +30,7 @@ export class Serving {
 
   onCall(id: Id, method: string, params: unknown, meta: Meta | undefined): void {
     const refusal = this.refusal(id)
-    if (refusal) return this.session.answerError(id, refusal)
+    if (refusal) return this.refuse(id, refusal)
     const target = this.session.options.service?.methods.get(method) ?? this.special(method, params)
     if (target === undefined) return this.session.answerError(id, notFound(this.session.options.service, method))
     this.run(new Incoming(this.session, id, target, meta), params, meta)
@@ -78,15 +78,15 @@ export class Serving {
     const { incoming, session } = this
     if (session.state === 'closing') return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls')
     if (incoming === undefined) return undefined
-    if (incoming.has(id)) return this.duplicate(id)
+    if (incoming.has(id)) return new TalkwireError('INVALID_REQUEST', `a call with the id ${JSON.stringify(id)} is in flight`)
     if (incoming.size >= session.limits.calls) return new TalkwireError('LIMIT_EXCEEDED', `${session.limits.calls} calls are in flight on this connection (limits.calls)`)
     return undefined
   }
 
-  private duplicate(id: Id): TalkwireError {
-    const error = new TalkwireError('INVALID_REQUEST', `a call with the id ${JSON.stringify(id)} is in flight`)
-    if (this.session.wire.extended) this.session.violated(error)
-    return error
+  private refuse(id: Id, refusal: TalkwireError): void {
+    this.session.answerError(id, refusal)
+    // A Talkwire peer counts its ids; one that uses an id twice has lost its way.
+    if (refusal.code === 'INVALID_REQUEST' && this.session.wire.extended) this.session.violated(refusal)
   }
 
   private special(method: string, params: unknown): Method | undefined {

@@ -29,16 +29,16 @@ test('a peer that asks and never reads the answers is not read from any more; ot
   const greedy = net.connect(socketPathOf(address))
   greedy.pause()
   const request = '{"jsonrpc":"2.0","id":1,"method":"big"}\n'.repeat(200)
-  for (let i = 0; i < 50; i++) greedy.write(request)
+  for (let i = 0; i < 5; i++) greedy.write(request)
   for (let before = -1; before !== asked; ) { before = asked; for (let i = 0; i < 50; i++) await turn() }
   const [stats] = service.stats()
   assert.ok(stats!.buffered < 2_000_000 && asked < 100, `${asked} calls were handled, ${stats!.buffered} bytes wait`)
   const client = (await connect(address)) as any
   assert.equal((await client.big()).length, 100_000)
   let answers = 0
-  greedy.on('data', (chunk: Buffer) => { for (const byte of chunk) if (byte === 10) answers++ })
+  greedy.on('data', (chunk: Buffer) => { for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) answers++ })
   greedy.resume()
-  await until(() => answers === 10_000)
+  await until(() => answers === 1_000)
   greedy.destroy()
   await client.close()
   await service.close()
