@@ -40,7 +40,7 @@ export class ValueProtocol implements Wire {
     const walk: Walk = { depth: this.depth, references: this.references, size: BASE_SIZE }
     const packed = pack(value, 1, walk)
     this.sent = walk.size
-    return this.connection.post([kind, id, method, packed, meta])
+    return this.connection.post([kind, id, method, packed, meta], walk.size)
   }
 
   read(): void {

@@ -19,6 +19,16 @@ export interface ChildOptions extends TransportOptions {
   /** Added to the environment of this process. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** The child is not ours to end: it may outlive its wire and this process, and writes to our stderr directly. */
+  readonly detached?: boolean
+}
+
+/** What is the same in every way of starting a child. */
+interface How {
+  readonly cwd: string | undefined
+  readonly detached: boolean
+  /** For `stdio`: kept and passed on by us, or our own. */
+  readonly stderr: 'pipe' | 2
 }
 
 /** The words of a command, quoted as for a shell; nothing is expanded. Throws INVALID_ADDRESS. */
@@ -47,12 +57,12 @@ export const quoteWords = (words: readonly string[]): string =>
 export const childEnvironment = (options: ChildOptions, descriptor?: number): NodeJS.ProcessEnv => ({
   ...process.env,
   ...options.env,
-  TALKWIRE_PARENT: String(process.pid),
+  TALKWIRE_PARENT: options.detached ? undefined : String(process.pid),
   TALKWIRE_FD: descriptor === undefined ? undefined : String(descriptor),
 })
 
 /** Starts a child. Rejects with START_FAILED when there is no such program. Its pipes have not been read from when this resolves. */
-export async function startChild(program: string, { cwd, signal }: ChildOptions, start: () => ChildProcess): Promise<Child> {
+export async function startChild(program: string, { cwd, signal, detached = false }: ChildOptions, start: (how: How) => ChildProcess): Promise<Child> {
   signal?.throwIfAborted()
   const failed = (reason: unknown): TalkwireError => {
     const missing = (reason as NodeJS.ErrnoException).code === 'ENOENT'
@@ -61,11 +71,11 @@ export async function startChild(program: string, { cwd, signal }: ChildOptions,
   }
   let handle: ChildProcess
   try {
-    handle = start()
+    handle = start({ cwd, detached, stderr: detached ? 2 : 'pipe' })
   } catch (reason) {
     throw failed(reason)
   }
-  if (handle.pid !== undefined) return new Child(handle, program)
+  if (handle.pid !== undefined) return new Child(handle, program, detached)
   throw await new Promise<TalkwireError>((resolve) => handle.once('error', (reason) => resolve(failed(reason))))
 }
 
@@ -87,13 +97,16 @@ export class Child {
   constructor(
     readonly handle: ChildProcess,
     private readonly program: string,
+    readonly detached: boolean,
   ) {
-    if (living.size === 0) process.on('exit', killAll)
-    living.add(this)
+    if (!detached) {
+      if (living.size === 0) process.on('exit', killAll)
+      living.add(this)
+    }
     handle.unref()
     // Of signals that cannot be sent: then it has just exited.
     handle.on('error', () => {})
-    this.listen(handle.stderr as net.Socket)
+    if (handle.stderr) this.listen(handle.stderr as net.Socket)
     this.exited = new Promise((resolve) => handle.once('exit', (code, signal) => this.onExit({ code, signal }, resolve)))
   }
 
@@ -132,6 +145,7 @@ export class Child {
   }
 
   private async outlive(unread: () => number): Promise<void> {
+    if (this.detached) return
     this.handle.ref()
     for (let before = Infinity, left = unread(); left < before; [before, left] = [left, unread()]) if (await this.exits(GRACE)) return
     this.kill()
@@ -139,7 +153,7 @@ export class Child {
   }
 
   kill(): void {
-    if (this.status || this.signalled) return
+    if (this.detached || this.status || this.signalled) return
     this.signalled = true
     this.handle.ref()
     this.handle.kill('SIGTERM')
@@ -148,8 +162,7 @@ export class Child {
   }
 
   private onExit(status: NonNullable<Child['status']>, resolve: () => void): void {
-    living.delete(this)
-    if (living.size === 0) process.off('exit', killAll)
+    if (living.delete(this) && living.size === 0) process.off('exit', killAll)
     const { stderr } = this.handle
     const settle = (): void => {
       clearTimeout(timer)
@@ -187,11 +200,16 @@ export class ChildConnection extends StreamConnection {
     this.child = child
   }
 
+  /** The child itself, for its pid and for messages of its own. */
+  get process(): ChildProcess {
+    return this.child.handle
+  }
+
   override attach(sink: Sink): this {
     let over = false
     const { child } = this
     const onEnded = async (): Promise<void> => {
-      await child.exits(EXPLANATION)
+      if (!child.detached) await child.exits(EXPLANATION)
       if (over) return
       if (child.failed) this.abort(child.end!)
       else if (sink.ended) sink.ended(child.end)
@@ -199,13 +217,13 @@ export class ChildConnection extends StreamConnection {
     }
     const onClosed = async (cause: TalkwireError | undefined): Promise<void> => {
       over = true
-      if (cause) await child.exits(EXPLANATION)
-      else await child.finish(() => 0)
+      if (!cause) await child.finish(() => 0)
+      else if (!child.detached) await child.exits(EXPLANATION)
       sink.closed(child.failed && cause?.code !== 'PEER_EXITED' ? child.end : cause)
-      await child.exited
+      if (!child.detached) await child.exited
       this.resolve()
     }
-    void child.exited.then(() => this.afterExit(() => over))
+    if (!child.detached) void child.exited.then(() => this.afterExit(() => over))
     return super.attach({
       message: (bytes, start, end, owned) => sink.message(bytes, start, end, owned),
       value: (value) => sink.value(value),

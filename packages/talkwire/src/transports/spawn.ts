@@ -25,9 +25,8 @@ export const spawn: Transport<SpawnOptions> = {
 
   async connect(address, sink, options = {}) {
     const [program, ...args] = parseWords(parseAddress(address).rest)
-    const { cwd } = options
     // The child's stdout is our stderr: what it prints is neither lost nor mixed into our own output.
-    const child = await startChild(program!, options, () => start(program!, args, { cwd, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, 'pipe', 'pipe'] }))
+    const child = await startChild(program!, options, (how) => start(program!, args, { ...how, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, how.stderr, 'pipe'] }))
     const wire = adopt(child.handle.stdio[WIRE] as net.Socket)
     return new ChildConnection(wire, address, child, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
   },
@@ -39,8 +38,8 @@ export const spawnStdio: Transport<SpawnOptions> = {
 
   async connect(address, sink, options = {}) {
     const [program, ...args] = parseWords(parseAddress(address).rest)
-    const { cwd, framing = 'line', maxMessage } = options
-    const child = await startChild(program!, options, () => start(program!, args, { cwd, env: childEnvironment(options), stdio: 'pipe' }))
+    const { framing = 'line', maxMessage } = options
+    const child = await startChild(program!, options, (how) => start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }))
     const wire = new PipePair(child.handle.stdout!, child.handle.stdin!)
     return new ChildConnection(wire, address, child, { maxMessage, framing }).attach(sink)
   },

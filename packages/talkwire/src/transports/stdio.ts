@@ -61,13 +61,14 @@ function validateRest(address: string): void {
 let taken = false
 let parent: number | undefined
 
-/** The descriptor that our parent gave us for talking. Our own children do not see it. */
+/** The descriptor that our parent gave us for talking. */
 function givenDescriptor(): number | undefined {
   const fd = Number(process.env['TALKWIRE_FD'] ?? NaN)
-  // Node has made it close-on-exec before any of our code ran.
-  delete process.env['TALKWIRE_FD']
   return Number.isInteger(fd) && fd > 2 && isSocket(fd) ? fd : undefined
 }
+
+/** Whether the parent gave us a descriptor, and nobody has taken it. */
+export const isGiven = (): boolean => !taken && givenDescriptor() !== undefined
 
 function isSocket(fd: number): boolean {
   try {
@@ -82,6 +83,8 @@ function parentStream(address: string): { stream: Duplex; peer: Peer } {
   taken = true
   bindToParent()
   const fd = givenDescriptor()
+  // For us, and not for our children: Node has made it close-on-exec before any of our code ran.
+  delete process.env['TALKWIRE_FD']
   const stream = fd === undefined ? takeStdio() : adopt(new net.Socket({ fd, allowHalfOpen: true }))
   stream.once('close', endWithParent)
   return { stream, peer: { address, pid: process.ppid, ...(stream instanceof net.Socket && peerCredentials(stream)) } }

@@ -70,8 +70,8 @@ export interface ByteConnection extends ConnectionBase {
 /** Messages are structured-cloneable values. */
 export interface ValueConnection extends ConnectionBase {
   readonly kind: 'values'
-  /** As `commit`. Throws CONNECTION_CLOSED, or DataCloneError for what cannot be cloned. */
-  post(value: unknown): boolean
+  /** As `commit`; `size` says about how many bytes the value is, where the sender knows. Throws CONNECTION_CLOSED, or DataCloneError for what cannot be cloned. */
+  post(value: unknown, size?: number): boolean
 }
 
 export type Connection = ByteConnection | ValueConnection

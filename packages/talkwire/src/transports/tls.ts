@@ -1,0 +1,90 @@
+/** TLS: `tls://bank.example:7000`. Both sides show a certificate, and both are checked. */
+import tls, { type ConnectionOptions, type TlsOptions as ServerOptions, type TLSSocket } from 'node:tls'
+import net from 'node:net'
+import { TalkwireError } from '../error.js'
+import { fromSystem, listening, open } from './socket.js'
+import { StreamConnection, type StreamOptions } from './stream-connection.js'
+import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
+import type { Traits, Transport, TransportOptions } from './transport.js'
+
+/** Milliseconds of silence after which the kernel asks whether the other host is there. */
+const KEEP_ALIVE = 30_000
+const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: true, manyConnections: true, peerCredentials: false }
+
+export interface TlsOptions extends TransportOptions {
+  /** As for `tls.connect` and `tls.createServer`. */
+  readonly tls?: ConnectionOptions | ServerOptions
+  /** The session checks an authkey: without client certificates it may be reached by others. */
+  readonly authenticated?: boolean
+  readonly insecure?: boolean
+}
+
+const isSystem = (reason: unknown): boolean => typeof (reason as NodeJS.ErrnoException).syscall === 'string'
+const isCertificate = (code: string): boolean => /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
+
+export const tlsTransport: Transport<TlsOptions> = {
+  scheme: 'tls',
+  traits,
+
+  async connect(address, sink, options = {}) {
+    options.signal?.throwIfAborted()
+    const { host, port } = hostPort(address)
+    const settings = (options.tls ?? {}) as ConnectionOptions
+    refuseBlindness(settings)
+    const socket = tls.connect({ ...settings, ...floor(settings), host, port, servername: settings.servername ?? (net.isIP(host) ? '' : host), rejectUnauthorized: true, allowHalfOpen: true } as ConnectionOptions)
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
+    const explain = (reason: unknown): TalkwireError => refusal(reason, address)
+    return open(socket, 'secureConnect', address, options, explain, () => {
+      const peer = { address, host, ...identity(socket) }
+      return new StreamConnection(socket, peer, { maxMessage: options.maxMessage, framing: 'length', explain: (cause) => unless(cause, address) } satisfies StreamOptions).attach(sink)
+    })
+  },
+
+  async listen(address, accept, options = {}) {
+    options.signal?.throwIfAborted()
+    const settings = (options.tls ?? {}) as ServerOptions
+    const checksClients = settings.requestCert !== false
+    validateServer(settings, checksClients)
+    const { host, port } = await bindable(address, checksClients || options.authenticated || options.insecure, 'let clients show certificates (requestCert), give both sides an authkey, or say insecure: true')
+    const handshake = options.handshake === undefined ? {} : { handshakeTimeout: options.handshake }
+    const server = tls.createServer({ ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients, allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+      socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
+      const connection = new StreamConnection(socket, { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) }, { maxMessage: options.maxMessage })
+      connection.attach(accept(connection))
+    })
+    await listening(server, () => server.listen({ host, port }), address)
+    return { address: boundAddress(address, server), close: async () => void server.close() }
+  },
+}
+
+const floor = ({ minVersion }: ServerOptions | ConnectionOptions): { minVersion: 'TLSv1.2' | 'TLSv1.3' } => ({ minVersion: minVersion === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2' })
+
+function refuseBlindness(settings: ServerOptions | ConnectionOptions): void {
+  if (settings.rejectUnauthorized === false) throw new TypeError('tls.rejectUnauthorized: false would trust anybody; pass the authority as tls.ca, and tls.servername if the certificate has another name')
+}
+
+function validateServer(settings: ServerOptions, checksClients: boolean): void {
+  refuseBlindness(settings)
+  if (!(settings.key && settings.cert) && !settings.pfx && !settings.SNICallback) throw new TypeError('to listen on tls: pass tls: { key, cert, ca }')
+  // Node would fall back on the public authorities, and any web site's certificate would open the door.
+  if (checksClients && !settings.ca) throw new TypeError('tls.ca says whose certificates clients may show; for clients without any say tls: { requestCert: false }')
+}
+
+function identity(socket: TLSSocket): { identity?: string } {
+  const name: unknown = socket.getPeerCertificate().subject?.CN
+  return typeof name === 'string' ? { identity: name } : {}
+}
+
+/** What went wrong before there was a connection. */
+function refusal(reason: unknown, address: string): TalkwireError {
+  if (isSystem(reason)) return fromSystem(reason, `cannot connect to ${address}`)
+  const { code = '', message } = reason as NodeJS.ErrnoException
+  if (isCertificate(code)) return new TalkwireError('UNAUTHENTICATED', `${address}: ${message} (${code}); check tls.ca, tls.cert and the name in the address`, { cause: reason })
+  return new TalkwireError('PEER_NOT_FOUND', `what answers at ${address} does not speak TLS as we do: ${message}`, { cause: reason })
+}
+
+/** In TLS 1.3 a server looks at our certificate when we are through already; its alert says what it thought of it. */
+function unless(cause: TalkwireError | undefined, address: string): TalkwireError | undefined {
+  const reason = cause?.cause as NodeJS.ErrnoException | undefined
+  return reason?.code !== undefined && isCertificate(reason.code) ? refusal(reason, address) : cause
+}
