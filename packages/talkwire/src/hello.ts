@@ -71,7 +71,7 @@ export function answerHello(session: Session, params: unknown, service: Service,
   queueMicrotask(() => agree(session, hello, codec, attachments, heartbeat))
   return {
     wire: WIRE, codec, attachments, contract: served, hash: hash ?? null, window: limits.window, maxMessage: limits.message,
-    heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)), streams: service.contract ? [] : [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
+    heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)), streams: [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
   }
 }
 

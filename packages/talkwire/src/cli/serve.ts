@@ -1,0 +1,92 @@
+import { basename, extname } from 'node:path'
+import { serve as start, type RunningService, type ServeOptions } from '../index.js'
+import { readAuthkey } from './authkey.js'
+import { authkeyFile, json, text, texts, type Command, type Values } from './command.js'
+import { interruption } from './interruption.js'
+import { choose, importModule, type Emitter, type Served } from './modules.js'
+import { clean, exitCode, note, print, toLine, UsageError } from './output.js'
+import { servePython } from './python.js'
+
+export const serve: Command = {
+  usage: 'serve <module>',
+  summary: "serve a file's functions, or its contract",
+  help: `A .ts, .js, .mjs or .cjs file: its contract, answered by its export "handlers" or its default export;
+else its exported functions; else the functions of its default export, or of its only exported object.
+A .py file: its public functions.
+Where it serves is said on stderr; stdout belongs to the functions. Ctrl-C and SIGTERM let calls in flight finish.`,
+  options: {
+    name: { type: 'string', value: 'name', help: "the name to be found under; default: the file's name, or the contract's" },
+    listen: { type: 'string', multiple: true, value: 'address', help: 'where to listen; may be repeated; default: unix:<name>' },
+    export: { type: 'string', value: 'name', help: 'serve this export' },
+    'authkey-file': authkeyFile,
+    insecure: { type: 'boolean', help: 'listen beyond this machine without a key or TLS' },
+    json: { ...json, help: 'print {"name", "addresses", "pid"} on stdout once it listens' },
+  },
+  examples: [
+    ['talkwire serve calc.ts', 'as "calc", for every process of this user'],
+    ['talkwire serve worker.py --name worker', 'Python'],
+    ['talkwire serve bank.ts --listen unix:bank --listen tcp://127.0.0.1:7000', 'two wires'],
+    ['talkwire serve calc.ts --listen tcp://0.0.0.0:7000 --authkey-file key', 'for other machines that know the key'],
+  ],
+  words: { least: 1, most: 1 },
+  run,
+}
+
+async function run([file]: readonly string[], values: Values): Promise<number> {
+  const stop = interruption()
+  if (extname(file!) === '.py') return servePython(pythonArguments(file!, values), stop)
+  const authkey = readAuthkey(text(values, 'authkey-file'))
+  const options: ServeOptions = {
+    ...(authkey && { authkey }),
+    insecure: values['insecure'] === true,
+    onError: (error, method) => note(`talkwire: in "${clean(method)}": ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+  }
+  const module = await importModule(file!)
+  const service = await listen(choose(module, file!, text(values, 'export')), file!, values, options)
+  if (values['json'] === true) await print(toLine({ name: service.name, addresses: service.addresses, pid: process.pid }))
+  else for (const address of service.addresses) if (address !== 'stdio:') note(`${service.name} serves ${address}`)
+  await ending(stop)
+  await service.close()
+  return exitCode.ok
+}
+
+/** A signal, or nothing left that could call: the other end of stdio has gone. */
+function ending(stop: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('beforeExit', () => resolve())
+    if (stop.aborted) resolve()
+    stop.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+function listen(served: Served, file: string, values: Values, options: ServeOptions): Promise<RunningService> {
+  const wish = text(values, 'name') ?? process.env['TALKWIRE_START']
+  const name = 'contract' in served ? served.contract.name : (wish ?? basename(file, extname(file)))
+  if (wish !== undefined && wish !== name) throw new UsageError(`the contract of ${file} makes the name "${name}"; to be found as "${wish}" too: --listen unix:${name} --listen unix:${wish}`)
+  const addresses = texts(values, 'listen')
+  // A parent that gave us a wire of our own is the one to serve.
+  const where = addresses.length > 0 ? addresses : process.env['TALKWIRE_FD'] !== undefined ? ['stdio:'] : [`unix:${name}`]
+  const all = { ...options, listen: where, announce: wish !== undefined && !where.includes('stdio:') }
+  if (!('contract' in served)) return start(name, served.functions, all)
+  const { contract, handlers } = served
+  if (typeof handlers !== 'function') return start(contract, handlers as never, all)
+  const service = start(contract, handlers(emitter(() => running)) as never, all)
+  let running: Emitter | undefined
+  return service.then((ready) => {
+    running = ready
+    return ready
+  })
+}
+
+/** A service can only be told of events once it runs; nobody listens before. */
+const emitter = (running: () => Emitter | undefined): Emitter => ({ emit: (event, payload) => running()?.emit(event, payload) })
+
+/** The same options, for the other language. */
+function pythonArguments(file: string, values: Values): string[] {
+  const args = [file]
+  for (const [name, value] of Object.entries(values)) {
+    if (value === true) args.push(`--${name}`)
+    else for (const each of typeof value === 'string' ? [value] : Array.isArray(value) ? (value as string[]) : []) args.push(`--${name}=${each}`)
+  }
+  return args
+}

@@ -1,0 +1,109 @@
+/** The service that a command is about: found, connected, described. */
+import { connect, find, list, sessionOf, TalkwireError, type ConnectOptions, type Entry } from '../index.js'
+import { exitCode, Failure } from './output.js'
+import { suggestion } from './suggest.js'
+
+export interface Target {
+  readonly name: string
+  /** Where it was found, for a name. */
+  readonly entry: Entry | undefined
+  readonly client: Awaited<ReturnType<typeof connect>>
+  readonly session: NonNullable<ReturnType<typeof sessionOf>>
+}
+
+const isAddress = (text: string): boolean => /^[a-z][a-z0-9+]*:/.test(text)
+
+/** Connects. Throws Failure with the exit code for "nobody there". */
+export async function open(name: string, options: ConnectOptions): Promise<Target> {
+  try {
+    const entry = isAddress(name) ? undefined : lookUp(name)
+    const client = await connect(name, options)
+    return { name, entry, client, session: sessionOf(client)! }
+  } catch (reason) {
+    if (!(reason instanceof TalkwireError)) throw reason
+    throw new Failure(reason.code === 'INVALID_ADDRESS' ? exitCode.usage : exitCode.notFound, reason)
+  }
+}
+
+/** Undefined while somebody starts it: connecting waits for that. Throws PEER_NOT_FOUND. */
+function lookUp(name: string): Entry | undefined {
+  const found = find(name)
+  if (!('reason' in found)) return found
+  if (found.claimed) return undefined
+  throw new TalkwireError('PEER_NOT_FOUND', `${found.reason}${suggestion(name, list().map((entry) => entry.name))}`)
+}
+
+/** Quietly and at once when we were told to stop; otherwise what was sent arrives first. */
+export async function hangUp({ client }: Target, signal: AbortSignal): Promise<void> {
+  const closing = client.close().catch(() => {})
+  if (signal.aborted) await Promise.race([closing, new Promise((resolve) => setTimeout(resolve, 500).unref())])
+  else await closing
+}
+
+// ── rpc.discover ───────────────────────────────────────────────────────────────────────────────────
+
+export type Schema = boolean | Readonly<Record<string, unknown>>
+
+interface Value {
+  readonly stream?: boolean
+  readonly optional?: boolean
+  readonly schema?: Schema
+}
+
+/** Of an OpenRPC document that somebody sent what can be relied on: every part may be missing. */
+export interface Method {
+  readonly name: string
+  readonly summary: string | undefined
+  readonly params: readonly { readonly name: string; readonly required: boolean; readonly schema: Schema }[]
+  readonly result: Schema | undefined
+  /** Only for methods of a contract. */
+  readonly contract: { readonly input: Value | null; readonly output: Value | null; readonly errors: Readonly<Record<string, Schema>>; readonly idempotent: boolean; readonly oneway: boolean } | undefined
+  readonly streams: boolean
+}
+
+export interface Description {
+  readonly document: Readonly<Record<string, unknown>>
+  readonly title: string
+  readonly contract: string | null
+  readonly methods: readonly Method[]
+  readonly events: ReadonlyMap<string, Schema>
+}
+
+type Unknown = Readonly<Record<string, unknown>>
+const record = (value: unknown): Unknown => (typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Unknown) : {})
+const records = (value: unknown): Unknown[] => (Array.isArray(value) ? value.map(record) : [])
+const schema = (value: unknown): Schema => (typeof value === 'boolean' ? value : record(value))
+const string = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
+
+/** Asks a service what it offers. */
+export async function describe({ name, session }: Pick<Target, 'name' | 'session'>, options: { signal?: AbortSignal; timeout?: number }): Promise<Description> {
+  const document = record(await session.call('rpc.discover', [], options))
+  const own = record(document['x-talkwire'])
+  return {
+    document,
+    title: string(record(document['info'])['title']) ?? name,
+    contract: string(own['contract']) ?? null,
+    methods: records(document['methods']).flatMap((method) => (typeof method['name'] === 'string' ? [methodOf(method['name'], method)] : [])),
+    events: new Map(Object.entries(record(own['events'])).map(([event, value]) => [event, schema(record(value)['payload'])])),
+  }
+}
+
+function methodOf(name: string, method: Unknown): Method {
+  const own = method['x-talkwire'] === undefined ? undefined : record(method['x-talkwire'])
+  const value = (of: unknown): Value | null => (of === null || of === undefined ? null : (record(of) as Value))
+  const contract = own && {
+    input: value(own['input']),
+    output: value(own['output']),
+    errors: record(own['errors']) as Record<string, Schema>,
+    idempotent: own['idempotent'] === true,
+    oneway: own['oneway'] === true,
+  }
+  return {
+    name,
+    summary: string(method['summary']),
+    params: records(method['params']).map((param) => ({ name: string(param['name']) ?? '?', required: param['required'] === true, schema: schema(param['schema']) })),
+    result: method['result'] === undefined ? undefined : schema(record(method['result'])['schema']),
+    contract,
+    streams: contract?.output?.stream === true || method['x-stream'] === true,
+  }
+}
