@@ -18,7 +18,7 @@ const PATIENCE = 9_000
  * @typedef {object} Program
  * @property {import('node:child_process').ChildProcess} child
  * @property {readonly string[]} lines what it has printed so far
- * @property {(pattern: RegExp) => Promise<RegExpExecArray>} line the first line that matches, also one that has already come
+ * @property {(pattern: RegExp) => Promise<RegExpExecArray>} line the first line of stdout or stderr that matches, also one that has already come
  * @property {() => Promise<{ code: number | null, out: string, err: string }>} end waits for its exit
  * @property {(text: string) => void} type writes a line to its stdin
  */
@@ -58,7 +58,10 @@ export function programs(t, base) {
     const lines = []
     let err = ''
     let wake = () => {}
-    child.stderr.setEncoding('utf8').on('data', (text) => (err += text))
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      err += text
+      wake()
+    })
     createInterface({ input: child.stdout }).on('line', (line) => {
       lines.push(line)
       wake()
@@ -72,7 +75,7 @@ export function programs(t, base) {
     async function line(pattern) {
       const since = performance.now()
       for (;;) {
-        for (const each of lines) {
+        for (const each of [...lines, ...err.split('\n').slice(0, -1)]) {
           const match = pattern.exec(each)
           if (match) return match
         }
