@@ -77,6 +77,7 @@ export class Serving {
   private refusal(id: Id): TalkwireError | undefined {
     const { incoming, session } = this
     if (session.state === 'closing') return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls')
+    if (session.overfull) return new TalkwireError('LIMIT_EXCEEDED', `more than ${session.limits.outgoing} bytes wait to be read by the caller (limits.outgoing)`)
     if (incoming === undefined) return undefined
     if (incoming.has(id)) return new TalkwireError('INVALID_REQUEST', `a call with the id ${JSON.stringify(id)} is in flight`)
     if (incoming.size >= session.limits.calls) return new TalkwireError('LIMIT_EXCEEDED', `${session.limits.calls} calls are in flight on this connection (limits.calls)`)

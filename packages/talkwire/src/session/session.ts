@@ -59,8 +59,9 @@ export const LOST = Symbol('lost')
 const DONE = Promise.resolve()
 /** Messages that a hand-written peer may get wrong. */
 const PATIENCE = 100
-/** Milliseconds for a peer with `limits.outgoing` unread to read something. */
+/** Milliseconds for a peer with `limits.outgoing` unread to read something, and between looks whether it did. */
 const STALL = 10_000
+const LOOK = 200
 /** Milliseconds for the last answer to a peer that is being cut off. */
 const GRACE = 1000
 /** Milliseconds: a peer may not ask for a timer that keeps us busy. */
@@ -68,6 +69,15 @@ const MIN_HEARTBEAT = 10
 
 /** Why nothing is read from the peer at the moment. */
 type Hold = 'notes' | 'outgoing'
+
+/** More than `limits.outgoing` waits for the peer, until all of it has left. */
+interface Stall {
+  readonly timer: NodeJS.Timeout
+  /** Bytes when it began; the least seen since the peer last read something, and when that was. */
+  readonly level: number
+  left: number
+  since: number
+}
 
 export class Session implements Receiver, Sink, Host, ReferenceHost {
   connection!: Connection
@@ -91,7 +101,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private idle: (() => void) | undefined
   private handshakeTimer: NodeJS.Timeout | undefined
   private heartbeatTimer: NodeJS.Timeout | undefined
-  private stallTimer: NodeJS.Timeout | undefined
+  private stall: Stall | undefined
   private heard = true
   private silent = 0
   private auth: ReturnType<typeof authServer> | undefined
@@ -194,20 +204,20 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     }
   }
 
-  misunderstood(error: TalkwireError, id: Id): void {
+  misunderstood(error: TalkwireError, id: Id, ofResponse = false): void {
     if (this.state === 'closed' || this.deaf) return
     if (this.handshakeTimer !== undefined) this.admit()
-    if (id !== null && this.calls.has(id)) return this.calls.onUnusable(id, error)
-    this.answerError(id, error)
+    if (ofResponse && id !== null && this.calls.has(id)) return this.calls.onUnusable(id, error)
+    // Both sides number their calls from 1: the id of a response is not one of the peer's.
+    this.answerError(ofResponse ? null : id, error)
     if (++this.misunderstandings > PATIENCE) return this.violated(error)
     // A peer that agreed on the protocol and breaks it cannot be reasoned with; a hand-written one gets to try again.
-    if (this.wire.extended && (error.code === 'INVALID_MESSAGE' || id === null)) this.violated(error)
+    if (this.wire.extended && (error.code === 'INVALID_MESSAGE' || id === null || ofResponse)) this.violated(error)
   }
 
   drained(): void {
     this.congested = false
-    clearTimeout(this.stallTimer)
-    this.unhold('outgoing')
+    if (this.stall) this.endStall(this.stall)
     const { drain } = this
     this.drain = undefined
     drain?.resolve()
@@ -215,8 +225,9 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   ended(reason = new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')): void {
     this.peerClosing = true
-    // Nobody will answer any more; what the peer asked is still answered.
+    // Nobody will answer any more. What a plain peer asked is still answered; a Talkwire peer would have said $/close first.
     this.calls.fail(reason)
+    if (this.wire.extended) this.serving.abandon(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
     void this.finish()
   }
 
@@ -404,7 +415,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     try {
       if (!this.wire.send(kind, id, method, value, meta)) {
         this.congested = true
-        if (this.connection.buffered > this.limits.outgoing) this.holdUntilRead()
+        if (this.connection.buffered > this.limits.outgoing) this.holdUntilRead(this.connection.buffered)
       }
     } catch (reason) {
       this.sequence--
@@ -444,11 +455,34 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   }
 
   /** A peer that asks and does not read the answers: it is not read from until it does, and not for ever. */
-  private holdUntilRead(): void {
-    if (this.held.includes('outgoing')) return
+  private holdUntilRead(buffered: number): void {
+    if (this.stall && buffered <= this.stall.level + 2 * this.limits.outgoing) return
     this.hold('outgoing')
-    const stalled = (): void => this.abort(new TalkwireError('LIMIT_EXCEEDED', `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`, { outcome: 'maybe-ran' }))
-    this.stallTimer = setTimeout(stalled, STALL).unref()
+    this.stall ??= { timer: setInterval(() => this.look(this.stall!), LOOK), level: buffered, left: buffered, since: performance.now() }
+  }
+
+  /**
+   * Two that wait for each other to read would wait for ever. So a Talkwire peer that does not read is read
+   * from again: its calls run while they add less than the limit, are refused while that adds less than the limit.
+   */
+  private look(stall: Stall): void {
+    const { buffered } = this.connection
+    if (buffered < stall.left) stall.since = performance.now()
+    else if (performance.now() - stall.since >= STALL) {
+      return this.abort(new TalkwireError('LIMIT_EXCEEDED', `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`, { outcome: 'maybe-ran' }))
+    } else if (this.wire.extended && buffered <= stall.level + 2 * this.limits.outgoing) this.unhold('outgoing')
+    stall.left = buffered
+  }
+
+  private endStall(stall: Stall): void {
+    clearInterval(stall.timer)
+    this.stall = undefined
+    this.unhold('outgoing')
+  }
+
+  /** What its calls could add now would only make it worse. */
+  get overfull(): boolean {
+    return this.stall !== undefined && this.connection.buffered > this.stall.level + this.limits.outgoing
   }
 
   hold(why: Hold): void {

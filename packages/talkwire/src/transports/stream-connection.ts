@@ -69,7 +69,7 @@ export class StreamConnection implements ByteConnection {
   }
 
   get buffered(): number {
-    return this.stream.writableLength + (this.writer?.position ?? 0)
+    return this.stream.writableLength - taken(this.stream) + (this.writer?.position ?? 0)
   }
 
   /** Starts delivery. Call once, with the sink in place, in the turn in which the connection came to be. */
@@ -345,6 +345,14 @@ export class StreamConnection implements ByteConnection {
     writer.attachments.length = 0
     if (slabs.length < MAX_IDLE_SLABS && writer.buffer.length <= MAX_IDLE_SLAB) slabs.push(writer)
   }
+}
+
+/** Bytes of the write in flight that the kernel has already; 0 where Node does not tell. */
+function taken(stream: Duplex): number {
+  const { _handle, _writableState: state } = stream as unknown as { _handle?: { writeQueueSize?: number } | null; _writableState?: { writing?: boolean; writelen?: number } }
+  const waiting = _handle?.writeQueueSize
+  if (!state?.writing || waiting === undefined) return 0
+  return Math.max(0, (state.writelen ?? 0) - waiting)
 }
 
 const flushLater = (connection: StreamConnection): void => connection.flushScheduled()
