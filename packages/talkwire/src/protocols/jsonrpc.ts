@@ -6,7 +6,7 @@ import * as msgpack from '../codecs/msgpack.js'
 import type { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 import type { ByteConnection } from '../transports/transport.js'
-import { Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from './message.js'
+import { isParams, Kind, readMeta, toWireError, type Id, type Meta, type Receiver, type Wire } from './message.js'
 
 export interface JsonRpcOptions {
   readonly depth?: number
@@ -168,7 +168,7 @@ export class JsonRpc implements Wire {
   /** One payload. Calls the receiver; what the receiver throws passes through. */
   read(bytes: Buffer, start: number, end: number, owned: boolean): void {
     const first = bytes[start]!
-    if (start < end && first >= 0x90 && first <= 0x95) return this.readPacked(bytes, start, end, none, end - start)
+    if (start < end && isPacked(first)) return this.readPacked(bytes, start, end, none, end - start)
     if (start < end && first === ENVELOPE) return this.readEnvelope(bytes, start, end, owned)
     this.readText(bytes, start, end, none, end - start)
   }
@@ -187,7 +187,7 @@ export class JsonRpc implements Wire {
     }
     const { headStart, headEnd, attachments } = opened
     const first = bytes[headStart]!
-    if (headStart < headEnd && first >= 0x90 && first <= 0x95) this.readPacked(bytes, headStart, headEnd, attachments, end - start)
+    if (headStart < headEnd && isPacked(first)) this.readPacked(bytes, headStart, headEnd, attachments, end - start)
     else this.readText(bytes, headStart, headEnd, attachments, end - start)
   }
 
@@ -219,7 +219,7 @@ export class JsonRpc implements Wire {
       msgpack.finish()
       if ((kind === Kind.call || kind === Kind.notify) && !isParams(value)) throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
     } catch (reason) {
-      return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), kind === Kind.call ? id : null)
+      return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), kind === Kind.call || isResponse(kind) ? id : null, isResponse(kind))
     }
     this.receiver.receive(kind, id, method, value, meta, size)
   }
@@ -260,6 +260,7 @@ export class JsonRpc implements Wire {
   private sendInBatch(batch: Batch, kind: Kind, id: Id, value: unknown): boolean {
     const unused = { attachments: [] } as unknown as Writer
     const text = this.print(unused, kind, id, '', value, undefined)
+    if (unused.attachments.length > 0) throw new TalkwireError('UNSUPPORTED', 'typed arrays do not fit into the answer to a batch; call one by one')
     this.batches!.delete(id)
     batch.texts.push(text)
     return this.closeEntry(batch)
@@ -268,8 +269,17 @@ export class JsonRpc implements Wire {
   private closeEntry(batch: Batch): boolean {
     if (--batch.open > 0 || batch.texts.length === 0) return true
     if (this.batches?.size === 0) this.batches = undefined
-    const writer = this.connection.begin()
-    writer.text(`[${batch.texts.join(',')}]`)
+    try {
+      return this.sendText(`[${batch.texts.join(',')}]`)
+    } catch (reason) {
+      if (batch.texts.length === 1 || !(reason instanceof TalkwireError) || reason.code !== 'MESSAGE_TOO_LARGE') throw reason
+      // Too large together: each still gets its answer.
+      return batch.texts.map((text) => this.sendText(text)).every(Boolean)
+    }
+  }
+
+  private sendText(text: string): boolean {
+    this.connection.begin().text(text)
     return this.connection.commit()
   }
 
@@ -311,15 +321,17 @@ export class JsonRpc implements Wire {
     } catch (reason) {
       const error = TalkwireError.from(reason, 'INVALID_MESSAGE')
       if (batch && !this.batches?.has(id)) return void batch.texts.push(this.errorText(error))
-      return this.receiver.misunderstood(error, id)
+      return this.receiver.misunderstood(error, id, isResponse(kind))
     }
     this.receiver.receive(kind, id, method, value, meta, size)
   }
 }
 
 const none: readonly Uint8Array[] = []
+/** MessagePack arrays: of up to 15 elements, or with a count of 16 bits. */
+const isPacked = (first: number): boolean => (first >= 0x90 && first <= 0x9f) || first === 0xdc
+const isResponse = (kind: Kind): boolean => kind === Kind.result || kind === Kind.error
 const printId = (id: Id): string => (typeof id === 'string' ? JSON.stringify(id) : String(id))
-const isParams = (value: unknown): boolean => value === undefined || (typeof value === 'object' && value !== null)
 
 function validId(id: unknown): Id {
   if (typeof id === 'number' || id === null || (typeof id === 'string' && id.length <= 256)) return id
@@ -338,21 +350,4 @@ function readMembers(kind: Kind, params: unknown): { id: Id; value: unknown } {
   const id = validId(kind === Kind.progress ? members['token'] : members['id'])
   if (kind === Kind.credit || kind === Kind.inputCredit) return { id, value: members['bytes'] }
   return { id, value: kind === Kind.end ? members['error'] : members['value'] }
-}
-
-function readMeta(value: unknown): Meta {
-  const meta = value as Record<string, unknown>
-  const { timeout, metadata, input, credit } = typeof meta === 'object' && meta !== null ? meta : ({ timeout: 'none' } as Record<string, unknown>)
-  const valid =
-    (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) &&
-    (credit === undefined || (Number.isSafeInteger(credit) && (credit as number) >= 0)) &&
-    (input === undefined || input === true) &&
-    (metadata === undefined || isTextMap(metadata))
-  if (!valid) throw new TalkwireError('INVALID_REQUEST', 'meta holds timeout and credit (numbers), input (true) and metadata (an object of strings)')
-  return meta as Meta
-}
-
-function isTextMap(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  return Object.entries(value).every(([key, text]) => typeof text === 'string' && key !== '__proto__')
 }

@@ -52,8 +52,8 @@ export interface Wire {
 /** What a wire calls for each message. */
 export interface Receiver {
   receive(kind: Kind, id: Id, method: string, value: unknown, meta: Meta | undefined, size: number): void
-  /** A payload that cannot be understood. `id` is the request's, if that much could be read. */
-  misunderstood(error: TalkwireError, id: Id): void
+  /** A payload that cannot be understood. `id` is the request's, if that much could be read; with `ofResponse` it is the id of our own call, whose answer this was. */
+  misunderstood(error: TalkwireError, id: Id, ofResponse?: boolean): void
 }
 
 const numbers: Record<string, number> = {
@@ -88,4 +88,25 @@ export function fromWireError(wire: unknown): TalkwireError {
     outcome: ours && outcomes.has(ours.outcome) ? (ours.outcome as Outcome) : fallback,
     details: ours ? ours.details : data,
   })
+}
+
+/** By name or by position. */
+export const isParams = (value: unknown): boolean => value === undefined || (typeof value === 'object' && value !== null)
+
+/** Throws INVALID_REQUEST for what is no `meta`. */
+export function readMeta(value: unknown): Meta {
+  const meta = value as Record<string, unknown>
+  const { timeout, metadata, input, credit } = typeof meta === 'object' && meta !== null ? meta : ({ timeout: 'none' } as Record<string, unknown>)
+  const valid =
+    (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) &&
+    (credit === undefined || (Number.isSafeInteger(credit) && (credit as number) >= 0)) &&
+    (input === undefined || input === true) &&
+    (metadata === undefined || isTextMap(metadata))
+  if (!valid) throw new TalkwireError('INVALID_REQUEST', 'meta holds timeout and credit (numbers), input (true) and metadata (an object of strings)')
+  return meta as Meta
+}
+
+function isTextMap(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  return Object.entries(value).every(([key, text]) => typeof text === 'string' && key !== '__proto__')
 }

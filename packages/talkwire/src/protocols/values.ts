@@ -1,8 +1,8 @@
 /** Messages as structured-cloneable arrays, for connections that carry values (worker threads). spec/wire.md §§ 3.2, 5. */
-import { DEPTH, forbidden, forbiddenKey, isPlainObject, ndarray, shapeOf, tooDeep, unsendable, type References, type ReferenceDescriptor, type TypedArray } from '../codecs/codec.js'
+import { bytesOf, DEPTH, forbidden, forbiddenKey, isPlainObject, ndarray, shapeOf, tooDeep, unsendable, type References, type ReferenceDescriptor, type TypedArray } from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 import type { ValueConnection } from '../transports/transport.js'
-import { Kind, type Id, type Meta, type Receiver, type Wire } from './message.js'
+import { isParams, Kind, readMeta, type Id, type Meta, type Receiver, type Wire } from './message.js'
 
 /** What a stream element counts against credit, besides its typed arrays. */
 const BASE_SIZE = 1024
@@ -53,8 +53,9 @@ export class ValueProtocol implements Wire {
     try {
       fields = checkFields(message)
       fields[3] = unpack(fields[3], 1, walk)
+      checkRequest(fields)
     } catch (reason) {
-      return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), idOf(message))
+      return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), idOf(message), isResponse(message))
     }
     this.receiver.receive(fields[0], fields[1], fields[2], fields[3], fields[4], walk.size)
   }
@@ -63,15 +64,22 @@ export class ValueProtocol implements Wire {
 function checkFields(message: unknown): [Kind, Id, string, unknown, Meta | undefined] {
   const fields = Array.isArray(message) ? (message as unknown[]) : []
   const [kind, id, method] = fields
-  const valid = typeof kind === 'number' && kind >= 0 && kind <= Kind.error && (typeof id === 'number' || typeof id === 'string' || id === null) && typeof method === 'string'
+  const valid = Number.isInteger(kind) && (kind as number) >= 0 && (kind as number) <= Kind.error && (typeof id === 'number' || typeof id === 'string' || id === null) && typeof method === 'string'
   if (!valid) throw new TalkwireError('INVALID_MESSAGE', 'not a message of Talkwire')
   return fields as [Kind, Id, string, unknown, Meta | undefined]
 }
 
-/** Only a request's id is worth an answer. */
-function idOf(message: unknown): Id {
-  return Array.isArray(message) && message[0] === Kind.call && typeof message[1] === 'number' ? message[1] : null
+function checkRequest([kind, , , params, meta]: [Kind, Id, string, unknown, Meta | undefined]): void {
+  if (meta !== undefined) readMeta(meta)
+  if ((kind === Kind.call || kind === Kind.notify) && !isParams(params)) throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
 }
+
+/** Of a request, which is worth an answer, or of a response. */
+function idOf(message: unknown): Id {
+  return Array.isArray(message) && (message[0] === Kind.call || isResponse(message)) && typeof message[1] === 'number' ? message[1] : null
+}
+
+const isResponse = (message: unknown): boolean => Array.isArray(message) && (message[0] === Kind.result || message[0] === Kind.error)
 
 const isBinary = (value: object): boolean => ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof SharedArrayBuffer
 
@@ -83,7 +91,8 @@ function pack(value: unknown, depth: number, walk: Walk): unknown {
   if (isBinary(value)) return packBinary(value as TypedArray, walk)
   if (depth >= walk.depth) throw tooDeep(walk.depth)
   const inner = (item: unknown): unknown => pack(item, depth + 1, walk)
-  if (Array.isArray(value)) return value.map(inner)
+  // Not map(): a hole is an undefined, as on the other wires.
+  if (Array.isArray(value)) return Array.from(value, inner)
   if (value instanceof Map) return new Map(Array.from(value, ([key, item]) => [inner(key), inner(item)]))
   if (value instanceof Set) return new Set(Array.from(value, inner))
   if (!isPlainObject(value)) return reference(value, walk)
@@ -98,6 +107,8 @@ function pack(value: unknown, depth: number, walk: Walk): unknown {
 
 function packBinary(value: TypedArray, walk: Walk): unknown {
   walk.size += value.byteLength
+  // Bytes without a type are bytes, as on the other wires.
+  if (value instanceof ArrayBuffer || (value as unknown) instanceof DataView) return bytesOf(value)
   const shape = ArrayBuffer.isView(value) ? shapeOf(value) : undefined
   return shape ? { $nd: [value, shape] } : value
 }

@@ -51,6 +51,9 @@ export interface ReferenceHost {
   giveBack(refs: [id: number, count: number][]): void
 }
 
+/** Under every proxy of an object, so that no codec takes one for plain data. */
+const remote: object = Object.freeze(Object.create(Object.freeze(Object.create(null)) as object) as object)
+
 // Shared by all sessions: an idle connection must not pay for what few use.
 const importOf = new WeakMap<object, Import>()
 const finalizer = new FinalizationRegistry<Import>((gone) => gone.table.wasCollected(gone))
@@ -177,7 +180,7 @@ export class ReferenceTable implements References {
 
   private objectProxy(id: number, methods: readonly string[]): object {
     const { host } = this
-    const proxy: Record<string, unknown> = Object.create(null)
+    const proxy = Object.create(remote) as Record<string, unknown>
     for (const name of methods) {
       if (name !== 'then' && name !== '__proto__') proxy[name] = (...args: unknown[]) => host.call(`#${id}.${name}`, args)
     }
