@@ -2,3 +2,5 @@
 export { testTransport, type Stage, type Test, type TransportSuite } from './transport.js'
 export { playFarEnd } from './ends.js'
 export { testCodec, type CodecSuite, type InvalidPayload, type RawWriter } from './codec.js'
+export { testErrors, testProtocol, type ProtocolSuite } from './protocol.js'
+export { testSession, type SessionSuite } from './session.js'
