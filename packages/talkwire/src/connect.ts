@@ -68,12 +68,13 @@ export async function connect(target: Contract | string, second?: string | Conne
   const address = options.address ?? (contract ? contract.name : (target as string))
   if (options.authkey !== undefined) validateKey(options.authkey)
   const limits = withDefaults({ ...(STARTED.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...options.limits })
+  const { start: _, ...unstarted } = options
   const link = new Link({
     contract,
     interceptors: options.interceptors ?? [],
     reconnect: reconnectOptions(address, options.reconnect),
     onError: options.onError ?? warn,
-    open: (onEvent, onClosed) => dial(address, contract, options, limits, onEvent, onClosed),
+    open: (onEvent, onClosed, start) => dial(address, contract, start ? options : unstarted, limits, onEvent, onClosed),
   })
   await link.open()
   return createClient(link)

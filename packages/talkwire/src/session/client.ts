@@ -25,8 +25,8 @@ export interface ClientCall {
 export type ClientInterceptor = (call: ClientCall, next: (call: ClientCall) => any) => any
 
 export interface LinkOptions {
-  /** Opens a session that has said hello. Its events go to `onEvent`. */
-  open(onEvent: (event: string, payload: unknown, lost: number) => void, onClosed: (session: Session, cause: TalkwireError | undefined) => void): Promise<Session>
+  /** Opens a session that has said hello. Its events go to `onEvent`. `start`: somebody wants an answer, so the service may be started. */
+  open(onEvent: (event: string, payload: unknown, lost: number) => void, onClosed: (session: Session, cause: TalkwireError | undefined) => void, start: boolean): Promise<Session>
   readonly reconnect: ReconnectOptions | false
   readonly interceptors: readonly ClientInterceptor[]
   readonly contract: Contract | undefined
@@ -46,6 +46,8 @@ export class Link {
   private opening: Promise<Session> | undefined
   private closed = false
   private lastCause: TalkwireError | undefined
+  /** A call waits, not only a subscription. */
+  private wanted = true
   private stopWaiting: (() => void) | undefined
   private readonly subscriptions = new Map<string, Subscription>()
 
@@ -56,6 +58,11 @@ export class Link {
     if (this.session?.isOpen) return Promise.resolve(this.session)
     if (this.closed) return Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'this client is closed; connect() makes a new one'))
     if (this.session && this.options.reconnect === false) return Promise.reject(this.lostError())
+    this.wanted = true
+    return this.reconnected()
+  }
+
+  private reconnected(): Promise<Session> {
     return (this.opening ??= this.reopen().finally(() => {
       this.opening = undefined
     }))
@@ -171,7 +178,8 @@ export class Link {
   }
 
   private async attempt(): Promise<Session> {
-    const session = await this.options.open(this.onEvent, this.onClosed)
+    const session = await this.options.open(this.onEvent, this.onClosed, this.wanted)
+    this.wanted = false
     if (this.options.reconnect !== false) session.calls.onUnfinished = (calls) => void this.repeat(calls)
     if (this.closed) {
       await session.close()
@@ -226,8 +234,8 @@ export class Link {
   private readonly onClosed = (session: Session, cause: TalkwireError | undefined): void => {
     this.lastCause = cause
     if (session !== this.session || this.closed || this.options.reconnect === false) return
-    // Subscriptions are a standing wish: they are healed without waiting for a call.
-    if (this.subscriptions.size > 0) void this.ready().catch((reason: unknown) => this.options.onError(reason, 'reconnect'))
+    // Subscriptions are a standing wish: they are healed without waiting for a call. But a service that ended is not started for them.
+    if (this.subscriptions.size > 0) void this.reconnected().catch((reason: unknown) => this.options.onError(reason, 'reconnect'))
   }
 
   private lostError(): TalkwireError {

@@ -104,7 +104,18 @@ const expire = (call: Incoming): void => call.abort(deadlinePassed(call))
 
 let active: Incoming | undefined
 
-/** Runs a handler of arguments by position with `context()` in place; only until it first awaits. */
+/** Runs what belongs to a call with `context()` in place; only until it first awaits. */
+export function within<T>(call: Incoming, action: () => T): T {
+  const outer = active
+  active = call
+  try {
+    return action()
+  } finally {
+    active = outer
+  }
+}
+
+/** The same for a handler of arguments by position, without a closure. */
 export function runWith(call: Incoming, args: unknown[]): unknown {
   const outer = active
   active = call
@@ -128,7 +139,7 @@ export function runInput(call: Incoming, input: unknown): unknown {
 }
 
 /**
- * The call that a plain function is handling. To be asked for before its first `await`;
+ * The call that a plain function is handling. To be asked for before its first `await` (in a generator: `yield`);
  * a contract's handlers get the same as their second argument. Throws TypeError outside of a call.
  */
 export function context(): Context {

@@ -1,7 +1,7 @@
 /** The calls that the peer made and that this side handles. */
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, type Id, type Meta } from '../protocols/message.js'
-import { deadlinePassed, Incoming, NOBODY, runInput, runWith } from './incoming.js'
+import { deadlinePassed, Incoming, NOBODY, runInput, runWith, within } from './incoming.js'
 import { inputOf, notFound, type Method } from './service.js'
 import type { ServerCall, Session } from './session.js'
 import { Credit, isIterable, pump, StreamReader } from './stream.js'
@@ -221,6 +221,8 @@ export class Serving {
         credit,
         stopped: () => call.aborted !== undefined || session.state === 'closed',
         full: () => session.full(),
+        // A generator's body runs here, not when it was called.
+        next: (iterator) => within(call, () => iterator.next()),
         send: (value) => {
           session.post(Kind.item, call.id, '', value)
           return session.wire.sent

@@ -176,7 +176,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   message(bytes: Buffer, start: number, end: number, owned: boolean): void {
     this.heard = true
-    this.wire.read(bytes, start, end, owned)
+    if (!this.deaf) this.wire.read(bytes, start, end, owned)
   }
 
   value(value: unknown): void {
@@ -223,9 +223,13 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     drain?.resolve()
   }
 
-  ended(reason = new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')): void {
+  ended(): void {
+    // A Talkwire peer that closes on purpose says $/close first; without it, it was cut off.
+    const orderly = this.peerClosing || this.state === 'closing' || !this.wire.extended
+    const reason = orderly ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection') : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut')
     this.peerClosing = true
-    // Nobody will answer any more. What a plain peer asked is still answered; a Talkwire peer would have said $/close first.
+    if (!orderly) this.closeCause ??= reason
+    // Nobody will answer any more. What a plain peer asked is still answered.
     this.calls.fail(reason)
     if (this.wire.extended) this.serving.abandon(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
     void this.finish()

@@ -169,6 +169,8 @@ export interface PumpOptions {
   /** A promise while the connection is full. */
   full(): Promise<void> | undefined
   readonly stopped: () => boolean
+  /** Asks the iterator; by default just that. */
+  readonly next?: (iterator: Iterator<unknown> | AsyncIterator<unknown>) => IteratorResult<unknown> | Promise<IteratorResult<unknown>>
 }
 
 /** Sends all of an iterable while credit lasts. Resolves true at its end, false when stopped; rejects with what it or `send` throws. The iterable is always closed. */
@@ -182,7 +184,7 @@ export async function pump(source: AsyncIterable<unknown> | Iterable<unknown>, o
         await wait
       }
       if (options.stopped()) return false
-      const step = await iterator.next()
+      const step = await (options.next ? options.next(iterator) : iterator.next())
       if (options.stopped()) return false
       if (step.done) {
         finished = true

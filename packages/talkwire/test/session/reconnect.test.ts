@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connect, sessionOf, TalkwireError } from '../../src/index.js'
+import { fileURLToPath } from 'node:url'
+import { connect, find, sessionOf, TalkwireError } from '../../src/index.js'
 import { service } from './fixtures/server.js'
 import { fails, freshAddress, until } from './harness.js'
 import { fixture } from './processes.js'
@@ -23,7 +24,7 @@ test('a peer killed mid-call: idempotent calls are repeated on the next, others 
   await stream.next()
   await server.line('hang plain')
   await server.line('hangLook again')
-  const rejected = assert.rejects(plain, fails('CONNECTION_LOST', 'maybe-ran').bind(undefined)).catch(() => assert.rejects(plain, fails('CONNECTION_CLOSED', 'maybe-ran')))
+  const rejected = assert.rejects(plain, fails('CONNECTION_LOST', 'maybe-ran'))
   await server.kill()
   await rejected
   await assert.rejects(async () => { for (;;) if ((await stream.next()).done) return })
@@ -132,4 +133,23 @@ test('with a heartbeat, a peer that is silent for twice as long is given up', as
   process.kill(server.pid, 'SIGCONT')
   await client.close()
   await server.kill('SIGTERM')
+})
+
+test('a service that ended is not started again for the sake of a subscription, but for a call', async () => {
+  const start = [process.execPath, fileURLToPath(new URL('fixtures/server.js', import.meta.url)), 'unix:fixture']
+  const client = await connect(service, { start, reconnect: { initial: 5, max: 20 } })
+  await client.on('heard', () => {})
+  const first = (await client.pid()) as number
+  process.kill(first, 'SIGTERM')
+  await until(() => !sessionOf(client)?.isOpen)
+  await until(() => 'reason' in find('fixture'))
+  for (let i = 0; i < 20; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.ok('reason' in find('fixture'), 'nobody asked for it')
+  }
+  const second = (await client.pid()) as number
+  assert.notEqual(second, first)
+  await client.close()
+  process.kill(second, 'SIGTERM')
+  await until(() => 'reason' in find('fixture'))
 })

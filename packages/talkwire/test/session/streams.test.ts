@@ -143,3 +143,15 @@ test('generators of a service without a contract are streams', async () => {
   await client.close()
   await service.close()
 })
+
+test('a generator finds its call with context(), before its first yield and after it', async () => {
+  const { context, withOptions } = await import('../../src/index.js')
+  const address = freshAddress('unix')
+  const functions = { *who() { yield context().method; yield context().metadata['key'] }, async *later() { const { method } = context(); await turn(); yield method } }
+  const service = await serve('gen', functions, { listen: address })
+  const client = withOptions(await connect<typeof functions>(address), { metadata: { key: 'value' } })
+  assert.deepEqual(await collect(client.who()), ['who', 'value'])
+  assert.deepEqual(await collect(client.later()), ['later'])
+  await client.close()
+  await service.close()
+})
