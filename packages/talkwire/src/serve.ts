@@ -48,6 +48,8 @@ interface ServiceBase {
   /** Everyone who is connected. */
   readonly peers: readonly Peer[]
   stats(): readonly SessionStats[]
+  /** How many connections ended otherwise than by closing, by the code of the reason. */
+  readonly ends: Readonly<Record<string, number>>
   /** Takes no new calls; calls in flight finish and their answers arrive, streams are told to stop; then the connections end. What is left after `timeout` milliseconds (default 5,000) is aborted. */
   close(options?: { readonly timeout?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -73,7 +75,7 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   const limits = withDefaults(options.limits)
   const addresses = [options.listen ?? `unix:${service.name}`].flat()
   if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one')
-  const sessions = new Set<Session>()
+  const sessions = new Sessions()
   const own = options.announce || addresses.includes(`unix:${service.name}`) ? claim(service.name) : undefined
   const listeners: Listener[] = []
   const hash = await hashOf(service)
@@ -88,10 +90,20 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   return running(service, listeners, sessions, own)
 }
 
+/** The open ones, and a count of how others ended. */
+class Sessions extends Set<Session> {
+  readonly ends: Record<string, number> = {}
+
+  gone(session: Session, cause: TalkwireError | undefined): void {
+    this.delete(session)
+    if (cause) this.ends[cause.code] = (this.ends[cause.code] ?? 0) + 1
+  }
+}
+
 /** A wire that nobody else can reach needs no pulse. */
 const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000 }
 
-async function listenOn(address: string, service: Service, options: ServeOptions, limits: Limits, sessions: Set<Session>, own: Claim | undefined, hash: string | undefined): Promise<Listener> {
+async function listenOn(address: string, service: Service, options: ServeOptions, limits: Limits, sessions: Sessions, own: Claim | undefined, hash: string | undefined): Promise<Listener> {
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme === '' ? 'unix' : scheme)
   if (!transport.listen) throw new TalkwireError('UNSUPPORTED', `nobody can listen on ${scheme}:, it is an address to connect to`)
@@ -115,7 +127,7 @@ async function listenOn(address: string, service: Service, options: ServeOptions
   })
 }
 
-function sessionOptions(service: Service, options: ServeOptions, limits: Limits, sessions: Set<Session>, heartbeat: number, hash: string | undefined) {
+function sessionOptions(service: Service, options: ServeOptions, limits: Limits, sessions: Sessions, heartbeat: number, hash: string | undefined) {
   const onError = options.onError ?? warn
   return {
     side: 'acceptor' as const,
@@ -132,7 +144,7 @@ function sessionOptions(service: Service, options: ServeOptions, limits: Limits,
     },
     callerOf: (session: Session, call: Incoming) => createClient(callerLink(session, options.caller, onError), { from: call }),
     onEvent: (): void => {},
-    onClosed: (session: Session) => void sessions.delete(session),
+    onClosed: (session: Session, cause: TalkwireError | undefined) => sessions.gone(session, cause),
   }
 }
 
@@ -161,7 +173,7 @@ async function discover({ contract, name, methods }: Service, hash: string | und
   return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })
 }
 
-function running(service: Service, listeners: readonly Listener[], sessions: Set<Session>, own: Claim | undefined): RunningService<any> {
+function running(service: Service, listeners: readonly Listener[], sessions: Sessions, own: Claim | undefined): RunningService<any> {
   let closing: Promise<void> | undefined
   const close = async (timeout: number): Promise<void> => {
     await Promise.all(listeners.map((listener) => listener.close()))
@@ -175,6 +187,7 @@ function running(service: Service, listeners: readonly Listener[], sessions: Set
       return [...sessions].map(({ peer }) => peer)
     },
     stats: () => [...sessions].map((session) => session.stats()),
+    ends: sessions.ends,
     emit(event: string, payload?: unknown): void {
       if (service.events && !service.events.has(event)) throw new TypeError(`${service.contract!.id} has no event "${event}"`)
       const params = paramsOf(payload)

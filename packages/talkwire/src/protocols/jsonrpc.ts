@@ -225,6 +225,7 @@ export class JsonRpc implements Wire {
   }
 
   private readText(bytes: Buffer, start: number, end: number, attachments: readonly Uint8Array[], size: number): void {
+    if (hasMore(bytes, start, end, this.maxBatch)) return this.receiver.misunderstood(new TalkwireError('LIMIT_EXCEEDED', `a batch of more than ${this.maxBatch}; send several`), null)
     let parsed: unknown
     try {
       parsed = json.parse(bytes, start, end)
@@ -237,7 +238,6 @@ export class JsonRpc implements Wire {
 
   private readBatch(entries: unknown[], size: number): void {
     if (entries.length === 0) return this.receiver.misunderstood(new TalkwireError('INVALID_REQUEST', 'an empty batch'), null)
-    if (entries.length > this.maxBatch) return this.receiver.misunderstood(new TalkwireError('LIMIT_EXCEEDED', `a batch of ${entries.length}, the limit is ${this.maxBatch}; send several`), null)
     const batch: Batch = { open: 0, texts: [] }
     const calls: unknown[] = []
     for (const entry of entries) {
@@ -325,6 +325,28 @@ export class JsonRpc implements Wire {
     }
     this.receiver.receive(kind, id, method, value, meta, size)
   }
+}
+
+/** Whether a text is an array of more than `most` elements. Counted before it is parsed: parsing a million objects costs 200 MB and a second. */
+function hasMore(bytes: Buffer, start: number, end: number, most: number): boolean {
+  let at = start
+  while (at < end && bytes[at]! <= 0x20) at++
+  if (bytes[at] !== 0x5b) return false
+  let depth = 0
+  let commas = 0
+  for (; at < end; at++) {
+    switch (bytes[at]) {
+      case 0x22: // A string: to its end, past what is escaped.
+        for (at++; at < end && bytes[at] !== 0x22; at++) if (bytes[at] === 0x5c) at++
+        break
+      case 0x5b:
+      case 0x7b: depth++; break
+      case 0x5d:
+      case 0x7d: depth--; break
+      case 0x2c: if (depth === 1 && ++commas >= most) return true
+    }
+  }
+  return false
 }
 
 const none: readonly Uint8Array[] = []

@@ -15,6 +15,10 @@ import { connectSocket, createServer, listening } from './socket.js'
 import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
 
 const MAX_PATH = 107
+/** Milliseconds to wait for a listener whose queue is full, where nothing else is said, and between attempts. */
+const PATIENCE = 5000
+const BUSY_PAUSE = 20
+const isBusy = (reason: unknown): boolean => ((reason as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN'
 const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: true, peerCredentials: true }
 
 export interface UnixOptions extends TransportOptions {
@@ -30,7 +34,17 @@ export const unix: Transport<UnixOptions> = {
 
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
-    return connectSocket({ path: socketPath(address) }, address, sink, options, (socket) => peerOf(address, socket))
+    const path = socketPath(address)
+    const end = performance.now() + (options.handshake ?? PATIENCE)
+    for (;;) {
+      try {
+        return await connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket))
+      } catch (reason) {
+        // More want to connect than the listener has accepted yet: the kernel does not queue them as it does for TCP.
+        if (!isBusy(reason) || performance.now() > end) throw reason
+        await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE))
+      }
+    }
   },
 
   async listen(address, accept, options = {}) {

@@ -164,6 +164,17 @@ export function target(address: string): net.NetConnectOpts {
   return { host: hostname, port: Number(port) }
 }
 
+/** Tries again while the listener's queue is full. */
+export async function dial(address: string): Promise<net.Socket> {
+  for (;;) {
+    const socket = net.connect(target(address))
+    const reason = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => socket.once('connect', () => resolve(undefined)).once('error', resolve))
+    if (!reason) return socket
+    if (reason.code !== 'EAGAIN') throw reason
+    await pause(10)
+  }
+}
+
 export interface Raw {
   readonly socket: net.Socket
   /** Everything that arrived. */
@@ -178,9 +189,7 @@ export interface Raw {
 
 /** A peer made by hand. */
 export async function raw(address: string, framing: Framing = 'length'): Promise<Raw> {
-  const socket = net.connect(target(address))
-  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
-  return peerOn(socket, framing)
+  return peerOn(await dial(address), framing)
 }
 
 export function peerOn(socket: net.Socket, framing: Framing): Raw {
