@@ -11,6 +11,7 @@ export const registry: Readonly<Record<string, Load>> = {
   tls: async () => (await import('./transports/tls.js')).tlsTransport,
   fork: async () => (await import('./transports/fork.js')).fork,
   ipc: async () => (await import('./transports/ipc.js')).ipc,
+  fifo: async () => (await import('./transports/fifo.js')).fifo,
   worker: async () => (await import('./transports/worker.js')).worker,
   stdio: async () => (await import('./transports/stdio.js')).stdio,
   spawn: async () => (await import('./transports/spawn.js')).spawn,

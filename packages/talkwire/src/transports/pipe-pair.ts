@@ -7,6 +7,8 @@ export class PipePair extends Duplex {
   constructor(
     private readonly input: Readable,
     private readonly output: Writable,
+    /** Called once, before the first of the two is closed. */
+    private onEnding: (() => void) | undefined = undefined,
   ) {
     super({ allowHalfOpen: true })
     input.on('data', (chunk) => {
@@ -43,12 +45,20 @@ export class PipePair extends Duplex {
   }
 
   override _final(done: (error?: Error | null) => void): void {
+    this.ending()
     this.output.end(done)
   }
 
   override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {
+    this.ending()
     this.input.destroy()
     this.output.destroy()
     done(reason)
+  }
+
+  private ending(): void {
+    const { onEnding } = this
+    this.onEnding = undefined
+    onEnding?.()
   }
 }
