@@ -2,6 +2,7 @@
 /** The command `talkwire`: docs/cli.md. Built on what every user of the package has. */
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { TalkwireError } from '../index.js'
 import { call } from './call.js'
 import type { Command, Values } from './command.js'
 import { complete, completion } from './completion.js'
@@ -68,7 +69,7 @@ function parse(name: string, { options, words }: Command, args: readonly string[
 
 function exitCodeOf(reason: unknown): number {
   if (reason instanceof Failure) return reason.exitCode
-  if (reason instanceof UsageError) return exitCode.usage
+  if (reason instanceof UsageError || (reason instanceof TalkwireError && reason.code === 'INVALID_ADDRESS')) return exitCode.usage
   return exitCode.failed
 }
 

@@ -19,8 +19,9 @@ export const initialize: InitializeHook<Data> = (given) => {
   if (data.amaro !== undefined) ({ transformSync: transform } = createRequire(import.meta.url)(fileURLToPath(data.amaro)) as { transformSync: Transform })
 }
 
-/** What TypeScript writes as `./x.js` may be `./x.ts`; `talkwire` is there even where nobody installed it. */
+/** What TypeScript writes as `./x.js` may be `./x.ts`. `talkwire` is this one: `context()` of another copy would know nothing of our calls. */
 export const resolve: ResolveHook = async (specifier, context, next) => {
+  if (specifier === 'talkwire') return { url: data.talkwire, format: 'module', shortCircuit: true }
   try {
     return await next(specifier, context)
   } catch (reason) {
@@ -32,7 +33,6 @@ export const resolve: ResolveHook = async (specifier, context, next) => {
         throw reason
       }
     }
-    if (specifier === 'talkwire') return { url: data.talkwire, format: 'module', shortCircuit: true }
     throw reason
   }
 }
@@ -41,6 +41,16 @@ export const load: LoadHook = async (url, context, next) => {
   const kind = /^file:.*\.([mc]?)ts$/.exec(url)?.[1]
   if (kind === undefined || !transform) return next(url, context)
   const path = fileURLToPath(url)
-  const { code } = transform(await readFile(path, 'utf8'), { mode: 'strip-only', filename: path })
+  const code = withoutTypes(await readFile(path, 'utf8'), path, transform)
   return { format: kind === 'c' ? 'commonjs' : 'module', source: `${code}\n//# sourceURL=${url}`, shortCircuit: true }
+}
+
+/** Throws SyntaxError, also for what leaves more than types behind: enums, namespaces, parameter properties. */
+function withoutTypes(source: string, filename: string, transformSync: Transform): string {
+  try {
+    return transformSync(source, { mode: 'strip-only', filename }).code
+  } catch (reason) {
+    const { message = String(reason), startLine } = reason as { message?: string; startLine?: number }
+    throw new SyntaxError(`${filename}${startLine === undefined ? '' : `:${startLine}`}: ${message}`, { cause: reason })
+  }
 }

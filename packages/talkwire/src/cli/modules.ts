@@ -31,7 +31,7 @@ export async function importModule(file: string): Promise<Readonly<Record<string
   }
 }
 
-/** For modules: TypeScript where Node has none of its own, `./x.js` that is `./x.ts`, and `talkwire` itself for modules outside of any package. */
+/** For modules: TypeScript where Node has none of its own, `./x.js` that is `./x.ts`, and this very `talkwire` for all who import it. */
 function installHooks(path: string): void {
   const native = Boolean((process.features as { typescript?: unknown }).typescript)
   const amaro = native ? undefined : findAmaro(path)

@@ -20,8 +20,7 @@ export async function open(name: string, options: ConnectOptions): Promise<Targe
     const client = await connect(name, options)
     return { name, entry, client, session: sessionOf(client)! }
   } catch (reason) {
-    if (!(reason instanceof TalkwireError)) throw reason
-    throw new Failure(reason.code === 'INVALID_ADDRESS' ? exitCode.usage : exitCode.notFound, reason)
+    throw reason instanceof TalkwireError && reason.code !== 'INVALID_ADDRESS' ? new Failure(exitCode.notFound, reason) : reason
   }
 }
 
