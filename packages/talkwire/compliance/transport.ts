@@ -748,6 +748,7 @@ function testAddresses(suite: TransportSuite & { transport: Required<Transport> 
           await near.ending()
         }
         await Promise.all(ends.map((end) => end.ending()))
+        await assert.rejects(listen(listener.address))
         await listener.close()
         await assert.rejects(connect(address()))
       }
