@@ -36,6 +36,8 @@ export interface ConnectOptions {
   /** For `spawn:` and `fork:`: what is added to the child's environment, and its working directory. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** For `spawn:`, `fork:` and `worker:`: the child may outlive the connection, and a process also us. Otherwise it is ended. */
+  readonly detached?: boolean
   /** For `spawn+stdio:`: how messages are delimited. Default `line`. */
   readonly framing?: 'length' | 'header' | 'line'
   /** For `ipc:`: the child that was forked. */
@@ -122,6 +124,7 @@ async function dial(wanted: string, contract: Contract | undefined, options: Con
     ...(options.tls && { tls: options.tls }),
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
+    ...(options.detached && { detached: true }),
     ...(options.framing && { framing: options.framing }),
     ...(options.child && { child: options.child }),
     ...(options.workerData && { workerData: options.workerData }),

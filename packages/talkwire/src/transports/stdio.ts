@@ -85,9 +85,10 @@ function parentStream(address: string): { stream: Duplex; peer: Peer } {
   const fd = givenDescriptor()
   // For us, and not for our children: Node has made it close-on-exec before any of our code ran.
   delete process.env['TALKWIRE_FD']
-  const stream = fd === undefined ? takeStdio() : adopt(new net.Socket({ fd, allowHalfOpen: true }))
+  const wire = fd === undefined ? undefined : adopt(new net.Socket({ fd, allowHalfOpen: true }))
+  const [stream, socket] = wire ? [wire, wire] : takeStdio()
   stream.once('close', endWithParent)
-  return { stream, peer: { address, pid: process.ppid, ...(stream instanceof net.Socket && peerCredentials(stream)) } }
+  return { stream, peer: { address, pid: process.ppid, ...(socket instanceof net.Socket && peerCredentials(socket)) } }
 }
 
 /** Whoever started us through Talkwire takes us along when it dies: at once where the kernel can, else when the wire ends. */
@@ -106,14 +107,15 @@ function endWithParent(): void {
 }
 
 /** stdin and stdout become the wire; what the program prints goes to stderr. */
-function takeStdio(): Duplex {
+function takeStdio(): [stream: Duplex, input: Readable] {
   const nothing = openSync('/dev/null', 'r')
-  const input = takeDescriptor(0, nothing)
-  const output = takeDescriptor(1, 2)
+  const stdin = takeDescriptor(0, nothing)
+  const stdout = takeDescriptor(1, 2)
   closeSync(nothing)
   // Without koffi at least what JavaScript prints is kept off the wire.
-  if (output === undefined) process.stdout.write = process.stderr.write.bind(process.stderr)
-  return new PipePair(readable(input ?? 0), writable(output ?? 1))
+  if (stdout === undefined) process.stdout.write = process.stderr.write.bind(process.stderr)
+  const input = readable(stdin ?? 0)
+  return [new PipePair(input, writable(stdout ?? 1)), input]
 }
 
 function readable(fd: number): Readable {
