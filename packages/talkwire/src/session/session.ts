@@ -223,10 +223,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     drain?.resolve()
   }
 
-  ended(): void {
+  ended(why?: TalkwireError): void {
     // A Talkwire peer that closes on purpose says $/close first; without it, it was cut off.
     const orderly = this.peerClosing || this.state === 'closing' || !this.wire.extended
-    const reason = orderly ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection') : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut')
+    const reason = why ?? (orderly ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection') : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut'))
     this.peerClosing = true
     if (!orderly) this.closeCause ??= reason
     // Nobody will answer any more. What a plain peer asked is still answered.

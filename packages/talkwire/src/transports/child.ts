@@ -88,7 +88,8 @@ function killAll(): void {
 
 export class Child {
   private status: { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined
-  private signalled = false
+  /** What we sent it last. */
+  private signal: NodeJS.Signals | undefined
   private stderr = Buffer.alloc(0)
   private ending: Promise<void> | undefined
   /** The child has exited, and its last words are here. */
@@ -123,9 +124,14 @@ export class Child {
     return new TalkwireError('PEER_EXITED', `${this.program} ended with ${signal ?? `exit code ${code}`}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`, { details, outcome: 'maybe-ran' })
   }
 
-  /** It ended neither because it was done nor because we wanted it. */
+  /** It ended, but not because we wanted it. */
+  get endedItself(): boolean {
+    return this.status !== undefined && (this.signal === undefined || this.status.signal !== this.signal)
+  }
+
+  /** The same, and it was not done. */
   get failed(): boolean {
-    return this.status !== undefined && (this.status.signal ? !this.signalled : this.status.code !== 0)
+    return this.endedItself && this.status!.code !== 0
   }
 
   /** Whether it exits within so many milliseconds. */
@@ -147,18 +153,25 @@ export class Child {
   private async outlive(unread: () => number): Promise<void> {
     if (this.detached) return
     this.handle.ref()
-    for (let before = Infinity, left = unread(); left < before; [before, left] = [left, unread()]) if (await this.exits(GRACE)) return
+    for (let before = Infinity, left = 1; left > 0 && left < before; ) {
+      if (await this.exits(GRACE)) return
+      ;[before, left] = [left, unread()]
+    }
     this.kill()
     await this.exited
   }
 
   kill(): void {
-    if (this.detached || this.status || this.signalled) return
-    this.signalled = true
+    if (this.detached || this.status || this.signal) return
     this.handle.ref()
-    this.handle.kill('SIGTERM')
-    const timer = setTimeout(() => this.handle.kill('SIGKILL'), GRACE)
+    this.send('SIGTERM')
+    const timer = setTimeout(() => this.send('SIGKILL'), GRACE)
     void this.exited.then(() => clearTimeout(timer))
+  }
+
+  private send(signal: NodeJS.Signals): void {
+    this.signal = signal
+    this.handle.kill(signal)
   }
 
   private onExit(status: NonNullable<Child['status']>, resolve: () => void): void {
@@ -190,6 +203,7 @@ export class Child {
 /** A stream to a child: it ends with the child, and the child with it. */
 export class ChildConnection extends StreamConnection {
   private readonly child: Child
+  private wanted: TalkwireError | undefined
   private resolve!: () => void
   private readonly done = new Promise<void>((resolve) => {
     this.resolve = resolve
@@ -218,8 +232,12 @@ export class ChildConnection extends StreamConnection {
     const onClosed = async (cause: TalkwireError | undefined): Promise<void> => {
       over = true
       if (!cause) await child.finish(() => 0)
-      else if (!child.detached) await child.exits(EXPLANATION)
-      sink.closed(child.failed && cause?.code !== 'PEER_EXITED' ? child.end : cause)
+      else if (!child.detached) {
+        await child.exits(EXPLANATION)
+        child.kill()
+      }
+      const because = cause ? child.endedItself && cause !== this.wanted : child.failed
+      sink.closed(because && cause?.code !== 'PEER_EXITED' ? child.end : cause)
       if (!child.detached) await child.exited
       this.resolve()
     }
@@ -241,6 +259,7 @@ export class ChildConnection extends StreamConnection {
   }
 
   override abort(cause: TalkwireError): void {
+    this.wanted ??= cause
     super.abort(cause)
     this.child.kill()
   }

@@ -262,7 +262,8 @@ export class StreamConnection implements ByteConnection {
   }
 
   private fail(reason: unknown): void {
-    this.abort(TalkwireError.from(reason, 'CONNECTION_LOST'))
+    // Not an override's: that one is told what somebody wants, and this just happened.
+    StreamConnection.prototype.abort.call(this, TalkwireError.from(reason, 'CONNECTION_LOST'))
   }
 
   private end(): void {
