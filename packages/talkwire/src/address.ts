@@ -35,7 +35,7 @@ export interface HostPort {
 
 /** The part after `tcp:`; `[::1]:7000` as in a URL. Throws INVALID_ADDRESS. */
 export function parseHostPort(address: string): HostPort {
-  const match = /^[a-z+]+:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]+):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
+  const match = /^[a-z+]+:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
   const port = Number(match?.[2])
   if (!match || port > 65_535) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 120))} is no host and port; write for example tcp://127.0.0.1:7000`)
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port, query: new URLSearchParams(match[3]) }
