@@ -15,168 +15,322 @@ import { root } from './lib/repository.mjs'
 const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({ name, file, from, to, tests, short: short === 'short' }))
 
 const FAULTS = [
-  ...faultsOf('transports/memory.js', ['transports/memory'], [
-    ['messages overtake each other', 'far.inbox.push(bytes);', 'far.inbox.unshift(bytes);', 'short'],
-    ['backpressure is lost', 'return !far.full;', 'return true;'],
-    ['close() drops what was sent', "this.state = 'closing';", "this.state = 'closing'; this.peer$.inbox = [];"],
-    ['pause() does nothing', 'this.paused = true;', ''],
-    ['the other end\'s abort is swallowed', "return this.finish(new TalkwireError('CONNECTION_LOST', 'the other end aborted'));", 'return;'],
-    ['a closed listener keeps its address', 'close: async () => void listeners.delete(name)', 'close: async () => { }'],
-    ['a half-closed peer cannot be answered', 'if (this.sink?.ended)', 'if (false)'],
-    ['messages after a broken one are delivered', 'if (this.deaf)', 'if (false)'],
-    ['what is unread is not counted', 'return this.peer$.size;', 'return 0;'],
-  ]),
-  ...faultsOf('transports/message-connection.js', ['transports/memory'], [
-    ['attachments are left out', 'bytes.set(attachment, offset + gap.length);', ''],
-    ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
-    ['limitSend() raises the limit', 'this.maxSend = Math.min(this.maxSend, bytes);', 'this.maxSend = bytes;', 'short'],
-    ['sending on a closed connection is silent', 'throw ended;', ''],
-  ]),
-  ...faultsOf('transports/framing.js', ['transports/framing', 'transports/stream-connection'], [
-    ['a body one byte short is delivered', 'if (end - body < length) {', 'if (end - body < length - 1) {', 'short'],
-    ['a length in two chunks is read the wrong way round', '.readUInt32BE(0)', '.readUInt32LE(0)'],
-    ['lines have no limit', 'if (this.have + stop - at > this.maxMessage)', 'if (false)'],
-    ['an announced length is reserved at once', 'Math.min(length, Math.max(MIN_BODY, arrived * MAX_AMPLIFICATION))', 'length', 'short'],
-    ['CR stays at the end of a line', 'if (end > start && bytes[end - 1] === CR)', 'if (false)'],
-    ['a stopped reader finishes its chunk', 'if (this.stopped || this.paused)', 'if (this.paused)'],
-    ['bytes that arrive while paused replace those before', 'this.stash = this.stash ? Buffer.concat([this.stash, piece]) : Buffer.from(piece);', 'this.stash = Buffer.from(piece);'],
-    ['bytes kept while paused are not copied', 'Buffer.concat([this.stash, piece]) : Buffer.from(piece);', 'Buffer.concat([this.stash, piece]) : piece;'],
-    ['borrowed bytes are given away as owned', 'this.onMessage(chunk, body, at, false);', 'this.onMessage(chunk, body, at, true);'],
-    ['a last line without LF is lost', 'finish() {', 'finish() { return;'],
-    ['a header block has no limit', 'if (block.length >= MAX_HEADER_BLOCK)', 'if (false)'],
-    ['a body grows byte by byte', "const factor = this.framing === 'line' ? 2 : MAX_AMPLIFICATION;", 'const factor = 1;'],
-    ['the header\'s name is case-sensitive', '/im.exec(', '/m.exec('],
-    ['an incomplete length is not the middle of a message', 'this.body !== undefined || this.head !== undefined', 'this.body !== undefined'],
-  ]),
-  ...faultsOf('transports/stream-connection.js', ['transports/stream-connection', 'transports/unix'], [
-    ['close() drops what was sent', 'this.stream.end();', 'this.stream.destroy();', 'short'],
-    ['close() forgets the messages of its own turn', "end() {\n        this.flush();", 'end() {'],
-    ['a full connection says true', 'return !this.refused;', 'return true;', 'short'],
-    ['drained() is never called', 'this.sink.drained();', ''],
-    ['drained() is called when nobody waits', 'if (!this.refused || this.stream.writableNeedDrain)', 'if (this.stream.writableNeedDrain)'],
-    ['abort() loses its cause', 'this.cause ??= cause;', ''],
-    ['messages are delivered after abort()', 'this.reader.stopped = true;\n        this.stream.destroy();', 'this.stream.destroy();'],
-    ['pause() does nothing', 'this.wantsPause = true;', 'return;'],
-    ['a slab is written to while the kernel reads it', 'if (this.reusesSlab && this.stream.writableLength === 0)', 'if (true)', 'short'],
-    ['a chunk of tiny messages keeps everybody waiting', 'else if (this.handled >= MESSAGES_A_TURN)', 'else if (false)'],
-    ['rollback() leaves attachments behind', 'if (writer.attachments.length > 0)\n            writer.attachments = [];', ''],
-    ['attachments are not padded', 'if (gap.length > 0)', 'if (false)'],
-    ['what was written counts as unsent', 'this.unsent = 0;\n        this.stream.write(', 'this.stream.write('],
-    ['an end inside a message is a clean one', 'if (this.reader.midMessage && !this.reader.paused)', 'if (false)'],
-    ['a half-closed peer cannot be answered', 'if (this.sink.ended)', 'if (false)'],
-    ['a paused connection never closes', "// 'close' waits for the peer's end, and that waits behind what we have not read.\n        this.resume();", ''],
-    ['who speaks first speaks lines', "(this.reader.framing ??= 'length') === 'length'", "this.reader.framing === 'length'"],
-    ['large attachments are copied', 'if (total <= COPY_BELOW) {', 'if (true) {'],
-    ['every message is a write of its own', 'else if (writer.position >= FLUSH_AT)', 'else if (true)'],
-    ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
-    ['the end of a connection is not told', 'this.sink.closed(', 'void (', 'short'],
-  ]),
-  ...faultsOf('transports/socket.js', ['transports/unix'], [
-    ['a refused connection has the wrong code', "ECONNREFUSED: 'PEER_NOT_FOUND'", "ECONNREFUSED: 'CONNECTION_LOST'"],
-    ['a signal that aborts later ends the connection', "signal?.removeEventListener('abort', onAbort);", ''],
-    ['who is not let in is let in', 'socket.destroy();\n            return;', "peer = { address: '' };"],
-  ]),
-  ...faultsOf('transports/unix.js', ['transports/unix'], [
-    ['any file in the way is removed', 'if (!stat.isSocket())', 'if (false)', 'short'],
-    ['a living owner\'s socket is taken', 'if (!(await refuses(path)))', 'if (false)'],
-    ['a dead owner\'s socket is never taken', "resolve(reason.code === 'ECONNREFUSED')", 'resolve(false)'],
-    ['the socket is open to all', 'process.umask(0o177)', 'process.umask(0)'],
-    ['a long path is cut', 'if (Buffer.byteLength(path) > MAX_PATH)', 'if (false)'],
-    ['anybody is let in', 'if (!trusted)', 'if (false)'],
-    ['the sockets of another process are taken for ours', 'Number(LISTEN_PID) !== process.pid || ', ''],
-    ['a failed listen() keeps the name', 'server.close();\n            if (!options.claim)\n                held.release();', 'server.close();'],
-    ['looking whether an owner lives leaves a descriptor', 'probe.destroy();', ''],
-  ]),
-  ...faultsOf('transports/tcp.js', ['transports/tcp'], [
-    ['everybody may listen to everybody', 'if (!guarded && !isLoopback(number))', 'if (false)'],
-    ['the chosen port is not told', "address.replace(/:\\d+\\/?$/,", "(() => address)(/:\\d+\\/?$/,"],
-  ]),
-  ...faultsOf('codecs/envelope.js', ['transports/envelope'], [
-    ['attachments are aligned to 4', '(offset + 7) & ~7', '(offset + 3) & ~3'],
-    ['bytes after the last attachment are accepted', 'if (start + offset !== end)', 'if (false)'],
-    ['borrowed bytes are kept', 'if (owned && at % 8 === 0)', 'if (at % 8 === 0)', 'short'],
-    ['the reserved byte may be anything', 'if (count === 0 || bytes[start + 1] !== 0)', 'if (count === 0)'],
-  ]),
-  ...faultsOf('codecs/codec.js', ['codecs/json', 'codecs/msgpack'], [
-    ['a `then` that can be called passes', "(key === 'then' && typeof value === 'function')", 'false'],
-    ['constructor passes', "(key === 'constructor' && value !== null)", 'false', 'short'],
-    ['a shape need not fit', 'return product === length;', 'return true;'],
-  ]),
-  ...faultsOf('codecs/json.js', ['codecs/json'], [
-    ['-0 has no sign', "Object.is(value, -0) ? '-0' : String(value)", 'String(value)'],
-    ['__proto__ passes when it is no object', "else if (key === '__proto__')", 'else if (false)'],
-    ['an unknown tag is data', 'default: throw invalid(', 'default: return content; throw invalid('],
-    ['keys that look like tags are not escaped', "return key?.startsWith('$') && second === undefined ?", 'return false ?'],
-    ['one level too many is sent', 'if (depth >= context.depth)\n        return false;', 'if (depth > context.depth)\n        return false;'],
-    ['an attachment is used twice', 'if (used.has(index))', 'if (false)'],
-    ['holes are null', 'return Array.from(value, inner);\n    if (value instanceof Map)\n        return { $map', 'return value.map(inner);\n    if (value instanceof Map)\n        return { $map'],
-  ]),
-  ...faultsOf('codecs/msgpack.js', ['codecs/msgpack'], [
-    ['float 32 is read the wrong way round', 'bytes.readFloatBE(need(4))', 'bytes.readFloatLE(need(4))'],
-    ['memory is reserved for a count that lies', 'if (announced > end - at)', 'new Float64Array(Math.min(announced, 1e7)); if (announced > end - at)', 'short'],
-    ['256 is written in one byte', 'if (value < 0x100) {', 'if (value <= 0x100) {'],
-    ['a text of 32 bytes has the wrong head', '(length < 32 ? 1', '(length <= 32 ? 1'],
-    ['keys nest without limit', 'const key = readValue(depth + 1);', 'const key = readValue(1);'],
-    ['times before 1970 are rounded the wrong way', 'Math.floor(time / 1000)', 'Math.trunc(time / 1000)'],
-    ['binary is a view of the read buffer', 'return keepBytes(bytes, from, at);', 'return new Uint8Array(bytes.buffer, bytes.byteOffset + from, length);'],
-    ['bytes after the message are ignored', 'if (at !== end)', 'if (false)'],
-    ['a key that is forbidden passes', 'if (forbidden(key, value))', 'if (false)'],
-    ['depth is not counted', 'function readArray(length, depth) {\n    if (depth >= context.depth)', 'function readArray(length, depth) {\n    if (false)'],
-  ]),
-  ...faultsOf('codecs/text.js', ['codecs/json', 'codecs/msgpack'], [['text that is not UTF-8 passes', 'if (!isUtf8(bytes.subarray(start, end)))', 'if (false)']]),
-  ...faultsOf('protocols/jsonrpc.js', ['protocols/jsonrpc'], [
-    ['a batch has no limit', 'if (hasMore(bytes, start, end, this.maxBatch))', 'if (false)', 'short'],
-    ['a batch is answered with its first answer', 'if (--batch.open > 0 || batch.texts.length === 0)', 'if (batch.texts.length === 0)'],
-    ['any version will do', "if (message['jsonrpc'] !== '2.0')", 'if (false)'],
-    ['attachments before a hello', 'if (!this.context.binary)', 'if (false)'],
-    ['MessagePack before a hello', 'if (!this.context.extended)', 'if (false)'],
-    ['a message that cannot be sent stays half written', 'connection.rollback();', ''],
-    ['the size of what was sent is not told', 'this.sent = connection.committed;', ''],
-    ['typed arrays in a batch are lost', 'if (unused.attachments.length > 0)', 'if (false)'],
-  ]),
-  ...faultsOf('protocols/message.js', ['protocols/jsonrpc', 'protocols/values'], [
-    ['a deadline of the past is accepted', "(typeof timeout === 'number' && timeout >= 0)", 'true'],
-    ['a foreign error is taken for one of ours', "'code' in data && 'outcome' in data ? data : undefined", 'data : undefined'],
-    ['an error forgets its outcome', 'outcomes.has(ours.outcome) ? ours.outcome : fallback', 'false ? ours.outcome : fallback'],
-  ]),
-  ...faultsOf('protocols/values.js', ['protocols/values'], [
-    ['depth is not counted', 'if (depth >= walk.depth)\n        throw tooDeep(walk.depth);\n    const inner = (item) => unpack', 'const inner = (item) => unpack'],
-    ['shapes are lost', 'return shape ? { $nd: [value, shape] } : value;', 'return value;'],
-  ]),
-  ...faultsOf('session/calls.js', ['protocols/session', 'session/cancel', 'session/calls', 'session/reconnect', 'session/close'], [
-    ['cancelling does not tell the peer', 'this.session.hint(Kind.cancel, id, undefined);', ''],
-    ['a lost call says it was not sent', "call.sequence > lastSent ? 'not-sent' : 'maybe-ran'", "'not-sent'", 'short'],
-    ['calls that are not idempotent are repeated', "(call.idempotent || outcome === 'not-sent')", 'true'],
-    ['the deadline is not sent', 'meta.timeout = timeout;', ''],
-    ['a late answer ends the connection', 'id > 0 && id <= this.lastId', 'false'],
-    ['an input\'s end is not told', 'session.hint(Kind.end, id, undefined);', ''],
-  ]),
-  ...faultsOf('session/stream.js', ['protocols/session', 'session/streams'], [
-    ['the sender does not count its credit', 'options.credit.spend(options.send(step.value));', 'options.send(step.value);', 'short'],
-    ['credit is never given back', 'this.options.grant(this.consumed);', ''],
-    ['a stopped producer is not closed', 'if (!finished)', 'if (false)'],
-    ['an element without credit is accepted', 'if (this.credit <= 0)', 'if (false)'],
-  ]),
-  ...faultsOf('session/serving.js', ['protocols/session', 'session/calls', 'session/close', 'session/cancel', 'session/hello'], [
-    ['a handler\'s error reaches the caller', "return new TalkwireError('INTERNAL', 'internal error', { outcome: 'ran' });", "return TalkwireError.from(reason, 'INTERNAL', 'ran');", 'short'],
-    ['an id in flight may be used again', 'if (incoming.has(id))', 'if (false)'],
-    ['calls have no limit', 'if (incoming.size >= session.limits.calls)', 'if (false)'],
-    ['a closing service takes new calls', "if (session.state === 'closing')", 'if (false)'],
-    ['a handler is not told to stop', 'call.abort(reason);\n        if (call.credit', 'if (call.credit'],
-  ]),
-  ...faultsOf('session/session.js', ['protocols/session', 'session/close', 'session/calls', 'session/hello'], [
-    ['an unreadable request settles a call of ours', 'if (ofResponse && id !== null && this.calls.has(id))', 'if (id !== null && this.calls.has(id))'],
-    ['calls are left hanging when the connection ends', "this.calls.fail(reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'));", ''],
-  ]),
-  ...faultsOf('session/references.js', ['session/references', 'protocols/session'], [
-    ['any method of an object can be called', '!methodsOf(value).includes(name)', 'false'],
-    ['one release of many forgets the thing', 'if (entry.count <= 0)', 'if (true)'],
-    ['a reference that goes home is a new one', 'return { own: ', 'if (false) return { own: '],
-  ]),
-  ...faultsOf('session/client.js', ['session/calls', 'session/reconnect', 'session/events', 'session/close'], [
-    ['a lost connection forgets its subscriptions', 'await this.heal(session);', ''],
-    ['a closed client connects again', 'if (this.closed)\n            return Promise.reject', 'if (false)\n            return Promise.reject'],
-  ]),
+  ...faultsOf(
+    'transports/memory.js',
+    ['transports/memory'],
+    [
+      ['messages overtake each other', 'far.inbox.push(bytes);', 'far.inbox.unshift(bytes);', 'short'],
+      ['backpressure is lost', 'return !far.full;', 'return true;'],
+      ['close() drops what was sent', "this.state = 'closing';", "this.state = 'closing'; this.peer$.inbox = [];"],
+      ['pause() does nothing', 'this.paused = true;', ';'],
+      [
+        "the other end's abort is swallowed",
+        "return this.finish(new TalkwireError('CONNECTION_LOST', 'the other end aborted'));",
+        'return;',
+      ],
+      ['a closed listener keeps its address', 'close: async () => void listeners.delete(name)', 'close: async () => { }'],
+      ['a half-closed peer cannot be answered', 'if (this.sink?.ended)', 'if (false)'],
+      ['messages after a broken one are delivered', 'if (this.deaf)', 'if (false)'],
+      ['what is unread is not counted', 'return this.peer$.size;', 'return 0;'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/message-connection.js',
+    ['transports/memory'],
+    [
+      ['attachments are left out', 'bytes.set(attachment, offset + gap.length);', ';'],
+      ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
+      ['limitSend() raises the limit', 'this.maxSend = Math.min(this.maxSend, bytes);', 'this.maxSend = bytes;', 'short'],
+      ['sending on a closed connection is silent', 'if (ended)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/framing.js',
+    ['transports/framing', 'transports/stream-connection'],
+    [
+      ['a body one byte short is delivered', 'if (end - body < length) {', 'if (end - body < length - 1) {', 'short'],
+      ['a length in two chunks is read the wrong way round', '.readUInt32BE(0)', '.readUInt32LE(0)'],
+      ['lines have no limit', 'if (this.have + stop - at > this.maxMessage)', 'if (false)'],
+      ['an announced length is reserved at once', 'Math.min(length, Math.max(MIN_BODY, arrived * MAX_AMPLIFICATION))', 'length', 'short'],
+      ['CR stays at the end of a line', 'if (end > start && bytes[end - 1] === CR)', 'if (false)'],
+      ['a stopped reader finishes its chunk', 'if (this.stopped || this.paused)', 'if (this.paused)'],
+      [
+        'bytes that arrive while paused replace those before',
+        'this.stash = this.stash ? Buffer.concat([this.stash, piece]) : Buffer.from(piece);',
+        'this.stash = Buffer.from(piece);',
+      ],
+      [
+        'bytes kept while paused are not copied',
+        'Buffer.concat([this.stash, piece]) : Buffer.from(piece);',
+        'Buffer.concat([this.stash, piece]) : piece;',
+      ],
+      ['borrowed bytes are given away as owned', 'this.onMessage(chunk, body, at, false);', 'this.onMessage(chunk, body, at, true);'],
+      ['a last line without LF is lost', 'finish() {', 'finish() { return;'],
+      ['a header block has no limit', 'if (block.length >= MAX_HEADER_BLOCK)', 'if (false)'],
+      ['a body grows byte by byte', "const factor = this.framing === 'line' ? 2 : MAX_AMPLIFICATION;", 'const factor = 1;'],
+      ["the header's name is case-sensitive", '/im.exec(', '/m.exec('],
+      [
+        'an incomplete length is not the middle of a message',
+        'this.body !== undefined || this.head !== undefined',
+        'this.body !== undefined',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'transports/stream-connection.js',
+    ['transports/stream-connection', 'transports/unix'],
+    [
+      ['close() drops what was sent', 'this.stream.end();', 'this.stream.destroy();', 'short'],
+      ['close() forgets the messages of its own turn', 'end() {\n        this.flush();', 'end() {'],
+      ['a full connection says true', 'return !this.refused;', 'return true;', 'short'],
+      ['drained() is never called', 'this.sink.drained();', ';'],
+      [
+        'drained() is called when nobody waits',
+        'if (!this.refused || this.stream.writableNeedDrain)',
+        'if (this.stream.writableNeedDrain)',
+      ],
+      ['abort() loses its cause', 'this.cause ??= cause;', ';'],
+      ['messages are delivered after abort()', 'this.reader.stopped = true;\n        this.stream.destroy();', 'this.stream.destroy();'],
+      ['pause() does nothing', 'this.wantsPause = true;', 'return;'],
+      ['a slab is written to while the kernel reads it', 'if (this.reusesSlab && this.stream.writableLength === 0)', 'if (true)', 'short'],
+      ['a chunk of tiny messages keeps everybody waiting', 'else if (this.handled >= MESSAGES_A_TURN)', 'else if (false)'],
+      ['rollback() leaves attachments behind', 'if (writer.attachments.length > 0)\n            writer.attachments = [];', ';'],
+      ['attachments are not padded', 'if (gap.length > 0)', 'if (false)'],
+      ['what was written counts as unsent', 'this.unsent = 0;\n        this.stream.write(', 'this.stream.write('],
+      ['an end inside a message is a clean one', 'if (this.reader.midMessage && !this.reader.paused)', 'if (false)'],
+      ['a half-closed peer cannot be answered', 'if (this.sink.ended)', 'if (false)'],
+      [
+        'a paused connection never closes',
+        "// 'close' waits for the peer's end, and that waits behind what we have not read.\n        this.resume();",
+        '',
+      ],
+      ['who speaks first speaks lines', "(this.reader.framing ??= 'length') === 'length'", "this.reader.framing === 'length'"],
+      ['large attachments are copied', 'if (total <= COPY_BELOW) {', 'if (true) {'],
+      ['every message is a write of its own', 'else if (writer.position >= FLUSH_AT)', 'else if (true)'],
+      ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
+      ['the end of a connection is not told', 'this.sink.closed(', 'void (', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/socket.js',
+    ['transports/unix'],
+    [
+      ['a refused connection has the wrong code', "ECONNREFUSED: 'PEER_NOT_FOUND'", "ECONNREFUSED: 'CONNECTION_LOST'"],
+      ['a signal that aborts later ends the connection', "signal?.removeEventListener('abort', onAbort);", ''],
+      ['who is not let in is let in', 'socket.destroy();\n            return;', "peer = { address: '' };"],
+    ],
+  ),
+  ...faultsOf(
+    'transports/unix.js',
+    ['transports/unix'],
+    [
+      ['any file in the way is removed', 'if (!stat.isSocket())', 'if (false)', 'short'],
+      ["a living owner's socket is taken", 'if (!(await refuses(path)))', 'if (false)'],
+      ["a dead owner's socket is never taken", "resolve(reason.code === 'ECONNREFUSED')", 'resolve(false)'],
+      ['the socket is open to all', 'process.umask(0o177)', 'process.umask(0)'],
+      ['a long path is cut', 'if (Buffer.byteLength(path) > MAX_PATH)', 'if (false)'],
+      ['anybody is let in', 'if (!trusted)', 'if (false)'],
+      ['the sockets of another process are taken for ours', 'Number(LISTEN_PID) !== process.pid || ', ''],
+      [
+        'a failed listen() keeps the name',
+        'server.close();\n            if (!options.claim)\n                held.release();',
+        'server.close();',
+      ],
+      ['looking whether an owner lives leaves a descriptor', 'probe.destroy();', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/tcp.js',
+    ['transports/tcp'],
+    [
+      ['everybody may listen to everybody', 'if (!guarded && !isLoopback(number))', 'if (false)'],
+      ['the chosen port is not told', 'address.replace(/:\\d+\\/?$/,', '(() => address)(/:\\d+\\/?$/,'],
+    ],
+  ),
+  ...faultsOf(
+    'codecs/envelope.js',
+    ['transports/envelope'],
+    [
+      ['attachments are aligned to 4', '(offset + 7) & ~7', '(offset + 3) & ~3'],
+      ['bytes after the last attachment are accepted', 'if (start + offset !== end)', 'if (false)'],
+      ['borrowed bytes are kept', 'if (owned && at % 8 === 0)', 'if (at % 8 === 0)', 'short'],
+      ['the reserved byte may be anything', 'if (count === 0 || bytes[start + 1] !== 0)', 'if (count === 0)'],
+    ],
+  ),
+  ...faultsOf(
+    'codecs/codec.js',
+    ['codecs/json', 'codecs/msgpack'],
+    [
+      ['a `then` that can be called passes', "(key === 'then' && typeof value === 'function')", 'false'],
+      ['constructor passes', "(key === 'constructor' && value !== null)", 'false', 'short'],
+      ['a shape need not fit', 'return product === length;', 'return true;'],
+    ],
+  ),
+  ...faultsOf(
+    'codecs/json.js',
+    ['codecs/json'],
+    [
+      ['-0 has no sign', "Object.is(value, -0) ? '-0' : String(value)", 'String(value)'],
+      ['__proto__ passes when it is no object', "else if (key === '__proto__')", 'else if (false)'],
+      ['an unknown tag is data', 'default: throw invalid(', 'default: return content; throw invalid('],
+      ['keys that look like tags are not escaped', "return key?.startsWith('$') && second === undefined ?", 'return false ?'],
+      [
+        'one level too many is sent',
+        'if (depth >= context.depth)\n        return false;',
+        'if (depth > context.depth)\n        return false;',
+      ],
+      ['an attachment is used twice', 'if (used.has(index))', 'if (false)'],
+      [
+        'holes are null',
+        'return Array.from(value, inner);\n    if (value instanceof Map)\n        return { $map',
+        'return value.map(inner);\n    if (value instanceof Map)\n        return { $map',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'codecs/msgpack.js',
+    ['codecs/msgpack'],
+    [
+      ['float 32 is read the wrong way round', 'bytes.readFloatBE(need(4))', 'bytes.readFloatLE(need(4))'],
+      [
+        'memory is reserved for a count that lies',
+        'if (announced > end - at)',
+        'new Float64Array(Math.min(announced, 1e7)); if (announced > end - at)',
+        'short',
+      ],
+      ['256 is written in one byte', 'if (value < 0x100) {', 'if (value <= 0x100) {'],
+      ['a text of 32 bytes has the wrong head', '(length < 32 ? 1', '(length <= 32 ? 1'],
+      ['keys nest without limit', 'const key = readValue(depth + 1);', 'const key = readValue(1);'],
+      ['times before 1970 are rounded the wrong way', 'Math.floor(time / 1000)', 'Math.trunc(time / 1000)'],
+      [
+        'binary is a view of the read buffer',
+        'return keepBytes(bytes, from, at);',
+        'return new Uint8Array(bytes.buffer, bytes.byteOffset + from, length);',
+      ],
+      ['bytes after the message are ignored', 'if (at !== end)', 'if (false)'],
+      ['a key that is forbidden passes', 'if (forbidden(key, value))', 'if (false)'],
+      [
+        'depth is not counted',
+        'function readArray(length, depth) {\n    if (depth >= context.depth)',
+        'function readArray(length, depth) {\n    if (false)',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'codecs/text.js',
+    ['codecs/json', 'codecs/msgpack'],
+    [['text that is not UTF-8 passes', 'if (!isUtf8(bytes.subarray(start, end)))', 'if (false)']],
+  ),
+  ...faultsOf(
+    'protocols/jsonrpc.js',
+    ['protocols/jsonrpc'],
+    [
+      ['a batch has no limit', 'if (hasMore(bytes, start, end, this.maxBatch))', 'if (false)', 'short'],
+      ['a batch is answered with its first answer', 'if (--batch.open > 0 || batch.texts.length === 0)', 'if (batch.texts.length === 0)'],
+      ['any version will do', "if (message['jsonrpc'] !== '2.0')", 'if (false)'],
+      ['attachments before a hello', 'if (!this.context.binary)', 'if (false)'],
+      ['MessagePack before a hello', 'if (!this.context.extended)', 'if (false)'],
+      ['a message that cannot be sent stays half written', 'connection.rollback();', ';'],
+      ['the size of what was sent is not told', 'this.sent = connection.committed;', ';'],
+      ['typed arrays in a batch are lost', 'if (unused.attachments.length > 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/message.js',
+    ['protocols/jsonrpc', 'protocols/values'],
+    [
+      ['a deadline of the past is accepted', "(typeof timeout === 'number' && timeout >= 0)", 'true'],
+      ['a foreign error is taken for one of ours', "'code' in data && 'outcome' in data ? data : undefined", 'data : undefined'],
+      ['an error forgets its outcome', 'outcomes.has(ours.outcome) ? ours.outcome : fallback', 'false ? ours.outcome : fallback'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/values.js',
+    ['protocols/values'],
+    [
+      [
+        'depth is not counted',
+        'if (depth >= walk.depth)\n        throw tooDeep(walk.depth);\n    const inner = (item) => unpack',
+        'const inner = (item) => unpack',
+      ],
+      ['shapes are lost', 'return shape ? { $nd: [value, shape] } : value;', 'return value;'],
+    ],
+  ),
+  ...faultsOf(
+    'session/calls.js',
+    ['protocols/session', 'session/cancel', 'session/calls', 'session/reconnect', 'session/close'],
+    [
+      ['cancelling does not tell the peer', 'this.session.hint(Kind.cancel, id, undefined);', ';'],
+      ['a lost call says it was not sent', "call.sequence > lastSent ? 'not-sent' : 'maybe-ran'", "'not-sent'", 'short'],
+      ['calls that are not idempotent are repeated', "(call.idempotent || outcome === 'not-sent')", 'true'],
+      ['the deadline is not sent', 'meta.timeout = timeout;', ';'],
+      ['a late answer ends the connection', 'id > 0 && id <= this.lastId', 'false'],
+      ["an input's end is not told", 'session.hint(Kind.end, id, undefined);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'session/stream.js',
+    ['protocols/session', 'session/streams'],
+    [
+      ['the sender does not count its credit', 'options.credit.spend(options.send(step.value));', 'options.send(step.value);', 'short'],
+      ['credit is never given back', 'this.options.grant(this.consumed);', ';'],
+      ['a stopped producer is not closed', 'if (!finished)', 'if (false)'],
+      ['an element without credit is accepted', 'if (this.credit <= 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'session/serving.js',
+    ['protocols/session', 'session/calls', 'session/close', 'session/cancel', 'session/hello'],
+    [
+      [
+        "a handler's error reaches the caller",
+        "return new TalkwireError('INTERNAL', 'internal error', { outcome: 'ran' });",
+        "return TalkwireError.from(reason, 'INTERNAL', 'ran');",
+        'short',
+      ],
+      ['an id in flight may be used again', 'if (incoming.has(id))', 'if (false)'],
+      ['calls have no limit', 'if (incoming.size >= session.limits.calls)', 'if (false)'],
+      ['a closing service takes new calls', "if (session.state === 'closing')", 'if (false)'],
+      ['a handler is not told to stop', 'call.abort(reason);\n        if (call.credit', 'if (call.credit'],
+    ],
+  ),
+  ...faultsOf(
+    'session/session.js',
+    ['protocols/session', 'session/close', 'session/calls', 'session/hello'],
+    [
+      [
+        'an unreadable request settles a call of ours',
+        'if (ofResponse && id !== null && this.calls.has(id))',
+        'if (id !== null && this.calls.has(id))',
+      ],
+      [
+        'calls are left hanging when the connection ends',
+        "this.calls.fail(reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'));",
+        '',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'session/references.js',
+    ['session/references', 'protocols/session'],
+    [
+      ['any method of an object can be called', '!methodsOf(value).includes(name)', 'false'],
+      ['one release of many forgets the thing', 'if (entry.count <= 0)', 'if (true)'],
+      ['a reference that goes home is a new one', 'return { own: ', 'if (false) return { own: '],
+    ],
+  ),
+  ...faultsOf(
+    'session/client.js',
+    ['session/calls', 'session/reconnect', 'session/events', 'session/close'],
+    [
+      ['a lost connection forgets its subscriptions', 'await this.heal(session);', ';'],
+      [
+        'a closed client connects again',
+        'if (this.closed)\n            return Promise.reject',
+        'if (false)\n            return Promise.reject',
+      ],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +344,10 @@ const WORKERS = 2
 const source = path.join(root, 'packages/talkwire')
 const args = process.argv.slice(2)
 const words = args.filter((arg) => !arg.startsWith('-'))
-const chosen = FAULTS.filter(({ name, file, short }) => (!args.includes('--short') || short) && (words.length === 0 || words.some((word) => `${file} ${name}`.includes(word))))
+const chosen = FAULTS.filter(
+  ({ name, file, short }) =>
+    (!args.includes('--short') || short) && (words.length === 0 || words.some((word) => `${file} ${name}`.includes(word))),
+)
 
 /** @param {string} text @param {string} from @param {string} to @param {string} where */
 function replaceOnce(text, from, to, where) {
@@ -206,7 +363,8 @@ function copy() {
   mkdirSync(target, { recursive: true })
   cpSync(path.join(source, 'dist'), path.join(target, 'dist'), { recursive: true })
   for (const file of ['package.json', 'test', 'src']) symlinkSync(path.join(source, file), path.join(target, file))
-  for (const name of ['node_modules', 'spec', 'clients', 'package.json', '.venv']) if (existsSync(path.join(root, name))) symlinkSync(path.join(root, name), path.join(folder, name))
+  for (const name of ['node_modules', 'spec', 'clients', 'package.json', '.venv'])
+    if (existsSync(path.join(root, name))) symlinkSync(path.join(root, name), path.join(folder, name))
   const watchdog = path.join(target, 'dist', WATCHDOG.file)
   writeFileSync(watchdog, replaceOnce(readFileSync(watchdog, 'utf8'), WATCHDOG.from, WATCHDOG.to, WATCHDOG.file))
   return { folder, dist: path.join(target, 'dist') }
@@ -304,7 +462,9 @@ try {
     try {
       const target = path.join(copies[0]?.dist ?? '', 'src', file)
       replaceOnce(readFileSync(target, 'utf8'), from, to, `${file}: ${name}`)
-      return tests.filter((test) => !existsSync(path.join(source, 'dist/test', `${test}.test.js`))).map((test) => `${file}: ${name}: there is no test ${test}`)
+      return tests
+        .filter((test) => !existsSync(path.join(source, 'dist/test', `${test}.test.js`)))
+        .map((test) => `${file}: ${name}: there is no test ${test}`)
     } catch (reason) {
       return [String(reason)]
     }
@@ -320,7 +480,8 @@ try {
     else await inParallel(chosen, plant)
   }
   const counted = chosen.length - missed.length
-  if (problems.length === 0 && red.length === 0) console.log(`${counted} of ${chosen.length} planted faults caught${missed.length ? `; missed:\n${missed.join('\n')}` : ''}`)
+  if (problems.length === 0 && red.length === 0)
+    console.log(`${counted} of ${chosen.length} planted faults caught${missed.length ? `; missed:\n${missed.join('\n')}` : ''}`)
   process.exitCode = problems.length || red.length || missed.length ? 1 : 0
 } finally {
   for (const { folder } of copies) rmSync(folder, { recursive: true, force: true })

@@ -6,7 +6,16 @@
  * `raw` writes by hand what an honest encoder never would; `invalid` lists payloads that are wrong in the codec's own ways.
  */
 import assert from 'node:assert/strict'
-import { DEPTH, DTYPES, ndarray, shapeOf, type Codec, type CodecContext, type ReferenceDescriptor, type References, type TypedArray } from '../src/codecs/codec.js'
+import {
+  DEPTH,
+  ndarray,
+  shapeOf,
+  type Codec,
+  type CodecContext,
+  type ReferenceDescriptor,
+  type References,
+  type TypedArray,
+} from '../src/codecs/codec.js'
 import { Writer } from '../src/codecs/writer.js'
 import { TalkwireError } from '../src/error.js'
 import { Random } from './random.js'
@@ -59,7 +68,13 @@ class Numbered implements References {
   }
 }
 
-export const contextOf = (overrides: Partial<CodecContext> = {}): CodecContext => ({ depth: DEPTH, extended: true, binary: true, references: undefined, ...overrides })
+export const contextOf = (overrides: Partial<CodecContext> = {}): CodecContext => ({
+  depth: DEPTH,
+  extended: true,
+  binary: true,
+  references: undefined,
+  ...overrides,
+})
 
 interface Encoded {
   readonly bytes: Buffer
@@ -71,7 +86,10 @@ export function encode(codec: Codec, value: unknown, context = contextOf()): Enc
   const writer = new Writer(64)
   writer.bytes(Buffer.from('before'))
   codec.encode(writer, value, context)
-  return { bytes: Buffer.from(writer.buffer.subarray(6, writer.position)), attachments: writer.attachments.map((each) => new Uint8Array(each)) }
+  return {
+    bytes: Buffer.from(writer.buffer.subarray(6, writer.position)),
+    attachments: writer.attachments.map((each) => new Uint8Array(each)),
+  }
 }
 
 /** Read from the middle of a buffer that is overwritten afterwards. */
@@ -82,12 +100,54 @@ export function decode(codec: Codec, { bytes, attachments }: Encoded, context = 
   return value
 }
 
-const hasCode = (...codes: string[]) => (error: unknown): boolean => error instanceof TalkwireError && codes.includes(error.code)
+const hasCode =
+  (...codes: string[]) =>
+  (error: unknown): boolean =>
+    error instanceof TalkwireError && codes.includes(error.code)
 
 /** Every value of spec § 5, by name; what arrives where it is not the same. */
 export function values(): [name: string, sent: unknown, arrives?: unknown][] {
   const text = (length: number): string => 'x'.repeat(length)
-  const numbers = [0, -0, 1, -1, 31, 32, -32, -33, 127, 128, -128, -129, 255, 256, 32_767, 32_768, -32_768, -32_769, 65_535, 65_536, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), -(2 ** 31) - 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, -(2 ** 53) + 1, 2 ** 53, 2 ** 64, 1.5, -1.5, 0.1, 5e-324, Number.MAX_VALUE, NaN, Infinity, -Infinity]
+  const numbers = [
+    0,
+    -0,
+    1,
+    -1,
+    31,
+    32,
+    -32,
+    -33,
+    127,
+    128,
+    -128,
+    -129,
+    255,
+    256,
+    32_767,
+    32_768,
+    -32_768,
+    -32_769,
+    65_535,
+    65_536,
+    2 ** 31 - 1,
+    2 ** 31,
+    -(2 ** 31),
+    -(2 ** 31) - 1,
+    2 ** 32 - 1,
+    2 ** 32,
+    2 ** 53 - 1,
+    -(2 ** 53) + 1,
+    2 ** 53,
+    2 ** 64,
+    1.5,
+    -1.5,
+    0.1,
+    5e-324,
+    Number.MAX_VALUE,
+    NaN,
+    Infinity,
+    -Infinity,
+  ]
   const lengths = [0, 1, 15, 16, 23, 24, 31, 32, 85, 86, 255, 256, 65_535, 65_536]
   const holes: unknown[] = [1]
   holes[3] = 2
@@ -98,7 +158,10 @@ export function values(): [name: string, sent: unknown, arrives?: unknown][] {
     ...lengths.map((length): [string, unknown] => [`text of ${length} umlauts`, 'ä'.repeat(length)]),
     ['text of all kinds', '\0\u0001"\\/\b\f\n\r\t\u007f\u2028\u2029ä€𝄞\u{10ffff}\ufeff'],
     ...lengths.map((length): [string, unknown] => [`array of ${length}`, Array.from({ length }, (_, index) => index)]),
-    ...[0, 1, 15, 16, 255, 70_000].map((length): [string, unknown] => [`object of ${length}`, Object.fromEntries(Array.from({ length }, (_, index) => [`k${index}`, index]))]),
+    ...[0, 1, 15, 16, 255, 70_000].map((length): [string, unknown] => [
+      `object of ${length}`,
+      Object.fromEntries(Array.from({ length }, (_, index) => [`k${index}`, index])),
+    ]),
     ['undefined', undefined],
     ['undefined in an array', [undefined, 1, undefined]],
     ['holes', holes, [1, undefined, undefined, 2]],
@@ -106,15 +169,59 @@ export function values(): [name: string, sent: unknown, arrives?: unknown][] {
     ['only undefined properties', { $a: undefined, b: undefined }, {}],
     ['undefined beside a $ key', { $number: 'NaN', b: undefined }, { $number: 'NaN' }],
     ['undefined in a Map and a Set', [new Map<unknown, unknown>([[undefined, undefined]]), new Set([undefined])]],
-    ...[0n, 1n, -1n, 12n, 2n ** 63n, -(2n ** 63n), 2n ** 64n, 10n ** 100n, -(10n ** 300n)].map((value): [string, unknown] => [`the bigint ${String(value).slice(0, 24)}`, value]),
-    ...[0, 1, -1, 999, -999, 1_700_000_000_123, -62_135_596_800_000, 8.64e15, -8.64e15].map((value): [string, unknown] => [`the date ${value}`, new Date(value)]),
-    ['Map', new Map<unknown, unknown>([['a', 1], [2, 'b'], [{ deep: 1 }, [2]], [null, new Map([[1n, new Date(5)]])]])],
+    ...[0n, 1n, -1n, 12n, 2n ** 63n, -(2n ** 63n), 2n ** 64n, 10n ** 100n, -(10n ** 300n)].map((value): [string, unknown] => [
+      `the bigint ${String(value).slice(0, 24)}`,
+      value,
+    ]),
+    ...[0, 1, -1, 999, -999, 1_700_000_000_123, -62_135_596_800_000, 8.64e15, -8.64e15].map((value): [string, unknown] => [
+      `the date ${value}`,
+      new Date(value),
+    ]),
+    [
+      'Map',
+      new Map<unknown, unknown>([
+        ['a', 1],
+        [2, 'b'],
+        [{ deep: 1 }, [2]],
+        [null, new Map([[1n, new Date(5)]])],
+      ]),
+    ],
     ['empty Map and Set', [new Map(), new Set()]],
     ['Set', new Set<unknown>([1, 'a', [2], { b: 3 }, new Set([4])])],
-    ['Map with a forbidden key', new Map([['__proto__', { a: 1 }], ['constructor', { b: 2 }]])],
-    ['keys that look like tags', [{ $number: 'NaN' }, { $bin: [0] }, { $undefined: 0 }, { $: 1 }, { $$: 1 }, { $$$a: [{ $b: 1 }] }, { $a: 1, $b: 2 }, { a: 1, $b: 2 }, { $ref: [1] }, { $map: [[1, 2]] }, { $x: { $y: { $z: 1 } } }]],
-    ['keys of all kinds', { '': 1, ' ': 2, 'ä€𝄞': 3, 'a.b': 4, '0': 5, 'toString': 6, 'hasOwnProperty': 7, 'length': 8, ['x'.repeat(300)]: 9, '\0': 10 } as Record<string, unknown>],
-    ['names that only look forbidden', { constructor: 5, prototype: { a: 1 }, then: 'later', toString: 'x', valueOf: null, __proto: { b: 1 } }],
+    [
+      'Map with a forbidden key',
+      new Map([
+        ['__proto__', { a: 1 }],
+        ['constructor', { b: 2 }],
+      ]),
+    ],
+    [
+      'keys that look like tags',
+      [
+        { $number: 'NaN' },
+        { $bin: [0] },
+        { $undefined: 0 },
+        { $: 1 },
+        { $$: 1 },
+        { $$$a: [{ $b: 1 }] },
+        { $a: 1, $b: 2 },
+        { a: 1, $b: 2 },
+        { $ref: [1] },
+        { $map: [[1, 2]] },
+        { $x: { $y: { $z: 1 } } },
+      ],
+    ],
+    [
+      'keys of all kinds',
+      { '': 1, ' ': 2, 'ä€𝄞': 3, 'a.b': 4, '0': 5, toString: 6, hasOwnProperty: 7, length: 8, ['x'.repeat(300)]: 9, '\0': 10 } as Record<
+        string,
+        unknown
+      >,
+    ],
+    [
+      'names that only look forbidden',
+      { constructor: 5, prototype: { a: 1 }, then: 'later', toString: 'x', valueOf: null, __proto: { b: 1 } },
+    ],
     ['constructor that is null', { constructor: null }],
     ['an object without prototype', Object.assign(Object.create(null) as object, { a: 1 }), { a: 1 }],
     ['nested', { a: [{ b: new Map([['c', [{ d: new Set([1n]) }]]]) }], e: [[[[]]]], f: {} }],
@@ -124,8 +231,15 @@ export function values(): [name: string, sent: unknown, arrives?: unknown][] {
     ['a Buffer', Buffer.from('text'), new Uint8Array(Buffer.from('text'))],
     ['an ArrayBuffer', bytes(9).buffer, bytes(9)],
     ['a DataView', new DataView(bytes(9).buffer, 1, 5), bytes(9).subarray(1, 6)],
-    ...[0, 3, 2000].flatMap((length): [string, unknown][] => typedArrays(length).map((array) => [`${array[Symbol.toStringTag]} of ${length}`, array])),
-    ...[[], [0], [1], [6], [2, 3], [3, 2, 1], [0, 5], [2, 0, 3]].flatMap((shape): [string, unknown][] => typedArrays(shape.reduce((a, b) => a * b, 1)).map((array) => [`${array[Symbol.toStringTag]} of shape [${shape.join()}]`, ndarray(array, shape)])),
+    ...[0, 3, 2000].flatMap((length): [string, unknown][] =>
+      typedArrays(length).map((array) => [`${array[Symbol.toStringTag]} of ${length}`, array]),
+    ),
+    ...[[], [0], [1], [6], [2, 3], [3, 2, 1], [0, 5], [2, 0, 3]].flatMap((shape): [string, unknown][] =>
+      typedArrays(shape.reduce((a, b) => a * b, 1)).map((array) => [
+        `${array[Symbol.toStringTag]} of shape [${shape.join()}]`,
+        ndarray(array, shape),
+      ]),
+    ),
     ['a large array with a shape', ndarray(new Float64Array(2000), [2, 1000])],
   ]
 }
@@ -135,8 +249,17 @@ const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, in
 function typedArrays(length: number): TypedArray[] {
   const whole = Array.from({ length }, (_, index) => (index * 7) & 127)
   return [
-    Uint8Array.from(whole), Int8Array.from(whole, (n) => -n), Uint16Array.from(whole, (n) => n * 500), Int16Array.from(whole, (n) => -n * 200), Uint32Array.from(whole, (n) => n * 30_000_000), Int32Array.from(whole, (n) => -n * 16_000_000),
-    BigUint64Array.from(whole, (n) => BigInt(n) << 56n), BigInt64Array.from(whole, (n) => -(BigInt(n) << 55n)), Float32Array.from(whole, (n) => n / 3), Float64Array.from(whole, (n) => n / 7), Uint8ClampedArray.from(whole),
+    Uint8Array.from(whole),
+    Int8Array.from(whole, (n) => -n),
+    Uint16Array.from(whole, (n) => n * 500),
+    Int16Array.from(whole, (n) => -n * 200),
+    Uint32Array.from(whole, (n) => n * 30_000_000),
+    Int32Array.from(whole, (n) => -n * 16_000_000),
+    BigUint64Array.from(whole, (n) => BigInt(n) << 56n),
+    BigInt64Array.from(whole, (n) => -(BigInt(n) << 55n)),
+    Float32Array.from(whole, (n) => n / 3),
+    Float64Array.from(whole, (n) => n / 7),
+    Uint8ClampedArray.from(whole),
   ]
 }
 
@@ -158,8 +281,12 @@ function nest(containers: number, wrap: (inner: unknown) => unknown): unknown {
   return value
 }
 const wraps: [name: string, wrap: (inner: unknown) => unknown][] = [
-  ['arrays', (inner) => [inner]], ['objects', (inner) => ({ a: inner })], ['escaped objects', (inner) => ({ $a: inner })],
-  ['Maps', (inner) => new Map([[1, inner]])], ['Map keys', (inner) => new Map([[inner, 1]])], ['Sets', (inner) => new Set([inner])],
+  ['arrays', (inner) => [inner]],
+  ['objects', (inner) => ({ a: inner })],
+  ['escaped objects', (inner) => ({ $a: inner })],
+  ['Maps', (inner) => new Map([[1, inner]])],
+  ['Map keys', (inner) => new Map([[inner, 1]])],
+  ['Sets', (inner) => new Set([inner])],
 ]
 
 export function testCodec(suite: CodecSuite): void {
@@ -178,7 +305,11 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
   test('every value of the specification survives', () => {
     for (const [name, sent, ...arrives] of values()) {
       const expected = arrives.length > 0 ? arrives[0] : sent
-      for (const [where, wrap] of [['alone', (value: unknown) => value], ['in an array', (value: unknown) => [1, value, 2]], ['in an object', (value: unknown) => ({ before: 1, it: value, after: 2 })]] as const) {
+      for (const [where, wrap] of [
+        ['alone', (value: unknown) => value],
+        ['in an array', (value: unknown) => [1, value, 2]],
+        ['in an object', (value: unknown) => ({ before: 1, it: value, after: 2 })],
+      ] as const) {
         if (where === 'in an object' && expected === undefined) continue
         try {
           same(decode(codec, encode(codec, wrap(sent))), wrap(expected))
@@ -193,11 +324,14 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
     for (const [, sent] of values()) {
       const before = structuredClone(sent)
       encode(codec, sent)
-      assert.deepStrictEqual(sent instanceof Buffer ? new Uint8Array(sent) : sent, Object.getPrototypeOf(sent ?? 0) === null ? Object.assign(Object.create(null) as object, before) : before)
+      assert.deepStrictEqual(
+        sent instanceof Buffer ? new Uint8Array(sent) : sent,
+        Object.getPrototypeOf(sent ?? 0) === null ? Object.assign(Object.create(null) as object, before) : before,
+      )
     }
   })
 
-  test('typed arrays that arrive are aligned and nobody else\'s', () => {
+  test("typed arrays that arrive are aligned and nobody else's", () => {
     for (const [, sent] of values()) {
       if (!ArrayBuffer.isView(sent)) continue
       const arrived = decode(codec, encode(codec, sent)) as TypedArray
@@ -207,7 +341,7 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
 
   test('a lone surrogate', () => {
     for (const text of ['\ud800', 'a\udc00b', '\udc00'.repeat(20)]) {
-      const expected = loneSurrogates ? text : text.replaceAll(/[\ud800\udc00]/g, '\ufffd')
+      const expected = loneSurrogates ? text : Buffer.from(text).toString()
       same(decode(codec, encode(codec, { [text]: text })), { [expected]: expected })
     }
   })
@@ -216,9 +350,24 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
     class Account {
       balance = 1
     }
-    const bad: unknown[] = [Symbol('x'), () => 1, new Account(), new Date(NaN), new (class extends Array {})(), /x/, new Error('x'), Promise.resolve(1), new WeakMap(), Object(5), Object('x'), new URL('a:b'), new SharedArrayBuffer(8)]
-    for (const value of bad.filter((each) => !(Array.isArray(each)))) {
-      for (const sent of [value, [value], { a: value }, new Map([[1, value]]), new Map([[value, 1]]), new Set([value])]) assert.throws(() => encode(codec, sent), TypeError)
+    const bad: unknown[] = [
+      Symbol('x'),
+      () => 1,
+      new Account(),
+      new Date(NaN),
+      new (class extends Array {})(),
+      /x/,
+      new Error('x'),
+      Promise.resolve(1),
+      new WeakMap(),
+      Object(5),
+      Object('x'),
+      new URL('a:b'),
+      new SharedArrayBuffer(8),
+    ]
+    for (const value of bad.filter((each) => !Array.isArray(each))) {
+      for (const sent of [value, [value], { a: value }, new Map([[1, value]]), new Map([[value, 1]]), new Set([value])])
+        assert.throws(() => encode(codec, sent), TypeError)
     }
   })
 
@@ -229,7 +378,11 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
     object['a'] = { b: object }
     const map = new Map<unknown, unknown>()
     map.set(1, map)
-    for (const cycle of [array, object, map]) assert.throws(() => encode(codec, cycle), (reason) => hasCode('TOO_DEEP')(reason) || reason instanceof TypeError)
+    for (const cycle of [array, object, map])
+      assert.throws(
+        () => encode(codec, cycle),
+        (reason) => hasCode('TOO_DEEP')(reason) || reason instanceof TypeError,
+      )
   })
 
   test('functions travel as references, and home again', () => {
@@ -238,9 +391,35 @@ function testValues({ codec, loneSurrogates }: CodecSuite, test: Define): void {
     const object = Object.assign(() => {}, { methods: ['a', 'b'] })
     const arrived = decode(codec, encode(codec, [() => 1, object], context), context) as { id: number }[]
     assert.deepEqual(references.imported, [[0], [1, ['a', 'b']]])
-    assert.deepEqual(arrived.map(({ id }) => id), [0, 1])
-    assert.equal(decode(codec, encode(codec, Object.assign(() => {}, { own: 1 }), context), context), object)
-    assert.throws(() => decode(codec, encode(codec, Object.assign(() => {}, { own: 7 }), context), context), hasCode('INVALID_MESSAGE'))
+    assert.deepEqual(
+      arrived.map(({ id }) => id),
+      [0, 1],
+    )
+    assert.equal(
+      decode(
+        codec,
+        encode(
+          codec,
+          Object.assign(() => {}, { own: 1 }),
+          context,
+        ),
+        context,
+      ),
+      object,
+    )
+    assert.throws(
+      () =>
+        decode(
+          codec,
+          encode(
+            codec,
+            Object.assign(() => {}, { own: 7 }),
+            context,
+          ),
+          context,
+        ),
+      hasCode('INVALID_MESSAGE'),
+    )
     const sent = encode(codec, () => 1, context)
     assert.throws(() => decode(codec, sent), hasCode('INVALID_MESSAGE'), 'a reference to who has no table')
   })
@@ -260,7 +439,8 @@ function testDepth({ codec, raw }: CodecSuite, test: Define): void {
     for (const [name, wrap] of wraps) {
       for (const depth of [3, DEPTH]) {
         const context = contextOf({ depth })
-        for (const containers of [depth - 2, depth - 1]) same(decode(codec, encode(codec, nest(containers, wrap), context), context), nest(containers, wrap))
+        for (const containers of [depth - 2, depth - 1])
+          same(decode(codec, encode(codec, nest(containers, wrap), context), context), nest(containers, wrap))
         for (const containers of [depth, depth + 1, 1000]) {
           assert.throws(() => encode(codec, nest(containers, wrap), context), hasCode('TOO_DEEP'), `${containers} ${name} were sent`)
         }
@@ -276,8 +456,16 @@ function testDepth({ codec, raw }: CodecSuite, test: Define): void {
 
   test('a thousand and a million levels are refused, not recursed into', () => {
     for (const what of ['array', 'object'] as const) {
-      same(decode(codec, { bytes: raw.nested(DEPTH - 1, what), attachments: [] }), nest(DEPTH - 1, what === 'array' ? (inner) => [inner] : (inner) => ({ a: inner })))
-      for (const containers of [DEPTH, DEPTH + 1, 1000, 1_000_000]) assert.throws(() => decode(codec, { bytes: raw.nested(containers, what), attachments: [] }), hasCode('TOO_DEEP'), `${containers} of ${what}`)
+      same(
+        decode(codec, { bytes: raw.nested(DEPTH - 1, what), attachments: [] }),
+        nest(DEPTH - 1, what === 'array' ? (inner) => [inner] : (inner) => ({ a: inner })),
+      )
+      for (const containers of [DEPTH, DEPTH + 1, 1000, 1_000_000])
+        assert.throws(
+          () => decode(codec, { bytes: raw.nested(containers, what), attachments: [] }),
+          hasCode('TOO_DEEP'),
+          `${containers} of ${what}`,
+        )
     }
   })
 
@@ -293,14 +481,28 @@ function testKeys({ codec, raw }: CodecSuite, test: Define): void {
     ['__proto__ with a number', () => raw.object([['__proto__', raw.one]])],
     ['constructor', () => raw.object([['constructor', raw.object([['prototype', poison()]])]])],
     ['constructor with an array', () => raw.object([['constructor', raw.array([])]])],
-    ['__proto__ behind others', () => raw.object([['a', raw.one], ['b', raw.one], ['__proto__', poison()]])],
+    [
+      '__proto__ behind others',
+      () =>
+        raw.object([
+          ['a', raw.one],
+          ['b', raw.one],
+          ['__proto__', poison()],
+        ]),
+    ],
   ]
   test('forbidden keys are refused at every depth (threat 11)', () => {
     for (const [name, payload] of bad) {
       let wrapped = payload()
       for (let depth = 0; depth <= 5; depth++) {
         assert.throws(() => decode(codec, { bytes: wrapped, attachments: [] }), hasCode('FORBIDDEN_KEY'), `${name} at depth ${depth}`)
-        wrapped = depth % 2 ? raw.array([raw.one, wrapped]) : raw.object([['a', raw.one], ['it', wrapped]])
+        wrapped =
+          depth % 2
+            ? raw.array([raw.one, wrapped])
+            : raw.object([
+                ['a', raw.one],
+                ['it', wrapped],
+              ])
       }
     }
     assert.equal(({} as { polluted?: unknown }).polluted, undefined)
@@ -320,23 +522,43 @@ function testKeys({ codec, raw }: CodecSuite, test: Define): void {
     const context = contextOf({ references })
     same(decode(codec, encode(codec, { then: 1 })), { then: 1 })
     assert.throws(() => encode(codec, { then: () => {} }, context), hasCode('FORBIDDEN_KEY'))
-    for (const payload of [raw.object([['then', raw.reference(1)]]), raw.array([raw.object([['a', raw.one], ['then', raw.reference(1)]])])]) {
+    for (const payload of [
+      raw.object([['then', raw.reference(1)]]),
+      raw.array([
+        raw.object([
+          ['a', raw.one],
+          ['then', raw.reference(1)],
+        ]),
+      ]),
+    ]) {
       assert.throws(() => decode(codec, { bytes: payload, attachments: [] }, context), hasCode('FORBIDDEN_KEY'))
     }
   })
 }
 
 function testHostile({ codec, raw, invalid }: CodecSuite, test: Define): void {
-  const rich = (): Encoded => encode(codec, { a: [1, 'text', 300, -5, 1.5, null, true], m: new Map([[1, new Date(5)]]), s: new Set(['ä€']), n: 12n, u: [undefined, NaN], x: bytes(5), y: new Float64Array(3), big: bytes(5000) })
+  const rich = (): Encoded =>
+    encode(codec, {
+      a: [1, 'text', 300, -5, 1.5, null, true],
+      m: new Map([[1, new Date(5)]]),
+      s: new Set(['ä€']),
+      n: 12n,
+      u: [undefined, NaN],
+      x: bytes(5),
+      y: new Float64Array(3),
+      big: bytes(5000),
+    })
 
   test('a payload cut at any byte is refused', () => {
     const { bytes: whole, attachments } = rich()
-    for (let end = 0; end < whole.length; end++) assert.throws(() => decode(codec, { bytes: whole.subarray(0, end), attachments }), hasCode('INVALID_MESSAGE'), `cut at ${end}`)
+    for (let end = 0; end < whole.length; end++)
+      assert.throws(() => decode(codec, { bytes: whole.subarray(0, end), attachments }), hasCode('INVALID_MESSAGE'), `cut at ${end}`)
   })
 
   test('bytes after the value are refused', () => {
     const { bytes: whole, attachments } = rich()
-    for (const tail of [whole, raw.one, Buffer.from([0]), Buffer.from([0xc0])]) assert.throws(() => decode(codec, { bytes: Buffer.concat([whole, tail]), attachments }), hasCode('INVALID_MESSAGE'))
+    for (const tail of [whole, raw.one, Buffer.from([0]), Buffer.from([0xc0])])
+      assert.throws(() => decode(codec, { bytes: Buffer.concat([whole, tail]), attachments }), hasCode('INVALID_MESSAGE'))
   })
 
   test('text that is not UTF-8 is refused', () => {
@@ -345,7 +567,9 @@ function testHostile({ codec, raw, invalid }: CodecSuite, test: Define): void {
       for (const value of [text, { [text]: 1 }]) {
         const { bytes: whole } = encode(codec, [value])
         const at = whole.indexOf('x')
-        for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf5, 0x80, 0x80, 0x80], [0x80]].filter((each) => each.length <= length)) {
+        for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf5, 0x80, 0x80, 0x80], [0x80]].filter(
+          (each) => each.length <= length,
+        )) {
           const broken = Buffer.from(whole)
           broken.set(wrong, at + length - wrong.length)
           assert.throws(() => decode(codec, { bytes: broken, attachments: [] }), hasCode('INVALID_MESSAGE'), `${wrong.join()} in ${length}`)
@@ -357,18 +581,49 @@ function testHostile({ codec, raw, invalid }: CodecSuite, test: Define): void {
   test('every attachment is used exactly once', () => {
     const [a, b] = [new Uint8Array([1]), new Uint8Array([2])]
     same(decode(codec, { bytes: raw.array([raw.attachment(1), raw.attachment(0)]), attachments: [a, b] }), [b, a])
-    for (const [indexes, attachments] of [[[], [a]], [[0], [a, b]], [[1], [a, b]], [[0, 0], [a]], [[0, 0], [a, b]], [[1, 1], [a, b]], [[0, 1, 1], [a, b]], [[0], []], [[2], [a, b]], [[0, 1, 2], [a, b]]] as const) {
-      assert.throws(() => decode(codec, { bytes: raw.array(indexes.map((index) => raw.attachment(index))), attachments }), hasCode('INVALID_MESSAGE'), `${indexes.join()} of ${attachments.length}`)
+    for (const [indexes, attachments] of [
+      [[], [a]],
+      [[0], [a, b]],
+      [[1], [a, b]],
+      [[0, 0], [a]],
+      [
+        [0, 0],
+        [a, b],
+      ],
+      [
+        [1, 1],
+        [a, b],
+      ],
+      [
+        [0, 1, 1],
+        [a, b],
+      ],
+      [[0], []],
+      [[2], [a, b]],
+      [
+        [0, 1, 2],
+        [a, b],
+      ],
+    ] as const) {
+      assert.throws(
+        () => decode(codec, { bytes: raw.array(indexes.map((index) => raw.attachment(index))), attachments }),
+        hasCode('INVALID_MESSAGE'),
+        `${indexes.join()} of ${attachments.length}`,
+      )
     }
   })
 
   test('payloads that are wrong in their own ways', () => {
     const before = process.memoryUsage()
     for (const { name, bytes: payload, attachments = [], code = 'INVALID_MESSAGE' } of invalid) {
-      assert.throws(() => decode(codec, { bytes: Buffer.from(payload), attachments }, contextOf({ references: new Numbered() })), (reason) => {
-        if (hasCode(code)(reason)) return true
-        throw new Error(`${name}: expected ${code}, got ${String(reason)}`, { cause: reason })
-      }, name)
+      assert.throws(
+        () => decode(codec, { bytes: Buffer.from(payload), attachments }, contextOf({ references: new Numbered() })),
+        (reason) => {
+          if (hasCode(code)(reason)) return true
+          throw new Error(`${name}: expected ${code}, got ${String(reason)}`, { cause: reason })
+        },
+        name,
+      )
     }
     const after = process.memoryUsage()
     const grown = after.arrayBuffers + after.heapUsed - before.arrayBuffers - before.heapUsed
@@ -398,7 +653,8 @@ function testAtRandom({ codec }: CodecSuite, test: Define): void {
       try {
         decode(codec, { bytes: payload, attachments: seed % 2 ? honest.attachments : [] }, context)
       } catch (reason) {
-        if (!hasCode('INVALID_MESSAGE', 'TOO_DEEP', 'FORBIDDEN_KEY')(reason)) throw new Error(`the payload of seed ${seed}: ${payload.toString('hex').slice(0, 200)}`, { cause: reason })
+        if (!hasCode('INVALID_MESSAGE', 'TOO_DEEP', 'FORBIDDEN_KEY')(reason))
+          throw new Error(`the payload of seed ${seed}: ${payload.toString('hex').slice(0, 200)}`, { cause: reason })
       }
     }
     assert.equal(({} as { polluted?: unknown }).polluted, undefined)

@@ -59,7 +59,8 @@ export function pattern(size: number, binary = true): Buffer {
 export const numbered = (index: number): Buffer => Buffer.from(`"${String(index).padStart(8, '0')}"`)
 
 /** Short messages as they are, long ones as a hash. */
-export const digest = (bytes: Uint8Array): string => (bytes.length <= 16 ? Buffer.from(bytes).toString('latin1') : createHash('sha1').update(bytes).digest('hex'))
+export const digest = (bytes: Uint8Array): string =>
+  bytes.length <= 16 ? Buffer.from(bytes).toString('latin1') : createHash('sha1').update(bytes).digest('hex')
 
 /** The payload of spec/wire.md § 2, built on its own so that the code under test is not its own judge. */
 export function envelopeOf(head: Uint8Array, attachments: readonly Uint8Array[]): Buffer {
@@ -205,16 +206,26 @@ export class LocalEnd extends Recorder implements Sink, End {
   private perform(command: Command): unknown {
     const { connection } = this
     switch (command.do) {
-      case 'send': return this.sendAll(command.sizes.map((size) => pattern(size, connection.kind === 'values' || connection.binary)))
-      case 'count': return this.sendAll(Array.from({ length: command.to - command.from }, (_, index) => numbered(command.from + index)))
-      case 'attach': return this.attach(command.head, command.sizes)
-      case 'pause': return connection.pause()
-      case 'resume': return connection.resume()
-      case 'close': return connection.close()
-      case 'abort': return connection.abort(new TalkwireError(command.code, 'the test says so'))
-      case 'peer': return connection.peer
-      case 'state': return { buffered: connection.buffered, unsent: connection.unsent }
-      case 'turns': return turns()
+      case 'send':
+        return this.sendAll(command.sizes.map((size) => pattern(size, connection.kind === 'values' || connection.binary)))
+      case 'count':
+        return this.sendAll(Array.from({ length: command.to - command.from }, (_, index) => numbered(command.from + index)))
+      case 'attach':
+        return this.attach(command.head, command.sizes)
+      case 'pause':
+        return connection.pause()
+      case 'resume':
+        return connection.resume()
+      case 'close':
+        return connection.close()
+      case 'abort':
+        return connection.abort(new TalkwireError(command.code, 'the test says so'))
+      case 'peer':
+        return connection.peer
+      case 'state':
+        return { buffered: connection.buffered, unsent: connection.unsent }
+      case 'turns':
+        return turns()
     }
   }
 
@@ -259,7 +270,10 @@ const WATCHDOG = 30_000
 export async function soon<T>(promise: Promise<T>, what: string | (() => string)): Promise<T> {
   let timer!: NodeJS.Timeout
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`did not come within ${WATCHDOG / 1000} s: ${typeof what === 'string' ? what : what()}`)), WATCHDOG)
+    timer = setTimeout(
+      () => reject(new Error(`did not come within ${WATCHDOG / 1000} s: ${typeof what === 'string' ? what : what()}`)),
+      WATCHDOG,
+    )
   })
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
@@ -294,7 +308,10 @@ function lines<T>(socket: net.Socket, onLine: (value: T) => void): void {
  * `open` listens once (or takes the one connection there is) and gives what it accepts to `accept`.
  * Ends the process when the suite is done with it.
  */
-export async function playFarEnd(control: string, open: (accept: Accept, options: TransportOptions) => Promise<{ readonly address: string } | void>): Promise<void> {
+export async function playFarEnd(
+  control: string,
+  open: (accept: Accept, options: TransportOptions) => Promise<{ readonly address: string } | void>,
+): Promise<void> {
   const socket = net.connect(control)
   const tell = (message: ToSuite): void => void socket.write(`${JSON.stringify(message)}\n`)
   let end: LocalEnd

@@ -34,7 +34,13 @@ export class Random {
     for (let count = 1 + this.below(3); count > 0; count--) {
       const at = this.below(damaged.length + 1)
       const to = Math.min(damaged.length, at + this.below(6))
-      const middle = this.pick([this.bytes(4), damaged.subarray(at, to), Buffer.concat([damaged.subarray(at, to), damaged.subarray(at, to)]), Buffer.alloc(0), Buffer.from([0xff, 0xff, 0xff, 0xff])])
+      const middle = this.pick([
+        this.bytes(4),
+        damaged.subarray(at, to),
+        Buffer.concat([damaged.subarray(at, to), damaged.subarray(at, to)]),
+        Buffer.alloc(0),
+        Buffer.from([0xff, 0xff, 0xff, 0xff]),
+      ])
       damaged = Buffer.concat([damaged.subarray(0, at), middle, damaged.subarray(to)])
     }
     return damaged
@@ -47,22 +53,31 @@ export class Random {
 
   private number(): number {
     return this.pick([
-      () => this.below(300) - 150, () => (this.below(2 ** 32) - 2 ** 31) * (this.below(2 ** 21) + 1), () => (this.below(2000) - 1000) / 7,
-      () => 2 ** this.below(64), () => this.pick([-0, NaN, Infinity, -Infinity, Number.MAX_VALUE, 5e-324]),
+      () => this.below(300) - 150,
+      () => (this.below(2 ** 32) - 2 ** 31) * (this.below(2 ** 21) + 1),
+      () => (this.below(2000) - 1000) / 7,
+      () => 2 ** this.below(64),
+      () => this.pick([-0, NaN, Infinity, -Infinity, Number.MAX_VALUE, 5e-324]),
     ])()
   }
 
   private scalar(): unknown {
     return this.pick([
-      () => this.number(), () => this.text(), () => this.pick([true, false, null]), () => BigInt(this.below(2 ** 32)) ** BigInt(1 + this.below(9)) * this.pick([1n, -1n]),
-      () => new Date(this.below(2 ** 32) * 997 - 2e12), () => this.array(),
+      () => this.number(),
+      () => this.text(),
+      () => this.pick([true, false, null]),
+      () => BigInt(this.below(2 ** 32)) ** BigInt(1 + this.below(9)) * this.pick([1n, -1n]),
+      () => new Date(this.below(2 ** 32) * 997 - 2e12),
+      () => this.array(),
     ])()
   }
 
   private array(): unknown {
     const length = this.pick([0, 1, 3, 16, 1500])
     const data = this.pick([
-      () => new Uint8Array(this.bytes(length)), () => Float64Array.from({ length }, () => this.number()), () => Int16Array.from({ length }, () => this.below(65_536)),
+      () => new Uint8Array(this.bytes(length)),
+      () => Float64Array.from({ length }, () => this.number()),
+      () => Int16Array.from({ length }, () => this.below(65_536)),
       () => BigInt64Array.from({ length }, () => BigInt(this.below(2 ** 32)) << 20n),
     ])()
     return this.below(4) === 0 ? ndarray(data, [1, data.length]) : data
@@ -82,7 +97,10 @@ export class Random {
   }
 
   private key(): string {
-    const text = this.pick([() => this.text(), () => this.pick(['$', '$$', '$number', '$bin', '$undefined', 'a', 'id', 'then', 'toString'])])()
+    const text = this.pick([
+      () => this.text(),
+      () => this.pick(['$', '$$', '$number', '$bin', '$undefined', 'a', 'id', 'then', 'toString']),
+    ])()
     return text
   }
 }

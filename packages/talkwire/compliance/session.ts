@@ -24,7 +24,13 @@ export interface SessionSuite {
 }
 
 const anything: StandardSchema<any, any> = { '~standard': { version: 1, vendor: 'talkwire', validate: (value) => ({ value }) } }
-const number: StandardSchema<number, number> = { '~standard': { version: 1, vendor: 'talkwire', validate: (value) => (typeof value === 'number' ? { value } : { issues: [{ message: 'expected a number' }] }) } }
+const number: StandardSchema<number, number> = {
+  '~standard': {
+    version: 1,
+    vendor: 'talkwire',
+    validate: (value) => (typeof value === 'number' ? { value } : { issues: [{ message: 'expected a number' }] }),
+  },
+}
 
 const proof = contract('proof/1', {
   echo: rpc({ input: anything, output: anything }),
@@ -41,7 +47,11 @@ const proof = contract('proof/1', {
 
 interface Running {
   readonly client: Client<typeof proof>
-  readonly service: { emit(event: 'news', payload: unknown): void; close(options?: { timeout?: number }): Promise<void>; stats(): readonly { readonly handling: number; readonly exported: readonly unknown[] }[] }
+  readonly service: {
+    emit(event: 'news', payload: unknown): void
+    close(options?: { timeout?: number }): Promise<void>
+    stats(): readonly { readonly handling: number; readonly exported: readonly unknown[] }[]
+  }
   readonly notes: unknown[]
   /** Resolves once `wait` runs, with its signal. */
   readonly waiting: Promise<AbortSignal>
@@ -51,7 +61,11 @@ interface Running {
   readonly stopped: Promise<void>
 }
 
-const codeOf = (promise: Promise<unknown>): Promise<string> => soon(promise, 'an answer').then(() => 'none', (reason: unknown) => (reason instanceof TalkwireError ? `${reason.code}/${reason.outcome}` : String(reason)))
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  soon(promise, 'an answer').then(
+    () => 'none',
+    (reason: unknown) => (reason instanceof TalkwireError ? `${reason.code}/${reason.outcome}` : String(reason)),
+  )
 
 export function testSession(suite: SessionSuite): void {
   const withPair = (what: string, body: (running: Running) => Promise<void>): unknown =>
@@ -85,48 +99,66 @@ async function start({ address, listenOptions, connectOptions }: SessionSuite): 
   const answer = deferred<unknown>()
   const stopped = deferred<void>()
   let produced = 0
-  const service = await serve(proof, {
-    echo: (value) => value,
-    double: (value) => value * 2,
-    fail(how, ctx) {
-      if (how === 'declared') throw ctx.error('Broke', { why: 1 })
-      throw new Error('secret')
-    },
-    async wait(_, ctx) {
-      const { signal } = ctx
-      waiting.resolve(signal)
-      return Promise.race([answer.promise, new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))])
-    },
-    async *count(to) {
-      for (let index = 0; index < to; index++) yield index
-    },
-    async *endless() {
-      try {
-        for (;;) {
-          produced++
-          yield new Uint8Array(10_000)
+  const service = await serve(
+    proof,
+    {
+      echo: (value) => value,
+      double: (value) => value * 2,
+      fail(how, ctx) {
+        if (how === 'declared') throw ctx.error('Broke', { why: 1 })
+        throw new Error('secret')
+      },
+      async wait(_, ctx) {
+        const { signal } = ctx
+        waiting.resolve(signal)
+        return Promise.race([
+          answer.promise,
+          new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+        ])
+      },
+      async *count(to) {
+        for (let index = 0; index < to; index++) yield index
+      },
+      async *endless() {
+        try {
+          for (;;) {
+            produced++
+            yield new Uint8Array(10_000)
+          }
+        } finally {
+          stopped.resolve()
         }
-      } finally {
-        stopped.resolve()
-      }
+      },
+      async sum(items) {
+        let total = 0
+        for await (const item of items) total += item
+        return total
+      },
+      async *chat(items) {
+        for await (const item of items) yield { heard: item }
+      },
+      note: (value) => void notes.push(value),
     },
-    async sum(items) {
-      let total = 0
-      for await (const item of items) total += item
-      return total
-    },
-    async *chat(items) {
-      for await (const item of items) yield { heard: item }
-    },
-    note: (value) => void notes.push(value),
-  }, { listen: address(), onError: () => {}, ...listenOptions })
+    { listen: address(), onError: () => {}, ...listenOptions },
+  )
   const client = await soon(connect(proof, service.addresses[0], { reconnect: false, ...connectOptions }), 'connect()')
-  return { client, service: service as Running['service'], notes, waiting: waiting.promise, answer: answer.resolve, produced: () => produced, stopped: stopped.promise }
+  return {
+    client,
+    service: service as Running['service'],
+    notes,
+    waiting: waiting.promise,
+    answer: answer.resolve,
+    produced: () => produced,
+    stopped: stopped.promise,
+  }
 }
 
 function testCalls(withPair: WithPair): void {
   withPair('calls, also many at a time, are answered each with its own', async ({ client }) => {
-    assert.deepEqual(await soon(Promise.all(Array.from({ length: 2000 }, (_, index) => client.double(index))), '2000 answers'), Array.from({ length: 2000 }, (_, index) => 2 * index))
+    assert.deepEqual(
+      await soon(Promise.all(Array.from({ length: 2000 }, (_, index) => client.double(index))), '2000 answers'),
+      Array.from({ length: 2000 }, (_, index) => 2 * index),
+    )
   })
 
   withPair('every value goes there and back', async ({ client }) => {
@@ -152,37 +184,52 @@ function testCalls(withPair: WithPair): void {
     assert.equal(await client.double(2), 4)
   })
 
-  withPair('cancelling stops the handler and rejects with the signal\'s reason', async ({ client, waiting }) => {
+  withPair("cancelling stops the handler and rejects with the signal's reason", async ({ client, waiting }) => {
     const controller = new AbortController()
     const call = client.wait(1, { signal: controller.signal })
     const signal = await soon(waiting, 'the handler')
     const reason = new Error('changed my mind')
     controller.abort(reason)
     await assert.rejects(call, (error) => error === reason)
-    await soon(new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve()))), 'the handler\'s signal')
+    await soon(
+      new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve()))),
+      "the handler's signal",
+    )
   })
 
   withPair('a deadline ends the call on both sides', async ({ client, waiting }) => {
     const call = client.wait(1, { timeout: 50 })
     const signal = await soon(waiting, 'the handler')
     assert.equal(await codeOf(call), 'DEADLINE_EXCEEDED/maybe-ran')
-    await soon(new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve()))), 'the handler\'s signal')
+    await soon(
+      new Promise<void>((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve()))),
+      "the handler's signal",
+    )
   })
 
   withPair('one-way calls arrive in order, before a call that follows them', async ({ client, notes }) => {
     for (let index = 0; index < 3000; index++) void client.note(index)
     await client.double(1)
-    assert.deepEqual(notes, Array.from({ length: 3000 }, (_, index) => index))
+    assert.deepEqual(
+      notes,
+      Array.from({ length: 3000 }, (_, index) => index),
+    )
   })
 
   withPair('a function that was sent can be called, and is given back', async ({ client, service }) => {
     const heard: unknown[] = []
-    const back = (await client.echo([(text: string) => heard.push(text), ref({ shout: (text: string) => text.toUpperCase() })])) as [(text: string) => unknown, { shout(text: string): string }]
+    const back = (await client.echo([(text: string) => heard.push(text), ref({ shout: (text: string) => text.toUpperCase() })])) as [
+      (text: string) => unknown,
+      { shout(text: string): string },
+    ]
     // It comes home as what it is.
     assert.equal(back[0]('a'), 1)
     assert.deepEqual(heard, ['a'])
     assert.equal(back[1].shout('b'), 'B')
-    assert.deepEqual(service.stats().map(({ exported }) => exported.length), [0])
+    assert.deepEqual(
+      service.stats().map(({ exported }) => exported.length),
+      [0],
+    )
   })
 
   withPair('events reach who listens, in order, until it stops', async ({ client, service }) => {
@@ -190,7 +237,10 @@ function testCalls(withPair: WithPair): void {
     const off = await client.on('news', (payload) => heard.push(payload))
     for (let index = 0; index < 100; index++) service.emit('news', { index })
     await client.double(1)
-    assert.deepEqual(heard, Array.from({ length: 100 }, (_, index) => ({ index })))
+    assert.deepEqual(
+      heard,
+      Array.from({ length: 100 }, (_, index) => ({ index })),
+    )
     await off()
     service.emit('news', 'late')
     await client.double(1)
@@ -229,7 +279,10 @@ function testStreams(withPair: WithPair): void {
       heard.push(answer)
       gates[heard.length]?.resolve()
     }
-    assert.deepEqual(heard, [0, 1, 2, 3, 4].map((index) => ({ heard: index })))
+    assert.deepEqual(
+      heard,
+      [0, 1, 2, 3, 4].map((index) => ({ heard: index })),
+    )
   })
 
   withPair('a consumer that waits makes the producer wait, and leaving stops it', async ({ client, produced, stopped }) => {

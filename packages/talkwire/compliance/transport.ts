@@ -40,7 +40,11 @@ export interface TransportSuite<Options extends TransportOptions = TransportOpti
    */
   readonly remote?: (stage: Stage) => Promise<string>
   /** Both ends in this process, for a transport without `listen` and `connect` that would give them. */
-  readonly pair?: (near: Sink, accept: (connection: Connection) => Sink, options: { readonly near: TransportOptions; readonly far: TransportOptions }) => Promise<Connection>
+  readonly pair?: (
+    near: Sink,
+    accept: (connection: Connection) => Sink,
+    options: { readonly near: TransportOptions; readonly far: TransportOptions },
+  ) => Promise<Connection>
 }
 
 /** What a test of a connection gets. */
@@ -66,7 +70,10 @@ const KB = 1024
 const MB = 1024 * KB
 /** More than any kernel keeps between two ends. */
 const MORE_THAN_FITS = 48 * MB
-const hasCode = (...codes: string[]) => (error: unknown): boolean => error instanceof TalkwireError && codes.includes(error.code)
+const hasCode =
+  (...codes: string[]) =>
+  (error: unknown): boolean =>
+    error instanceof TalkwireError && codes.includes(error.code)
 const lengths = (messages: readonly { length: number }[]): number[] => messages.map(({ length }) => length)
 
 export function testTransport<Options extends TransportOptions>(suite: TransportSuite<Options>): void {
@@ -74,7 +81,8 @@ export function testTransport<Options extends TransportOptions>(suite: Transport
   const { scheme, traits } = transport
   const remote = suite.remote ?? ownProgram(suite)
   const here = suite.pair !== undefined || (transport.listen !== undefined && transport.connect !== undefined)
-  if (traits.crossProcess && !remote) throw new TypeError(`${scheme} declares crossProcess: give \`remote\`, which has the far end played in another process`)
+  if (traits.crossProcess && !remote)
+    throw new TypeError(`${scheme} declares crossProcess: give \`remote\`, which has the far end played in another process`)
   if (!here && !remote) throw new TypeError(`${scheme}: give \`pair\` or \`remote\``)
 
   /** Two connected ends, checked and cleaned up whatever the body does. */
@@ -97,20 +105,36 @@ type WithPair = (name: string, body: (pair: Pair) => Promise<void>, setting?: Se
 function ownProgram({ transport, address, listenOptions = {} }: TransportSuite<any>): TransportSuite['remote'] {
   if (!Object.hasOwn(registry, transport.scheme) || !transport.listen || !transport.traits.crossProcess) return undefined
   return (stage) => {
-    spawn(process.execPath, [fileURLToPath(new URL('./far.js', import.meta.url)), stage.control, address(), JSON.stringify(listenOptions)], { stdio: ['ignore', 'inherit', 'inherit'] }).unref()
+    spawn(
+      process.execPath,
+      [fileURLToPath(new URL('./far.js', import.meta.url)), stage.control, address(), JSON.stringify(listenOptions)],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
+    ).unref()
     return stage.listening()
   }
 }
 
-async function inPair(suite: TransportSuite<any>, remote: TransportSuite['remote'], setting: Setting, body: (pair: Pair) => Promise<void>): Promise<void> {
+async function inPair(
+  suite: TransportSuite<any>,
+  remote: TransportSuite['remote'],
+  setting: Setting,
+  body: (pair: Pair) => Promise<void>,
+): Promise<void> {
   const near = new LocalEnd(setting.near)
   const farOptions: TransportOptions = setting.farLimit === undefined ? {} : { maxMessage: setting.farLimit }
   const nearOptions: TransportOptions = setting.nearLimit === undefined ? {} : { maxMessage: setting.nearLimit }
-  const opened = remote ? await openRemote(suite, remote, near, nearOptions, farOptions, setting) : await openHere(suite, near, nearOptions, farOptions, setting)
+  const opened = remote
+    ? await openRemote(suite, remote, near, nearOptions, farOptions, setting)
+    : await openHere(suite, near, nearOptions, farOptions, setting)
   const { far, connection } = opened
   near.connection = connection
   try {
-    await body({ near, ...opened, binary: connection.kind === 'values' || connection.binary, remote: far instanceof RemoteEnd ? far : undefined })
+    await body({
+      near,
+      ...opened,
+      binary: connection.kind === 'values' || connection.binary,
+      remote: far instanceof RemoteEnd ? far : undefined,
+    })
     await check(near, far)
   } finally {
     connection.abort(new TalkwireError('CONNECTION_LOST', 'the test is over'))
@@ -126,7 +150,13 @@ interface Opened {
   readonly listener: Listener | undefined
 }
 
-async function openHere(suite: TransportSuite<any>, near: LocalEnd, nearOptions: TransportOptions, farOptions: TransportOptions, { far: behaviour }: Setting): Promise<Opened> {
+async function openHere(
+  suite: TransportSuite<any>,
+  near: LocalEnd,
+  nearOptions: TransportOptions,
+  farOptions: TransportOptions,
+  { far: behaviour }: Setting,
+): Promise<Opened> {
   const far = new LocalEnd(behaviour)
   let accepted!: () => void
   const acceptance = new Promise<void>((resolve) => {
@@ -147,7 +177,14 @@ async function openHere(suite: TransportSuite<any>, near: LocalEnd, nearOptions:
   return { far, connection, listener }
 }
 
-async function openRemote(suite: TransportSuite<any>, remote: NonNullable<TransportSuite['remote']>, near: LocalEnd, nearOptions: TransportOptions, farOptions: TransportOptions, { far: behaviour = {} }: Setting): Promise<Opened> {
+async function openRemote(
+  suite: TransportSuite<any>,
+  remote: NonNullable<TransportSuite['remote']>,
+  near: LocalEnd,
+  nearOptions: TransportOptions,
+  farOptions: TransportOptions,
+  { far: behaviour = {} }: Setting,
+): Promise<Opened> {
   const far = await RemoteEnd.open({ behaviour, options: farOptions })
   const address = await remote(far)
   const connection = await soon(suite.transport.connect!(address, near, { ...suite.connectOptions, ...nearOptions }), 'connect()')
@@ -173,12 +210,16 @@ async function check(near: LocalEnd, far: End): Promise<void> {
 /** Compares with what `send` of these sizes makes. */
 function same(messages: readonly Message[], sizes: readonly number[], binary: boolean): void {
   assert.deepEqual(lengths(messages), [...sizes])
-  messages.forEach((message, index) => assert.equal(message.digest, digest(pattern(sizes[index]!, binary)), `message ${index} of ${message.length} bytes is damaged`))
+  messages.forEach((message, index) =>
+    assert.equal(message.digest, digest(pattern(sizes[index]!, binary)), `message ${index} of ${message.length} bytes is damaged`),
+  )
 }
 
 function testMessages(withPair: WithPair): void {
   withPair('messages of every size arrive whole and in order, both ways', async ({ near, far, binary }) => {
-    const sizes = [0, 1, 2, 3, 4, 5, 127, 128, 4095, 4096, 4097, 65_531, 65_532, 65_535, 65_536, 65_537, 131_072, MB, 8 * MB, 0, 2].filter((size) => binary || size > 1)
+    const sizes = [0, 1, 2, 3, 4, 5, 127, 128, 4095, 4096, 4097, 65_531, 65_532, 65_535, 65_536, 65_537, 131_072, MB, 8 * MB, 0, 2].filter(
+      (size) => binary || size > 1,
+    )
     await Promise.all([near.do({ do: 'send', sizes }), far.do({ do: 'send', sizes })])
     same(await far.got(sizes.length), sizes, binary)
     same(await near.got(sizes.length), sizes, binary)
@@ -187,7 +228,8 @@ function testMessages(withPair: WithPair): void {
   withPair('thousands of small messages of one turn arrive in order, both ways', async ({ near, far }) => {
     const count = 10_000
     await Promise.all([near.do({ do: 'count', from: 0, to: count }), far.do({ do: 'count', from: 0, to: count })])
-    for (const end of [near, far]) (await end.got(count)).forEach(({ digest: seen }, index) => assert.equal(seen, String(numbered(index)), `place ${index}`))
+    for (const end of [near, far])
+      (await end.got(count)).forEach(({ digest: seen }, index) => assert.equal(seen, String(numbered(index)), `place ${index}`))
   })
 
   withPair('messages of many turns stay in order with those of one', async ({ near, far, binary }) => {
@@ -200,17 +242,25 @@ function testMessages(withPair: WithPair): void {
     same(await far.got(sizes.length), sizes, binary)
   })
 
-  withPair('what is sent inside accept() and right after connect() arrives', async ({ near, far, binary }) => {
-    await near.do({ do: 'send', sizes: [9] })
-    same(await near.got(2), [7, 70_000], binary)
-    same(await far.got(1), [9], binary)
-  }, { far: { when: { accept: [{ do: 'send', sizes: [7, 70_000] }] } } })
+  withPair(
+    'what is sent inside accept() and right after connect() arrives',
+    async ({ near, far, binary }) => {
+      await near.do({ do: 'send', sizes: [9] })
+      same(await near.got(2), [7, 70_000], binary)
+      same(await far.got(1), [9], binary)
+    },
+    { far: { when: { accept: [{ do: 'send', sizes: [7, 70_000] }] } } },
+  )
 
-  withPair('what is sent inside message() arrives, also more than fits', async ({ near, far, binary }) => {
-    await near.do({ do: 'send', sizes: [5, 5, 5] })
-    same(await near.got(6), [3, 300_000, 3, 300_000, 3, 300_000], binary)
-    await far.got(3)
-  }, { far: { when: { message: [{ do: 'send', sizes: [3, 300_000] }] } } })
+  withPair(
+    'what is sent inside message() arrives, also more than fits',
+    async ({ near, far, binary }) => {
+      await near.do({ do: 'send', sizes: [5, 5, 5] })
+      same(await near.got(6), [3, 300_000, 3, 300_000, 3, 300_000], binary)
+      await far.got(3)
+    },
+    { far: { when: { message: [{ do: 'send', sizes: [3, 300_000] }] } } },
+  )
 
   withPair('the sender may reuse what it wrote from, at once', async ({ near, far }) => {
     const source = Buffer.alloc(200_000)
@@ -221,7 +271,10 @@ function testMessages(withPair: WithPair): void {
       near.send(source)
     }
     source.fill(0)
-    assert.deepEqual((await far.got(8)).map((message) => message.digest), expected)
+    assert.deepEqual(
+      (await far.got(8)).map((message) => message.digest),
+      expected,
+    )
   })
 
   withPair('a message that is rolled back leaves nothing', async ({ connection, near, far, binary }) => {
@@ -252,13 +305,34 @@ function testMessages(withPair: WithPair): void {
 
   withPair('attachments travel with their message, in place', async ({ connection, near, far, binary }) => {
     if (connection.kind === 'values' || !binary) return
-    const cases: [head: number, sizes: number[]][] = [[3, [1]], [8, [0]], [0, [8, 8]], [5, [100, 7, 4097]], [2, [16_384]], [2, [16_385]], [70_000, [9]], [11, [MB, 3, 65_537]], [1, Array.from({ length: 300 }, (_, index) => index)]]
+    const cases: [head: number, sizes: number[]][] = [
+      [3, [1]],
+      [8, [0]],
+      [0, [8, 8]],
+      [5, [100, 7, 4097]],
+      [2, [16_384]],
+      [2, [16_385]],
+      [70_000, [9]],
+      [11, [MB, 3, 65_537]],
+      [1, Array.from({ length: 300 }, (_, index) => index)],
+    ]
     for (const [head, sizes] of cases) await near.do({ do: 'attach', head, sizes })
     await near.do({ do: 'send', sizes: [5] })
     await far.do({ do: 'attach', head: 3, sizes: [MB, 5] })
-    const expected = cases.map(([head, sizes]) => envelopeOf(pattern(head), sizes.map((size) => pattern(size))))
+    const expected = cases.map(([head, sizes]) =>
+      envelopeOf(
+        pattern(head),
+        sizes.map((size) => pattern(size)),
+      ),
+    )
     const messages = await far.got(cases.length + 1)
-    expected.forEach((payload, index) => assert.deepEqual(messages[index], { type: 'message', length: payload.length, digest: digest(payload) }, `attachments of case ${index}`))
+    expected.forEach((payload, index) =>
+      assert.deepEqual(
+        messages[index],
+        { type: 'message', length: payload.length, digest: digest(payload) },
+        `attachments of case ${index}`,
+      ),
+    )
     same(messages.slice(-1), [5], true)
     const back = envelopeOf(pattern(3), [pattern(MB), pattern(5)])
     assert.equal((await near.got(1))[0]!.digest, digest(back))
@@ -267,15 +341,19 @@ function testMessages(withPair: WithPair): void {
 
 function testLimits(withPair: WithPair): void {
   const limit = 100_000
-  withPair('a message over the limit is refused and harms nothing', async ({ connection, near, far, binary }) => {
-    if (connection.kind === 'values') return
-    await near.do({ do: 'send', sizes: [20] })
-    assert.throws(() => near.send(pattern(limit + 1)), hasCode('MESSAGE_TOO_LARGE'))
-    await assert.rejects(near.do({ do: 'attach', head: 10, sizes: [limit - 10] }), hasCode('MESSAGE_TOO_LARGE'))
-    await near.do({ do: 'send', sizes: [21, limit] })
-    same(await far.got(3), [20, 21, limit], binary)
-    assert.equal((await near.do({ do: 'state' })).unsent, 0)
-  }, { nearLimit: limit, farLimit: limit })
+  withPair(
+    'a message over the limit is refused and harms nothing',
+    async ({ connection, near, far, binary }) => {
+      if (connection.kind === 'values') return
+      await near.do({ do: 'send', sizes: [20] })
+      assert.throws(() => near.send(pattern(limit + 1)), hasCode('MESSAGE_TOO_LARGE'))
+      await assert.rejects(near.do({ do: 'attach', head: 10, sizes: [limit - 10] }), hasCode('MESSAGE_TOO_LARGE'))
+      await near.do({ do: 'send', sizes: [21, limit] })
+      same(await far.got(3), [20, 21, limit], binary)
+      assert.equal((await near.do({ do: 'state' })).unsent, 0)
+    },
+    { nearLimit: limit, farLimit: limit },
+  )
 
   withPair('limitSend() lowers the limit and never raises it', async ({ connection, near, far, binary }) => {
     if (connection.kind === 'values') return
@@ -288,24 +366,32 @@ function testLimits(withPair: WithPair): void {
     same(await near.got(1), [5000], binary)
   })
 
-  withPair('a message over the receiver\'s limit ends the connection with a cause', async ({ connection, near, far, binary }) => {
-    if (connection.kind === 'values') return
-    await near.do({ do: 'send', sizes: [limit, limit + 1] })
-    assert.equal(await far.ending(), 'MESSAGE_TOO_LARGE')
-    await near.ending()
-    same(far.messages, [limit], binary)
-  }, { farLimit: limit })
+  withPair(
+    "a message over the receiver's limit ends the connection with a cause",
+    async ({ connection, near, far, binary }) => {
+      if (connection.kind === 'values') return
+      await near.do({ do: 'send', sizes: [limit, limit + 1] })
+      assert.equal(await far.ending(), 'MESSAGE_TOO_LARGE')
+      await near.ending()
+      same(far.messages, [limit], binary)
+    },
+    { farLimit: limit },
+  )
 
-  withPair('a sink that handles broken messages says a last word', async ({ connection, near, far, binary }) => {
-    if (connection.kind === 'values') return
-    await near.do({ do: 'send', sizes: [limit, limit + 1, 7] })
-    assert.equal(((await far.happened('broken')) as { code?: string }).code, 'MESSAGE_TOO_LARGE')
-    same(await near.got(1), [33], binary)
-    assert.equal(far.times('broken'), 1)
-    same(far.messages, [limit], binary)
-    await near.ending()
-    await far.ending()
-  }, { farLimit: limit, far: { has: ['broken'], when: { broken: [{ do: 'send', sizes: [33] }, { do: 'close' }] } } })
+  withPair(
+    'a sink that handles broken messages says a last word',
+    async ({ connection, near, far, binary }) => {
+      if (connection.kind === 'values') return
+      await near.do({ do: 'send', sizes: [limit, limit + 1, 7] })
+      assert.equal(((await far.happened('broken')) as { code?: string }).code, 'MESSAGE_TOO_LARGE')
+      same(await near.got(1), [33], binary)
+      assert.equal(far.times('broken'), 1)
+      same(far.messages, [limit], binary)
+      await near.ending()
+      await far.ending()
+    },
+    { farLimit: limit, far: { has: ['broken'], when: { broken: [{ do: 'send', sizes: [33] }, { do: 'close' }] } } },
+  )
 }
 
 function testFlow(withPair: WithPair, { transport: { traits } }: TransportSuite<any>): void {
@@ -321,15 +407,19 @@ function testFlow(withPair: WithPair, { transport: { traits } }: TransportSuite<
     same(await far.got(3), [2, 3, 400_000], binary)
   })
 
-  withPair('pause() inside message() loses and reorders nothing', async ({ near, far }) => {
-    await near.do({ do: 'count', from: 0, to: 3000 })
-    for (let count = 0; count < 3000;) {
-      count = far.messages.length
-      await far.do({ do: 'resume' })
-      await far.do({ do: 'turns' })
-    }
-    ;(await far.got(3000)).forEach(({ digest: seen }, index) => assert.equal(seen, String(numbered(index))))
-  }, { far: { when: { message: [{ do: 'pause' }] } } })
+  withPair(
+    'pause() inside message() loses and reorders nothing',
+    async ({ near, far }) => {
+      await near.do({ do: 'count', from: 0, to: 3000 })
+      for (let count = 0; count < 3000;) {
+        count = far.messages.length
+        await far.do({ do: 'resume' })
+        await far.do({ do: 'turns' })
+      }
+      ;(await far.got(3000)).forEach(({ digest: seen }, index) => assert.equal(seen, String(numbered(index))))
+    },
+    { far: { when: { message: [{ do: 'pause' }] } } },
+  )
 
   withPair('a connection that was paused and never resumed can still be closed', async ({ near, far }) => {
     await near.do({ do: 'pause' })
@@ -349,6 +439,16 @@ function testFlow(withPair: WithPair, { transport: { traits } }: TransportSuite<
     await far.do({ do: 'send', sizes: [2] })
     await near.got(1)
     assert.deepEqual(await near.do({ do: 'state' }), { buffered: 0, unsent: 0 })
+  })
+
+  withPair('drained() follows only a send that said false', async ({ near, far }) => {
+    let refused = 0
+    for (let count = 1; count <= 20; count++) {
+      if (!(await near.do({ do: 'send', sizes: [30_000] }))) refused++
+      await far.got(count)
+      await turns()
+      assert.ok(near.times('drained') <= refused, `${near.times('drained')} times drained(), ${refused} times false`)
+    }
   })
 
   if (traits.backpressure) {
@@ -425,7 +525,12 @@ function testEnds(withPair: WithPair): void {
   })
 
   withPair('close() from both sides at once delivers what both sent', async ({ near, far, binary }) => {
-    await Promise.all([near.do({ do: 'send', sizes: hundred }), far.do({ do: 'send', sizes: hundred }), far.do({ do: 'close' }), near.do({ do: 'close' })])
+    await Promise.all([
+      near.do({ do: 'send', sizes: hundred }),
+      far.do({ do: 'send', sizes: hundred }),
+      far.do({ do: 'close' }),
+      near.do({ do: 'close' }),
+    ])
     assert.equal(await near.ending(), null)
     assert.equal(await far.ending(), null)
     same(far.messages, hundred, binary)
@@ -453,7 +558,7 @@ function testEnds(withPair: WithPair): void {
     await far.ending()
   })
 
-  withPair('a send on a closed connection throws CONNECTION_CLOSED, on either side, at once', async ({ near, far, connection }) => {
+  withPair('a send on a closed connection throws CONNECTION_CLOSED, on either side, at once', async ({ near, far }) => {
     const closing = near.do({ do: 'close' })
     assert.throws(() => near.send(pattern(2)), hasCode('CONNECTION_CLOSED'))
     await soon(closing, 'close()')
@@ -463,21 +568,25 @@ function testEnds(withPair: WithPair): void {
     assert.deepEqual(far.messages, [])
   })
 
-  withPair('a peer that has closed can still be answered by a sink that wants to', async ({ near, far, binary }) => {
-    await near.do({ do: 'send', sizes: [5] })
-    const closing = near.do({ do: 'close' })
-    await far.happened('ended')
-    await turns()
-    assert.equal(far.times('closed'), 0, 'closed before it closed itself')
-    assert.equal(near.times('closed'), 0, 'the side that closed hears the answer first')
-    await far.do({ do: 'send', sizes: [6, 500_000, 7] })
-    await far.do({ do: 'close' })
-    await soon(closing, 'close()')
-    assert.equal(await near.ending(), null)
-    assert.equal(await far.ending(), null)
-    same(near.messages, [6, 500_000, 7], binary)
-    assert.equal(far.times('ended'), 1)
-  }, { far: { has: ['ended'] } })
+  withPair(
+    'a peer that has closed can still be answered by a sink that wants to',
+    async ({ near, far, binary }) => {
+      await near.do({ do: 'send', sizes: [5] })
+      const closing = near.do({ do: 'close' })
+      await far.happened('ended')
+      await turns()
+      assert.equal(far.times('closed'), 0, 'closed before it closed itself')
+      assert.equal(near.times('closed'), 0, 'the side that closed hears the answer first')
+      await far.do({ do: 'send', sizes: [6, 500_000, 7] })
+      await far.do({ do: 'close' })
+      await soon(closing, 'close()')
+      assert.equal(await near.ending(), null)
+      assert.equal(await far.ending(), null)
+      same(near.messages, [6, 500_000, 7], binary)
+      assert.equal(far.times('ended'), 1)
+    },
+    { far: { has: ['ended'] } },
+  )
 
   withPair('abort() gives its cause to its own side and ends the other', async ({ near, far, connection }) => {
     const cause = new TalkwireError('CONNECTION_LOST', 'nonsense arrived')
@@ -495,18 +604,26 @@ function testEnds(withPair: WithPair): void {
     assert.ok([null, 'CONNECTION_LOST'].includes(await near.ending()))
   })
 
-  withPair('abort() inside accept() is noticed by who connected', async ({ near, far }) => {
-    assert.equal(await far.ending(), 'UNAUTHENTICATED')
-    await near.ending()
-    assert.deepEqual(near.messages, [])
-  }, { far: { when: { accept: [{ do: 'abort', code: 'UNAUTHENTICATED' }] } } })
+  withPair(
+    'abort() inside accept() is noticed by who connected',
+    async ({ near, far }) => {
+      assert.equal(await far.ending(), 'UNAUTHENTICATED')
+      await near.ending()
+      assert.deepEqual(near.messages, [])
+    },
+    { far: { when: { accept: [{ do: 'abort', code: 'UNAUTHENTICATED' }] } } },
+  )
 
-  withPair('abort() inside message() is obeyed at once', async ({ near, far }) => {
-    await near.do({ do: 'count', from: 0, to: 500 })
-    assert.equal(await far.ending(), 'INVALID_MESSAGE')
-    await near.ending()
-    assert.equal(far.messages.length, 1)
-  }, { far: { when: { message: [{ do: 'abort', code: 'INVALID_MESSAGE' }] } } })
+  withPair(
+    'abort() inside message() is obeyed at once',
+    async ({ near, far }) => {
+      await near.do({ do: 'count', from: 0, to: 500 })
+      assert.equal(await far.ending(), 'INVALID_MESSAGE')
+      await near.ending()
+      assert.equal(far.messages.length, 1)
+    },
+    { far: { when: { message: [{ do: 'abort', code: 'INVALID_MESSAGE' }] } } },
+  )
 
   withPair('abort() drops what a peer does not read, and does not wait for it', async ({ near, far, connection }) => {
     await far.do({ do: 'pause' })
@@ -540,7 +657,8 @@ function testIdentity(withPair: WithPair, { transport: { traits } }: TransportSu
       assert.deepEqual([seenHere.pid, seenHere.uid, seenHere.gid], [remote?.pid ?? process.pid, process.getuid!(), process.getgid!()])
       assert.deepEqual([seenThere.pid, seenThere.uid, seenThere.gid], [process.pid, process.getuid!(), process.getgid!()])
     } else assert.deepEqual([seenHere.uid, seenThere.uid], [undefined, undefined])
-    for (const peer of [seenHere, seenThere]) assert.equal(typeof peer.host, traits.crossHost ? 'string' : 'undefined', 'peer.host is for wires between hosts')
+    for (const peer of [seenHere, seenThere])
+      assert.equal(typeof peer.host, traits.crossHost ? 'string' : 'undefined', 'peer.host is for wires between hosts')
   })
 
   withPair('ref() and unref() can be called at any time', async ({ near, far, connection, binary }) => {
@@ -565,7 +683,10 @@ function testDeath(withPair: WithPair): void {
     same(await near.got(2), [2, 3], binary)
     remote.kill()
     await near.ending()
-    await assert.rejects(near.do({ do: 'send', sizes: [2] }), (error: TalkwireError) => error.code.startsWith('CONNECTION_') || error.code === 'PEER_EXITED')
+    await assert.rejects(
+      near.do({ do: 'send', sizes: [2] }),
+      (error: TalkwireError) => error.code.startsWith('CONNECTION_') || error.code === 'PEER_EXITED',
+    )
   })
 
   onlyRemote('kill -9 of a peer in the middle of a message is a loss, with a cause', async ({ near, remote, far, binary }) => {
@@ -591,9 +712,13 @@ function testDeath(withPair: WithPair): void {
 function testAddresses(suite: TransportSuite & { transport: Required<Transport> }): void {
   const { test, transport, address } = suite
   const { scheme, traits } = transport
-  const listen = (where: string, accept: (connection: Connection) => Sink = (connection) => new LocalEnd().accepted(connection), options?: TransportOptions): Promise<Listener> =>
-    transport.listen(where, accept, { ...suite.listenOptions, ...options })
-  const connect = (where: string, sink: Sink = new LocalEnd(), options?: TransportOptions): Promise<Connection> => soon(transport.connect(where, sink, { ...suite.connectOptions, ...options }), 'connect()')
+  const listen = (
+    where: string,
+    accept: (connection: Connection) => Sink = (connection) => new LocalEnd().accepted(connection),
+    options?: TransportOptions,
+  ): Promise<Listener> => transport.listen(where, accept, { ...suite.listenOptions, ...options })
+  const connect = (where: string, sink: Sink = new LocalEnd(), options?: TransportOptions): Promise<Connection> =>
+    soon(transport.connect(where, sink, { ...suite.connectOptions, ...options }), 'connect()')
   const over = new TalkwireError('CONNECTION_LOST', 'the test is over')
 
   test(`${scheme}: connect() to nobody rejects with PEER_NOT_FOUND`, async () => {
@@ -631,7 +756,12 @@ function testAddresses(suite: TransportSuite & { transport: Required<Transport> 
     sink.connection = await connect(listener.address, sink, { signal: late.signal })
     late.abort(reason)
     await sink.do({ do: 'send', sizes: [3] })
-    await soon((async () => { while (!accepted.some((end) => end.messages.length === 1)) await turns() })(), 'a message on the connection')
+    await soon(
+      (async () => {
+        while (!accepted.some((end) => end.messages.length === 1)) await turns()
+      })(),
+      'a message on the connection',
+    )
     assert.equal(sink.times('closed'), 0)
     sink.connection.abort(over)
     for (const end of accepted) end.connection.abort(over)
@@ -686,18 +816,31 @@ function testAddresses(suite: TransportSuite & { transport: Required<Transport> 
     await first.do({ do: 'send', sizes: [2] })
     await first.got(1)
     if (traits.manyConnections) {
-      const others = await Promise.all(Array.from({ length: 20 }, async () => {
-        const end = new LocalEnd()
-        end.connection = await connect(listener.address, end)
-        return end
-      }))
+      const others = await Promise.all(
+        Array.from({ length: 20 }, async () => {
+          const end = new LocalEnd()
+          end.connection = await connect(listener.address, end)
+          return end
+        }),
+      )
       for (const [index, end] of others.entries()) await end.do({ do: 'send', sizes: [3 + index] })
       for (const end of others) await end.got(1)
-      assert.deepEqual(accepted.map((end) => end.messages.map(({ length }) => length)).flat().sort((a, b) => a - b), [2, ...others.map((_, index) => 3 + index)])
+      assert.deepEqual(
+        accepted
+          .map((end) => end.messages.map(({ length }) => length))
+          .flat()
+          .sort((a, b) => a - b),
+        [2, ...others.map((_, index) => 3 + index)],
+      )
       for (const end of others) end.connection.abort(over)
     } else {
       const second = new LocalEnd()
-      const refused = await connect(listener.address, second).then((connection) => { second.connection = connection }, (error: unknown) => error)
+      const refused = await connect(listener.address, second).then(
+        (connection) => {
+          second.connection = connection
+        },
+        (error: unknown) => error,
+      )
       if (!refused) await second.ending()
       assert.equal(accepted.length, 1)
     }
@@ -712,7 +855,10 @@ function testAddresses(suite: TransportSuite & { transport: Required<Transport> 
     let accepts = 0
     const listener = await listen(address(), (connection) => {
       const end = new LocalEnd().accepted(connection)
-      if (++accepts === 1) end.message = () => { throw new TalkwireError('INVALID_MESSAGE', 'a sink that throws') }
+      if (++accepts === 1)
+        end.message = () => {
+          throw new TalkwireError('INVALID_MESSAGE', 'a sink that throws')
+        }
       return end
     })
     const first = new LocalEnd()
@@ -757,7 +903,12 @@ function testAddresses(suite: TransportSuite & { transport: Required<Transport> 
       await turns()
       const before = count()
       await round()
-      await soon((async () => { while (count() > before) await turns() })(), () => `${count() - before} descriptors to be closed`)
+      await soon(
+        (async () => {
+          while (count() > before) await turns()
+        })(),
+        () => `${count() - before} descriptors to be closed`,
+      )
     })
   }
 }

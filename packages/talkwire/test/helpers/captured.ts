@@ -4,7 +4,17 @@ import { Writer } from '../../src/codecs/writer.js'
 import { TalkwireError } from '../../src/error.js'
 import type { ByteConnection, ValueConnection } from '../../src/transports/transport.js'
 
-const base = { peer: { address: 'captured:' }, buffered: 0, unsent: 0, pause() {}, resume() {}, close: async () => {}, abort() {}, ref() {}, unref() {} }
+const base = {
+  peer: { address: 'captured:' },
+  buffered: 0,
+  unsent: 0,
+  pause() {},
+  resume() {},
+  close: async () => {},
+  abort() {},
+  ref() {},
+  unref() {},
+}
 
 export interface Captured extends ByteConnection {
   readonly payloads: Buffer[]

@@ -18,20 +18,23 @@ async function byHand(): Promise<{ address: string; said(): Promise<Record<strin
   let socket!: net.Socket
   let bytes = Buffer.alloc(0)
   const server = net.createServer((accepted) => {
-    socket = accepted.on('error', () => {}).on('data', (chunk) => {
-      bytes = Buffer.concat([bytes, chunk])
-      for (; bytes.length >= 4 && bytes.length >= 4 + bytes.readUInt32BE(); bytes = bytes.subarray(4 + bytes.readUInt32BE())) {
-        const message = JSON.parse(bytes.toString('utf8', 4, 4 + bytes.readUInt32BE())) as Record<string, unknown>
-        const take = waiting.shift()
-        if (take) take(message)
-        else messages.push(message)
-      }
-    })
+    socket = accepted
+      .on('error', () => {})
+      .on('data', (chunk) => {
+        bytes = Buffer.concat([bytes, chunk])
+        for (; bytes.length >= 4 && bytes.length >= 4 + bytes.readUInt32BE(); bytes = bytes.subarray(4 + bytes.readUInt32BE())) {
+          const message = JSON.parse(bytes.toString('utf8', 4, 4 + bytes.readUInt32BE())) as Record<string, unknown>
+          const take = waiting.shift()
+          if (take) take(message)
+          else messages.push(message)
+        }
+      })
   })
   await new Promise<void>((resolve) => server.listen(path, resolve))
   return {
     address: `unix:${path}`,
-    said: () => soon(messages.length > 0 ? Promise.resolve(messages.shift()!) : new Promise((resolve) => waiting.push(resolve)), 'a message'),
+    said: () =>
+      soon(messages.length > 0 ? Promise.resolve(messages.shift()!) : new Promise((resolve) => waiting.push(resolve)), 'a message'),
     say(message) {
       const text = Buffer.from(JSON.stringify({ jsonrpc: '2.0', ...message }))
       const head = Buffer.alloc(4)
@@ -71,7 +74,10 @@ test('session: a response that cannot be read fails its call, and no other', asy
   const ids = [(await server.said())['id'], (await server.said())['id']]
   server.say({ id: ids[0], result: JSON.parse('{"__proto__":{"polluted":1}}') as object })
   server.say({ id: ids[1], result: 'fine' })
-  await assert.rejects(soon(first, 'an answer'), (error: { code: string; outcome: string }) => error.code === 'FORBIDDEN_KEY' && error.outcome === 'ran')
+  await assert.rejects(
+    soon(first, 'an answer'),
+    (error: { code: string; outcome: string }) => error.code === 'FORBIDDEN_KEY' && error.outcome === 'ran',
+  )
   assert.equal(await soon(second, 'an answer'), 'fine')
   server.close()
 })

@@ -21,9 +21,31 @@ testProtocol({
 
 test('values: what is no message is refused, whatever it is', () => {
   const cases: [value: unknown, id: number | null][] = [
-    [null, null], [5, null], ['x', null], [{}, null], [[], null], [[0], null], [[0, 1], 1], [[11, 1, 'f', [], undefined], null], [[-1, 1, 'f', []], null], [[0.5, 1, 'f', []], null], [['0', 1, 'f', []], null], [[0, {}, 'f', []], null], [[0, true, 'f', []], null],
-    [[0, 1, 5, []], 1], [[0, 1, 'f', [{ $nonsense: 1 }]], 1], [[0, 1, 'f', [{ $nd: [1, 2] }]], 1], [[0, 1, 'f', [{ $nd: [new Uint8Array(2), [3]] }]], 1], [[0, 1, 'f', [/x/]], 1], [[0, 1, 'f', [new Error('x')]], 1], [[0, 1, 'f', JSON.parse('[{"__proto__":{"polluted":1}}]')], 1],
-    [[0, 1, 'f', 5], 1], [[0, 1, 'f', [], 5], 1], [[0, 1, 'f', [], { timeout: -1 }], 1], [[0, 1, 'f', [], { timeout: '5' }], 1], [[0, 1, 'f', [], { metadata: { a: 1 } }], 1],
+    [null, null],
+    [5, null],
+    ['x', null],
+    [{}, null],
+    [[], null],
+    [[0], null],
+    [[0, 1], 1],
+    [[11, 1, 'f', [], undefined], null],
+    [[-1, 1, 'f', []], null],
+    [[0.5, 1, 'f', []], null],
+    [['0', 1, 'f', []], null],
+    [[0, {}, 'f', []], null],
+    [[0, true, 'f', []], null],
+    [[0, 1, 5, []], 1],
+    [[0, 1, 'f', [{ $nonsense: 1 }]], 1],
+    [[0, 1, 'f', [{ $nd: [1, 2] }]], 1],
+    [[0, 1, 'f', [{ $nd: [new Uint8Array(2), [3]] }]], 1],
+    [[0, 1, 'f', [/x/]], 1],
+    [[0, 1, 'f', [new Error('x')]], 1],
+    [[0, 1, 'f', JSON.parse('[{"__proto__":{"polluted":1}}]')], 1],
+    [[0, 1, 'f', 5], 1],
+    [[0, 1, 'f', [], 5], 1],
+    [[0, 1, 'f', [], { timeout: -1 }], 1],
+    [[0, 1, 'f', [], { timeout: '5' }], 1],
+    [[0, 1, 'f', [], { metadata: { a: 1 } }], 1],
   ]
   for (const [value, id] of cases) {
     const received = new Received()

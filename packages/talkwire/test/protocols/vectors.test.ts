@@ -28,7 +28,8 @@ interface Vector {
   readonly message?: Record<string, unknown>
   readonly error?: string
 }
-const payload = ({ payload_text: text, payload_hex: hex }: Vector): Buffer => (text === undefined ? Buffer.from(hex!, 'hex') : Buffer.from(text))
+const payload = ({ payload_text: text, payload_hex: hex }: Vector): Buffer =>
+  text === undefined ? Buffer.from(hex!, 'hex') : Buffer.from(text)
 
 for (const codec of ['json', 'msgpack'] as const) {
   const content = read(codec)
@@ -50,13 +51,24 @@ for (const codec of ['json', 'msgpack'] as const) {
   test(`vectors: messages become ${codec} payloads, byte for byte`, () => {
     for (const vector of vectors) {
       if (vector.error || vector.read_only) continue
-      assert.equal(payloadOf(codec, fromMessage(fromNotation(vector.message))).toString('hex'), payload(vector).toString('hex'), vector.name)
+      assert.equal(
+        payloadOf(codec, fromMessage(fromNotation(vector.message))).toString('hex'),
+        payload(vector).toString('hex'),
+        vector.name,
+      )
     }
   })
 }
 
 test('vectors: framings, cut at every place', () => {
-  const all = read('framing')['framings'] as { name: string; framing: Framing | null; maxMessage?: number; bytes: string; messages: string[]; error?: string }[]
+  const all = read('framing')['framings'] as {
+    name: string
+    framing: Framing | null
+    maxMessage?: number
+    bytes: string
+    messages: string[]
+    error?: string
+  }[]
   assert.ok(all.length > 10)
   for (const { name, framing, maxMessage = 1 << 26, bytes: hex, messages, error } of all) {
     const bytes = Buffer.from(hex, 'hex')
@@ -81,7 +93,10 @@ test('vectors: what a server refuses', () => {
   assert.ok(all.length > 10)
   for (const { name, payload_text: text, code, id } of all) {
     const refused: [number, Id][] = []
-    const wire = new JsonRpc(captured(), { receive: () => refused.push([0, null]), misunderstood: (error, of) => refused.push([toWireError(error).code, of]) })
+    const wire = new JsonRpc(captured(), {
+      receive: () => refused.push([0, null]),
+      misunderstood: (error, of) => refused.push([toWireError(error).code, of]),
+    })
     wire.read(Buffer.from(text), 0, Buffer.byteLength(text), false)
     assert.deepEqual(refused, [[code, id]], name)
   }

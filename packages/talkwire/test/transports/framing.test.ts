@@ -28,10 +28,14 @@ interface Reading {
 /** Pushes the chunks, resuming after every pause, and returns copies of what came out. */
 function read(chunks: readonly Buffer[], { limit = LIMIT, framing, each }: Reading = {}): Buffer[] {
   const messages: Buffer[] = []
-  const reader: FrameReader = new FrameReader(limit, (bytes, start, end) => {
-    messages.push(Buffer.from(bytes.subarray(start, end)))
-    each?.(reader, messages.length - 1)
-  }, framing)
+  const reader: FrameReader = new FrameReader(
+    limit,
+    (bytes, start, end) => {
+      messages.push(Buffer.from(bytes.subarray(start, end)))
+      each?.(reader, messages.length - 1)
+    },
+    framing,
+  )
   for (const chunk of chunks) {
     reader.push(chunk)
     while (reader.paused) reader.resume()
@@ -47,7 +51,10 @@ function cut(bytes: Buffer, cuts: readonly number[]): Buffer[] {
 
 /** Compared as text: a difference in a chunk of 100 KB is not worth printing. */
 const equal = (actual: readonly Buffer[], expected: readonly Buffer[]): void => {
-  assert.deepEqual(actual.map(({ length }) => length), expected.map(({ length }) => length))
+  assert.deepEqual(
+    actual.map(({ length }) => length),
+    expected.map(({ length }) => length),
+  )
   actual.forEach((message, index) => assert.ok(message.equals(expected[index]!), `message ${index} is damaged`))
 }
 
@@ -82,22 +89,41 @@ for (const framing of framings) {
   test(`${framing}: any messages in any chunks`, () => {
     const binary = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array))
     const text = fc.json({ maxDepth: 2 }).map((value) => Buffer.from(value.replace(/^\s*[^[{]*$/s, '{}')))
-    const large = fc.integer({ min: 60_000, max: 140_000 }).map((size) => (framing === 'line' ? Buffer.from(`"${'x'.repeat(size)}"`) : Buffer.alloc(size, size & 0xff)))
+    const large = fc
+      .integer({ min: 60_000, max: 140_000 })
+      .map((size) => (framing === 'line' ? Buffer.from(`"${'x'.repeat(size)}"`) : Buffer.alloc(size, size & 0xff)))
     const message = fc.oneof({ weight: 8, arbitrary: framing === 'line' ? text : binary }, { weight: 1, arbitrary: large })
-    fc.assert(fc.property(fc.array(message, { maxLength: 12 }), fc.array(fc.nat(600_000), { maxLength: 20 }), fc.array(fc.nat(12), { maxLength: 4 }), (messages, cuts, pauses) => {
-      const whole = frames(framing, messages)
-      equal(read(cut(whole, cuts), { framing, each: (reader, index) => void (pauses.includes(index) && (reader.paused = true)) }), messages)
-    }))
+    fc.assert(
+      fc.property(
+        fc.array(message, { maxLength: 12 }),
+        fc.array(fc.nat(600_000), { maxLength: 20 }),
+        fc.array(fc.nat(12), { maxLength: 4 }),
+        (messages, cuts, pauses) => {
+          const whole = frames(framing, messages)
+          equal(
+            read(cut(whole, cuts), { framing, each: (reader, index) => void (pauses.includes(index) && (reader.paused = true)) }),
+            messages,
+          )
+        },
+      ),
+    )
   })
 
   test(`${framing}: the bytes of a chunk are not changed, and what is owned stays as it is`, () => {
-    const messages = framing === 'line' ? texts(`"${'x'.repeat(3000)}"`, '{"b":2}', `"${'y'.repeat(100_000)}"`) : [Buffer.alloc(3000, 1), Buffer.alloc(5, 2), Buffer.alloc(100_000, 3)]
+    const messages =
+      framing === 'line'
+        ? texts(`"${'x'.repeat(3000)}"`, '{"b":2}', `"${'y'.repeat(100_000)}"`)
+        : [Buffer.alloc(3000, 1), Buffer.alloc(5, 2), Buffer.alloc(100_000, 3)]
     const whole = frames(framing, messages)
     for (const place of [1, 5, 900, 3020, 50_000]) {
       const kept: { bytes: Buffer; then: string }[] = []
-      const reader = new FrameReader(LIMIT, (each, start, end, owned) => {
-        if (owned) kept.push({ bytes: each.subarray(start, end), then: each.toString('hex', start, end) })
-      }, framing)
+      const reader = new FrameReader(
+        LIMIT,
+        (each, start, end, owned) => {
+          if (owned) kept.push({ bytes: each.subarray(start, end), then: each.toString('hex', start, end) })
+        },
+        framing,
+      )
       const chunks = cut(whole, [place]).map((chunk) => Buffer.from(chunk))
       for (const chunk of chunks) {
         const before = chunk.toString('hex')
@@ -115,7 +141,10 @@ for (const framing of framings) {
     for (const place of [0, 1, 4, 30, 90]) {
       equal(read(cut(frames(framing, [fits, fits]), [place]), { limit: 100, framing }), [fits, fits])
       let seen = 0
-      assert.throws(() => read(cut(frames(framing, [fits, over, fits]), [place, place + 60]), { limit: 100, framing, each: () => void seen++ }), fails('MESSAGE_TOO_LARGE'))
+      assert.throws(
+        () => read(cut(frames(framing, [fits, over, fits]), [place, place + 60]), { limit: 100, framing, each: () => void seen++ }),
+        fails('MESSAGE_TOO_LARGE'),
+      )
       assert.equal(seen, 1)
     }
   })
@@ -132,7 +161,12 @@ for (const framing of framings) {
       seen.push(each.toString('utf8', start, end))
       reader.paused = true
     })
-    for (const byte of bytes) reader.push(Buffer.from([byte]))
+    // As a socket does, all reads go into one buffer.
+    const shared = Buffer.alloc(3)
+    for (let at = 0; at < bytes.length; at += 3) {
+      shared.fill(0xee)
+      reader.push(shared, 0, bytes.copy(shared, 0, at, at + 3))
+    }
     assert.equal(seen.length, 1)
     for (let expected = 2; expected <= json.length; expected++) {
       reader.resume()
@@ -199,8 +233,11 @@ test('lengths that nobody can mean are refused at once', () => {
 test('header: case, blanks and other headers do not matter', () => {
   const [message] = texts('{"a":1}') as [Buffer]
   for (const head of [
-    'content-length: 7\r\n\r\n', 'Content-Length:7\r\n\r\n', 'CONTENT-LENGTH:  7 \r\n\r\n',
-    'Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: 7\r\n\r\n', 'Content-Length: 7\r\nContent-Type: x\r\n\r\n',
+    'content-length: 7\r\n\r\n',
+    'Content-Length:7\r\n\r\n',
+    'CONTENT-LENGTH:  7 \r\n\r\n',
+    'Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: 7\r\n\r\n',
+    'Content-Length: 7\r\nContent-Type: x\r\n\r\n',
   ]) {
     const bytes = Buffer.concat([Buffer.from(head), message, Buffer.from(head), message])
     for (let place = 0; place <= bytes.length; place++) equal(read(cut(bytes, [place])), [message, message])
@@ -208,7 +245,16 @@ test('header: case, blanks and other headers do not matter', () => {
 })
 
 test('header: a block without a length, with a wrong one, or without an end is refused', () => {
-  for (const head of ['Content-Type: x\r\n\r\n', 'Content-Length: -1\r\n\r\n', 'Content-Length: 1e3\r\n\r\n', 'Content-Length: 0x10\r\n\r\n', 'Content-Length: \r\n\r\n', 'Content-Length: 99999999999\r\n\r\n', 'X-Content-Length: 7\r\n\r\n', 'Content-Length: 7; x\r\n\r\n']) {
+  for (const head of [
+    'Content-Type: x\r\n\r\n',
+    'Content-Length: -1\r\n\r\n',
+    'Content-Length: 1e3\r\n\r\n',
+    'Content-Length: 0x10\r\n\r\n',
+    'Content-Length: \r\n\r\n',
+    'Content-Length: 99999999999\r\n\r\n',
+    'X-Content-Length: 7\r\n\r\n',
+    'Content-Length: 7; x\r\n\r\n',
+  ]) {
     assert.throws(() => read([Buffer.from(head)], { framing: 'header' }), fails('INVALID_MESSAGE'), head)
   }
   const endless = Buffer.from(`Content-Length: 7\r\n${'X-Header: y\r\n'.repeat(1000)}`)
@@ -262,30 +308,48 @@ test('midMessage is true exactly between the bytes of a message', () => {
 })
 
 test('the window for direct reads takes the rest of a body, never more', () => {
-  fc.assert(fc.property(fc.array(fc.integer({ min: 0, max: 300_000 }), { minLength: 1, maxLength: 4 }), fc.array(fc.integer({ min: 1, max: 90_000 }), { minLength: 1, maxLength: 20 }), (sizes, steps) => {
-    const messages = sizes.map((size, index) => Buffer.alloc(size, index + 1))
-    const whole = frames('length', messages)
-    const seen: Buffer[] = []
-    const reader = new FrameReader(LIMIT, (bytes, start, end) => void seen.push(Buffer.from(bytes.subarray(start, end))), 'length')
-    for (let at = 0, step = 0; at < whole.length; step++) {
-      const window = reader.window()
-      const count = Math.min(steps[step % steps.length]!, whole.length - at, window?.length ?? Infinity)
-      if (window) {
-        whole.copy(window, 0, at, at + count)
-        reader.filled(count)
-      } else reader.push(Buffer.from(whole.subarray(at, at + count)))
-      at += count
-    }
-    equal(seen, messages)
-  }), { numRuns: 50 })
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 0, max: 300_000 }), { minLength: 1, maxLength: 4 }),
+      fc.array(fc.integer({ min: 1, max: 90_000 }), { minLength: 1, maxLength: 20 }),
+      (sizes, steps) => {
+        const messages = sizes.map((size, index) => Buffer.alloc(size, index + 1))
+        const whole = frames('length', messages)
+        const seen: Buffer[] = []
+        const reader = new FrameReader(LIMIT, (bytes, start, end) => void seen.push(Buffer.from(bytes.subarray(start, end))), 'length')
+        for (let at = 0, step = 0; at < whole.length; step++) {
+          const window = reader.window()
+          const count = Math.min(steps[step % steps.length]!, whole.length - at, window?.length ?? Infinity)
+          if (window) {
+            whole.copy(window, 0, at, at + count)
+            reader.filled(count)
+          } else reader.push(Buffer.from(whole.subarray(at, at + count)))
+          at += count
+        }
+        equal(seen, messages)
+      },
+    ),
+    { numRuns: 50 },
+  )
 })
 
 test('random bytes give messages or a typed error, whatever the framing', () => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 5000 }), fc.array(fc.nat(5000), { maxLength: 5 }), fc.constantFrom(undefined, ...framings), (array, cuts, framing) => {
-    try {
-      read(cut(Buffer.from(array), cuts), { ...(framing && { framing }) })
-    } catch (reason) {
-      assert.ok(reason instanceof TalkwireError && (reason.code === 'INVALID_MESSAGE' || reason.code === 'MESSAGE_TOO_LARGE'), String(reason))
-    }
-  }), { numRuns: 2000 })
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 5000 }),
+      fc.array(fc.nat(5000), { maxLength: 5 }),
+      fc.constantFrom(undefined, ...framings),
+      (array, cuts, framing) => {
+        try {
+          read(cut(Buffer.from(array), cuts), { ...(framing && { framing }) })
+        } catch (reason) {
+          assert.ok(
+            reason instanceof TalkwireError && (reason.code === 'INVALID_MESSAGE' || reason.code === 'MESSAGE_TOO_LARGE'),
+            String(reason),
+          )
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  )
 })

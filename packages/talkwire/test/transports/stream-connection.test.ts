@@ -18,7 +18,15 @@ function duplexPair(): [Duplex, Duplex] {
   return [Duplex.from({ readable: back, writable: there }), Duplex.from({ readable: there, writable: back })]
 }
 
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: false, crossHost: false, manyConnections: true, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: false,
+  crossHost: false,
+  manyConnections: true,
+  peerCredentials: false,
+}
 testTransport({
   test,
   transport: { scheme: 'duplex', traits },
@@ -84,7 +92,10 @@ test('large attachments are written from where they are, small ones beside their
   const [large, small] = [new Uint8Array(100_000).fill(1), new Uint8Array(100).fill(2)]
   connection.begin().attachments.push(large)
   connection.commit()
-  assert.ok(stream.writes.flat().some((chunk) => chunk.buffer === large.buffer), 'a large attachment was copied')
+  assert.ok(
+    stream.writes.flat().some((chunk) => chunk.buffer === large.buffer),
+    'a large attachment was copied',
+  )
   connection.begin().attachments.push(small, small)
   connection.commit()
   await turns()
@@ -191,7 +202,12 @@ for (const [name, sent, answer] of kinds) {
       }
       setImmediate(look)
       socket.write(Buffer.concat(Array.from({ length: count }, () => unit)))
-      await soon((async () => { while (messages < count * 1000) await turns() })(), () => `${messages} of ${count * 1000} messages`)
+      await soon(
+        (async () => {
+          while (messages < count * 1000) await turns()
+        })(),
+        () => `${messages} of ${count * 1000} messages`,
+      )
       done = true
       assert.ok(most <= 10_000, `${most} messages between two turns of the event loop`)
     })
@@ -199,14 +215,17 @@ for (const [name, sent, answer] of kinds) {
 }
 
 test('a first byte that begins no framing is told so on a line, and the connection ends', async () => {
-  await raw(async ({ socket, far, received }) => {
-    socket.write('GET / HTTP/1.1\r\n\r\n')
-    assert.equal(((await far.happened('broken')) as { code?: string }).code, 'INVALID_MESSAGE')
-    await soon(once(socket, 'end'), 'the end')
-    assert.equal(received().toString('latin1').at(-1), '\n')
-    socket.end()
-    await far.ending()
-  }, new LocalEnd({ has: ['broken'], when: { broken: [{ do: 'count', from: 0, to: 1 }, { do: 'close' }] } }))
+  await raw(
+    async ({ socket, far, received }) => {
+      socket.write('GET / HTTP/1.1\r\n\r\n')
+      assert.equal(((await far.happened('broken')) as { code?: string }).code, 'INVALID_MESSAGE')
+      await soon(once(socket, 'end'), 'the end')
+      assert.equal(received().toString('latin1').at(-1), '\n')
+      socket.end()
+      await far.ending()
+    },
+    new LocalEnd({ has: ['broken'], when: { broken: [{ do: 'count', from: 0, to: 1 }, { do: 'close' }] } }),
+  )
 })
 
 test('an end inside a message is a loss, at every byte of it', async () => {
@@ -225,7 +244,10 @@ test('a last line needs no LF', async () => {
   await raw(async ({ socket, far }) => {
     socket.end('{}\n[1]')
     assert.equal(await far.ending(), null)
-    assert.deepEqual(far.messages.map(({ digest }) => digest), ['{}', '[1]'])
+    assert.deepEqual(
+      far.messages.map(({ digest }) => digest),
+      ['{}', '[1]'],
+    )
   })
 })
 
@@ -256,10 +278,14 @@ test('a peer that resets the connection is a loss with a cause', async () => {
 })
 
 test('a message too large is refused before its body arrives', async () => {
-  await raw(async ({ socket, far }) => {
-    socket.write('\0\0\x10\0')
-    assert.equal(await far.ending(), 'MESSAGE_TOO_LARGE')
-  }, new LocalEnd(), { maxMessage: 1000 })
+  await raw(
+    async ({ socket, far }) => {
+      socket.write('\0\0\x10\0')
+      assert.equal(await far.ending(), 'MESSAGE_TOO_LARGE')
+    },
+    new LocalEnd(),
+    { maxMessage: 1000 },
+  )
 })
 
 test('many connections that idle after a burst keep no buffers of their own', async () => {

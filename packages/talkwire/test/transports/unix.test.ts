@@ -21,11 +21,15 @@ testTransport({ test, transport: { ...unix, scheme: 'unix abstract', traits: her
 
 const over = new TalkwireError('CONNECTION_LOST', 'the test is over')
 const listen = (address: string, options?: UnixOptions, accepted: LocalEnd[] = []): Promise<Listener> =>
-  unix.listen!(address, (connection) => {
-    const end = new LocalEnd().accepted(connection)
-    accepted.push(end)
-    return end
-  }, options)
+  unix.listen!(
+    address,
+    (connection) => {
+      const end = new LocalEnd().accepted(connection)
+      accepted.push(end)
+      return end
+    },
+    options,
+  )
 
 /** Connects, has a message taken, and ends. */
 async function works(address: string): Promise<Peer> {
@@ -39,7 +43,11 @@ async function works(address: string): Promise<Peer> {
 
 /** A process that listens with nothing but `net`, as any other program would. */
 async function stranger(path: string): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ['-e', 'require("net").createServer(() => {}).listen(process.argv[1], () => console.log("listening"))', path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(
+    process.execPath,
+    ['-e', 'require("net").createServer(() => {}).listen(process.argv[1], () => console.log("listening"))', path],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
   await soon(once(child.stdout!, 'data'), 'the other process listens')
   return child
 }
@@ -137,7 +145,8 @@ test('unix: what is no socket stays as it is (threats 8, 9)', async () => {
 test('unix: connecting to what is no socket is a typed error', async () => {
   const file = freshPath('.sock')
   writeFileSync(file, '')
-  for (const path of [file, place]) await assert.rejects(unix.connect!(`unix:${path}`, new LocalEnd()), (reason) => reason instanceof TalkwireError)
+  for (const path of [file, place])
+    await assert.rejects(unix.connect!(`unix:${path}`, new LocalEnd()), (reason) => reason instanceof TalkwireError)
 })
 
 test('unix: a path of more than 107 bytes is refused both ways, and is not cut (threat 7)', async () => {
@@ -153,7 +162,34 @@ test('unix: a path of more than 107 bytes is refused both ways, and is not cut (
 })
 
 test('unix: names that would leave their folder, or are no names, are refused (threat 25)', async () => {
-  const bad = ['../x', 'a/b', '.', '..', '.hidden', '-x', '', ' ', 'a b', 'a\0b', 'a\r\nb', 'a\n', 'ä', '\u202e', 'x'.repeat(65), 'x'.repeat(255), 'x'.repeat(300), 'x.sock', 'x.json', 'x.lock', '%2e%2e', '~', '$HOME', '*', "'", '"']
+  const bad = [
+    '../x',
+    'a/b',
+    '.',
+    '..',
+    '.hidden',
+    '-x',
+    '',
+    ' ',
+    'a b',
+    'a\0b',
+    'a\r\nb',
+    'a\n',
+    'ä',
+    '\u202e',
+    'x'.repeat(65),
+    'x'.repeat(255),
+    'x'.repeat(300),
+    'x.sock',
+    'x.json',
+    'x.lock',
+    '%2e%2e',
+    '~',
+    '$HOME',
+    '*',
+    "'",
+    '"',
+  ]
   for (const name of bad) {
     for (const address of [`unix:${name}`, `unix:@${name}`]) {
       assert.throws(() => socketPath(address), fails('INVALID_ADDRESS'), JSON.stringify(address))
@@ -169,7 +205,7 @@ test('unix: a socket in a folder that does not exist', async () => {
   await assert.rejects(unix.connect!(`unix:${place}/absent/x.sock`, new LocalEnd()), fails('PEER_NOT_FOUND'))
 })
 
-test('unix: the socket is its owner\'s alone, whatever the umask (threat 5)', async () => {
+test("unix: the socket is its owner's alone, whatever the umask (threat 5)", async () => {
   const mask = process.umask(0)
   try {
     for (const address of [`unix:${freshPath('.sock')}`, `unix:${freshName()}`]) {
@@ -187,7 +223,7 @@ const CONNECT = `require("net").connect(process.argv[1]).on("connect", function 
   .on("error", (reason) => { console.log(reason.code); process.exit() })`
 
 if (process.getuid?.() === 0 && spawnSync('setpriv', ['--version']).status === 0) {
-  test('unix: another user is refused by the file\'s mode, and by who it is (threats 5, 6)', async () => {
+  test("unix: another user is refused by the file's mode, and by who it is (threats 5, 6)", async () => {
     chmodSync(place, 0o755)
     const seen: LocalEnd[] = []
     const listener = await listen(`unix:${freshPath('.sock')}`, {}, seen)
@@ -200,10 +236,27 @@ if (process.getuid?.() === 0 && spawnSync('setpriv', ['--version']).status === 0
     assert.match(await runAside(socketPath(abstract.address)), /^(closed|ECONNRESET|EPIPE)$/)
     assert.equal(seen.length, 0, 'a stranger reached accept()')
     const asked: Peer[] = []
-    const open = await listen(`unix:@${freshName()}`, { allow: (peer) => { asked.push(peer); return true } }, seen)
+    const open = await listen(
+      `unix:@${freshName()}`,
+      {
+        allow: (peer) => {
+          asked.push(peer)
+          return true
+        },
+      },
+      seen,
+    )
     const outcome = runAside(socketPath(open.address))
-    await soon((async () => { while (seen.length === 0) await turns() })(), 'the other user is accepted')
-    assert.deepEqual(asked.map(({ uid, gid }) => [uid, gid]), [[65534, 65534]])
+    await soon(
+      (async () => {
+        while (seen.length === 0) await turns()
+      })(),
+      'the other user is accepted',
+    )
+    assert.deepEqual(
+      asked.map(({ uid, gid }) => [uid, gid]),
+      [[65534, 65534]],
+    )
     seen[0]!.connection.abort(over)
     assert.match(await outcome, /^(closed|ECONNRESET|EPIPE)$/)
     for (const each of [listener, abstract, open]) await each.close()
@@ -215,7 +268,11 @@ if (process.getuid?.() === 0 && spawnSync('setpriv', ['--version']).status === 0
 /** What happens to a process of another user that connects; only root can try. */
 async function runAside(path: string): Promise<string> {
   const script = path.startsWith('\0') ? CONNECT.replace('process.argv[1]', JSON.stringify(path)) : CONNECT
-  const child = spawn('setpriv', ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, '-e', script, path.replace('\0', '@')], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(
+    'setpriv',
+    ['--reuid', '65534', '--regid', '65534', '--clear-groups', process.execPath, '-e', script, path.replace('\0', '@')],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  )
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
   await soon(once(child, 'close'), 'the other user is told')
@@ -225,12 +282,24 @@ async function runAside(path: string): Promise<string> {
 test('unix: `allow` decides before the first byte', async () => {
   const seen: LocalEnd[] = []
   const peers: Peer[] = []
-  const listener = await listen(`unix:${freshPath('.sock')}`, { allow: (peer) => { peers.push(peer); return false } }, seen)
+  const listener = await listen(
+    `unix:${freshPath('.sock')}`,
+    {
+      allow: (peer) => {
+        peers.push(peer)
+        return false
+      },
+    },
+    seen,
+  )
   const end = new LocalEnd()
   end.connection = await unix.connect!(listener.address, end)
   await end.ending()
   assert.equal(seen.length, 0)
-  assert.deepEqual(peers.map(({ pid, uid, gid }) => [pid, uid, gid]), [[process.pid, process.getuid!(), process.getgid!()]])
+  assert.deepEqual(
+    peers.map(({ pid, uid, gid }) => [pid, uid, gid]),
+    [[process.pid, process.getuid!(), process.getgid!()]],
+  )
   await listener.close()
 })
 
@@ -271,13 +340,21 @@ async function activated(index: number, names: string, address: string, path: st
   const program = `import { unix } from ${JSON.stringify(new URL('../../src/transports/unix.js', import.meta.url).href)}
     const listener = await unix.listen(process.argv[1], () => ({ message() {}, value() {}, drained() {}, closed() {} })); console.log(listener.address)
     process.stdin.on('data', () => listener.close().then(() => console.log('released'))).unref()`
-  const child = spawn(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-c', MANAGER, path, String(index), names, process.execPath, '--input-type=module', '-e', program, address], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(
+    process.env['TALKWIRE_PYTHON'] ?? 'python3',
+    ['-c', MANAGER, path, String(index), names, process.execPath, '--input-type=module', '-e', program, address],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
   await soon(once(child.stdout!, 'data'), 'the service listens')
   return child
 }
 
 test('unix: a socket that the service manager opened is served, by its place or its name', async () => {
-  for (const [index, names, address] of [[0, 'any', 'unix:'], [0, 'bank.control', 'unix:bank.control'], [1, 'other:bank', 'unix:bank']] as const) {
+  for (const [index, names, address] of [
+    [0, 'any', 'unix:'],
+    [0, 'bank.control', 'unix:bank.control'],
+    [1, 'other:bank', 'unix:bank'],
+  ] as const) {
     const path = freshPath('.sock')
     const child = await activated(index, names, address, path)
     assert.equal((await works(`unix:${path}`)).pid !== process.pid, true)
@@ -307,7 +384,12 @@ test('unix: connections of the accepting side count before it has seen a byte', 
   const seen: LocalEnd[] = []
   const listener = await listen(`unix:${freshPath('.sock')}`, {}, seen)
   const sockets = Array.from({ length: 50 }, () => net.connect(socketPath(listener.address)).on('error', () => {}))
-  await soon((async () => { while (seen.length < 50) await turns() })(), () => `${seen.length} of 50 accepted`)
+  await soon(
+    (async () => {
+      while (seen.length < 50) await turns()
+    })(),
+    () => `${seen.length} of 50 accepted`,
+  )
   for (const socket of sockets) socket.destroy()
   for (const end of seen) await end.ending()
   await listener.close()
