@@ -115,7 +115,11 @@ test('no schema makes it fail', async () => {
     v.optional(v.bigint(), 3n), v.optional(v.date(), () => new Date()), v.lazy(() => v.date()), v.promise(), v.pipe(v.string(), v.check(() => true)), v.record(v.string(), v.symbol()), v.file(),
     type('string').narrow(() => true), type({ '[symbol]': 'string' }), type('string.date.iso.parse'), type({ a: 'bigint = 3n' }), type('Date[]'), type("'a' | 1n"),
   ]
-  for (const schema of odd) assert.deepEqual(JSON.parse(JSON.stringify(await described(schema))), await described(schema))
+  for (const schema of odd) {
+    // Asked once: a default may be the time of the day.
+    const description = await described(schema)
+    assert.deepEqual(JSON.parse(JSON.stringify(description)), description)
+  }
 })
 
 test('values that may be left out', async () => {
