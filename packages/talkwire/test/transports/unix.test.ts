@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -12,12 +23,6 @@ import type { Listener, Peer } from '../../src/transports/transport.js'
 import { socketPath, unix, type UnixOptions } from '../../src/transports/unix.js'
 import { fails } from '../helpers/expect.js'
 import { freshName, freshPath, place } from '../helpers/place.js'
-
-testTransport({ test, transport: unix, address: () => `unix:${freshPath('.sock')}` })
-// The two other kinds of address differ only in how the socket is found: both ends here will do.
-const hereOnly = { ...unix.traits, crossProcess: false }
-testTransport({ test, transport: { ...unix, scheme: 'unix by name', traits: hereOnly }, address: () => `unix:${freshName()}` })
-testTransport({ test, transport: { ...unix, scheme: 'unix abstract', traits: hereOnly }, address: () => `unix:@${freshName()}` })
 
 const over = new TalkwireError('CONNECTION_LOST', 'the test is over')
 const listen = (address: string, options?: UnixOptions, accepted: LocalEnd[] = []): Promise<Listener> =>
@@ -39,6 +44,11 @@ async function works(address: string): Promise<Peer> {
   await end.do({ do: 'close' })
   assert.equal(await end.ending(), null)
   return end.connection.peer
+}
+
+/** Turns until something is so. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await turns()
 }
 
 /** A process that listens with nothing but `net`, as any other program would. */
@@ -88,6 +98,13 @@ test('unix: the socket of a living owner is never taken, whoever it is', async (
   const { ino } = lstatSync(path)
   await assert.rejects(listen(`unix:${path}`), fails('ADDRESS_IN_USE'))
   assert.equal(lstatSync(path).ino, ino)
+  const open = (): number => readdirSync('/proc/self/fd').length
+  const before = open()
+  for (let count = 0; count < 10; count++) await assert.rejects(listen(`unix:${path}`), fails('ADDRESS_IN_USE'))
+  await soon(
+    until(() => open() <= before),
+    () => `${open() - before} descriptors to be closed`,
+  )
   await kill(child)
 
   const { promise, child: owner } = await farOwner(`unix:${path}`)
@@ -394,3 +411,11 @@ test('unix: connections of the accepting side count before it has seen a byte', 
   for (const end of seen) await end.ending()
   await listener.close()
 })
+
+// ── what every transport promises ────────────────────────────────────────────────────────────────
+
+testTransport({ test, transport: unix, address: () => `unix:${freshPath('.sock')}` })
+// The two other kinds of address differ only in how the socket is found: both ends here will do.
+const hereOnly = { ...unix.traits, crossProcess: false }
+testTransport({ test, transport: { ...unix, scheme: 'unix by name', traits: hereOnly }, address: () => `unix:${freshName()}` })
+testTransport({ test, transport: { ...unix, scheme: 'unix abstract', traits: hereOnly }, address: () => `unix:@${freshName()}` })
