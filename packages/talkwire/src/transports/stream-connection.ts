@@ -16,8 +16,10 @@ import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transp
 const FLUSH_AT = 64 * 1024
 /** Smaller attachments are copied beside their message: a second buffer in a write costs more. */
 const COPY_BELOW = 16 * 1024
-/** Messages of one connection handled before other work gets a turn. */
+/** Messages of one connection, and milliseconds, before other work gets a turn. Looked at every LOOK_EVERY messages. */
 const MESSAGES_A_TURN = 4096
+const MILLISECONDS_A_TURN = 20
+const LOOK_EVERY = 128
 
 /** Idle connections hold no slab: one is borrowed for the time between the first message of a turn and its write. */
 const slabs: Writer[] = []
@@ -45,6 +47,7 @@ export class StreamConnection implements ByteConnection {
   private scheduled = false
   private refused = false
   private handled = 0
+  private since = 0
   private yielding = false
   private wantsPause = false
   private readonly reader: FrameReader
@@ -201,8 +204,14 @@ export class StreamConnection implements ByteConnection {
 
   private readonly onMessage = (bytes: Buffer, start: number, end: number, owned: boolean): void => {
     if (++this.handled === 1) setImmediate(resetHandled, this)
-    else if (this.handled >= MESSAGES_A_TURN) this.yieldTurn()
+    else if (this.handled % LOOK_EVERY === 0) this.lookAtClock()
     this.sink.message(bytes, start, end, owned)
+  }
+
+  private lookAtClock(): void {
+    const now = performance.now()
+    if (this.handled === LOOK_EVERY) this.since = now
+    if (this.handled >= MESSAGES_A_TURN || now - this.since > MILLISECONDS_A_TURN) this.yieldTurn()
   }
 
   /** A chunk of tiny messages must not keep timers and other connections waiting. */
