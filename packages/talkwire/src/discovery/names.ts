@@ -1,6 +1,6 @@
 /** Names without a daemon: spec/names.md, whose steps the functions follow. */
 import { randomBytes } from 'node:crypto'
-import { linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isName, validateName } from '../address.js'
@@ -39,27 +39,41 @@ function checkPrivate(directory: string): void {
   if (problem) throw new TalkwireError('PERMISSION_DENIED', `the runtime directory ${directory} ${problem}; remove it or set TALKWIRE_RUNTIME_DIR to a private one (mode 0700)`)
 }
 
+/** No registry grows so far: each claim adds one. */
+const LAST_NUMBER = 999_999_999_999_999
+/** Bytes; an entry has a few hundred. */
+const MAX_ENTRY = 65_536
+
 /** All entries of a name, highest number first. An unreadable one is a `released` one: its writer never finished. */
 function entriesOf(directory: string, name: string): { number: number; file: string; entry: Entry | undefined }[] {
   const prefix = `${name}.`
   const found = []
   for (const file of readdirSync(directory)) {
     if (!file.startsWith(prefix)) continue
-    const number = /^(\d{1,15})\.json$/.exec(file.slice(prefix.length))?.[1]
-    if (number !== undefined) found.push({ number: Number(number), file, entry: readEntry(join(directory, file)) })
+    const number = /^([1-9]\d{0,14})\.json$/.exec(file.slice(prefix.length))?.[1]
+    if (number !== undefined) found.push({ number: Number(number), file, entry: readEntry(join(directory, file), name) })
   }
   return found.sort((a, b) => b.number - a.number)
 }
 
-function readEntry(path: string): Entry | undefined {
-  let text: string
+/** Gone, a symbolic link, a FIFO or socket: no entry. Anything else may be one that we cannot read at the moment. */
+const NO_ENTRY = new Set(['ENOENT', 'ELOOP', 'ENXIO'])
+
+function readEntry(path: string, name: string): Entry | undefined {
+  let descriptor: number
   try {
-    text = readFileSync(path, 'utf8')
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (NO_ENTRY.has((reason as NodeJS.ErrnoException).code ?? '')) return undefined
     throw TalkwireError.from(reason, 'PERMISSION_DENIED')
   }
-  return parseEntry(text)
+  try {
+    const stat = fstatSync(descriptor)
+    const entry = stat.isFile() && stat.size <= MAX_ENTRY ? parseEntry(readFileSync(descriptor, 'utf8')) : undefined
+    return entry?.name === name ? entry : undefined
+  } finally {
+    closeSync(descriptor)
+  }
 }
 
 /** A registry file's content, or undefined for anything that is none. Never throws. */
@@ -99,12 +113,13 @@ export function claim(name: string): Claim {
     const highest = entriesOf(directory, name)[0]
     if (highest && !isDead(highest.entry)) throw inUse(name, highest.entry!)
     const number = (highest?.number ?? 0) + 1
+    if (number > LAST_NUMBER) throw new TalkwireError('ADDRESS_IN_USE', `the number of ${join(directory, highest!.file)} leaves no place for another; remove the file`)
     const path = join(directory, `${name}.${number}.json`)
     const entry: Entry = { talkwire: 1, name, state: 'claimed', contract: null, hash: null, addresses: [], language: 'node', since: Date.now(), ...ownIdentity() }
     if (!create(directory, path, entry)) continue
     const rival = entriesOf(directory, name).find((other) => other.number !== number && (other.number > number || !isDead(other.entry)))
     if (rival) {
-      unlinkSync(path)
+      remove(path)
       if (!isDead(rival.entry)) throw inUse(name, rival.entry!)
       continue
     }
@@ -172,7 +187,7 @@ export function find(name: string): Entry | { readonly reason: string; readonly 
 export function list(): Entry[] {
   const names = new Set<string>()
   for (const file of readdirSync(runtimeDirectory())) {
-    const name = /^(.+)\.\d{1,15}\.json$/.exec(file)?.[1]
+    const name = /^(.+)\.[1-9]\d{0,14}\.json$/.exec(file)?.[1]
     if (name !== undefined && isName(name) && !/^path-[0-9a-f]{16}$/.test(name)) names.add(name)
   }
   return [...names].sort().map(find).filter((entry): entry is Entry => !('reason' in entry))

@@ -1,7 +1,9 @@
 /** Starting a service on demand, once: spec/names.md, last section. */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { TalkwireError } from '../error.js'
-import { claim, find, type Claim, type Entry } from './names.js'
+import { claim, find, runtimeDirectory, type Claim, type Entry } from './names.js'
 
 /** Milliseconds between looks into the directory. */
 const POLL = 20
@@ -47,8 +49,9 @@ async function launch(name: string, command: readonly string[] | undefined, star
   if (!('reason' in now)) return now
   const [program, ...args] = command ?? []
   if (program === undefined) throw new TalkwireError('PEER_NOT_FOUND', `${now.reason}; start it, or pass { start: [command] }`)
-  const child = spawn(program, args, { detached: true, stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, TALKWIRE_START: name } })
-  const ended = watch(child, program)
+  const log = join(runtimeDirectory(), `${name}.log`)
+  const child = startDetached(name, program, args, log)
+  const ended = watch(child, program, log)
   try {
     for (;;) {
       signal?.throwIfAborted()
@@ -56,31 +59,38 @@ async function launch(name: string, command: readonly string[] | undefined, star
       if (!('reason' in found)) return found
       const failure = ended()
       if (failure) throw new TalkwireError('START_FAILED', `${failure} before it served "${name}"`)
-      if (performance.now() - start > PATIENCE) {
-        child.kill()
-        throw new TalkwireError('START_FAILED', `${program} did not serve "${name}" within ${PATIENCE / 1000} s: ${found.reason}`)
-      }
+      if (performance.now() - start > PATIENCE) throw new TalkwireError('START_FAILED', `${program} did not serve "${name}" within ${PATIENCE / 1000} s: ${found.reason}`)
       await pause()
     }
+  } catch (reason) {
+    // What nobody waits for and does not serve is not left behind.
+    child.kill()
+    throw reason
   } finally {
     // The daemon outlives us: from here on it is on its own.
-    child.stderr?.destroy()
     child.unref()
   }
 }
 
+/** Its stderr is a file: a pipe would break when we end, and take the daemon along with its next message. */
+function startDetached(name: string, program: string, args: readonly string[], log: string): ChildProcess {
+  const stderr = openSync(log, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND | constants.O_NOFOLLOW, 0o600)
+  try {
+    return spawn(program, args, { detached: true, stdio: ['ignore', 'ignore', stderr], env: { ...process.env, TALKWIRE_START: name } })
+  } finally {
+    closeSync(stderr)
+  }
+}
+
 /** A function that says how the child ended, once it has. */
-function watch(child: ChildProcess, program: string): () => string | undefined {
+function watch(child: ChildProcess, program: string, log: string): () => string | undefined {
   let failure: string | undefined
-  let stderr = ''
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(-STDERR_KEPT)
-  })
   child.once('error', (reason) => {
     failure = `${program} could not be started (${reason.message})`
   })
-  child.once('close', (code, signal) => {
-    failure ??= `${program} ended with ${signal ?? `exit code ${String(code)}`}${stderr ? `: ${stderr.trim()}` : ''}`
+  child.once('exit', (code, signal) => {
+    const said = readFileSync(log).subarray(-STDERR_KEPT).toString().trim()
+    failure ??= `${program} ended with ${signal ?? `exit code ${String(code)}`}${said ? `: ${said}` : ''}`
   })
   return () => failure
 }

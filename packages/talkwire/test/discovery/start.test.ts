@@ -1,0 +1,161 @@
+/** Starting a service on demand: once, and with an honest reason when it does not come. */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { processStat } from '../../src/discovery/identity.js'
+import { claim, runtimeDirectory } from '../../src/discovery/names.js'
+import { connect, find, serve, TalkwireError } from '../../src/index.js'
+import { fails } from '../helpers/expect.js'
+import { freshName, freshPath } from '../helpers/place.js'
+import { fixture, python, run, type Running } from '../session/processes.js'
+
+const daemon = fileURLToPath(new URL('fixtures/daemon.js', import.meta.url))
+const clients = fileURLToPath(new URL('../../../../../clients/python', import.meta.url))
+const pythonStarter = (...args: string[]): Running => run(python, [fileURLToPath(new URL('../../../test/discovery/fixtures/starter.py', import.meta.url)), ...args], { env: { PYTHONPATH: clients } })
+
+/** Processes that outlive whoever started them, by file. */
+const started: string[] = []
+after(() => {
+  for (const file of started) if (existsSync(file)) for (const pid of pidsIn(file)) if (processStat(pid)) process.kill(pid, 'SIGKILL')
+})
+const pidsIn = (file: string): number[] => readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number)
+function command(): { file: string; start: string[] } {
+  const file = freshPath('.pids')
+  started.push(file)
+  return { file, start: [process.execPath, daemon, file] }
+}
+const errorOf = async (promise: Promise<unknown>): Promise<TalkwireError> => {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  assert.ok(error instanceof TalkwireError, String(error))
+  return error
+}
+
+test('ten clients in two languages want a service that nobody runs: one is started', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  const wanting = [...Array.from({ length: 7 }, () => fixture(import.meta.url, 'starter.js', name, ...start)), ...Array.from({ length: 3 }, () => pythonStarter(name, ...start))]
+  await Promise.all(wanting.map((each) => each.line('ready')))
+  for (const each of wanting) each.child.stdin!.write('go\n')
+  const answers = await Promise.all(wanting.map((each) => each.line('pid')))
+  const pids = pidsIn(file)
+  assert.equal(pids.length, 1)
+  assert.deepEqual(new Set(answers), new Set([`pid ${pids[0]}`]))
+  assert.match((find(`${name}.start`) as { reason: string }).reason, /was closed/, 'the claim to start it is given back')
+})
+
+test('what was started outlives who started it, and may go on printing to stderr', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  const first = fixture(import.meta.url, 'starter.js', name, ...start)
+  await first.line('ready')
+  first.child.stdin!.write('go\n')
+  const said = await first.line('pid')
+  await first.kill()
+  for (let i = 0; i < 3; i++) {
+    const client = await connect<{ pid(): number }>(name)
+    assert.equal(`pid ${await client.pid()}`, said)
+    await client.close()
+  }
+  assert.equal(pidsIn(file).length, 1)
+  const log = join(runtimeDirectory(), `${name}.log`)
+  assert.equal(readFileSync(log, 'utf8'), 'somebody asks\n'.repeat(4))
+  assert.equal(statSync(log).mode & 0o777, 0o600)
+})
+
+test('a service that was killed is started again', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  const client = await connect<{ pid(): number }>(name, { start, reconnect: false })
+  const pid = await client.pid()
+  process.kill(pid, 'SIGKILL')
+  await poll(() => (processStat(pid) === undefined ? true : undefined))
+  await client.close()
+  const again = await connect<{ pid(): number }>(name, { start, reconnect: false })
+  assert.notEqual(await again.pid(), pid)
+  await again.close()
+  assert.equal(pidsIn(file).length, 2)
+})
+
+test('a command that ends before it serves: how, and its last words', async () => {
+  const shell = (script: string): Promise<TalkwireError> => errorOf(connect(freshName(), { start: ['/bin/sh', '-c', script] }))
+  const early = await shell('echo first >&2; echo no such database >&2; exit 3')
+  assert.equal(early.code, 'START_FAILED')
+  assert.equal(early.outcome, 'not-sent')
+  assert.match(early.message, /\/bin\/sh ended with exit code 3: first\nno such database before it served/)
+  assert.match((await shell('kill -9 $$')).message, /ended with SIGKILL before/)
+  const talkative = await shell('i=0; while [ $i -lt 2000 ]; do echo "line $i" >&2; i=$((i+1)); done; exit 1')
+  assert.match(talkative.message, /line 1999 before it served/)
+  assert.ok(talkative.message.length < 5000)
+  const missing = await errorOf(connect(freshName(), { start: ['/no/such/program'] }))
+  assert.match(missing.message, /^\[START_FAILED\] \/no\/such\/program could not be started \(.*ENOENT/)
+})
+
+test('after a start that failed the next client tries anew', async () => {
+  const name = freshName()
+  await assert.rejects(connect(name, { start: ['/bin/sh', '-c', 'exit 1'] }), fails('START_FAILED'))
+  const { start } = command()
+  const client = await connect<{ pid(): number }>(name, { start, reconnect: false })
+  assert.equal(typeof (await client.pid()), 'number')
+  await client.close()
+})
+
+test('who gives up takes along what does not serve yet', async () => {
+  const file = freshPath('.pids')
+  started.push(file)
+  const controller = new AbortController()
+  const connecting = connect(freshName(), { start: ['/bin/sh', '-c', `echo $$ > ${file}; exec sleep 600`], signal: controller.signal })
+  const pid = await poll(() => (existsSync(file) ? pidsIn(file)[0] : undefined))
+  controller.abort(new Error('enough'))
+  await assert.rejects(connecting, /enough/)
+  await poll(() => (processStat(pid) === undefined ? true : undefined))
+})
+
+test('a service that is starting is waited for; when it dies instead, that is told', async () => {
+  const [comes, dies] = [freshName(), freshName()]
+  const held = claim(comes)
+  const waiting = connect<{ pid(): number }>(comes)
+  const service = await serve('elsewhere', { pid: () => process.pid }, { listen: `unix:${freshPath('.sock')}` })
+  held.announce({ contract: null, hash: null, addresses: service.addresses })
+  const client = await waiting
+  assert.equal(await client.pid(), process.pid)
+  await client.close()
+  await service.close()
+  held.release()
+  const racer = fixture(import.meta.url, 'racer.js')
+  await racer.line('ready')
+  racer.child.stdin!.write(`${dies} 0\n`)
+  await racer.line('won')
+  const error = errorOf(connect(dies))
+  await racer.kill('SIGKILL')
+  assert.equal((await error).code, 'PEER_NOT_FOUND')
+})
+
+test('nothing found: one line with the reason', async () => {
+  const name = freshName()
+  const reason = async (): Promise<string> => {
+    const { code, message, outcome } = await errorOf(connect(name))
+    assert.deepEqual([code, outcome], ['PEER_NOT_FOUND', 'not-sent'])
+    assert.ok(!message.includes('\n'))
+    return message
+  }
+  assert.equal(await reason(), `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] }`)
+  const held = claim(name)
+  held.announce({ contract: null, hash: null, addresses: ['shm:nowhere'] })
+  assert.equal(await reason(), `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no such wire`)
+  held.release()
+  assert.match(await reason(), /was closed \(it ran as process \d+\); start it/)
+  assert.deepEqual(readdirSync(runtimeDirectory()).filter((file) => file.endsWith('.tmp')), [])
+})
+
+async function poll<T>(look: () => T | undefined): Promise<T> {
+  for (;;) {
+    const found = look()
+    if (found !== undefined) return found
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
