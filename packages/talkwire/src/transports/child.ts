@@ -153,6 +153,8 @@ export class Child {
   private async outlive(unread: () => number): Promise<void> {
     if (this.detached) return
     this.handle.ref()
+    // A listener to Node's own channel would keep it.
+    if (this.handle.connected) this.handle.disconnect()
     for (let before = Infinity, left = 1; left > 0 && left < before; ) {
       if (await this.exits(GRACE)) return
       ;[before, left] = [left, unread()]

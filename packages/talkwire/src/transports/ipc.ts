@@ -108,6 +108,7 @@ function validateRest(address: string): void {
 const PROBE = Uint8Array.of(1)
 /** What a message counts besides its bytes. */
 const OVERHEAD = 64
+const FLUSH_AT = 64 * 1024
 
 /** Whoever comes second finds the other: both say hi, and a hi is answered. Returns what stops it. */
 function greet(endpoint: Endpoint, opened: (binary: boolean) => void, gone: () => void): () => void {
@@ -132,8 +133,8 @@ function greet(endpoint: Endpoint, opened: (binary: boolean) => void, gone: () =
 
 class IpcPipe implements MessagePipe {
   private sink!: Sink
-  private unsentCount = 0
   private batch: (string | Uint8Array)[] = []
+  private batchSize = 0
   private acknowledged = 0
   private readonly mailbox: Mailbox<Buffer>
 
@@ -146,6 +147,7 @@ class IpcPipe implements MessagePipe {
   ) {
     this.mailbox = new Mailbox<Buffer>({
       send: (note, acknowledged) => this.transmit(note, acknowledged),
+      copy: (bytes) => bytes,
       deliver: (bytes) => this.deliver(bytes),
       release: () => {
         endpoint.off('internalMessage', this.onPacket)
@@ -158,7 +160,8 @@ class IpcPipe implements MessagePipe {
 
   open(accept: (connection: MessageConnection) => Sink): MessageConnection {
     const connection = new MessageConnection(this)
-    this.sink = this.mailbox.sink = accept(connection)
+    this.sink = accept(connection)
+    this.mailbox.open(this.sink)
     return connection
   }
 
@@ -179,7 +182,7 @@ class IpcPipe implements MessagePipe {
   }
 
   unsent(): number {
-    return this.unsentCount
+    return this.batch.length + this.mailbox.unsent
   }
 
   pause(): void {
@@ -208,25 +211,28 @@ class IpcPipe implements MessagePipe {
   }
 
   private transmit(note: Note<Buffer>, acknowledged: number): void {
-    if (note.is !== 'message') {
-      this.flush()
-      return void this.endpoint.send({ cmd: CMD, is: note.is, acknowledged }, ignore)
-    }
-    this.unsentCount++
+    if (note.is === 'message') return this.add(note.value, acknowledged)
+    if (note.is === 'abort') this.batch = []
+    this.flush()
+    this.endpoint.send({ cmd: CMD, is: note.is, acknowledged }, ignore)
+  }
+
+  /** One packet a turn, or for so many bytes: Node's channel is slow by the packet. */
+  private add(bytes: Buffer, acknowledged: number): void {
+    if (this.batchSize + bytes.length > FLUSH_AT) this.flush()
     this.acknowledged += acknowledged
-    this.batch.push(this.binary ? note.value : note.value.toString())
+    this.batchSize += bytes.length
+    this.batch.push(this.binary ? bytes : bytes.toString())
     if (this.batch.length === 1) process.nextTick(this.flush)
   }
 
-  /** One packet a turn: Node's channel is slow by the packet. */
   private readonly flush = (): void => {
     const { batch, acknowledged } = this
     if (batch.length === 0) return
     this.batch = []
+    this.batchSize = 0
     this.acknowledged = 0
-    this.endpoint.send({ cmd: CMD, is: 'message', acknowledged, data: batch }, (reason) => {
-      if (!reason) this.unsentCount -= batch.length
-    })
+    this.endpoint.send({ cmd: CMD, is: 'message', acknowledged, data: batch }, ignore)
   }
 
   private readonly onPacket = ({ cmd, is, acknowledged = 0, data = [] }: Packet): void => {

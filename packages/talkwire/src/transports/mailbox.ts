@@ -1,11 +1,12 @@
 /**
  * Backpressure and honest ends over a channel that has neither: a thread's port, Node's IPC. What arrives is
- * acknowledged when the sink has it; each side says when it sends no more, and a channel that just vanishes is a loss.
+ * acknowledged when the sink has it, and only so much is on its way unacknowledged; the rest waits here. Each side
+ * says when it sends no more, and a channel that just vanishes is a loss.
  */
 import { TalkwireError } from '../error.js'
 import type { Sink } from './transport.js'
 
-/** Unacknowledged bytes from which a send says false. */
+/** Unacknowledged bytes from which a send says false, and messages wait here. */
 const HIGH_WATER_MARK = 256 * 1024
 const LOW_WATER_MARK = HIGH_WATER_MARK / 2
 const ACKNOWLEDGE_AT = HIGH_WATER_MARK / 8
@@ -18,17 +19,27 @@ export type Note<T> = { readonly is: 'message'; readonly size: number; readonly 
 export interface Channel<T> {
   /** Throws what cannot be sent; a channel that is gone takes everything silently. */
   send(note: Note<T>, acknowledged: number): void
+  /** A copy of a message that has to wait, for its sender may change it meanwhile. Throws what cannot be copied. */
+  copy(value: T): T
   /** Hands a message to the sink. */
   deliver(value: T): void
   /** After the end: nothing will be sent any more. */
   release(): void
 }
 
+interface Message<T> {
+  readonly value: T
+  readonly size: number
+}
+
 export class Mailbox<T> {
-  sink!: Sink
+  private sink: Sink | undefined
+  private inbox: Message<T>[] = []
+  private outbox: Message<T>[] = []
   /** Bytes that the other side has not acknowledged. */
-  buffered = 0
-  private inbox: { value: T; size: number }[] = []
+  private underway = 0
+  /** Bytes in the outbox. */
+  private waiting = 0
   private owed = 0
   private acknowledging = false
   private refused = false
@@ -46,6 +57,23 @@ export class Mailbox<T> {
 
   constructor(private readonly channel: Channel<T>) {}
 
+  /** Gives it its sink. Before that nothing arrives. */
+  open(sink: Sink): void {
+    this.sink = sink
+    // It may have been aborted by whoever made the sink.
+    if (this.state === 'closed') sink.closed(this.cause)
+  }
+
+  /** Bytes that were posted and that the other side's sink has not. */
+  get buffered(): number {
+    return this.underway + this.waiting
+  }
+
+  /** Messages that have not left. */
+  get unsent(): number {
+    return this.outbox.length
+  }
+
   /** Why nothing can be sent; undefined while something can. */
   get ended(): TalkwireError | undefined {
     if (this.state === 'open' && this.far !== 'lost') return undefined
@@ -55,17 +83,25 @@ export class Mailbox<T> {
   post(value: T, size: number): boolean {
     const { ended } = this
     if (ended) throw ended
-    this.channel.send({ is: 'message', size, value }, this.owed)
-    this.owed = 0
-    this.buffered += size
+    if (this.outbox.length > 0 || this.underway > HIGH_WATER_MARK) {
+      this.outbox.push({ value: this.channel.copy(value), size })
+      this.waiting += size
+    } else this.transmit(value, size)
     if (this.buffered > HIGH_WATER_MARK) this.refused = true
     return !this.refused
+  }
+
+  private transmit(value: T, size: number): void {
+    this.channel.send({ is: 'message', size, value }, this.owed)
+    this.owed = 0
+    this.underway += size
   }
 
   /** What the other side said. */
   receive(note: Note<T>, acknowledged: number): void {
     if (this.state === 'closed') return
     if (acknowledged > 0) this.acknowledge(acknowledged)
+    if ((this.state as string) === 'closed') return
     if (note.is === 'message') this.take(note)
     else if (note.is === 'end') {
       this.far = 'ended'
@@ -99,12 +135,16 @@ export class Mailbox<T> {
   close(): Promise<void> {
     if (this.state === 'open') {
       this.state = 'closing'
-      this.channel.send({ is: 'end' }, this.owed)
-      this.owed = 0
       this.paused = false
+      if (this.outbox.length === 0) this.sendEnd()
       queueMicrotask(this.advance)
     }
     return this.closed
+  }
+
+  private sendEnd(): void {
+    this.channel.send({ is: 'end' }, this.owed)
+    this.owed = 0
   }
 
   abort(cause: TalkwireError): void {
@@ -146,10 +186,23 @@ export class Mailbox<T> {
   }
 
   private acknowledge(bytes: number): void {
-    this.buffered = Math.max(0, this.buffered - bytes)
-    if (!this.refused || this.buffered > LOW_WATER_MARK) return
+    this.underway = Math.max(0, this.underway - bytes)
+    let sent = 0
+    for (; sent < this.outbox.length && this.underway <= HIGH_WATER_MARK; sent++) {
+      const { value, size } = this.outbox[sent]!
+      this.waiting -= size
+      this.transmit(value, size)
+    }
+    if (sent > 0) {
+      this.outbox.splice(0, sent)
+      if (this.outbox.length === 0 && this.state === 'closing') {
+        this.sendEnd()
+        this.advance()
+      }
+    }
+    if (!this.refused || this.state !== 'open' || this.buffered > LOW_WATER_MARK) return
     this.refused = false
-    this.sink.drained()
+    this.sink!.drained()
   }
 
   /** Delivers what waits, then sees to the end. */
@@ -168,10 +221,10 @@ export class Mailbox<T> {
   private checkEnd(): void {
     if (this.far === 'lost') return this.finish(this.cause)
     if (this.far === 'open') return
-    if (this.state === 'closing') return this.finish(undefined)
+    if (this.state === 'closing') return this.outbox.length === 0 ? this.finish(undefined) : undefined
     if (this.told) return
     this.told = true
-    if (this.sink.ended) this.sink.ended()
+    if (this.sink!.ended) this.sink!.ended()
     else void this.close()
   }
 
@@ -179,8 +232,10 @@ export class Mailbox<T> {
     this.state = 'closed'
     this.cause = cause
     this.inbox = []
+    this.outbox = []
+    this.waiting = 0
     this.channel.release()
-    this.sink.closed(cause)
+    this.sink?.closed(cause)
     this.resolve()
   }
 }

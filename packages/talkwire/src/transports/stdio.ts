@@ -120,10 +120,15 @@ function takeStdio(): [stream: Duplex, input: Readable] {
 
 function readable(fd: number): Readable {
   if (tty.isatty(fd)) return new tty.ReadStream(fd)
-  return fstatSync(fd).isFile() ? createReadStream('', { fd }) : new net.Socket({ fd, readable: true, writable: false })
+  return isPipe(fd) ? new net.Socket({ fd, readable: true, writable: false }) : createReadStream('', { fd })
 }
 
 function writable(fd: number): Writable {
   if (tty.isatty(fd)) return new tty.WriteStream(fd)
-  return fstatSync(fd).isFile() ? createWriteStream('', { fd }) : new net.Socket({ fd, readable: false, writable: true })
+  return isPipe(fd) ? new net.Socket({ fd, readable: false, writable: true }) : createWriteStream('', { fd })
+}
+
+function isPipe(fd: number): boolean {
+  const stat = fstatSync(fd)
+  return stat.isFIFO() || stat.isSocket()
 }

@@ -60,8 +60,6 @@ type Posted = readonly [acknowledged: number, is: number | 'acknowledgement' | '
 
 export class PortConnection implements ValueConnection {
   readonly kind = 'values'
-  /** Nobody can know what of it a thread that dies has seen. */
-  readonly unsent = 0
   protected readonly mailbox: Mailbox<unknown>
   protected sink: Sink
 
@@ -72,11 +70,12 @@ export class PortConnection implements ValueConnection {
   ) {
     this.mailbox = new Mailbox({
       send: (note, acknowledged) => port.postMessage((note.is === 'message' ? [acknowledged, note.size, note.value] : [acknowledged, note.is]) satisfies Posted),
+      copy: (value) => structuredClone(value),
       deliver: (value) => this.sink.value(value),
       release: () => port.close(),
     })
     this.sink = typeof sink === 'function' ? sink(this) : sink
-    this.mailbox.sink = this.sink
+    this.mailbox.open(this.sink)
     port.on('message', this.onMessage)
     port.on('messageerror', (reason) => this.abort(new TalkwireError('INVALID_MESSAGE', `a message that cannot be read: ${reason.message}`)))
     port.on('close', () => this.onPortClosed())
@@ -84,6 +83,11 @@ export class PortConnection implements ValueConnection {
 
   get buffered(): number {
     return this.mailbox.buffered
+  }
+
+  /** Of what has left, nobody can know whether a thread that dies has seen it. */
+  get unsent(): number {
+    return this.mailbox.unsent
   }
 
   post(value: unknown, size = sizeOf(value)): boolean {
