@@ -433,7 +433,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   }
 
   /** A notification whose loss changes nothing when the connection is ending. */
-  tell(method: string, params: object): void {
+  tell(method: string, params: unknown): void {
     this.unlessEnding(() => this.post(Kind.notify, null, method, params))
   }
 

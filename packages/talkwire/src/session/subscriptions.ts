@@ -1,5 +1,4 @@
 /** The events that a peer wants, and how many it was too slow for. */
-import { Kind } from '../protocols/message.js'
 import type { Session } from './session.js'
 import { visibleError } from './validate.js'
 
@@ -21,7 +20,7 @@ export class Subscriptions {
       session.tell('$/lost', { event, count: lost })
       this.lost!.set(event, 0)
     }
-    session.post(Kind.notify, null, event, payload)
+    session.tell(event, payload)
   }
 
   add(params: unknown): null {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { connect, TalkwireError } from '../../src/index.js'
 import { freshPath } from '../helpers/place.js'
 import { fixture, type Running } from '../session/processes.js'
-import { descriptorsOf, dial, frame, hello, memoryOf, raw, staysHealthy, startHonest, startVictim, until, type Raw, type Victim } from './attack.js'
+import { descriptorsOf, dial, frame, hello, memoryOf, peerOn, raw, staysHealthy, startHonest, startVictim, until, type Raw, type Victim } from './attack.js'
 import type { Victim as Functions } from './fixtures/victim.js'
 
 let victim: Victim
@@ -164,6 +164,25 @@ test('peer killed mid-frame while it is answered: 50 rounds, the service goes on
     }
     await until('all are gone', async () => (await victim.health()).peers <= 1)
   })
+})
+
+test('events go on while a subscriber that broke the protocol is being cut off', async () => {
+  const { serve } = await import('../../src/index.js')
+  const path = freshPath('.sock')
+  const service = await serve('events', { add: (a: number) => a }, { listen: `unix:${path}` })
+  const socket = net.connect({ path, allowHalfOpen: true })
+  const peer = peerOn(socket, 'length')
+  await peer.call('rpc.hello', { wire: 1, codecs: ['json'], contract: null }, 1)
+  await peer.call('rpc.on', { event: 'tick' }, 2)
+  service.emit('tick', 1)
+  assert.equal((await peer.next()).method, 'tick')
+  peer.send({ jsonrpc: '2.0', id: 99, result: 1 })
+  // It says the end, and we do not: the connection is closing for a while.
+  await new Promise((resolve) => socket.once('end', resolve))
+  assert.equal(service.peers.length, 1)
+  service.emit('tick', 2)
+  socket.destroy()
+  await service.close()
 })
 
 test('a connection that is refused tells a Talkwire client why: a typed error, no wait', async () => {
