@@ -193,6 +193,14 @@ test('jsonrpc: before a hello, tags are plain data and binary payloads are refus
   }
 })
 
+test('jsonrpc: a hello without attachments means no attachments', () => {
+  const { wire, read, received } = end()
+  wire.extend('json', false, noReferences)
+  read(envelopeOf(Buffer.from('{"jsonrpc":"2.0","id":1,"method":"f","params":[{"$bin":[0]}]}'), [Buffer.alloc(3)]))
+  assert.deepEqual([received.messages, received.refused], [[], [{ code: 'INVALID_MESSAGE', id: null }]])
+  assert.throws(() => wire.send(Kind.result, 1, '', new Uint8Array(9)), fails('UNSUPPORTED'))
+})
+
 test('jsonrpc: before a hello, answers are plain JSON', () => {
   const { wire, sent } = end()
   wire.send(Kind.result, 1, '', [1n, undefined, new Map([['a', new Uint8Array([1])]]), NaN])
