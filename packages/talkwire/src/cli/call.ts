@@ -51,7 +51,7 @@ async function run([name, method, ...words]: readonly string[], values: Values):
   for (const word of words) if (word !== STDIN) readWord(/^[A-Za-z_$][\w$]*=(.*)$/s.exec(word)?.[1] ?? word)
   const target = await open(name!, connecting)
   try {
-    const known = await methodOf(target, method!, signal)
+    const known = await methodOf(target, method!, { signal, ...(timeout !== undefined && { timeout }) })
     const request: Request = { target, method: method!, options, streams: known?.streams === true || target.session.peerStreams?.has(method!) === true }
     if (values['stream'] === true || known?.contract?.input?.stream === true) await callWithStream(request, words, inJson)
     else await callPlainly(request, words, inJson)
@@ -64,14 +64,15 @@ async function run([name, method, ...words]: readonly string[], values: Values):
 }
 
 /** Without a contract nothing is known beforehand that hello has not said. */
-async function methodOf(target: Target, method: string, signal: AbortSignal): Promise<Method | undefined> {
+async function methodOf(target: Target, method: string, options: { signal: AbortSignal; timeout?: number }): Promise<Method | undefined> {
   if (target.entry && !target.entry.contract?.includes('/')) return undefined
   try {
-    const { methods } = await describe(target, { signal })
+    const { methods } = await describe(target, options)
     return methods.find((each) => each.name === method)
   } catch (reason) {
-    signal.throwIfAborted()
-    if (reason instanceof TalkwireError && !reason.code.startsWith('CONNECTION_')) return undefined
+    options.signal.throwIfAborted()
+    // A service that will not describe itself may still answer.
+    if (reason instanceof TalkwireError && !reason.code.startsWith('CONNECTION_') && reason.code !== 'DEADLINE_EXCEEDED') return undefined
     throw reason
   }
 }

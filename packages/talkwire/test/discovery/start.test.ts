@@ -1,6 +1,7 @@
 /** Starting a service on demand: once, and with an honest reason when it does not come. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -15,15 +16,15 @@ const daemon = fileURLToPath(new URL('fixtures/daemon.js', import.meta.url))
 const clients = fileURLToPath(new URL('../../../../../clients/python', import.meta.url))
 const pythonStarter = (...args: string[]): Running => run(python, [fileURLToPath(new URL('../../../test/discovery/fixtures/starter.py', import.meta.url)), ...args], { env: { PYTHONPATH: clients } })
 
-/** Processes that outlive whoever started them, by file. */
-const started: string[] = []
+/** Where processes that outlive whoever started them say who they are. Of its own: the other folder goes first. */
+const folder = mkdtempSync(join(tmpdir(), 'tw-'))
 after(() => {
-  for (const file of started) if (existsSync(file)) for (const pid of pidsIn(file)) if (processStat(pid)) process.kill(pid, 'SIGKILL')
+  for (const file of readdirSync(folder)) for (const pid of pidsIn(join(folder, file))) if (processStat(pid)) process.kill(pid, 'SIGKILL')
+  rmSync(folder, { recursive: true })
 })
 const pidsIn = (file: string): number[] => readFileSync(file, 'utf8').split('\n').filter(Boolean).map(Number)
 function command(): { file: string; start: string[] } {
-  const file = freshPath('.pids')
-  started.push(file)
+  const file = join(folder, freshName())
   return { file, start: [process.execPath, daemon, file] }
 }
 const errorOf = async (promise: Promise<unknown>): Promise<TalkwireError> => {
@@ -105,8 +106,7 @@ test('after a start that failed the next client tries anew', async () => {
 })
 
 test('who gives up takes along what does not serve yet', async () => {
-  const file = freshPath('.pids')
-  started.push(file)
+  const file = join(folder, freshName())
   const controller = new AbortController()
   const connecting = connect(freshName(), { start: ['/bin/sh', '-c', `echo $$ > ${file}; exec sleep 600`], signal: controller.signal })
   const pid = await poll(() => (existsSync(file) ? pidsIn(file)[0] : undefined))
