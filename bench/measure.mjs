@@ -71,10 +71,12 @@ async function callers(/** @type {Client[]} */ clients, /** @type {number} */ wi
   return done / ((performance.now() - start) / 1000)
 }
 
-const inflight = (/** @type {number} */ width) => async (/** @type {Setting} */ { client, effort }) => {
-  await callers([client], width, effort.warm)
-  return { calls: await callers([client], width, effort.run) }
-}
+const inflight =
+  (/** @type {number} */ width) =>
+  async (/** @type {Setting} */ { client, effort }) => {
+    await callers([client], width, effort.warm)
+    return { calls: await callers([client], width, effort.run) }
+  }
 
 /** One-way messages until the receiver has counted the last one. Messages per second. */
 async function oneway(/** @type {Setting} */ { client, effort, text }) {
@@ -170,4 +172,14 @@ async function clients(/** @type {Setting} */ { connect, memory, effort }) {
 }
 
 /** @type {Record<string, (setting: Setting) => Promise<Record<string, number>>>} */
-export const measures = { unary, inflight256: inflight(256), inflight1024: inflight(1024), oneway, echo, sum, clients, python: unary, pythonSum: sum }
+export const measures = {
+  unary,
+  inflight256: inflight(256),
+  inflight1024: inflight(1024),
+  oneway,
+  echo,
+  sum,
+  clients,
+  python: unary,
+  pythonSum: sum,
+}

@@ -53,17 +53,26 @@ function absent(peer, cases, reason) {
 
 /** Somebody else's package is not installed, or its native part does not load. @param {string} peer @param {{ failed?: string, code?: string }} answer */
 const unavailable = (peer, { code = '', failed = '' }) =>
-  !peers[peer].ours && (['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED'].includes(code) || /^Error: Failed to load .*\.node\b/.test(failed))
+  !peers[peer].ours &&
+  (['ERR_MODULE_NOT_FOUND', 'MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED'].includes(code) || /^Error: Failed to load .*\.node\b/.test(failed))
 
 let pairs = 0
 /** @param {string} peer @param {string[]} cases @param {typeof placements[number]} placement @param {number} repetition */
 async function measure(peer, cases, placement, repetition) {
   const wanted = cases.filter((name) => !missing[name]?.[peer])
   if (wanted.length === 0) return
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${repetition + 1}/${options.repetitions} ${placement.name}: ${peer} ${wanted.join(' ')}`)
+  if (process.stderr.isTTY)
+    process.stderr.write(`\r\x1b[K${repetition + 1}/${options.repetitions} ${placement.name}: ${peer} ${wanted.join(' ')}`)
   const address = path.join(folder, `${++pairs}.sock`)
   const answer = await runPair({ name: peer, address, cases: wanted, python: python.command, effort: options.effort }, placement)
-  if (unavailable(peer, answer)) return absent(peer, peers[peer].cases, String(answer.failed).split('\n')[0].replace(/^Error( \[\w+\])?: | imported from .*$/g, ''))
+  if (unavailable(peer, answer))
+    return absent(
+      peer,
+      peers[peer].cases,
+      String(answer.failed)
+        .split('\n')[0]
+        .replace(/^Error( \[\w+\])?: | imported from .*$/g, ''),
+    )
   const fail = (/** @type {string} */ name, /** @type {string} */ why) => {
     failures.push(`${peer}, ${name}, ${placement.name}: ${why}`)
     ;(missing[name] ??= {})[peer] = `FAILED: ${why.split('\n')[0]}`
@@ -87,9 +96,19 @@ for (let repetition = 0; repetition < options.repetitions; repetition++) {
     const last = placement === placements.at(-1)
     for (const peer of options.only) {
       const cases = peers[peer].cases.filter((name) => options.cases.includes(name) && (last || everywhere.includes(name)))
-      await measure(peer, cases.filter((name) => name !== 'clients'), placement, repetition)
+      await measure(
+        peer,
+        cases.filter((name) => name !== 'clients'),
+        placement,
+        repetition,
+      )
       // In processes of its own: memory that earlier cases left behind would hide what a client takes.
-      await measure(peer, cases.filter((name) => name === 'clients'), placement, repetition)
+      await measure(
+        peer,
+        cases.filter((name) => name === 'clients'),
+        placement,
+        repetition,
+      )
     }
   }
 }
@@ -110,11 +129,31 @@ const machine = {
 const used = placements.map((p) => p.name)
 if (options.json) {
   const { repetitions, smoke, effort } = options
-  console.log(JSON.stringify({ machine, peers: Object.fromEntries(options.only.map((name) => [name, peers[name].wire])), repetitions, smoke, effort, placements: used, notes, rows, missing, failures, targets }, null, 2))
+  console.log(
+    JSON.stringify(
+      {
+        machine,
+        peers: Object.fromEntries(options.only.map((name) => [name, peers[name].wire])),
+        repetitions,
+        smoke,
+        effort,
+        placements: used,
+        notes,
+        rows,
+        missing,
+        failures,
+        targets,
+      },
+      null,
+      2,
+    ),
+  )
 } else {
   const seconds = Math.round((Date.now() - started) / 1000)
   console.log(`Talkwire bench · Node ${machine.node} · ${machine.platform} · ${machine.cpu} · ${machine.cores} cores`)
-  console.log(`${options.repetitions} repetitions in turn, medians · ${seconds} s${options.smoke ? ' · smoke: the figures mean nothing' : ''}`)
+  console.log(
+    `${options.repetitions} repetitions in turn, medians · ${seconds} s${options.smoke ? ' · smoke: the figures mean nothing' : ''}`,
+  )
   for (const note of notes) console.log(note)
   console.log(`\n${print(rows, used, missing)}${printTargets(targets)}\n\n${align(options.only.map((name) => [name, peers[name].wire]))}`)
   if (failures.length) console.log(`\nWRONG\n${failures.join('\n')}`)

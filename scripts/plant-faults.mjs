@@ -148,6 +148,34 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'transports/mailbox.js',
+    ['transports/worker'],
+    [
+      ['backpressure is lost', 'return !this.refused;', 'return true;'],
+      ['nothing is acknowledged', "this.channel.send({ is: 'acknowledgement' }, owed);", ';'],
+      ['drained() is never called', 'this.sink.drained();', ';'],
+      ['close() drops what waits', 'if (this.outbox.length === 0)\n                this.sendEnd();', 'this.sendEnd();'],
+      ['the inbox is overtaken', 'if (this.paused || this.delivering || this.inbox.length > 0)', 'if (this.paused || this.delivering)'],
+      ['pause() does nothing', 'this.paused = true;', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/child.js',
+    ['transports/spawn', 'transports/fork'],
+    [
+      [
+        "a child's exit is not explained",
+        "sink.closed(because && cause?.code !== 'PEER_EXITED' ? child.end : cause);",
+        'sink.closed(cause);',
+      ],
+      [
+        'a child that does not end is left',
+        "const timer = setTimeout(() => this.send('SIGKILL'), GRACE);",
+        'const timer = setTimeout(() => { }, GRACE);',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'codecs/envelope.js',
     ['transports/envelope'],
     [

@@ -10,7 +10,12 @@ const WINDOW = 512
  */
 export function forked(note, array) {
   /** @type {Record<string, Function>} */
-  const functions = { add: service.add, finish: service.finish, echo: service.echo, sum: (/** @type {any} */ v) => service.sum(array.in(v)) }
+  const functions = {
+    add: service.add,
+    finish: service.finish,
+    echo: service.echo,
+    sum: (/** @type {any} */ v) => service.sum(array.in(v)),
+  }
 
   async function server() {
     process.on('message', (/** @type {any} */ { id, op, args }) => {

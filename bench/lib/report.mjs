@@ -8,20 +8,68 @@
 
 /** `ratio` is the column that is compared with the floor. @type {Table[]} */
 export const tables = [
-  { case: 'unary', title: 'add(2, 5), one call after another · µs · less is better', columns: [['p50', 'p50'], ['p99', 'p99']], ratio: 'p50' },
+  {
+    case: 'unary',
+    title: 'add(2, 5), one call after another · µs · less is better',
+    columns: [
+      ['p50', 'p50'],
+      ['p99', 'p99'],
+    ],
+    ratio: 'p50',
+  },
   { case: 'inflight256', title: 'add, 256 calls in flight · calls/s · more is better', columns: [['calls', 'calls/s']], ratio: 'calls' },
   { case: 'inflight1024', title: 'add, 1024 calls in flight · calls/s · more is better', columns: [['calls', 'calls/s']], ratio: 'calls' },
-  { case: 'oneway', title: 'one-way messages of 64 bytes · messages/s · more is better', columns: [['messages', 'messages/s']], ratio: 'messages' },
-  { case: 'echo', title: 'echo of 64 KiB, 8 in flight · GB/s, each byte counted once · more is better', columns: [['gbps', 'GB/s']], ratio: 'gbps' },
-  { case: 'sum', title: 'Float64Array of 8 MiB, summed by the callee · ms · less is better', columns: [['p50', 'p50'], ['p99', 'p99']], ratio: 'p50' },
+  {
+    case: 'oneway',
+    title: 'one-way messages of 64 bytes · messages/s · more is better',
+    columns: [['messages', 'messages/s']],
+    ratio: 'messages',
+  },
+  {
+    case: 'echo',
+    title: 'echo of 64 KiB, 8 in flight · GB/s, each byte counted once · more is better',
+    columns: [['gbps', 'GB/s']],
+    ratio: 'gbps',
+  },
+  {
+    case: 'sum',
+    title: 'Float64Array of 8 MiB, summed by the callee · ms · less is better',
+    columns: [
+      ['p50', 'p50'],
+      ['p99', 'p99'],
+    ],
+    ratio: 'p50',
+  },
   {
     case: 'clients',
     title: 'idle clients: server memory for each, KB (RSS; heap after collection) · then calls/s in all, every client in turn',
-    columns: [['rss', 'RSS KB'], ['heap', 'heap KB'], ['calls', 'calls/s']],
+    columns: [
+      ['rss', 'RSS KB'],
+      ['heap', 'heap KB'],
+      ['calls', 'calls/s'],
+    ],
     ratio: 'calls',
   },
-  { case: 'python', title: 'Node to Python: add(2, 5) · µs · less is better', columns: [['p50', 'p50'], ['p99', 'p99']], ratio: 'p50', floor: 'python-floor' },
-  { case: 'pythonSum', title: 'Node to Python: 8 MiB, summed by NumPy · ms · less is better', columns: [['p50', 'p50'], ['p99', 'p99']], ratio: 'p50', floor: 'python-floor' },
+  {
+    case: 'python',
+    title: 'Node to Python: add(2, 5) · µs · less is better',
+    columns: [
+      ['p50', 'p50'],
+      ['p99', 'p99'],
+    ],
+    ratio: 'p50',
+    floor: 'python-floor',
+  },
+  {
+    case: 'pythonSum',
+    title: 'Node to Python: 8 MiB, summed by NumPy · ms · less is better',
+    columns: [
+      ['p50', 'p50'],
+      ['p99', 'p99'],
+    ],
+    ratio: 'p50',
+    floor: 'python-floor',
+  },
 ]
 
 /** @param {number[]} values */
@@ -44,7 +92,9 @@ export function summarise(samples) {
     const table = /** @type {Table} */ (tables.find((t) => t.case === name))
     // The floor of the same repetition was measured moments before or after: noise that lasts longer cancels out.
     const ratios = group.flatMap((s) => {
-      const floor = samples.find((f) => f.peer === (table.floor ?? 'floor') && f.case === name && f.placement === placement && f.repetition === s.repetition)
+      const floor = samples.find(
+        (f) => f.peer === (table.floor ?? 'floor') && f.case === name && f.placement === placement && f.repetition === s.repetition,
+      )
       return floor ? [s.values[table.ratio] / floor.values[table.ratio]] : []
     })
     return {
@@ -64,7 +114,14 @@ const number = (n) => (n >= 1000 ? Math.round(n).toLocaleString('en-US') : n >= 
 /** @param {string[][]} cells the first column is aligned left, the others right unless there are only two */
 export function align(cells) {
   const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)))
-  return cells.map((row) => row.map((c, i) => (i && row.length > 2 ? c.padStart(widths[i]) : c.padEnd(widths[i]))).join('  ').trimEnd()).join('\n')
+  return cells
+    .map((row) =>
+      row
+        .map((c, i) => (i && row.length > 2 ? c.padStart(widths[i]) : c.padEnd(widths[i])))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }
 
 /**
@@ -79,7 +136,10 @@ export function print(rows, placements, missing) {
     if (own.length + absent.length === 0) continue
     const used = placements.filter((p) => own.some((r) => r.placement === p))
     const width = table.columns.length + 1
-    const head = [['', ...used.flatMap((p) => [...Array(width - 1).fill(''), p])], ['peer', ...used.flatMap(() => [...table.columns.map(([, h]) => h), '× floor'])]]
+    const head = [
+      ['', ...used.flatMap((p) => [...Array(width - 1).fill(''), p])],
+      ['peer', ...used.flatMap(() => [...table.columns.map(([, h]) => h), '× floor'])],
+    ]
     const body = [...new Set(own.map((r) => r.peer))].map((peer) => [
       peer,
       ...used.flatMap((p) => {
@@ -88,7 +148,9 @@ export function print(rows, placements, missing) {
         return [...table.columns.map(([c]) => number(row.values[c])), row.ratio === null ? '-' : row.ratio.toFixed(2)]
       }),
     ])
-    parts.push([table.title, ...(own.length ? [align([...head, ...body])] : []), ...absent.map(([peer, reason]) => `${peer}: ${reason}`)].join('\n'))
+    parts.push(
+      [table.title, ...(own.length ? [align([...head, ...body])] : []), ...absent.map(([peer, reason]) => `${peer}: ${reason}`)].join('\n'),
+    )
   }
   return parts.join('\n\n')
 }

@@ -2,7 +2,13 @@ import { createBirpc } from 'birpc'
 import * as service from '../lib/service.mjs'
 
 const WINDOW = 512
-const functions = { add: service.add, note: (/** @type {Uint8Array} */ m) => service.noteBytes(m), finish: service.finish, echo: service.echo, sum: service.sum }
+const functions = {
+  add: service.add,
+  note: (/** @type {Uint8Array} */ m) => service.noteBytes(m),
+  finish: service.finish,
+  echo: service.echo,
+  sum: service.sum,
+}
 
 export async function server() {
   createBirpc(functions, {
@@ -14,10 +20,13 @@ export async function server() {
 /** @returns {Promise<import('../measure.mjs').Client>} */
 export async function client(/** @type {string} */ _address, /** @type {import('node:child_process').ChildProcess} */ child) {
   /** @type {import('birpc').BirpcReturn<typeof functions>} */
-  const rpc = createBirpc({}, {
-    post: (data) => child.send(data),
-    on: (listener) => child.on('message', listener),
-  })
+  const rpc = createBirpc(
+    {},
+    {
+      post: (data) => child.send(data),
+      on: (listener) => child.on('message', listener),
+    },
+  )
   let count = 0
   return {
     add: (a, b) => rpc.add(a, b),

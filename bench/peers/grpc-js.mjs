@@ -47,9 +47,13 @@ export async function server(/** @type {string} */ address) {
 export async function client(/** @type {string} */ address) {
   const Service = grpc.makeGenericClientConstructor(/** @type {any} */ (definition), 'bench')
   const stub = /** @type {any} */ (new Service(`unix:${address}`, grpc.credentials.createInsecure(), options))
-  await new Promise((resolve, reject) => stub.waitForReady(Date.now() + 10_000, (/** @type {any} */ error) => (error ? reject(error) : resolve(null))))
+  await new Promise((resolve, reject) =>
+    stub.waitForReady(Date.now() + 10_000, (/** @type {any} */ error) => (error ? reject(error) : resolve(null))),
+  )
   const call = (/** @type {string} */ name, /** @type {any} */ input) =>
-    new Promise((resolve, reject) => stub[name](input, (/** @type {any} */ error, /** @type {any} */ result) => (error ? reject(error) : resolve(result))))
+    new Promise((resolve, reject) =>
+      stub[name](input, (/** @type {any} */ error, /** @type {any} */ result) => (error ? reject(error) : resolve(result))),
+    )
   /** @type {any} */
   let stream = null
   /** @type {Promise<any>} */

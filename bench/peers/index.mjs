@@ -17,7 +17,7 @@ const json = ['unary', 'inflight256', 'inflight1024', 'clients']
 /** @type {Record<string, Peer>} */
 export const peers = {
   talkwire: { wire: 'Unix socket, schema-less, full session', cases: all, ours: true },
-  floor: { wire: 'hand-written binary frames, Unix socket, one write a turn: the best of Node\'s public API', cases: all },
+  floor: { wire: "hand-written binary frames, Unix socket, one write a turn: the best of Node's public API", cases: all },
   'fork-json': { wire: 'child_process IPC, serialization json', cases: calls, ipc: 'json', text: true },
   'fork-advanced': { wire: 'child_process IPC, serialization advanced', cases: calls, ipc: 'advanced' },
   birpc: { wire: 'over child_process IPC, advanced', cases: calls, ipc: 'advanced' },
@@ -28,6 +28,11 @@ export const peers = {
   'jsonrpc-talkwire': { wire: 'hand-written JSON-RPC client, a Talkwire server', cases: json, ours: true },
   'jsonrpc-hand': { wire: 'hand-written JSON-RPC, both ends', cases: json },
   'bare-socket': { wire: 'a Unix socket and a fixed answer: what Node itself needs for a connection', cases: ['clients'] },
-  'python-talkwire': { wire: 'Node to Python, Talkwire on both ends, Unix socket', cases: ['python', 'pythonSum'], ours: true, python: true },
+  'python-talkwire': {
+    wire: 'Node to Python, Talkwire on both ends, Unix socket',
+    cases: ['python', 'pythonSum'],
+    ours: true,
+    python: true,
+  },
   'python-floor': { wire: 'Node to Python, hand-written, Unix socket', cases: ['python', 'pythonSum'], python: true },
 }

@@ -6,7 +6,14 @@ import { connect } from 'talkwire'
 export const ready = 'python-talkwire serves'
 
 /** @param {string} address */
-export const command = (address) => ['-m', 'talkwire', 'serve', fileURLToPath(new URL('python-talkwire.py', import.meta.url)), '--listen', `unix:${address}`]
+export const command = (address) => [
+  '-m',
+  'talkwire',
+  'serve',
+  fileURLToPath(new URL('python-talkwire.py', import.meta.url)),
+  '--listen',
+  `unix:${address}`,
+]
 
 /** @returns {Promise<import('../measure.mjs').Client>} */
 export async function client(/** @type {string} */ address) {

@@ -6,7 +6,11 @@ const WINDOW = 512
 
 /** @param {(value: unknown) => boolean} holds @returns {any} the smallest schema that says so */
 const schema = (holds) => ({
-  '~standard': { version: 1, vendor: 'bench', validate: (/** @type {unknown} */ value) => (holds(value) ? { value } : { issues: [{ message: 'something else' }] }) },
+  '~standard': {
+    version: 1,
+    vendor: 'bench',
+    validate: (/** @type {unknown} */ value) => (holds(value) ? { value } : { issues: [{ message: 'something else' }] }),
+  },
 })
 
 const functions = { add: service.add, echo: service.echo, sum: service.sum }

@@ -59,7 +59,20 @@ const faults = [
   ['a damaged first byte', 'oneway', { oneway: after(100, (m) => service.noteBytes(changed(m, 0))) }],
   ['a damaged byte in the middle', 'oneway', { oneway: after(65, (m) => service.noteBytes(changed(m, 30))) }],
   ['a short message', 'oneway', { oneway: after(100, (m) => service.noteBytes(m.subarray(1))) }],
-  ['two messages in the wrong order', 'oneway', { oneway: (m) => { if (++calls % 64 === 10) held = m; else { service.noteBytes(m); if (held) service.noteBytes(held); held = undefined } } }],
+  [
+    'two messages in the wrong order',
+    'oneway',
+    {
+      oneway: (m) => {
+        if (++calls % 64 === 10) held = m
+        else {
+          service.noteBytes(m)
+          if (held) service.noteBytes(held)
+          held = undefined
+        }
+      },
+    },
+  ],
   ['a damaged echo', 'echo', { echo: async (p) => changed(p, 40_000) }],
   ['a short echo', 'echo', { echo: async (p) => p.subarray(8) }],
   ['the echo of another call', 'echo', { echo: async () => Buffer.alloc(65536, 'A') }],
@@ -77,8 +90,21 @@ for (const [what, name, fault] of faults) {
 }
 
 test('ratios compare figures of the same repetition', () => {
-  const sample = (/** @type {string} */ peer, /** @type {number} */ repetition, /** @type {number} */ p50) => ({ peer, case: 'unary', placement: 'same core', repetition, values: { p50, p99: p50 } })
-  const rows = summarise([sample('floor', 0, 10), sample('ws', 0, 20), sample('floor', 1, 100), sample('ws', 1, 200), sample('floor', 2, 11), sample('ws', 2, 33)])
+  const sample = (/** @type {string} */ peer, /** @type {number} */ repetition, /** @type {number} */ p50) => ({
+    peer,
+    case: 'unary',
+    placement: 'same core',
+    repetition,
+    values: { p50, p99: p50 },
+  })
+  const rows = summarise([
+    sample('floor', 0, 10),
+    sample('ws', 0, 20),
+    sample('floor', 1, 100),
+    sample('ws', 1, 200),
+    sample('floor', 2, 11),
+    sample('ws', 2, 33),
+  ])
   assert.equal(rows.find((r) => r.peer === 'ws')?.ratio, 2)
   assert.equal(rows.find((r) => r.peer === 'floor')?.ratio, 1)
   assert.equal(median([3, 1, 2, 10]), 2.5)

@@ -14,7 +14,11 @@ export const isName = (text: string): boolean => NAME.test(text) && !RESERVED_EN
 
 /** Throws INVALID_ADDRESS. */
 export function validateName(text: string): string {
-  if (!isName(text)) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(text.slice(0, 80))} is no name: 1 to 64 letters, digits, ".", "_", "-", beginning with a letter or digit`)
+  if (!isName(text))
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `${JSON.stringify(text.slice(0, 80))} is no name: 1 to 64 letters, digits, ".", "_", "-", beginning with a letter or digit`,
+    )
   return text
 }
 
@@ -37,6 +41,10 @@ export interface HostPort {
 export function parseHostPort(address: string): HostPort {
   const match = /^[a-z+]+:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
   const port = Number(match?.[2])
-  if (!match || port > 65_535) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 120))} is no host and port; write for example tcp://127.0.0.1:7000`)
+  if (!match || port > 65_535)
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `${JSON.stringify(address.slice(0, 120))} is no host and port; write for example tcp://127.0.0.1:7000`,
+    )
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port, query: new URLSearchParams(match[3]) }
 }

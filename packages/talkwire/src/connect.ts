@@ -1,6 +1,14 @@
 import { parseAddress } from './address.js'
 import { chooseAddress } from './choose.js'
-import { isContract, type CallOptions, type Client, type Contract, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
+import {
+  isContract,
+  type CallOptions,
+  type Client,
+  type Contract,
+  type Functions,
+  type FunctionsClient,
+  type Handlers,
+} from './contract/contract.js'
 import { find } from './discovery/names.js'
 import { startService } from './discovery/start.js'
 import { TalkwireError } from './error.js'
@@ -104,7 +112,14 @@ function reconnectOptions(address: string, wish: ReconnectOptions | boolean | un
 type OnEvent = (event: string, payload: unknown, lost: number) => void
 type OnClosed = (session: Session, cause: TalkwireError | undefined) => void
 
-async function dial(wanted: string, contract: Contract | undefined, options: ConnectOptions, limits: Limits, onEvent: OnEvent, onClosed: OnClosed): Promise<Session> {
+async function dial(
+  wanted: string,
+  contract: Contract | undefined,
+  options: ConnectOptions,
+  limits: Limits,
+  onEvent: OnEvent,
+  onClosed: OnClosed,
+): Promise<Session> {
   const address = parseAddress(wanted).scheme === '' ? await resolveName(wanted, options) : wanted
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme)
@@ -134,9 +149,16 @@ async function dial(wanted: string, contract: Contract | undefined, options: Con
   const onAbort = (): void => session.abort(TalkwireError.from(options.signal!.reason, 'CANCELLED'))
   options.signal?.addEventListener('abort', onAbort, { once: true })
   try {
-    await sayHello(session, { contract, serves: options.serve?.service.contract?.id ?? null, heartbeat: options.heartbeat ?? 0, codecs: options.codecs, authkey: options.authkey })
+    await sayHello(session, {
+      contract,
+      serves: options.serve?.service.contract?.id ?? null,
+      heartbeat: options.heartbeat ?? 0,
+      codecs: options.codecs,
+      authkey: options.authkey,
+    })
   } catch (reason) {
-    const error = TalkwireError.from(reason, 'CONNECTION_LOST')
+    const plain = TalkwireError.from(reason, 'CONNECTION_LOST')
+    const error = plain.code.startsWith('CONNECTION_') && transport.unanswered ? transport.unanswered(plain, address) : plain
     session.abort(error)
     options.signal?.throwIfAborted()
     throw error.withOutcome('not-sent')
@@ -150,7 +172,13 @@ const fixedLinks = new WeakMap<Session, Link>()
 function fixedLink(session: Session, contract: Contract | undefined, options: ConnectOptions): Link {
   let link = fixedLinks.get(session)
   if (!link) {
-    link = new Link({ open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the connection is gone')), reconnect: false, interceptors: [], contract, onError: options.onError ?? warn })
+    link = new Link({
+      open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the connection is gone')),
+      reconnect: false,
+      interceptors: [],
+      contract,
+      onError: options.onError ?? warn,
+    })
     link.session = session
     fixedLinks.set(session, link)
   }
@@ -162,6 +190,10 @@ async function resolveName(name: string, options: ConnectOptions): Promise<strin
   if ('reason' in found && (options.start || found.claimed)) found = await startService(name, options.start, options.signal)
   if ('reason' in found) throw new TalkwireError('PEER_NOT_FOUND', `${found.reason}; start it, or pass { start: [command] }`)
   const address = chooseAddress(found.addresses)
-  if (!address) throw new TalkwireError('PEER_NOT_FOUND', `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and this side has no such wire`)
+  if (!address)
+    throw new TalkwireError(
+      'PEER_NOT_FOUND',
+      `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and this side has no such wire`,
+    )
   return address
 }

@@ -38,8 +38,14 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
   if (options.authkey !== undefined) await authClient(options.authkey, (params) => session.call('rpc.auth', params, { timeout }))
   const { wire, limits } = session
   const params = {
-    wire: WIRE, codecs: wire.binary ? (options.codecs ?? wire.codecs) : ['json'], attachments: wire.binary, contract: options.contract?.id ?? null,
-    serves: options.serves, window: limits.window, maxMessage: limits.message, heartbeat: options.heartbeat,
+    wire: WIRE,
+    codecs: wire.binary ? (options.codecs ?? wire.codecs) : ['json'],
+    attachments: wire.binary,
+    contract: options.contract?.id ?? null,
+    serves: options.serves,
+    window: limits.window,
+    maxMessage: limits.message,
+    heartbeat: options.heartbeat,
   }
   let answer: Hello
   try {
@@ -48,8 +54,15 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
     if (reason instanceof TalkwireError && reason.code === 'METHOD_NOT_FOUND') return
     throw reason
   }
-  if (Array.isArray(answer.streams)) session.peerStreams = new Set(answer.streams.filter((name): name is string => typeof name === 'string'))
-  agree(session, answer, typeof answer.codec === 'string' ? answer.codec : 'json', answer.attachments === true && wire.binary, options.heartbeat)
+  if (Array.isArray(answer.streams))
+    session.peerStreams = new Set(answer.streams.filter((name): name is string => typeof name === 'string'))
+  agree(
+    session,
+    answer,
+    typeof answer.codec === 'string' ? answer.codec : 'json',
+    answer.attachments === true && wire.binary,
+    options.heartbeat,
+  )
 }
 
 function agree(session: Session, peer: Hello, codec: string, binary: boolean, heartbeat: number): void {
@@ -70,13 +83,23 @@ export function answerHello(session: Session, params: unknown, service: Service,
   const attachments = hello.attachments === true && wire.binary
   queueMicrotask(() => agree(session, hello, codec, attachments, heartbeat))
   return {
-    wire: WIRE, codec, attachments, contract: served, hash: hash ?? null, window: limits.window, maxMessage: limits.message,
-    heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)), streams: [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
+    wire: WIRE,
+    codec,
+    attachments,
+    contract: served,
+    hash: hash ?? null,
+    window: limits.window,
+    maxMessage: limits.message,
+    heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)),
+    streams: [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
   }
 }
 
 function checkContract(wanted: unknown, { contract, name }: Service): void {
   if (wanted === null || wanted === undefined || wanted === contract?.id) return
   const served = contract?.id ?? `${name} (no contract)`
-  throw new TalkwireError('CONTRACT_MISMATCH', `this service is ${served}, the caller wants ${JSON.stringify(wanted)}; the number changes when old peers would misunderstand`)
+  throw new TalkwireError(
+    'CONTRACT_MISMATCH',
+    `this service is ${served}, the caller wants ${JSON.stringify(wanted)}; the number changes when old peers would misunderstand`,
+  )
 }

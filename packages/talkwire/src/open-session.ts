@@ -6,7 +6,8 @@ import type { Connection } from './transports/transport.js'
 
 export function openSession(session: Session, connection: Connection): Session {
   const { depth, batch } = session.limits
-  const wire = connection.kind === 'bytes' ? new JsonRpc(connection, session, { depth, batch }) : new ValueProtocol(connection, session, { depth })
+  const wire =
+    connection.kind === 'bytes' ? new JsonRpc(connection, session, { depth, batch }) : new ValueProtocol(connection, session, { depth })
   return session.open(connection, wire)
 }
 

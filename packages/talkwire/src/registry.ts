@@ -21,6 +21,12 @@ export const registry: Readonly<Record<string, Load>> = {
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */
 export async function transportFor(scheme: string): Promise<Transport<any>> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
-  if (!load) throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address; there are ${Object.keys(registry).map((each) => `${each}:`).join(' ')}`)
+  if (!load)
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `"${scheme}:" is no known address; there are ${Object.keys(registry)
+        .map((each) => `${each}:`)
+        .join(' ')}`,
+    )
   return load()
 }

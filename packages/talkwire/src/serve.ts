@@ -1,5 +1,15 @@
 import { parseAddress } from './address.js'
-import { isContract, type Contract, type ContractClient, type EventInput, type EventNames, type ExactHandlers, type Functions, type FunctionsClient, type Handlers } from './contract/contract.js'
+import {
+  isContract,
+  type Contract,
+  type ContractClient,
+  type EventInput,
+  type EventNames,
+  type ExactHandlers,
+  type Functions,
+  type FunctionsClient,
+  type Handlers,
+} from './contract/contract.js'
 import { claim, type Claim } from './discovery/names.js'
 import { TalkwireError } from './error.js'
 import { answerHello } from './hello.js'
@@ -64,7 +74,11 @@ type CallerOf<O> = O extends { caller: infer C extends Contract } ? ContractClie
  * Throws TypeError for missing or excess handlers.
  */
 export function serve(name: string, functions: object, options?: ServeOptions): Promise<RunningService>
-export function serve<const C extends Contract, const H extends Handlers<C, CallerOf<O>>, const O extends ServeOptions = {}>(contract: C, handlers: H & ExactHandlers<C, H, CallerOf<O>>, options?: O & ServeOptions): Promise<RunningService<Emit<C>>>
+export function serve<const C extends Contract, const H extends Handlers<C, CallerOf<O>>, const O extends ServeOptions = {}>(
+  contract: C,
+  handlers: H & ExactHandlers<C, H, CallerOf<O>>,
+  options?: O & ServeOptions,
+): Promise<RunningService<Emit<C>>>
 export async function serve(what: Contract | string, handlers: object, options: ServeOptions = {}): Promise<RunningService<any>> {
   const service = isContract(what) ? contractService(what, handlers) : functionsService(what, handlers)
   return start(service, options)
@@ -103,7 +117,15 @@ class Sessions extends Set<Session> {
 /** A wire that nobody else can reach needs no pulse. */
 const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000 }
 
-async function listenOn(address: string, service: Service, options: ServeOptions, limits: Limits, sessions: Sessions, own: Claim | undefined, hash: string | undefined): Promise<Listener> {
+async function listenOn(
+  address: string,
+  service: Service,
+  options: ServeOptions,
+  limits: Limits,
+  sessions: Sessions,
+  own: Claim | undefined,
+  hash: string | undefined,
+): Promise<Listener> {
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme === '' ? 'unix' : scheme)
   if (!transport.listen) throw new TalkwireError('UNSUPPORTED', `nobody can listen on ${scheme}:, it is an address to connect to`)
@@ -111,7 +133,10 @@ async function listenOn(address: string, service: Service, options: ServeOptions
   const accept = (connection: Connection): Session => {
     const session = newSession(sessionOptions(service, options, limits, sessions, heartbeat, hash))
     openSession(session, connection)
-    if (sessions.size >= limits.connections) queueMicrotask(() => session.abort(new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open (limits.connections)`)))
+    if (sessions.size >= limits.connections)
+      queueMicrotask(() =>
+        session.abort(new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open (limits.connections)`)),
+      )
     sessions.add(session)
     return session
   }
@@ -127,7 +152,14 @@ async function listenOn(address: string, service: Service, options: ServeOptions
   })
 }
 
-function sessionOptions(service: Service, options: ServeOptions, limits: Limits, sessions: Sessions, heartbeat: number, hash: string | undefined) {
+function sessionOptions(
+  service: Service,
+  options: ServeOptions,
+  limits: Limits,
+  sessions: Sessions,
+  heartbeat: number,
+  hash: string | undefined,
+) {
   const onError = options.onError ?? warn
   return {
     side: 'acceptor' as const,
@@ -153,7 +185,13 @@ const callerLinks = new WeakMap<Session, Link>()
 function callerLink(session: Session, contract: Contract | undefined, onError: (error: unknown, what: string) => void): Link {
   let link = callerLinks.get(session)
   if (!link) {
-    link = new Link({ open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the caller is gone')), reconnect: false, interceptors: [], contract, onError })
+    link = new Link({
+      open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the caller is gone')),
+      reconnect: false,
+      interceptors: [],
+      contract,
+      onError,
+    })
     link.session = session
     callerLinks.set(session, link)
   }
@@ -168,7 +206,8 @@ async function hashOf({ contract }: Service): Promise<string | undefined> {
 
 async function discover({ contract, name, methods }: Service, hash: string | undefined): Promise<unknown> {
   const { openRpc } = await import('./contract/openrpc.js')
-  if (!contract) return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: method.handler.length })) })
+  if (!contract)
+    return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: method.handler.length })) })
   const { jsonSchema } = await import('./contract/json-schema.js')
   return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })
 }

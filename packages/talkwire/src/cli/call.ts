@@ -44,7 +44,9 @@ async function run([name, method, ...words]: readonly string[], values: Values):
     signal,
     ...(timeout !== undefined && { timeout }),
     ...(Object.keys(metadata).length > 0 && { metadata }),
-    ...(values['progress'] === true && { onProgress: (value: unknown) => note(inJson ? toLine({ progress: value }) : `progress: ${toLine(value)}`) }),
+    ...(values['progress'] === true && {
+      onProgress: (value: unknown) => note(inJson ? toLine({ progress: value }) : `progress: ${toLine(value)}`),
+    }),
   }
   const connecting: ConnectOptions = { signal, reconnect: false, ...(authkey && { authkey }) }
   // What is wrong with the arguments is said before anything happens; stdin is read when it is known how.
@@ -52,7 +54,12 @@ async function run([name, method, ...words]: readonly string[], values: Values):
   const target = await open(name!, connecting)
   try {
     const known = await methodOf(target, method!, { signal, ...(timeout !== undefined && { timeout }) })
-    const request: Request = { target, method: method!, options, streams: known?.streams === true || target.session.peerStreams?.has(method!) === true }
+    const request: Request = {
+      target,
+      method: method!,
+      options,
+      streams: known?.streams === true || target.session.peerStreams?.has(method!) === true,
+    }
     if (values['stream'] === true || known?.contract?.input?.stream === true) await callWithStream(request, words, inJson)
     else await callPlainly(request, words, inJson)
     return exitCode.ok
@@ -112,7 +119,10 @@ async function printAll(values: AsyncIterable<unknown>): Promise<void> {
 async function helpful(reason: unknown, target: Target, method: string, signal: AbortSignal): Promise<unknown> {
   if (reason instanceof TypeError) return new UsageError(reason.message)
   if (!(reason instanceof TalkwireError) || reason.code !== 'METHOD_NOT_FOUND' || reason.message.includes('did you mean')) return reason
-  const known = await describe(target, { signal, timeout: 1000 }).then(({ methods }) => methods.map((each) => each.name), () => [])
+  const known = await describe(target, { signal, timeout: 1000 }).then(
+    ({ methods }) => methods.map((each) => each.name),
+    () => [],
+  )
   const { code, outcome } = reason
   return new TalkwireError(code, reason.message.replace(`[${code}] `, '') + suggestion(method, known), { outcome, cause: reason })
 }

@@ -36,7 +36,8 @@ function describeForPeople({ title, contract, methods, events, document }: Descr
   for (const method of methods) {
     lines.push(`  ${signature(method, document)}`)
     if (method.summary) lines.push(`      ${clean(method.summary)}`)
-    for (const [error, details] of Object.entries(method.contract?.errors ?? {})) lines.push(`      throws ${clean(error)} ${typeText(details, document)}`)
+    for (const [error, details] of Object.entries(method.contract?.errors ?? {}))
+      lines.push(`      throws ${clean(error)} ${typeText(details, document)}`)
   }
   if (events.size > 0) lines.push('events')
   for (const [event, payload] of events) lines.push(`  ${clean(event)} ${typeText(payload, document)}`)

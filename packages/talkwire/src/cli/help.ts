@@ -19,5 +19,6 @@ export function help({ usage, summary, help: more, options, examples }: Command)
   return parts.join('\n\n')
 }
 
-const flag = (name: string, { type, value, multiple }: Option): string => `--${name}${type === 'string' ? ` <${value ?? 'text'}>` : ''}${multiple ? ' …' : ''}`
+const flag = (name: string, { type, value, multiple }: Option): string =>
+  `--${name}${type === 'string' ? ` <${value ?? 'text'}>` : ''}${multiple ? ' …' : ''}`
 const indented = (text: string): string => text.replace(/^/gm, '  ')

@@ -24,5 +24,12 @@ async function run(_words: readonly string[], values: Values): Promise<number> {
 
 function row({ name, pid, language, since, contract, addresses }: Entry): string[] {
   const began = new Date(since)
-  return [name, String(pid), clean(language), Number.isNaN(began.getTime()) ? '?' : began.toISOString().slice(0, 19).replace('T', ' '), clean(contract ?? '-'), clean(addresses.join(' '))]
+  return [
+    name,
+    String(pid),
+    clean(language),
+    Number.isNaN(began.getTime()) ? '?' : began.toISOString().slice(0, 19).replace('T', ' '),
+    clean(contract ?? '-'),
+    clean(addresses.join(' ')),
+  ]
 }

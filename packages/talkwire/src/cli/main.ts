@@ -59,12 +59,16 @@ function parse(name: string, { options, words }: Command, args: readonly string[
   } catch (reason) {
     throw new UsageError(`${(reason as Error).message}\ntalkwire ${name} --help shows how`, { cause: reason })
   }
-  const plain = <T>(value: T): T => (typeof value === 'string' ? value.replace(NUMBER, '') : Array.isArray(value) ? value.map(plain) : value) as T
+  const plain = <T>(value: T): T =>
+    (typeof value === 'string' ? value.replace(NUMBER, '') : Array.isArray(value) ? value.map(plain) : value) as T
   const positionals = parsed.positionals.map(plain)
   if (positionals.length < words.least || positionals.length > words.most) {
     throw new UsageError(`usage: talkwire ${commands[name]!.usage}\ntalkwire ${name} --help shows more`)
   }
-  return { words: positionals, values: Object.fromEntries(Object.entries(parsed.values).map(([key, value]) => [key, plain(value)])) as Values }
+  return {
+    words: positionals,
+    values: Object.fromEntries(Object.entries(parsed.values).map(([key, value]) => [key, plain(value)])) as Values,
+  }
 }
 
 function exitCodeOf(reason: unknown): number {

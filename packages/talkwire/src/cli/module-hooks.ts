@@ -16,7 +16,8 @@ let transform: Transform | undefined
 
 export const initialize: InitializeHook<Data> = (given) => {
   data = given
-  if (data.amaro !== undefined) ({ transformSync: transform } = createRequire(import.meta.url)(fileURLToPath(data.amaro)) as { transformSync: Transform })
+  if (data.amaro !== undefined)
+    ({ transformSync: transform } = createRequire(import.meta.url)(fileURLToPath(data.amaro)) as { transformSync: Transform })
 }
 
 /** What TypeScript writes as `./x.js` may be `./x.ts`. `talkwire` is this one: `context()` of another copy would know nothing of our calls. */

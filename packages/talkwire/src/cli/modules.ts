@@ -27,7 +27,10 @@ export async function importModule(file: string): Promise<Readonly<Record<string
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>
   } catch (reason) {
     if (reason instanceof TalkwireError) throw reason
-    throw new Failure(exitCode.failed, new Error(`cannot load ${file}: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`, { cause: reason }))
+    throw new Failure(
+      exitCode.failed,
+      new Error(`cannot load ${file}: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`, { cause: reason }),
+    )
   }
 }
 
@@ -36,7 +39,10 @@ function installHooks(path: string): void {
   const native = Boolean((process.features as { typescript?: unknown }).typescript)
   const amaro = native ? undefined : findAmaro(path)
   if (TYPESCRIPT.has(extname(path)) && !native && amaro === undefined) {
-    throw new TalkwireError('MISSING_PACKAGE', `Node ${process.versions.node} runs no TypeScript by itself: npm install amaro, or take Node 22.18 or later, or serve the compiled .js file`)
+    throw new TalkwireError(
+      'MISSING_PACKAGE',
+      `Node ${process.versions.node} runs no TypeScript by itself: npm install amaro, or take Node 22.18 or later, or serve the compiled .js file`,
+    )
   }
   register('./module-hooks.js', import.meta.url, { data: { amaro, talkwire: new URL('../index.js', import.meta.url).href } })
 }
@@ -66,7 +72,10 @@ export function choose(module: Readonly<Record<string, unknown>>, file: string, 
   if (functions.length > 0) return { functions: Object.fromEntries(functions) }
   if (isServable(exported['default'])) return { functions: exported['default'] }
   const objects = Object.entries(exported).filter(([, value]) => isServable(value))
-  if (objects.length > 1) throw new UsageError(`${file} exports several objects with functions: ${objects.map(([name]) => name).join(', ')}; choose with --export`)
+  if (objects.length > 1)
+    throw new UsageError(
+      `${file} exports several objects with functions: ${objects.map(([name]) => name).join(', ')}; choose with --export`,
+    )
   if (objects.length === 0) throw new UsageError(`${file} exports no function and no contract`)
   return { functions: objects[0]![1] as object }
 }
@@ -88,17 +97,22 @@ function chosen(exported: Readonly<Record<string, unknown>>, file: string, name:
 
 function withHandlers(exported: Readonly<Record<string, unknown>>, file: string, name: string): Served {
   const handlers = exported['handlers'] ?? (name === 'default' ? undefined : exported['default'])
-  if (typeof handlers !== 'object' && !isFunction(handlers)) throw new UsageError(`${file} exports the contract "${name}" and nothing that answers for it; export const handlers = { … }, or make them the default export`)
+  if (typeof handlers !== 'object' && !isFunction(handlers))
+    throw new UsageError(
+      `${file} exports the contract "${name}" and nothing that answers for it; export const handlers = { … }, or make them the default export`,
+    )
   return { contract: exported[name] as Contract, handlers: handlers as object }
 }
 
-const isFunction = (value: unknown): value is (...args: any[]) => any => typeof value === 'function' && !/^class\b/.test(Function.prototype.toString.call(value))
+const isFunction = (value: unknown): value is (...args: any[]) => any =>
+  typeof value === 'function' && !/^class\b/.test(Function.prototype.toString.call(value))
 
 /** Has functions, of its own or of its class. */
 function isServable(value: unknown): value is object {
   if (typeof value !== 'object' || value === null || isContract(value)) return false
   for (let at: object | null = value; at && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) {
-    for (const name of Object.getOwnPropertyNames(at)) if (name !== 'constructor' && typeof Object.getOwnPropertyDescriptor(at, name)?.value === 'function') return true
+    for (const name of Object.getOwnPropertyNames(at))
+      if (name !== 'constructor' && typeof Object.getOwnPropertyDescriptor(at, name)?.value === 'function') return true
   }
   return false
 }

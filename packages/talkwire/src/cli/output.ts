@@ -20,19 +20,27 @@ export class Failure extends Error {
 
 /** What a terminal would obey or a reader be misled by, beside what JSON escapes anyway. */
 const UNSAFE = /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
-const quote = (text: string): string => JSON.stringify(text).replace(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+const quote = (text: string): string =>
+  JSON.stringify(text).replace(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /** A finished text, or the members of an array or object; an array's have no keys. */
 type Node = string | { readonly keyed: boolean; readonly members: readonly (readonly [key: string, value: unknown])[] }
 
 function nodeOf(value: unknown): Node {
   switch (typeof value) {
-    case 'string': return quote(value)
-    case 'number': return Number.isFinite(value) ? (Object.is(value, -0) ? '-0' : String(value)) : `"${value}"`
-    case 'bigint': case 'boolean': return String(value)
-    case 'function': return '"[function]"'
-    case 'object': return value === null ? 'null' : objectNode(value)
-    default: return 'null'
+    case 'string':
+      return quote(value)
+    case 'number':
+      return Number.isFinite(value) ? (Object.is(value, -0) ? '-0' : String(value)) : `"${value}"`
+    case 'bigint':
+    case 'boolean':
+      return String(value)
+    case 'function':
+      return '"[function]"'
+    case 'object':
+      return value === null ? 'null' : objectNode(value)
+    default:
+      return 'null'
   }
 }
 
@@ -41,7 +49,9 @@ function objectNode(value: object): Node {
   if (value instanceof Set) return list([...value])
   if (value instanceof Map) {
     const entries = [...value] as [unknown, unknown][]
-    return entries.every((entry): entry is [string, unknown] => typeof entry[0] === 'string') ? { keyed: true, members: entries } : list(entries)
+    return entries.every((entry): entry is [string, unknown] => typeof entry[0] === 'string')
+      ? { keyed: true, members: entries }
+      : list(entries)
   }
   if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return list(nested(value as TypedArray))
   if (Array.isArray(value)) return list(value)
@@ -90,7 +100,14 @@ export const clean = (text: string): string => quote(text).slice(1, -1).replaceA
 /** Columns as wide as their widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ').trimEnd()).join('\n')
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }
 
 // ── stdout ─────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,8 @@ runpy.run_module("talkwire", run_name="__main__", alter_sys=True)
 export async function servePython(args: readonly string[], signal: AbortSignal): Promise<number> {
   const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'
   const descriptor = Number(process.env['TALKWIRE_FD'])
-  const wire = Number.isInteger(descriptor) && descriptor > 2 ? [...Array.from({ length: descriptor - 3 }, () => 'ignore' as const), descriptor] : []
+  const wire =
+    Number.isInteger(descriptor) && descriptor > 2 ? [...Array.from({ length: descriptor - 3 }, () => 'ignore' as const), descriptor] : []
   const child = spawn(python, ['-c', BOOTSTRAP, existsSync(join(CLONE, 'talkwire/__main__.py')) ? CLONE : '', 'serve', ...args], {
     stdio: ['inherit', 'inherit', 'inherit', ...wire],
     // A process group of its own: Ctrl-C at the terminal reaches us alone, and we pass it on once.
@@ -37,7 +38,15 @@ export async function servePython(args: readonly string[], signal: AbortSignal):
   const stop = (): void => void child.kill('SIGTERM')
   signal.addEventListener('abort', stop)
   return new Promise((resolve, reject) => {
-    child.once('error', (cause) => reject(new TalkwireError('START_FAILED', `${python} could not be started (${cause.message}); install Python 3.9 or later, or set TALKWIRE_PYTHON`, { cause })))
+    child.once('error', (cause) =>
+      reject(
+        new TalkwireError(
+          'START_FAILED',
+          `${python} could not be started (${cause.message}); install Python 3.9 or later, or set TALKWIRE_PYTHON`,
+          { cause },
+        ),
+      ),
+    )
     child.once('exit', (code, ending) => resolve(code ?? 128 + constants.signals[ending!]))
   })
 }

@@ -39,7 +39,8 @@ async function run([file]: readonly string[], values: Values): Promise<number> {
   const options: ServeOptions = {
     ...(authkey && { authkey }),
     insecure: values['insecure'] === true,
-    onError: (error, method) => note(`talkwire: in "${clean(method)}": ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+    onError: (error, method) =>
+      note(`talkwire: in "${clean(method)}": ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
   }
   const module = await importModule(file!)
   const service = await listen(choose(module, file!, text(values, 'export')), file!, values, options)
@@ -62,7 +63,10 @@ function ending(stop: AbortSignal): Promise<void> {
 function listen(served: Served, file: string, values: Values, options: ServeOptions): Promise<RunningService> {
   const wish = text(values, 'name') ?? process.env['TALKWIRE_START']
   const name = 'contract' in served ? served.contract.name : (wish ?? basename(file, extname(file)))
-  if (wish !== undefined && wish !== name) throw new UsageError(`the contract of ${file} makes the name "${name}"; to be found as "${wish}" too: --listen unix:${name} --listen unix:${wish}`)
+  if (wish !== undefined && wish !== name)
+    throw new UsageError(
+      `the contract of ${file} makes the name "${name}"; to be found as "${wish}" too: --listen unix:${name} --listen unix:${wish}`,
+    )
   const addresses = texts(values, 'listen')
   // A parent that gave us a wire of our own is the one to serve.
   const where = addresses.length > 0 ? addresses : process.env['TALKWIRE_FD'] !== undefined ? ['stdio:'] : [`unix:${name}`]
@@ -86,7 +90,9 @@ function pythonArguments(file: string, values: Values): string[] {
   const args = [file]
   for (const [name, value] of Object.entries(values)) {
     if (value === true) args.push(`--${name}`)
-    else for (const each of typeof value === 'string' ? [value] : Array.isArray(value) ? (value as string[]) : []) args.push(`--${name}=${each}`)
+    else
+      for (const each of typeof value === 'string' ? [value] : Array.isArray(value) ? (value as string[]) : [])
+        args.push(`--${name}=${each}`)
   }
   return args
 }

@@ -5,7 +5,15 @@ import type { Method, Schema } from './target.js'
 type Unknown = Readonly<Record<string, unknown>>
 const isObject = (value: unknown): value is Unknown => typeof value === 'object' && value !== null && !Array.isArray(value)
 const DEPTH = 6
-const WORDS: Readonly<Record<string, string>> = { integer: 'integer', number: 'number', string: 'string', boolean: 'boolean', null: 'null', object: 'object', array: 'array' }
+const WORDS: Readonly<Record<string, string>> = {
+  integer: 'integer',
+  number: 'number',
+  string: 'string',
+  boolean: 'boolean',
+  null: 'null',
+  object: 'object',
+  array: 'array',
+}
 
 /** `{ account: string, amount: number }`; `any` for what is not known. */
 export function typeText(schema: unknown, document: unknown, depth = DEPTH): string {
@@ -35,7 +43,9 @@ function arrayText(schema: Unknown, inner: (of: unknown) => string): string {
 
 function objectText(schema: Unknown, inner: (of: unknown) => string): string {
   const required = Array.isArray(schema['required']) ? (schema['required'] as unknown[]) : []
-  const members = Object.entries(schema['properties'] as Unknown).map(([name, of]) => `${clean(name)}${required.includes(name) ? '' : '?'}: ${inner(of)}`)
+  const members = Object.entries(schema['properties'] as Unknown).map(
+    ([name, of]) => `${clean(name)}${required.includes(name) ? '' : '?'}: ${inner(of)}`,
+  )
   return members.length === 0 ? '{}' : `{ ${members.join(', ')} }`
 }
 
@@ -52,12 +62,15 @@ function resolve(document: unknown, ref: string): unknown {
 export function signature(method: Method, document: unknown): string {
   const { contract, name, params, result, streams } = method
   if (!contract) {
-    const inputs = params.map((param) => `${clean(param.name)}${known(param.schema) ? `${param.required ? '' : '?'}: ${typeText(param.schema, document)}` : ''}`)
+    const inputs = params.map(
+      (param) => `${clean(param.name)}${known(param.schema) ? `${param.required ? '' : '?'}: ${typeText(param.schema, document)}` : ''}`,
+    )
     const output = streams ? ' → stream' : known(result) ? ` → ${typeText(result, document)}` : ''
     return `${clean(name)}(${inputs.join(', ')})${output}`
   }
   const { input, output, oneway } = contract
-  const value = (of: typeof input): string => (of ? `${of.stream ? 'stream of ' : ''}${typeText(of.schema, document)}${of.optional ? '?' : ''}` : '')
+  const value = (of: typeof input): string =>
+    of ? `${of.stream ? 'stream of ' : ''}${typeText(of.schema, document)}${of.optional ? '?' : ''}` : ''
   const marks = [contract.idempotent && 'idempotent', oneway && 'oneway'].filter((mark) => mark !== false)
   return `${clean(name)}(${value(input)})${output ? ` → ${value(output)}` : ''}${marks.length > 0 ? `  [${marks.join(', ')}]` : ''}`
 }

@@ -29,7 +29,13 @@ function lookUp(name: string): Entry | undefined {
   const found = find(name)
   if (!('reason' in found)) return found
   if (found.claimed) return undefined
-  throw new TalkwireError('PEER_NOT_FOUND', `${found.reason}${suggestion(name, list().map((entry) => entry.name))}`)
+  throw new TalkwireError(
+    'PEER_NOT_FOUND',
+    `${found.reason}${suggestion(
+      name,
+      list().map((entry) => entry.name),
+    )}`,
+  )
 }
 
 /** Quietly and at once when we were told to stop; otherwise what was sent arrives first. */
@@ -56,7 +62,15 @@ export interface Method {
   readonly params: readonly { readonly name: string; readonly required: boolean; readonly schema: Schema }[]
   readonly result: Schema | undefined
   /** Only for methods of a contract. */
-  readonly contract: { readonly input: Value | null; readonly output: Value | null; readonly errors: Readonly<Record<string, Schema>>; readonly idempotent: boolean; readonly oneway: boolean } | undefined
+  readonly contract:
+    | {
+        readonly input: Value | null
+        readonly output: Value | null
+        readonly errors: Readonly<Record<string, Schema>>
+        readonly idempotent: boolean
+        readonly oneway: boolean
+      }
+    | undefined
   readonly streams: boolean
 }
 
@@ -75,14 +89,19 @@ const schema = (value: unknown): Schema => (typeof value === 'boolean' ? value :
 const string = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
 
 /** Asks a service what it offers. */
-export async function describe({ name, session }: Pick<Target, 'name' | 'session'>, options: { signal?: AbortSignal; timeout?: number }): Promise<Description> {
+export async function describe(
+  { name, session }: Pick<Target, 'name' | 'session'>,
+  options: { signal?: AbortSignal; timeout?: number },
+): Promise<Description> {
   const document = record(await session.call('rpc.discover', [], options))
   const own = record(document['x-talkwire'])
   return {
     document,
     title: string(record(document['info'])['title']) ?? name,
     contract: string(own['contract']) ?? null,
-    methods: records(document['methods']).flatMap((method) => (typeof method['name'] === 'string' ? [methodOf(method['name'], method)] : [])),
+    methods: records(document['methods']).flatMap((method) =>
+      typeof method['name'] === 'string' ? [methodOf(method['name'], method)] : [],
+    ),
     events: new Map(Object.entries(record(own['events'])).map(([event, value]) => [event, schema(record(value)['payload'])])),
   }
 }
@@ -100,7 +119,11 @@ function methodOf(name: string, method: Unknown): Method {
   return {
     name,
     summary: string(method['summary']),
-    params: records(method['params']).map((param) => ({ name: string(param['name']) ?? '?', required: param['required'] === true, schema: schema(param['schema']) })),
+    params: records(method['params']).map((param) => ({
+      name: string(param['name']) ?? '?',
+      required: param['required'] === true,
+      schema: schema(param['schema']),
+    })),
     result: method['result'] === undefined ? undefined : schema(record(method['result'])['schema']),
     contract,
     streams: contract?.output?.stream === true || method['x-stream'] === true,

@@ -46,7 +46,11 @@ async function run([name, event]: readonly string[], values: Values): Promise<nu
 
 async function subscribe(target: Target, event: string, inJson: boolean): Promise<void> {
   const { events } = await describe(target, { timeout: 1000 }).catch(() => ({ events: new Map<string, unknown>() }))
-  if (events.size > 0 && !events.has(event)) throw new TalkwireError('INVALID_INPUT', `"${target.name}" has no event ${JSON.stringify(event)}${suggestion(event, [...events.keys()])}`)
+  if (events.size > 0 && !events.has(event))
+    throw new TalkwireError(
+      'INVALID_INPUT',
+      `"${target.name}" has no event ${JSON.stringify(event)}${suggestion(event, [...events.keys()])}`,
+    )
   await target.client.on(event, (payload, { lost }) => {
     if (lost > 0) note(inJson ? toLine({ lost }) : `lost ${lost} events: they came faster than they were read`)
     void print(toLine(payload))

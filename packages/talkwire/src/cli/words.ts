@@ -11,7 +11,10 @@ export function readWord(word: string): unknown {
   try {
     return JSON.parse(word) as unknown
   } catch (reason) {
-    if (JSON_START.test(word)) throw new UsageError(`${word.length > 60 ? `${word.slice(0, 60)}…` : word} is no JSON: ${(reason as Error).message}; quote it for the shell, and a word that begins with [, { or " as JSON: '"[word]"'`)
+    if (JSON_START.test(word))
+      throw new UsageError(
+        `${word.length > 60 ? `${word.slice(0, 60)}…` : word} is no JSON: ${(reason as Error).message}; quote it for the shell, and a word that begins with [, { or " as JSON: '"[word]"'`,
+      )
     return word
   }
 }
@@ -40,7 +43,8 @@ export async function readArguments(words: readonly string[], readStdin: () => P
     else if (named.has(name)) throw new UsageError(`${name}= is given twice`)
     else named.set(name, await read(value!))
   }
-  if (positional.length > 0 && named.size > 0) throw new UsageError(`arguments go by position or as name=value, not both; write a word with "=" as JSON: '"a=b"'`)
+  if (positional.length > 0 && named.size > 0)
+    throw new UsageError(`arguments go by position or as name=value, not both; write a word with "=" as JSON: '"a=b"'`)
   return { positional, named: named.size > 0 ? Object.fromEntries(named) : undefined }
 }
 

@@ -47,14 +47,26 @@ export function forbidden(key: string, value: unknown): boolean {
 }
 
 export const forbiddenKey = (key: string): TalkwireError =>
-  new TalkwireError('FORBIDDEN_KEY', `the key ${JSON.stringify(key)} is refused, because merging it can change every object; rename it, or send a Map`)
+  new TalkwireError(
+    'FORBIDDEN_KEY',
+    `the key ${JSON.stringify(key)} is refused, because merging it can change every object; rename it, or send a Map`,
+  )
 
 /** A typed array whose elements form a row-major grid; what a NumPy array arrives as. */
 export type NdArray<T extends TypedArray = TypedArray> = T & { readonly shape: readonly number[] }
 
 export type TypedArray =
-  | Uint8Array | Int8Array | Uint8ClampedArray | Uint16Array | Int16Array | Uint32Array | Int32Array
-  | BigUint64Array | BigInt64Array | Float32Array | Float64Array
+  | Uint8Array
+  | Int8Array
+  | Uint8ClampedArray
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigUint64Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array
 
 /** Marks a typed array with a shape. The array itself is returned, its bytes are shared. */
 export function ndarray<T extends TypedArray>(data: T, shape: readonly number[]): NdArray<T> {
@@ -65,8 +77,17 @@ export function ndarray<T extends TypedArray>(data: T, shape: readonly number[])
 export const shapeOf = (data: TypedArray): readonly number[] | undefined => (data as Partial<NdArray>).shape
 
 const constructors = {
-  u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array, u4: Uint32Array, i4: Int32Array,
-  u8: BigUint64Array, i8: BigInt64Array, f4: Float32Array, f8: Float64Array, c1: Uint8ClampedArray,
+  u1: Uint8Array,
+  i1: Int8Array,
+  u2: Uint16Array,
+  i2: Int16Array,
+  u4: Uint32Array,
+  i4: Int32Array,
+  u8: BigUint64Array,
+  i8: BigInt64Array,
+  f4: Float32Array,
+  f8: Float64Array,
+  c1: Uint8ClampedArray,
 } as const
 export type DType = keyof typeof constructors
 /** In the order of their codes in MessagePack's ext 4. */
@@ -78,7 +99,11 @@ export const isDType = (value: unknown): value is DType => typeof value === 'str
 
 /** The bytes of any view, or of an ArrayBuffer. */
 export const bytesOf = (value: ArrayBufferView | ArrayBuffer): Uint8Array =>
-  value instanceof Uint8Array ? value : ArrayBuffer.isView(value) ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : new Uint8Array(value)
+  value instanceof Uint8Array
+    ? value
+    : ArrayBuffer.isView(value)
+      ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+      : new Uint8Array(value)
 
 /** A typed array over bytes that the receiver owns. Throws INVALID_MESSAGE when they do not fit. */
 export function arrayFrom(bytes: Uint8Array, dtype: DType, shape: readonly number[] | undefined): TypedArray {

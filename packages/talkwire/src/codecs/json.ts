@@ -1,8 +1,20 @@
 /** JSON with the `$` tags and attachments of spec/wire.md § 5. Sans I/O. */
 import { TalkwireError } from '../error.js'
 import {
-  arrayFrom, bytesOf, dtypeOf, forbidden, forbiddenKey, isDType, isPlainObject, shapeOf, tooDeep, unsendable,
-  type Codec, type CodecContext, type ReferenceDescriptor, type TypedArray,
+  arrayFrom,
+  bytesOf,
+  dtypeOf,
+  forbidden,
+  forbiddenKey,
+  isDType,
+  isPlainObject,
+  shapeOf,
+  tooDeep,
+  unsendable,
+  type Codec,
+  type CodecContext,
+  type ReferenceDescriptor,
+  type TypedArray,
 } from './codec.js'
 import { MAX_ATTACHMENTS } from './envelope.js'
 import { readText } from './text.js'
@@ -12,17 +24,23 @@ import type { Writer } from './writer.js'
 
 /** The JSON text of a value; binary goes to `writer.attachments`. */
 export function stringify(writer: Writer, value: unknown, context: CodecContext): string {
-  return JSON.stringify(isOrdinary(value, 1, context) ? value : context.extended ? tagged(value, 1, writer, context) : plain(value, 1, context))
+  return JSON.stringify(
+    isOrdinary(value, 1, context) ? value : context.extended ? tagged(value, 1, writer, context) : plain(value, 1, context),
+  )
 }
 
 /** True when JSON.stringify says it all: most values are, and are then not copied. */
 function isOrdinary(value: unknown, depth: number, context: CodecContext): boolean {
   switch (typeof value) {
     case 'string':
-    case 'boolean': return true
-    case 'number': return value - value === 0 && (value !== 0 || 1 / value > 0)
-    case 'object': break
-    default: return false
+    case 'boolean':
+      return true
+    case 'number':
+      return value - value === 0 && (value !== 0 || 1 / value > 0)
+    case 'object':
+      break
+    default:
+      return false
   }
   if (value === null) return true
   if (depth >= context.depth) return false
@@ -48,13 +66,20 @@ function isOrdinary(value: unknown, depth: number, context: CodecContext): boole
 
 function tagged(value: unknown, depth: number, writer: Writer, context: CodecContext): unknown {
   switch (typeof value) {
-    case 'number': return value - value === 0 && (value !== 0 || 1 / value > 0) ? value : { $number: Object.is(value, -0) ? '-0' : String(value) }
-    case 'undefined': return { $undefined: 0 }
-    case 'bigint': return { $bigint: value.toString() }
-    case 'symbol': throw unsendable(value)
-    case 'function': return reference(value, context)
-    case 'object': return value === null ? null : taggedObject(value, depth, writer, context)
-    default: return value
+    case 'number':
+      return value - value === 0 && (value !== 0 || 1 / value > 0) ? value : { $number: Object.is(value, -0) ? '-0' : String(value) }
+    case 'undefined':
+      return { $undefined: 0 }
+    case 'bigint':
+      return { $bigint: value.toString() }
+    case 'symbol':
+      throw unsendable(value)
+    case 'function':
+      return reference(value, context)
+    case 'object':
+      return value === null ? null : taggedObject(value, depth, writer, context)
+    default:
+      return value
   }
 }
 
@@ -106,11 +131,16 @@ function time(value: Date): number {
 }
 
 function attach(value: ArrayBufferView | ArrayBuffer, writer: Writer, context: CodecContext): unknown[] {
-  if (!context.binary) throw new TalkwireError('UNSUPPORTED', 'this connection carries text only, so no typed arrays; take a length framing, or fork with serialization "advanced"')
+  if (!context.binary)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      'this connection carries text only, so no typed arrays; take a length framing, or fork with serialization "advanced"',
+    )
   const typed = ArrayBuffer.isView(value) && !(value instanceof DataView)
   const dtype = typed ? dtypeOf(value as TypedArray) : 'u1'
   if (dtype === undefined) throw unsendable(value)
-  if (writer.attachments.length === MAX_ATTACHMENTS) throw new TypeError(`more than ${MAX_ATTACHMENTS} typed arrays in one message; join them`)
+  if (writer.attachments.length === MAX_ATTACHMENTS)
+    throw new TypeError(`more than ${MAX_ATTACHMENTS} typed arrays in one message; join them`)
   const index = writer.attachments.push(bytesOf(value)) - 1
   const shape = typed ? shapeOf(value as TypedArray) : undefined
   return shape ? [index, dtype, shape] : dtype === 'u1' ? [index] : [index, dtype]
@@ -175,16 +205,26 @@ function untag(tag: string, content: unknown, depth: number, attachments: Attach
   const inner = (item: unknown): unknown => revive(item, depth + 1, attachments, context)
   if (tag.startsWith('$$')) return { [tag.slice(1)]: inner(content) }
   switch (tag) {
-    case '$number': return number(content)
-    case '$undefined': return nothing(content)
-    case '$bigint': return bigint(content)
-    case '$date': return date(content)
-    case '$map': return new Map(array(content).map((item) => pair(item).map(inner) as [unknown, unknown]))
-    case '$set': return new Set(array(content).map(inner))
-    case '$bin': return binary(array(content), attachments)
-    case '$ref': return imported(array(content), context)
-    case '$own': return home(content, context)
-    default: throw invalid(`the tag ${JSON.stringify(tag.slice(0, 40))} means nothing; write "$${tag.slice(0, 40)}" for such a key`)
+    case '$number':
+      return number(content)
+    case '$undefined':
+      return nothing(content)
+    case '$bigint':
+      return bigint(content)
+    case '$date':
+      return date(content)
+    case '$map':
+      return new Map(array(content).map((item) => pair(item).map(inner) as [unknown, unknown]))
+    case '$set':
+      return new Set(array(content).map(inner))
+    case '$bin':
+      return binary(array(content), attachments)
+    case '$ref':
+      return imported(array(content), context)
+    case '$own':
+      return home(content, context)
+    default:
+      throw invalid(`the tag ${JSON.stringify(tag.slice(0, 40))} means nothing; write "$${tag.slice(0, 40)}" for such a key`)
   }
 }
 
@@ -200,7 +240,12 @@ function pair(content: unknown): [unknown, unknown] {
   return content as [unknown, unknown]
 }
 
-const numbers = new Map<unknown, number>([['NaN', NaN], ['Infinity', Infinity], ['-Infinity', -Infinity], ['-0', -0]])
+const numbers = new Map<unknown, number>([
+  ['NaN', NaN],
+  ['Infinity', Infinity],
+  ['-Infinity', -Infinity],
+  ['-0', -0],
+])
 
 function number(content: unknown): number {
   const value = numbers.get(content)
@@ -237,7 +282,8 @@ function binary([index, dtype = 'u1', shape]: unknown[], attachments: Attachment
 
 function imported(descriptor: unknown[], context: CodecContext): unknown {
   const [id, methods] = descriptor
-  const valid = Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
+  const valid =
+    Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
   if (!valid || !context.references) throw invalid('a $ref')
   return context.references.import(descriptor as unknown as ReferenceDescriptor)
 }

@@ -7,8 +7,22 @@
  */
 import { TalkwireError } from '../error.js'
 import {
-  arrayFrom, bytesOf, DTYPES, dtypeOf, forbidden, forbiddenKey, isDType, isPlainObject, shapeOf, tooDeep, unsendable,
-  type Codec, type CodecContext, type DType, type ReferenceDescriptor, type TypedArray,
+  arrayFrom,
+  bytesOf,
+  DTYPES,
+  dtypeOf,
+  forbidden,
+  forbiddenKey,
+  isDType,
+  isPlainObject,
+  shapeOf,
+  tooDeep,
+  unsendable,
+  type Codec,
+  type CodecContext,
+  type DType,
+  type ReferenceDescriptor,
+  type TypedArray,
 } from './codec.js'
 import { keepBytes } from './chunk.js'
 import { MAX_ATTACHMENTS } from './envelope.js'
@@ -32,14 +46,22 @@ const NO_SHAPE = 255
 
 export function writeValue(writer: Writer, value: unknown, context: CodecContext, depth: number): void {
   switch (typeof value) {
-    case 'number': return writeNumber(writer, value)
-    case 'string': return writeString(writer, value)
-    case 'boolean': return writeByte(writer, value ? 0xc3 : 0xc2)
-    case 'undefined': return writeUndefined(writer)
-    case 'bigint': return writeExt(writer, EXT_BIGINT, () => void writer.text(value.toString()))
-    case 'object': return value === null ? writeByte(writer, 0xc0) : writeObject(writer, value, context, depth)
-    case 'function': return writeReference(writer, value, context)
-    default: throw unsendable(value)
+    case 'number':
+      return writeNumber(writer, value)
+    case 'string':
+      return writeString(writer, value)
+    case 'boolean':
+      return writeByte(writer, value ? 0xc3 : 0xc2)
+    case 'undefined':
+      return writeUndefined(writer)
+    case 'bigint':
+      return writeExt(writer, EXT_BIGINT, () => void writer.text(value.toString()))
+    case 'object':
+      return value === null ? writeByte(writer, 0xc0) : writeObject(writer, value, context, depth)
+    case 'function':
+      return writeReference(writer, value, context)
+    default:
+      throw unsendable(value)
   }
 }
 
@@ -353,7 +375,7 @@ function name(length: number): string {
 /** A number, string or null: what JSON-RPC allows as an id. */
 export function readId(): number | string | null {
   const tag = bytes[at]!
-  if (at < end && tag < 0x80) return at++, tag
+  if (at < end && tag < 0x80) return (at++, tag)
   const id = readValue(1)
   if (typeof id === 'number' || typeof id === 'string' || id === null) return id
   throw invalid('an id is a number, a string or null')
@@ -367,38 +389,70 @@ export function readValue(depth: number): unknown {
   if (tag < 0xc0) return string(tag & 31)
   if (tag >= 0xe0) return tag - 0x100
   switch (tag) {
-    case 0xc0: return null
-    case 0xc2: return false
-    case 0xc3: return true
-    case 0xc4: return binary(bytes[need(1)]!)
-    case 0xc5: return binary(bytes.readUInt16BE(need(2)))
-    case 0xc6: return binary(bytes.readUInt32BE(need(4)))
-    case 0xc7: return readExt(bytes[need(1)]!, depth)
-    case 0xc8: return readExt(bytes.readUInt16BE(need(2)), depth)
-    case 0xc9: return readExt(bytes.readUInt32BE(need(4)), depth)
-    case 0xca: return bytes.readFloatBE(need(4))
-    case 0xcb: return bytes.readDoubleBE(need(8))
-    case 0xcc: return bytes[need(1)]!
-    case 0xcd: return bytes.readUInt16BE(need(2))
-    case 0xce: return bytes.readUInt32BE(need(4))
-    case 0xcf: return integer(bytes.readBigUInt64BE(need(8)))
-    case 0xd0: return bytes.readInt8(need(1))
-    case 0xd1: return bytes.readInt16BE(need(2))
-    case 0xd2: return bytes.readInt32BE(need(4))
-    case 0xd3: return integer(bytes.readBigInt64BE(need(8)))
-    case 0xd4: return readExt(1, depth)
-    case 0xd5: return readExt(2, depth)
-    case 0xd6: return readExt(4, depth)
-    case 0xd7: return readExt(8, depth)
-    case 0xd8: return readExt(16, depth)
-    case 0xd9: return string(bytes[need(1)]!)
-    case 0xda: return string(bytes.readUInt16BE(need(2)))
-    case 0xdb: return string(bytes.readUInt32BE(need(4)))
-    case 0xdc: return readArray(count(bytes.readUInt16BE(need(2))), depth)
-    case 0xdd: return readArray(count(bytes.readUInt32BE(need(4))), depth)
-    case 0xde: return readMap(count(bytes.readUInt16BE(need(2))), depth)
-    case 0xdf: return readMap(count(bytes.readUInt32BE(need(4))), depth)
-    default: throw invalid(`the byte 0x${tag.toString(16)}`)
+    case 0xc0:
+      return null
+    case 0xc2:
+      return false
+    case 0xc3:
+      return true
+    case 0xc4:
+      return binary(bytes[need(1)]!)
+    case 0xc5:
+      return binary(bytes.readUInt16BE(need(2)))
+    case 0xc6:
+      return binary(bytes.readUInt32BE(need(4)))
+    case 0xc7:
+      return readExt(bytes[need(1)]!, depth)
+    case 0xc8:
+      return readExt(bytes.readUInt16BE(need(2)), depth)
+    case 0xc9:
+      return readExt(bytes.readUInt32BE(need(4)), depth)
+    case 0xca:
+      return bytes.readFloatBE(need(4))
+    case 0xcb:
+      return bytes.readDoubleBE(need(8))
+    case 0xcc:
+      return bytes[need(1)]!
+    case 0xcd:
+      return bytes.readUInt16BE(need(2))
+    case 0xce:
+      return bytes.readUInt32BE(need(4))
+    case 0xcf:
+      return integer(bytes.readBigUInt64BE(need(8)))
+    case 0xd0:
+      return bytes.readInt8(need(1))
+    case 0xd1:
+      return bytes.readInt16BE(need(2))
+    case 0xd2:
+      return bytes.readInt32BE(need(4))
+    case 0xd3:
+      return integer(bytes.readBigInt64BE(need(8)))
+    case 0xd4:
+      return readExt(1, depth)
+    case 0xd5:
+      return readExt(2, depth)
+    case 0xd6:
+      return readExt(4, depth)
+    case 0xd7:
+      return readExt(8, depth)
+    case 0xd8:
+      return readExt(16, depth)
+    case 0xd9:
+      return string(bytes[need(1)]!)
+    case 0xda:
+      return string(bytes.readUInt16BE(need(2)))
+    case 0xdb:
+      return string(bytes.readUInt32BE(need(4)))
+    case 0xdc:
+      return readArray(count(bytes.readUInt16BE(need(2))), depth)
+    case 0xdd:
+      return readArray(count(bytes.readUInt32BE(need(4))), depth)
+    case 0xde:
+      return readMap(count(bytes.readUInt16BE(need(2))), depth)
+    case 0xdf:
+      return readMap(count(bytes.readUInt32BE(need(4))), depth)
+    default:
+      throw invalid(`the byte 0x${tag.toString(16)}`)
   }
 }
 
@@ -450,15 +504,24 @@ function readExt(length: number, depth: number): unknown {
   if (type === EXT_TIMESTAMP) return timestamp(from, length)
   if (!context.extended) throw invalid(`the extension type ${type}`)
   switch (type) {
-    case EXT_UNDEFINED: return readUndefined(from, length)
-    case EXT_BIGINT: return readBigint(from, to)
-    case EXT_ARRAY: return readInlineArray(from, to)
-    case EXT_MAP: return within(from, to, () => pairs(readNested(depth)))
-    case EXT_SET: return within(from, to, () => new Set(readNested(depth)))
-    case EXT_ATTACHMENT: return attachment(description(from, to, () => readNested(1)))
-    case EXT_REFERENCE: return reference(description(from, to, () => readNested(1)))
-    case EXT_OWN: return home(description(from, to, () => readValue(1)))
-    default: throw invalid(`the extension type ${type}`)
+    case EXT_UNDEFINED:
+      return readUndefined(from, length)
+    case EXT_BIGINT:
+      return readBigint(from, to)
+    case EXT_ARRAY:
+      return readInlineArray(from, to)
+    case EXT_MAP:
+      return within(from, to, () => pairs(readNested(depth)))
+    case EXT_SET:
+      return within(from, to, () => new Set(readNested(depth)))
+    case EXT_ATTACHMENT:
+      return attachment(description(from, to, () => readNested(1)))
+    case EXT_REFERENCE:
+      return reference(description(from, to, () => readNested(1)))
+    case EXT_OWN:
+      return home(description(from, to, () => readValue(1)))
+    default:
+      throw invalid(`the extension type ${type}`)
   }
 }
 
@@ -525,7 +588,8 @@ function readInlineArray(from: number, to: number): TypedArray {
   const dimensions = bytes[from + 1]!
   const data = from + 2 + (dimensions === NO_SHAPE ? 0 : 4 * dimensions)
   if (dtype === undefined || data > to) throw invalid('an array')
-  const shape = dimensions === NO_SHAPE ? undefined : Array.from({ length: dimensions }, (_, index) => bytes.readUInt32BE(from + 2 + 4 * index))
+  const shape =
+    dimensions === NO_SHAPE ? undefined : Array.from({ length: dimensions }, (_, index) => bytes.readUInt32BE(from + 2 + 4 * index))
   return arrayFrom(new Uint8Array(bytes.subarray(data, to)), dtype, shape)
 }
 
@@ -543,7 +607,8 @@ function attachment([index, dtype = 'u1', shape]: unknown[]): TypedArray {
 
 function reference(descriptor: unknown[]): unknown {
   const [id, methods] = descriptor
-  const valid = Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
+  const valid =
+    Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
   if (!valid || !context.references) throw invalid('a reference')
   return context.references.import(descriptor as unknown as ReferenceDescriptor)
 }

@@ -18,7 +18,18 @@ const KEYWORDS: Readonly<Record<string, readonly string[]>> = {
   number: NUMERIC,
   integer: NUMERIC,
   array: ['items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems', 'contains', 'minContains', 'maxContains', 'unevaluatedItems'],
-  object: ['properties', 'required', 'additionalProperties', 'patternProperties', 'propertyNames', 'minProperties', 'maxProperties', 'dependentRequired', 'dependentSchemas', 'unevaluatedProperties'],
+  object: [
+    'properties',
+    'required',
+    'additionalProperties',
+    'patternProperties',
+    'propertyNames',
+    'minProperties',
+    'maxProperties',
+    'dependentRequired',
+    'dependentSchemas',
+    'unevaluatedProperties',
+  ],
   boolean: [],
   null: [],
 }
@@ -72,15 +83,27 @@ function collect(schema: JsonSchema, root: JsonSchema): Alternatives {
   let parts = 0
   const add = (part: Subschema, refs: readonly string[]): void => {
     if (part === false) return
-    if (++parts > MAX_PARTS) { unclear = true; return }
+    if (++parts > MAX_PARTS) {
+      unclear = true
+      return
+    }
     const assertions = part === true ? {} : withoutAnnotations(part)
     const { $ref, anyOf, oneOf, type, ...rest } = assertions
     if (typeof $ref === 'string') return addRef($ref, assertions, refs)
     const union = Array.isArray(anyOf) ? anyOf : Array.isArray(oneOf) ? oneOf : undefined
     if (union) {
-      if (Array.isArray(anyOf) && Array.isArray(oneOf)) { unclear = true; return }
+      if (Array.isArray(anyOf) && Array.isArray(oneOf)) {
+        unclear = true
+        return
+      }
       if (Array.isArray(oneOf) && !areDisjoint(oneOf.map((one) => target(one as Subschema, root)))) unclear = true
-      for (const one of union.filter(isSubschema)) add(merge(type === undefined ? rest : { type, ...rest }, one, () => { unclear = true }), refs)
+      for (const one of union.filter(isSubschema))
+        add(
+          merge(type === undefined ? rest : { type, ...rest }, one, () => {
+            unclear = true
+          }),
+          refs,
+        )
     } else if (isNothing(rest)) return
     else if (Array.isArray(type)) for (const one of type) add({ ...rest, type: one }, refs)
     else addSingle(assertions)
@@ -89,19 +112,26 @@ function collect(schema: JsonSchema, root: JsonSchema): Alternatives {
     const { $ref: _, ...siblings } = assertions
     const found = refs.includes($ref) ? undefined : resolveRef(root, $ref)
     if (found === undefined) unclear = true
-    else add(merge(siblings, found, () => { unclear = true }), [...refs, $ref])
+    else
+      add(
+        merge(siblings, found, () => {
+          unclear = true
+        }),
+        [...refs, $ref],
+      )
   }
   const addSingle = (part: JsonSchema): void => {
     const named = 'const' in part ? [part['const']] : Array.isArray(part['enum']) ? (part['enum'] as unknown[]) : undefined
     if (named) for (const value of named.filter((one) => isOfType(one, part['type']))) values.add(canonicalJson(value))
     else if (part['type'] === 'null') values.add('null')
-    else if (part['type'] === 'boolean') { values.add('true'); values.add('false') }
-    else shapes.push(relevant(part))
+    else if (part['type'] === 'boolean') {
+      values.add('true')
+      values.add('false')
+    } else shapes.push(relevant(part))
   }
   add(schema, [])
   return { shapes, values, unclear }
 }
-
 
 /** `not: {}`, which is how libraries write "never". */
 const isNothing = (schema: JsonSchema): boolean => isObject(schema['not']) && Object.keys(schema['not']).length === 0
@@ -134,10 +164,15 @@ export function isOfType(value: unknown, type: unknown): boolean {
 
 // ── whether two shapes can take the same value ─────────────────────────────────────────────────────
 
-const target = (schema: Subschema, root: JsonSchema): Subschema => (isObject(schema) && typeof schema['$ref'] === 'string' ? resolveRef(root, schema['$ref']) ?? schema : schema)
+const target = (schema: Subschema, root: JsonSchema): Subschema =>
+  isObject(schema) && typeof schema['$ref'] === 'string' ? (resolveRef(root, schema['$ref']) ?? schema) : schema
 
 function areDisjoint(schemas: readonly Subschema[]): boolean {
-  return schemas.every((one, index) => schemas.slice(index + 1).every((other) => isObject(one) && isObject(other) && (haveOtherTypes(one, other) || discriminator(one, other) !== undefined)))
+  return schemas.every((one, index) =>
+    schemas
+      .slice(index + 1)
+      .every((other) => isObject(one) && isObject(other) && (haveOtherTypes(one, other) || discriminator(one, other) !== undefined)),
+  )
 }
 
 function haveOtherTypes(a: JsonSchema, b: JsonSchema): boolean {
@@ -147,7 +182,10 @@ function haveOtherTypes(a: JsonSchema, b: JsonSchema): boolean {
 
 function typesOf(schema: JsonSchema): string[] {
   const { type } = schema
-  const named = [type].flat().filter((one) => typeof one === 'string').map((one) => (one === 'integer' ? 'number' : one))
+  const named = [type]
+    .flat()
+    .filter((one) => typeof one === 'string')
+    .map((one) => (one === 'integer' ? 'number' : one))
   if (named.length > 0) return named
   if ('const' in schema) return [jsonType(schema['const'])]
   if (Array.isArray(schema['enum'])) return [...new Set(schema['enum'].map(jsonType))]
@@ -156,17 +194,22 @@ function typesOf(schema: JsonSchema): string[] {
 
 /** A property that both require and whose values differ; undefined: there is none. */
 export function discriminator(a: JsonSchema, b: JsonSchema): string | undefined {
-  return tags(a).find(([name, values]) => tags(b).some(([other, others]) => other === name && values.every((value) => !others.includes(value))))?.[0]
+  return tags(a).find(([name, values]) =>
+    tags(b).some(([other, others]) => other === name && values.every((value) => !others.includes(value))),
+  )?.[0]
 }
 
 /** Required properties with named values. */
 export function tags(schema: JsonSchema): [name: string, values: string[]][] {
   const { properties, required } = schema
   if (!isObject(properties) || !Array.isArray(required)) return []
-  return required.filter((name): name is string => typeof name === 'string' && Object.hasOwn(properties, name)).flatMap((name) => {
-    const property = properties[name]
-    if (!isObject(property)) return []
-    const values = 'const' in property ? [property['const']] : Array.isArray(property['enum']) ? (property['enum'] as unknown[]) : undefined
-    return values ? [[name, values.map(canonicalJson)] as [string, string[]]] : []
-  })
+  return required
+    .filter((name): name is string => typeof name === 'string' && Object.hasOwn(properties, name))
+    .flatMap((name) => {
+      const property = properties[name]
+      if (!isObject(property)) return []
+      const values =
+        'const' in property ? [property['const']] : Array.isArray(property['enum']) ? (property['enum'] as unknown[]) : undefined
+      return values ? [[name, values.map(canonicalJson)] as [string, string[]]] : []
+    })
 }

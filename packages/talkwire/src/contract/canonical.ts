@@ -5,7 +5,9 @@ import { isObject, mapSubschemas, resolveRef, withoutAnnotations, type JsonSchem
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
   if (!isObject(value)) return JSON.stringify(value) ?? 'null'
-  const members = Object.keys(value).filter((key) => value[key] !== undefined).sort()
+  const members = Object.keys(value)
+    .filter((key) => value[key] !== undefined)
+    .sort()
   return `{${members.map((key) => `${JSON.stringify(key)}:${canonicalJson(value[key])}`).join(',')}}`
 }
 
@@ -41,12 +43,17 @@ export function canonicalSchema(schema: Subschema, root: JsonSchema): unknown {
 function strip(schema: Subschema): Subschema {
   if (!isObject(schema)) return schema
   const inner = mapSubschemas(withoutAnnotations(schema), strip)
-  return Object.fromEntries(Object.keys(inner).sort().map((key) => [key, sortKeyword(key, inner[key])]))
+  return Object.fromEntries(
+    Object.keys(inner)
+      .sort()
+      .map((key) => [key, sortKeyword(key, inner[key])]),
+  )
 }
 
 function sortKeyword(key: string, value: unknown): unknown {
   if (SETS.has(key) && Array.isArray(value)) return [...value].sort((a, b) => compareText(sortText(a), sortText(b)))
-  if (isObject(value) && (key === 'properties' || key === 'patternProperties' || key === 'dependentSchemas')) return Object.fromEntries(Object.entries(value).sort(([a], [b]) => compareText(a, b)))
+  if (isObject(value) && (key === 'properties' || key === 'patternProperties' || key === 'dependentSchemas'))
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => compareText(a, b)))
   return value
 }
 

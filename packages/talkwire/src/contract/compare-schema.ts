@@ -9,9 +9,18 @@ import { ANNOTATIONS, MAX_SCHEMA_DEPTH, isObject, isSubschema, type JsonSchema, 
 export type Verdict = 'works' | 'breaks' | 'unknown'
 
 export type SchemaChangeKind =
-  | 'property-added' | 'property-removed' | 'property-required' | 'property-optional'
-  | 'type-changed' | 'values-added' | 'values-removed' | 'alternative-added' | 'alternative-removed'
-  | 'limit-changed' | 'default-changed' | 'cannot-tell'
+  | 'property-added'
+  | 'property-removed'
+  | 'property-required'
+  | 'property-optional'
+  | 'type-changed'
+  | 'values-added'
+  | 'values-removed'
+  | 'alternative-added'
+  | 'alternative-removed'
+  | 'limit-changed'
+  | 'default-changed'
+  | 'cannot-tell'
 
 export interface SchemaChange {
   /** `.amount`, `[]`, `[0]`, `{}` (any other property), `<kind="a">` (one of several shapes). */
@@ -41,8 +50,13 @@ export function worst(verdicts: readonly Verdict[]): Verdict {
   return verdicts.includes('breaks') ? 'breaks' : verdicts.includes('unknown') ? 'unknown' : 'works'
 }
 
-const change = (kind: SchemaChangeKind, forward: Verdict | boolean, backward: Verdict | boolean, message: string, path = ''): SchemaChange =>
-  ({ path, kind, forward: verdict(forward), backward: verdict(backward), message })
+const change = (
+  kind: SchemaChangeKind,
+  forward: Verdict | boolean,
+  backward: Verdict | boolean,
+  message: string,
+  path = '',
+): SchemaChange => ({ path, kind, forward: verdict(forward), backward: verdict(backward), message })
 const verdict = (value: Verdict | boolean): Verdict => (typeof value === 'boolean' ? (value ? 'breaks' : 'works') : value)
 const cannotTell = (message: string, path = ''): SchemaChange => change('cannot-tell', 'unknown', 'unknown', message, path)
 const below = (path: string, changes: readonly SchemaChange[]): SchemaChange[] => changes.map((one) => ({ ...one, path: path + one.path }))
@@ -83,37 +97,76 @@ function compareDefaults(older: Subschema, newer: Subschema): SchemaChange[] {
   const before = isObject(older) ? older['default'] : undefined
   const after = isObject(newer) ? newer['default'] : undefined
   if (isEqual(before, after)) return []
-  return [change('default-changed', false, false, `default ${before === undefined ? 'none' : canonicalJson(before)} → ${after === undefined ? 'none' : canonicalJson(after)}`)]
+  return [
+    change(
+      'default-changed',
+      false,
+      false,
+      `default ${before === undefined ? 'none' : canonicalJson(before)} → ${after === undefined ? 'none' : canonicalJson(after)}`,
+    ),
+  ]
 }
 
 // ── unions ─────────────────────────────────────────────────────────────────────────────────────────
 
-interface Pair { readonly older: JsonSchema; readonly newer: JsonSchema; readonly changes: readonly SchemaChange[] }
+interface Pair {
+  readonly older: JsonSchema
+  readonly newer: JsonSchema
+  readonly changes: readonly SchemaChange[]
+}
 
 function compareAlternatives(older: Alternatives, newer: Alternatives, all: Comparison): readonly SchemaChange[] {
   const grid = older.shapes.map((one) => newer.shapes.map((other) => shapes(one, other, all)))
-  const taken = { older: older.shapes.map((_, row) => best(grid[row]!.map(forward))), newer: newer.shapes.map((_, column) => best(grid.map((row) => backward(row[column]!)))) }
+  const taken = {
+    older: older.shapes.map((_, row) => best(grid[row]!.map(forward))),
+    newer: newer.shapes.map((_, column) => best(grid.map((row) => backward(row[column]!)))),
+  }
   const pairs = pairUp(older.shapes, newer.shapes, grid)
   const changes: SchemaChange[] = []
-  for (const [row, column] of pairs) changes.push(...softened({ older: older.shapes[row]!, newer: newer.shapes[column]!, changes: grid[row]![column]! }, taken.older[row]!, taken.newer[column]!, older.shapes.length > 1 || newer.shapes.length > 1))
-  const lost = older.shapes.flatMap((shape, row) => (pairs.some(([at]) => at === row) || taken.older[row] === 'works' ? [] : [{ text: describe(shape), verdict: taken.older[row]! }]))
-  const won = newer.shapes.flatMap((shape, column) => (pairs.some(([, at]) => at === column) || taken.newer[column] === 'works' ? [] : [{ text: describe(shape), verdict: taken.newer[column]! }]))
+  for (const [row, column] of pairs)
+    changes.push(
+      ...softened(
+        { older: older.shapes[row]!, newer: newer.shapes[column]!, changes: grid[row]![column]! },
+        taken.older[row]!,
+        taken.newer[column]!,
+        older.shapes.length > 1 || newer.shapes.length > 1,
+      ),
+    )
+  const lost = older.shapes.flatMap((shape, row) =>
+    pairs.some(([at]) => at === row) || taken.older[row] === 'works' ? [] : [{ text: describe(shape), verdict: taken.older[row]! }],
+  )
+  const won = newer.shapes.flatMap((shape, column) =>
+    pairs.some(([, at]) => at === column) || taken.newer[column] === 'works'
+      ? []
+      : [{ text: describe(shape), verdict: taken.newer[column]! }],
+  )
   const lostValues = untaken(older.values, newer)
   const wonValues = untaken(newer.values, older)
-  if (nothingShared(older, newer, pairs, lost.length + lostValues.length, won.length + wonValues.length)) return [typeChanged(older, newer, [...lost, ...lostValues], [...won, ...wonValues])]
+  if (nothingShared(older, newer, pairs, lost.length + lostValues.length, won.length + wonValues.length))
+    return [typeChanged(older, newer, [...lost, ...lostValues], [...won, ...wonValues])]
   for (const { text, verdict: forwards } of lost) changes.push(change('alternative-removed', forwards, false, `no longer ${text}`))
   for (const { text, verdict: backwards } of won) changes.push(change('alternative-added', false, backwards, `now also ${text}`))
-  if (lostValues.length > 0) changes.push(change('values-removed', worst(lostValues.map((one) => one.verdict)), false, `no longer ${listed(lostValues)}`))
-  if (wonValues.length > 0) changes.push(change('values-added', false, worst(wonValues.map((one) => one.verdict)), `now also ${listed(wonValues)}`))
+  if (lostValues.length > 0)
+    changes.push(change('values-removed', worst(lostValues.map((one) => one.verdict)), false, `no longer ${listed(lostValues)}`))
+  if (wonValues.length > 0)
+    changes.push(change('values-added', false, worst(wonValues.map((one) => one.verdict)), `now also ${listed(wonValues)}`))
   return changes
 }
 
-interface Untaken { readonly text: string; readonly verdict: Verdict }
+interface Untaken {
+  readonly text: string
+  readonly verdict: Verdict
+}
 
 const forward = (changes: readonly SchemaChange[]): Verdict => worst(changes.map((one) => one.forward))
 const backward = (changes: readonly SchemaChange[]): Verdict => worst(changes.map((one) => one.backward))
-const best = (verdicts: readonly Verdict[]): Verdict => (verdicts.includes('works') ? 'works' : verdicts.includes('unknown') ? 'unknown' : 'breaks')
-const listed = (values: readonly Untaken[]): string => values.slice(0, 10).map((one) => one.text).join(', ') + (values.length > 10 ? ` and ${values.length - 10} more` : '')
+const best = (verdicts: readonly Verdict[]): Verdict =>
+  verdicts.includes('works') ? 'works' : verdicts.includes('unknown') ? 'unknown' : 'breaks'
+const listed = (values: readonly Untaken[]): string =>
+  values
+    .slice(0, 10)
+    .map((one) => one.text)
+    .join(', ') + (values.length > 10 ? ` and ${values.length - 10} more` : '')
 
 /** Another alternative may take what this one no longer takes. */
 function softened({ older, newer, changes }: Pair, forwards: Verdict, backwards: Verdict, several: boolean): SchemaChange[] {
@@ -126,13 +179,21 @@ function softened({ older, newer, changes }: Pair, forwards: Verdict, backwards:
 }
 
 function label(older: JsonSchema, newer: JsonSchema): string {
-  const shared = tags(newer).find(([name, values]) => tags(older).some(([other, others]) => other === name && values.some((value) => others.includes(value))))
+  const shared = tags(newer).find(([name, values]) =>
+    tags(older).some(([other, others]) => other === name && values.some((value) => others.includes(value))),
+  )
   return shared ? `<${shared[0]}=${shared[1].join('|')}>` : `<${describe(newer)}>`
 }
 
 /** Equal shapes first, then those with the same tag, then those of the same type. */
-function pairUp(older: readonly JsonSchema[], newer: readonly JsonSchema[], grid: readonly (readonly (readonly SchemaChange[])[])[]): [row: number, column: number][] {
-  const candidates = older.flatMap((one, row) => newer.map((other, column) => ({ row, column, score: grid[row]![column]!.length === 0 ? 3 : likeness(one, other) })))
+function pairUp(
+  older: readonly JsonSchema[],
+  newer: readonly JsonSchema[],
+  grid: readonly (readonly (readonly SchemaChange[])[])[],
+): [row: number, column: number][] {
+  const candidates = older.flatMap((one, row) =>
+    newer.map((other, column) => ({ row, column, score: grid[row]![column]!.length === 0 ? 3 : likeness(one, other) })),
+  )
   const rows = new Set<number>()
   const columns = new Set<number>()
   const pairs: [number, number][] = []
@@ -153,19 +214,28 @@ function likeness(a: JsonSchema, b: JsonSchema): 0 | 1 | 2 {
 }
 
 function nothingShared(older: Alternatives, newer: Alternatives, pairs: readonly unknown[], lost: number, won: number): boolean {
-  const isAllOrNothing = (count: number, { shapes: all, values }: Alternatives): boolean => count === 0 || count === all.length + values.size
+  const isAllOrNothing = (count: number, { shapes: all, values }: Alternatives): boolean =>
+    count === 0 || count === all.length + values.size
   const areValues = older.shapes.length + newer.shapes.length === 0 && older.values.size > 0 && newer.values.size > 0
   return pairs.length === 0 && !areValues && lost + won > 0 && isAllOrNothing(lost, older) && isAllOrNothing(won, newer)
 }
 
 function typeChanged(older: Alternatives, newer: Alternatives, lost: readonly Untaken[], won: readonly Untaken[]): SchemaChange {
   const [forwards, backwards] = [worst(lost.map((one) => one.verdict)), worst(won.map((one) => one.verdict))]
-  return change(forwards === 'unknown' && backwards === 'unknown' ? 'cannot-tell' : 'type-changed', forwards, backwards, `${describeAll(older)} → ${describeAll(newer)}`)
+  return change(
+    forwards === 'unknown' && backwards === 'unknown' ? 'cannot-tell' : 'type-changed',
+    forwards,
+    backwards,
+    `${describeAll(older)} → ${describeAll(newer)}`,
+  )
 }
 
 /** Values of one side that the other does not take for certain. */
 function untaken(values: ReadonlySet<string>, by: Alternatives): Untaken[] {
-  return [...values].filter((text) => !by.values.has(text)).map((text) => ({ text, verdict: best(by.shapes.map((shape) => takes(shape, JSON.parse(text)))) })).filter((one) => one.verdict !== 'works')
+  return [...values]
+    .filter((text) => !by.values.has(text))
+    .map((text) => ({ text, verdict: best(by.shapes.map((shape) => takes(shape, JSON.parse(text)))) }))
+    .filter((one) => one.verdict !== 'works')
 }
 
 function takes(shape: JsonSchema, value: unknown): Verdict {
@@ -179,20 +249,28 @@ function holds(key: string, limit: unknown, value: unknown): Verdict {
   if (typeof limit !== 'number') return 'unknown'
   const length = typeof value === 'string' ? [...value].length : 0
   switch (key) {
-    case 'minLength': return verdict(typeof value === 'string' && length < limit)
-    case 'maxLength': return verdict(typeof value === 'string' && length > limit)
-    case 'minimum': return verdict(typeof value === 'number' && value < limit)
-    case 'maximum': return verdict(typeof value === 'number' && value > limit)
-    case 'exclusiveMinimum': return verdict(typeof value === 'number' && value <= limit)
-    case 'exclusiveMaximum': return verdict(typeof value === 'number' && value >= limit)
-    default: return 'unknown'
+    case 'minLength':
+      return verdict(typeof value === 'string' && length < limit)
+    case 'maxLength':
+      return verdict(typeof value === 'string' && length > limit)
+    case 'minimum':
+      return verdict(typeof value === 'number' && value < limit)
+    case 'maximum':
+      return verdict(typeof value === 'number' && value > limit)
+    case 'exclusiveMinimum':
+      return verdict(typeof value === 'number' && value <= limit)
+    case 'exclusiveMaximum':
+      return verdict(typeof value === 'number' && value >= limit)
+    default:
+      return 'unknown'
   }
 }
 
 // ── one shape ──────────────────────────────────────────────────────────────────────────────────────
 
 const isNumeric = (type: string | undefined): boolean => type === 'number' || type === 'integer'
-const typeName = (shape: JsonSchema): string | undefined => [shape['x-talkwire'], shape['type']].find((one): one is string => typeof one === 'string')
+const typeName = (shape: JsonSchema): string | undefined =>
+  [shape['x-talkwire'], shape['type']].find((one): one is string => typeof one === 'string')
 
 function describe(shape: JsonSchema): string {
   const [tag] = tags(shape)
@@ -218,9 +296,12 @@ function compareTypes(older: JsonSchema, newer: JsonSchema): { changes: SchemaCh
   if (before === after) return undefined
   const message = `${describe(older)} → ${describe(newer)}`
   if (before === 'undescribed' || after === 'undescribed') return { changes: [cannotTell(message)], final: true }
-  if (isNumeric(before) && isNumeric(after)) return { changes: [change('type-changed', after === 'integer', before === 'integer', message)], final: false }
-  if (before === undefined) return { changes: [change('type-changed', true, hasAssertions(older) ? 'unknown' : false, message)], final: true }
-  if (after === undefined) return { changes: [change('type-changed', hasAssertions(newer) ? 'unknown' : false, true, message)], final: true }
+  if (isNumeric(before) && isNumeric(after))
+    return { changes: [change('type-changed', after === 'integer', before === 'integer', message)], final: false }
+  if (before === undefined)
+    return { changes: [change('type-changed', true, hasAssertions(older) ? 'unknown' : false, message)], final: true }
+  if (after === undefined)
+    return { changes: [change('type-changed', hasAssertions(newer) ? 'unknown' : false, true, message)], final: true }
   return { changes: [change('type-changed', true, true, message)], final: true }
 }
 
@@ -246,7 +327,10 @@ const RULES: readonly (readonly [keywords: readonly string[], rule: Rule])[] = [
   [['minimum', 'exclusiveMinimum'], compareBound('minimum', 'exclusiveMinimum', 1)],
   [['maximum', 'exclusiveMaximum'], compareBound('maximum', 'exclusiveMaximum', -1)],
   [['multipleOf'], compareMultiple],
-  [['uniqueItems'], (older, newer) => constraint('uniqueItems', older['uniqueItems'] === true || undefined, newer['uniqueItems'] === true || undefined)],
+  [
+    ['uniqueItems'],
+    (older, newer) => constraint('uniqueItems', older['uniqueItems'] === true || undefined, newer['uniqueItems'] === true || undefined),
+  ],
   [['pattern'], (older, newer) => constraint('pattern', older['pattern'], newer['pattern'])],
   [['format'], (older, newer) => constraint('format', older['format'], newer['format'])],
   [['x-value'], (older, newer) => constraint('x-value', older['x-value'], newer['x-value'], 'breaks')],
@@ -279,7 +363,8 @@ const subschema = (value: unknown, absent: Subschema): Subschema => (isSubschema
 
 function compareAllOf(older: JsonSchema, newer: JsonSchema, all: Comparison): readonly SchemaChange[] {
   const [before, after] = [older['allOf'], newer['allOf']]
-  if (Array.isArray(before) && Array.isArray(after) && before.length === after.length) return before.flatMap((one, index) => compare(subschema(one, true), subschema(after[index], true), all))
+  if (Array.isArray(before) && Array.isArray(after) && before.length === after.length)
+    return before.flatMap((one, index) => compare(subschema(one, true), subschema(after[index], true), all))
   return [cannotTell('"allOf" changed')]
 }
 
@@ -299,7 +384,14 @@ const numberOr = (value: unknown, otherwise: number): number => (typeof value ==
 function limit(name: string, before: number, after: number, direction: 1 | -1): SchemaChange[] {
   if (before === after) return []
   const narrower = (after - before) * direction > 0
-  return [change('limit-changed', narrower, !narrower, `${name} ${Number.isFinite(before) ? before : 'none'} → ${Number.isFinite(after) ? after : 'none'}`)]
+  return [
+    change(
+      'limit-changed',
+      narrower,
+      !narrower,
+      `${name} ${Number.isFinite(before) ? before : 'none'} → ${Number.isFinite(after) ? after : 'none'}`,
+    ),
+  ]
 }
 
 function compareBound(inclusive: string, exclusive: string, direction: 1 | -1): Rule {
@@ -334,15 +426,24 @@ const record = (value: unknown): Record<string, unknown> => (isObject(value) ? v
 const requires = (schema: JsonSchema, name: string): boolean => Array.isArray(schema['required']) && schema['required'].includes(name)
 
 function names(...schemas: readonly JsonSchema[]): string[] {
-  return [...new Set(schemas.flatMap((schema) => [...Object.keys(record(schema['properties'])), ...(Array.isArray(schema['required']) ? schema['required'].filter((name) => typeof name === 'string') : [])]))]
+  return [
+    ...new Set(
+      schemas.flatMap((schema) => [
+        ...Object.keys(record(schema['properties'])),
+        ...(Array.isArray(schema['required']) ? schema['required'].filter((name) => typeof name === 'string') : []),
+      ]),
+    ),
+  ]
 }
 
 const isNamed = (schema: JsonSchema, name: string): boolean => Object.hasOwn(record(schema['properties']), name) || requires(schema, name)
 
 function compareProperty(name: string, older: JsonSchema, newer: JsonSchema, all: Comparison): SchemaChange[] {
   const path = /^[A-Za-z_$][\w$-]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`
-  const property = (schema: JsonSchema): Subschema => subschema(record(schema['properties'])[name], subschema(schema['additionalProperties'], TRUE))
-  if (isNamed(older, name) && isNamed(newer, name)) return [...compareRequired(older, newer, name, path), ...below(path, compare(property(older), property(newer), all))]
+  const property = (schema: JsonSchema): Subschema =>
+    subschema(record(schema['properties'])[name], subschema(schema['additionalProperties'], TRUE))
+  if (isNamed(older, name) && isNamed(newer, name))
+    return [...compareRequired(older, newer, name, path), ...below(path, compare(property(older), property(newer), all))]
   const isNew = isNamed(newer, name)
   const required = requires(isNew ? newer : older, name)
   const other = meets(isNew ? older : newer, isNew, () => compare(property(older), property(newer), all))
@@ -353,7 +454,8 @@ function compareProperty(name: string, older: JsonSchema, newer: JsonSchema, all
 
 /** What a property that one side does not name meets there: nobody sends it, and a receiver ignores it, unless `additionalProperties` or a pattern speaks of it. */
 function meets(unaware: JsonSchema, isNew: boolean, compareThem: () => readonly SchemaChange[]): { forward: Verdict; backward: Verdict } {
-  if (isObject(unaware['patternProperties']) && Object.keys(unaware['patternProperties']).length > 0) return { forward: 'unknown', backward: 'unknown' }
+  if (isObject(unaware['patternProperties']) && Object.keys(unaware['patternProperties']).length > 0)
+    return { forward: 'unknown', backward: 'unknown' }
   const rest = unaware['additionalProperties']
   if (rest === undefined || rest === true || (isObject(rest) && !hasAssertions(rest))) return { forward: 'works', backward: 'works' }
   if (rest === false) return { forward: isNew ? 'works' : 'breaks', backward: isNew ? 'breaks' : 'works' }
@@ -364,7 +466,11 @@ function meets(unaware: JsonSchema, isNew: boolean, compareThem: () => readonly 
 function compareRequired(older: JsonSchema, newer: JsonSchema, name: string, path: string): SchemaChange[] {
   const [before, after] = [requires(older, name), requires(newer, name)]
   if (before === after) return []
-  return [after ? change('property-required', true, false, 'optional → required', path) : change('property-optional', false, true, 'required → optional', path)]
+  return [
+    after
+      ? change('property-required', true, false, 'optional → required', path)
+      : change('property-optional', false, true, 'required → optional', path),
+  ]
 }
 
 // ── arrays ─────────────────────────────────────────────────────────────────────────────────────────
@@ -376,8 +482,14 @@ function compareItems(older: JsonSchema, newer: JsonSchema, all: Comparison): Sc
   for (let index = 0; index < Math.max(before.length, after.length); index++) {
     const element = (own: readonly unknown[], schema: JsonSchema): Subschema => subschema(own[index], subschema(schema['items'], TRUE))
     const path = `[${index}]`
-    if (index < before.length && index < after.length) changes.push(...below(path, compare(element(before, older), element(after, newer), all)))
-    else changes.push(addedElement(path, index < after.length, index < after.length ? older : newer, () => compare(element(before, older), element(after, newer), all)))
+    if (index < before.length && index < after.length)
+      changes.push(...below(path, compare(element(before, older), element(after, newer), all)))
+    else
+      changes.push(
+        addedElement(path, index < after.length, index < after.length ? older : newer, () =>
+          compare(element(before, older), element(after, newer), all),
+        ),
+      )
   }
   return changes
 }
@@ -385,5 +497,11 @@ function compareItems(older: JsonSchema, newer: JsonSchema, all: Comparison): Sc
 /** `minItems` says whether it must be there, and is compared on its own. */
 function addedElement(path: string, isNew: boolean, unaware: JsonSchema, compareThem: () => readonly SchemaChange[]): SchemaChange {
   const other = meets({ additionalProperties: unaware['items'] ?? true }, isNew, compareThem)
-  return change(isNew ? 'property-added' : 'property-removed', other.forward, other.backward, `element ${isNew ? 'added' : 'removed'}`, path)
+  return change(
+    isNew ? 'property-added' : 'property-removed',
+    other.forward,
+    other.backward,
+    `element ${isNew ? 'added' : 'removed'}`,
+    path,
+  )
 }

@@ -6,9 +6,22 @@ export type { Verdict } from './compare-schema.js'
 
 export type ChangeKind =
   | SchemaChangeKind
-  | 'id-changed' | 'method-added' | 'method-removed' | 'event-added' | 'event-removed' | 'error-added' | 'error-removed'
-  | 'input-added' | 'input-removed' | 'input-required' | 'input-optional' | 'output-added' | 'output-removed'
-  | 'stream-changed' | 'idempotent-changed' | 'oneway-changed'
+  | 'id-changed'
+  | 'method-added'
+  | 'method-removed'
+  | 'event-added'
+  | 'event-removed'
+  | 'error-added'
+  | 'error-removed'
+  | 'input-added'
+  | 'input-removed'
+  | 'input-required'
+  | 'input-optional'
+  | 'output-added'
+  | 'output-removed'
+  | 'stream-changed'
+  | 'idempotent-changed'
+  | 'oneway-changed'
 
 export interface Change {
   /** `deposit.input.amount`, `watch.output[].cents`, `deposit.errors.AccountClosed.since`, `overdrawn.payload`. */
@@ -38,17 +51,34 @@ export function verdictOf(changes: readonly Change[]): { readonly oldClient: Ver
   return { oldClient: worst(changes.map((one) => one.oldClient)), newClient: worst(changes.map((one) => one.newClient)) }
 }
 
-const change = (path: string, kind: ChangeKind, oldClient: Verdict, newClient: Verdict, message: string): Change => ({ path, kind, oldClient, newClient, message })
+const change = (path: string, kind: ChangeKind, oldClient: Verdict, newClient: Verdict, message: string): Change => ({
+  path,
+  kind,
+  oldClient,
+  newClient,
+  message,
+})
 
 function compareIds(older: ContractDescription, newer: ContractDescription): Change[] {
   if (older.name === newer.name && older.version === newer.version) return []
   return [change('', 'id-changed', 'breaks', 'breaks', `${older.id} → ${newer.id}: the connection is refused`)]
 }
 
-function compareNamed<T>(older: Readonly<Record<string, T>>, newer: Readonly<Record<string, T>>, what: 'method' | 'event', compare: (path: string, older: T, newer: T) => readonly Change[]): Change[] {
-  const removed = Object.keys(older).filter((name) => !Object.hasOwn(newer, name)).map((name) => change(name, `${what}-removed`, 'breaks', 'works', `${what} removed`))
-  const added = Object.keys(newer).filter((name) => !Object.hasOwn(older, name)).map((name) => change(name, `${what}-added`, 'works', 'breaks', `${what} added`))
-  const both = Object.keys(newer).filter((name) => Object.hasOwn(older, name)).flatMap((name) => compare(name, older[name]!, newer[name]!))
+function compareNamed<T>(
+  older: Readonly<Record<string, T>>,
+  newer: Readonly<Record<string, T>>,
+  what: 'method' | 'event',
+  compare: (path: string, older: T, newer: T) => readonly Change[],
+): Change[] {
+  const removed = Object.keys(older)
+    .filter((name) => !Object.hasOwn(newer, name))
+    .map((name) => change(name, `${what}-removed`, 'breaks', 'works', `${what} removed`))
+  const added = Object.keys(newer)
+    .filter((name) => !Object.hasOwn(older, name))
+    .map((name) => change(name, `${what}-added`, 'works', 'breaks', `${what} added`))
+  const both = Object.keys(newer)
+    .filter((name) => Object.hasOwn(older, name))
+    .flatMap((name) => compare(name, older[name]!, newer[name]!))
   return [...removed, ...added, ...both]
 }
 
@@ -62,20 +92,38 @@ function compareMethods(path: string, older: MethodDescription, newer: MethodDes
 }
 
 /** From client to service: an old client's values meet the new schema. */
-const sent = (path: string, older: JsonSchema, newer: JsonSchema): Change[] => compareSchemas(older, newer).map((one) => placed(path, one, one.forward, one.backward))
+const sent = (path: string, older: JsonSchema, newer: JsonSchema): Change[] =>
+  compareSchemas(older, newer).map((one) => placed(path, one, one.forward, one.backward))
 /** From service to client: an old client meets the new service's values. */
-const received = (path: string, older: JsonSchema, newer: JsonSchema): Change[] => compareSchemas(older, newer).map((one) => placed(path, one, one.backward, one.forward))
-const placed = (path: string, { path: inner, kind, message }: SchemaChange, oldClient: Verdict, newClient: Verdict): Change => change(path + inner, kind, oldClient, newClient, message)
+const received = (path: string, older: JsonSchema, newer: JsonSchema): Change[] =>
+  compareSchemas(older, newer).map((one) => placed(path, one, one.backward, one.forward))
+const placed = (path: string, { path: inner, kind, message }: SchemaChange, oldClient: Verdict, newClient: Verdict): Change =>
+  change(path + inner, kind, oldClient, newClient, message)
 
 function compareInputs(path: string, older: ValueDescription | null, newer: ValueDescription | null): Change[] {
   if (!older && !newer) return []
   // A method without an input ignores one.
   if ((!older || !newer) && (older ?? newer)!.stream) return [streamChanged(path, newer)]
-  if (!older) return [change(path, 'input-added', isNeeded(newer) ? 'breaks' : 'works', 'works', `${isNeeded(newer) ? 'required' : 'optional'} input added`)]
+  if (!older)
+    return [
+      change(
+        path,
+        'input-added',
+        isNeeded(newer) ? 'breaks' : 'works',
+        'works',
+        `${isNeeded(newer) ? 'required' : 'optional'} input added`,
+      ),
+    ]
   if (!newer) return [change(path, 'input-removed', 'works', isNeeded(older) ? 'breaks' : 'works', 'input removed')]
   if (older.stream !== newer.stream) return [streamChanged(path, newer)]
-  const optional = older.optional === newer.optional ? []
-    : [newer.optional ? change(path, 'input-optional', 'works', 'breaks', 'required → optional') : change(path, 'input-required', 'breaks', 'works', 'optional → required')]
+  const optional =
+    older.optional === newer.optional
+      ? []
+      : [
+          newer.optional
+            ? change(path, 'input-optional', 'works', 'breaks', 'required → optional')
+            : change(path, 'input-required', 'breaks', 'works', 'optional → required'),
+        ]
   return [...optional, ...sent(newer.stream ? `${path}[]` : path, older.schema, newer.schema)]
 }
 
@@ -86,11 +134,21 @@ function compareOutputs(path: string, older: ValueDescription | null, newer: Val
   if ((!older || !newer) && (older ?? newer)!.stream) return [streamChanged(path, newer)]
   if (!older || !newer) {
     const needed = isNeeded(older ?? newer)
-    return [older ? change(path, 'output-removed', needed ? 'breaks' : 'works', 'works', 'output removed') : change(path, 'output-added', 'works', needed ? 'breaks' : 'works', 'output added')]
+    return [
+      older
+        ? change(path, 'output-removed', needed ? 'breaks' : 'works', 'works', 'output removed')
+        : change(path, 'output-added', 'works', needed ? 'breaks' : 'works', 'output added'),
+    ]
   }
   if (older.stream !== newer.stream) return [streamChanged(path, newer)]
-  const optional = older.optional === newer.optional ? []
-    : [newer.optional ? change(path, 'property-optional', 'breaks', 'works', 'always there → may be missing') : change(path, 'property-required', 'works', 'breaks', 'may be missing → always there')]
+  const optional =
+    older.optional === newer.optional
+      ? []
+      : [
+          newer.optional
+            ? change(path, 'property-optional', 'breaks', 'works', 'always there → may be missing')
+            : change(path, 'property-required', 'works', 'breaks', 'may be missing → always there'),
+        ]
   return [...optional, ...received(newer.stream ? `${path}[]` : path, older.schema, newer.schema)]
 }
 
@@ -99,19 +157,42 @@ const streamChanged = (path: string, newer: ValueDescription | null): Change =>
 
 /** An error that a client does not know is still an error: nobody breaks. */
 function compareErrors(path: string, older: MethodDescription['errors'], newer: MethodDescription['errors']): Change[] {
-  const removed = Object.keys(older).filter((name) => !Object.hasOwn(newer, name)).map((name) => change(`${path}.${name}`, 'error-removed', 'works', 'works', 'error removed'))
-  const added = Object.keys(newer).filter((name) => !Object.hasOwn(older, name)).map((name) => change(`${path}.${name}`, 'error-added', 'works', 'works', 'error added; old clients see an error that they do not know'))
-  const both = Object.keys(newer).filter((name) => Object.hasOwn(older, name)).flatMap((name) => received(`${path}.${name}`, older[name]!, newer[name]!))
+  const removed = Object.keys(older)
+    .filter((name) => !Object.hasOwn(newer, name))
+    .map((name) => change(`${path}.${name}`, 'error-removed', 'works', 'works', 'error removed'))
+  const added = Object.keys(newer)
+    .filter((name) => !Object.hasOwn(older, name))
+    .map((name) =>
+      change(`${path}.${name}`, 'error-added', 'works', 'works', 'error added; old clients see an error that they do not know'),
+    )
+  const both = Object.keys(newer)
+    .filter((name) => Object.hasOwn(older, name))
+    .flatMap((name) => received(`${path}.${name}`, older[name]!, newer[name]!))
   return [...removed, ...added, ...both]
 }
 
 function compareFlags(path: string, older: MethodDescription, newer: MethodDescription): Change[] {
   const changes: Change[] = []
-  if (older.idempotent && !newer.idempotent) changes.push(change(path, 'idempotent-changed', 'breaks', 'works', 'no longer idempotent: an old client repeats it after a lost connection'))
-  if (!older.idempotent && newer.idempotent) changes.push(change(path, 'idempotent-changed', 'works', 'breaks', 'now idempotent: a new client repeats it at an old service, which does it twice'))
-  if (!older.oneway && newer.oneway) changes.push(change(path, 'oneway-changed', 'unknown', 'works', 'now oneway: an old client waits for an answer that says nothing'))
-  if (older.oneway && !newer.oneway) changes.push(change(path, 'oneway-changed', 'works', 'unknown', 'no longer oneway: a new client waits for an answer that says nothing'))
+  if (older.idempotent && !newer.idempotent)
+    changes.push(
+      change(path, 'idempotent-changed', 'breaks', 'works', 'no longer idempotent: an old client repeats it after a lost connection'),
+    )
+  if (!older.idempotent && newer.idempotent)
+    changes.push(
+      change(
+        path,
+        'idempotent-changed',
+        'works',
+        'breaks',
+        'now idempotent: a new client repeats it at an old service, which does it twice',
+      ),
+    )
+  if (!older.oneway && newer.oneway)
+    changes.push(change(path, 'oneway-changed', 'unknown', 'works', 'now oneway: an old client waits for an answer that says nothing'))
+  if (older.oneway && !newer.oneway)
+    changes.push(change(path, 'oneway-changed', 'works', 'unknown', 'no longer oneway: a new client waits for an answer that says nothing'))
   return changes
 }
 
-const compareEvents = (path: string, older: EventDescription, newer: EventDescription): Change[] => received(`${path}.payload`, older.payload, newer.payload)
+const compareEvents = (path: string, older: EventDescription, newer: EventDescription): Change[] =>
+  received(`${path}.payload`, older.payload, newer.payload)

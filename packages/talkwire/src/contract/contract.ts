@@ -53,7 +53,8 @@ const DECLARED_ERROR = /^[A-Z][A-Za-z0-9]{0,63}$/
  */
 export function contract<const M extends Members>(id: string, members: M): Contract<M> {
   const match = CONTRACT_ID.exec(id)
-  if (!match || !isName(match[1]!)) throw new TypeError(`${JSON.stringify(id)} is no contract id; write a name and a number, such as "bank/1"`)
+  if (!match || !isName(match[1]!))
+    throw new TypeError(`${JSON.stringify(id)} is no contract id; write a name and a number, such as "bank/1"`)
   for (const [name, member] of Object.entries(members)) {
     validateMethodName(name)
     if (member.kind === 'rpc') for (const error of Object.keys(member.errors)) validateErrorName(name, error)
@@ -64,11 +65,15 @@ export function contract<const M extends Members>(id: string, members: M): Contr
 /** Throws TypeError for a name that is taken by the client object or by the protocol. */
 export function validateMethodName(name: string): void {
   if (RESERVED.has(name)) throw new TypeError(`"${name}" cannot be a method's or event's name: the client object needs it; choose another`)
-  if (name === '' || name.length > 128 || /^(rpc\.|\$|#)/.test(name) || /[\0-\x20\x7f]/.test(name)) throw new TypeError(`${JSON.stringify(name)} cannot be a method's name: not empty, at most 128 characters, no white space, not beginning with "rpc.", "$" or "#"`)
+  if (name === '' || name.length > 128 || /^(rpc\.|\$|#)/.test(name) || /[\0-\x20\x7f]/.test(name))
+    throw new TypeError(
+      `${JSON.stringify(name)} cannot be a method's name: not empty, at most 128 characters, no white space, not beginning with "rpc.", "$" or "#"`,
+    )
 }
 
 function validateErrorName(method: string, name: string): void {
-  if (!DECLARED_ERROR.test(name)) throw new TypeError(`the error ${JSON.stringify(name)} of "${method}" is no PascalCase name, such as "AccountClosed"`)
+  if (!DECLARED_ERROR.test(name))
+    throw new TypeError(`the error ${JSON.stringify(name)} of "${method}" is no PascalCase name, such as "AccountClosed"`)
 }
 
 export interface RpcOptions<I, O, E, W> {
@@ -88,7 +93,8 @@ export function rpc<
   W extends boolean = false,
 >(options: RpcOptions<I, O, E, W> = {}): Rpc<NoInfer<I>, NoInfer<O>, NoInfer<E>, NoInfer<W>> {
   const { input, output, errors, idempotent = false, oneway = false } = options
-  if (oneway && (output !== undefined || errors !== undefined)) throw new TypeError('a oneway method has no output and no errors: nobody would receive them')
+  if (oneway && (output !== undefined || errors !== undefined))
+    throw new TypeError('a oneway method has no output and no errors: nobody would receive them')
   return { kind: 'rpc', input, output, errors: errors ?? {}, idempotent, oneway } as Rpc<I, O, E, W>
 }
 
@@ -102,8 +108,10 @@ export function event<S extends Schema>(payload: S): Event<S> {
   return { kind: 'event', payload }
 }
 
-export const isStream = (value: unknown): value is Stream => typeof value === 'object' && value !== null && (value as Stream).kind === 'stream'
-export const isContract = (value: unknown): value is Contract => typeof value === 'object' && value !== null && (value as Contract).kind === 'contract'
+export const isStream = (value: unknown): value is Stream =>
+  typeof value === 'object' && value !== null && (value as Stream).kind === 'stream'
+export const isContract = (value: unknown): value is Contract =>
+  typeof value === 'object' && value !== null && (value as Contract).kind === 'contract'
 
 // ── types: what a caller writes, and what a handler is ─────────────────────────────────────────────
 
@@ -142,19 +150,47 @@ export interface Context<Caller = unknown, Errors extends Record<string, Schema>
 
 type Sent<S> = S extends Stream<infer T> ? AsyncIterable<InputOf<T>> | Iterable<InputOf<T>> : S extends Schema ? InputOf<S> : void
 type Received<S> = S extends Stream<infer T> ? AsyncIterable<OutputOf<T>> : S extends Schema ? OutputOf<S> : void
-type Returned<S> = S extends Stream<infer T> ? AsyncIterable<InputOf<T>> | Iterable<InputOf<T>> : S extends Schema ? InputOf<S> | Promise<InputOf<S>> : void | Promise<void>
+type Returned<S> =
+  S extends Stream<infer T>
+    ? AsyncIterable<InputOf<T>> | Iterable<InputOf<T>>
+    : S extends Schema
+      ? InputOf<S> | Promise<InputOf<S>>
+      : void | Promise<void>
 
 /** With nothing to pass, the input may be left out. */
-type Arguments<I> = 0 extends 1 & I ? [input: I, options?: CallOptions] : [I] extends [void] ? [input?: undefined, options?: CallOptions] : undefined extends I ? [input?: I, options?: CallOptions] : [input: I, options?: CallOptions]
+type Arguments<I> = 0 extends 1 & I
+  ? [input: I, options?: CallOptions]
+  : [I] extends [void]
+    ? [input?: undefined, options?: CallOptions]
+    : undefined extends I
+      ? [input?: I, options?: CallOptions]
+      : [input: I, options?: CallOptions]
 
-type Method<R> = R extends Rpc<infer I, infer O, any, any>
-  ? O extends Stream<infer T> ? (...args: Arguments<Sent<I>>) => AsyncIterableIterator<OutputOf<T>> : (...args: Arguments<Sent<I>>) => Promise<Received<O>>
+type Method<R> =
+  R extends Rpc<infer I, infer O, any, any>
+    ? O extends Stream<infer T>
+      ? (...args: Arguments<Sent<I>>) => AsyncIterableIterator<OutputOf<T>>
+      : (...args: Arguments<Sent<I>>) => Promise<Received<O>>
+    : never
+
+export type MethodNames<C extends Contract> = {
+  [K in keyof C['members']]: C['members'][K] extends Rpc<any, any, any, any> ? K : never
+}[keyof C['members']] &
+  string
+export type EventNames<C extends Contract> = {
+  [K in keyof C['members']]: C['members'][K] extends Event<any> ? K : never
+}[keyof C['members']] &
+  string
+export type EventPayload<C extends Contract, K> = K extends keyof C['members']
+  ? C['members'][K] extends Event<infer S>
+    ? OutputOf<S>
+    : never
   : never
-
-export type MethodNames<C extends Contract> = { [K in keyof C['members']]: C['members'][K] extends Rpc<any, any, any, any> ? K : never }[keyof C['members']] & string
-export type EventNames<C extends Contract> = { [K in keyof C['members']]: C['members'][K] extends Event<any> ? K : never }[keyof C['members']] & string
-export type EventPayload<C extends Contract, K> = K extends keyof C['members'] ? (C['members'][K] extends Event<infer S> ? OutputOf<S> : never) : never
-export type EventInput<C extends Contract, K> = K extends keyof C['members'] ? (C['members'][K] extends Event<infer S> ? InputOf<S> : never) : never
+export type EventInput<C extends Contract, K> = K extends keyof C['members']
+  ? C['members'][K] extends Event<infer S>
+    ? InputOf<S>
+    : never
+  : never
 export type ErrorsOf<R> = R extends Rpc<any, any, infer E, any> ? E : {}
 
 /** What every client has beside the service's methods. */
@@ -171,26 +207,32 @@ export type Unsubscribe = (() => Promise<void>) & { [Symbol.asyncDispose](): Pro
 
 /** The caller's typed view of a service with a contract. */
 export type ContractClient<C extends Contract> = { readonly [K in MethodNames<C>]: Method<C['members'][K]> } & ClientBase & {
-  on<K extends EventNames<C>>(event: K, listener: Listener<EventPayload<C, K>>): Promise<Unsubscribe>
-}
+    on<K extends EventNames<C>>(event: K, listener: Listener<EventPayload<C, K>>): Promise<Unsubscribe>
+  }
 
 /** A function over the wire: asynchronous, its iterables asynchronous, its function arguments as they are. */
 export type Remote<F> = F extends (...args: infer A) => infer R
-  ? Awaited<R> extends AsyncIterable<infer T> ? (...args: A) => AsyncIterableIterator<T>
-  : Awaited<R> extends Generator<infer T> ? (...args: A) => AsyncIterableIterator<T>
-  : (...args: A) => Promise<Awaited<R>>
+  ? Awaited<R> extends AsyncIterable<infer T>
+    ? (...args: A) => AsyncIterableIterator<T>
+    : Awaited<R> extends Generator<infer T>
+      ? (...args: A) => AsyncIterableIterator<T>
+      : (...args: A) => Promise<Awaited<R>>
   : never
 
 /** The caller's typed view of plain functions: `connect<typeof calc>('calc')`. */
-export type FunctionsClient<F> = { readonly [K in keyof F as F[K] extends (...args: never[]) => unknown ? K : never]: Remote<F[K]> } & ClientBase & {
-  on(event: string, listener: Listener<any>): Promise<Unsubscribe>
-}
+export type FunctionsClient<F> = {
+  readonly [K in keyof F as F[K] extends (...args: never[]) => unknown ? K : never]: Remote<F[K]>
+} & ClientBase & {
+    on(event: string, listener: Listener<any>): Promise<Unsubscribe>
+  }
 
 export type Client<T> = T extends Contract ? ContractClient<T> : FunctionsClient<T>
 
 /** One handler for each method of the contract: no more, no fewer. */
 export type Handlers<C extends Contract, Caller = unknown> = {
-  readonly [K in MethodNames<C>]: C['members'][K] extends Rpc<infer I, infer O, infer E, any> ? (input: Received<I>, ctx: Context<Caller, E>) => Returned<O> : never
+  readonly [K in MethodNames<C>]: C['members'][K] extends Rpc<infer I, infer O, infer E, any>
+    ? (input: Received<I>, ctx: Context<Caller, E>) => Returned<O>
+    : never
 }
 
 /**
@@ -208,9 +250,13 @@ export type Functions = Record<string, (...args: any[]) => unknown>
  * Whether a caught value is a declared error of a method, and which: `if (isError(e, bank, 'deposit', 'AccountClosed')) e.details.since`.
  */
 export function isError<C extends Contract, M extends MethodNames<C>, E extends keyof ErrorsOf<C['members'][M]> & string>(
-  value: unknown, of: C, method: M, name: E,
+  value: unknown,
+  of: C,
+  method: M,
+  name: E,
 ): value is TalkwireError & { readonly code: E; readonly details: OutputOf<ErrorsOf<C['members'][M]>[E]> } {
   const member = Object.hasOwn(of.members, method) ? of.members[method] : undefined
-  if (member?.kind !== 'rpc' || !Object.hasOwn(member.errors, name)) throw new TypeError(`${of.id} declares no error "${name}" for "${method}"`)
+  if (member?.kind !== 'rpc' || !Object.hasOwn(member.errors, name))
+    throw new TypeError(`${of.id} declares no error "${name}" for "${method}"`)
   return value instanceof TalkwireError && value.declared && value.code === name
 }

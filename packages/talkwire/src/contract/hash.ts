@@ -20,8 +20,13 @@ export async function contractHash(contract: Contract | ContractDescription): Pr
   return createHash('sha256').update(canonicalJson(canonical)).digest('hex')
 }
 
-const canonicalMethod = ({ input, output, errors, idempotent, oneway }: MethodDescription): unknown =>
-  ({ input: canonicalValue(input), output: canonicalValue(output), errors: mapValues(errors, document), idempotent, oneway })
+const canonicalMethod = ({ input, output, errors, idempotent, oneway }: MethodDescription): unknown => ({
+  input: canonicalValue(input),
+  output: canonicalValue(output),
+  errors: mapValues(errors, document),
+  idempotent,
+  oneway,
+})
 
 const canonicalValue = (value: ValueDescription | null): unknown => value && { ...value, schema: document(value.schema) }
 

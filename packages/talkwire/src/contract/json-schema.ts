@@ -94,5 +94,7 @@ function listUndescribed(methods: Record<string, MethodDescription>, events: Rec
 
 function collect(schema: JsonSchema, path: string, found: Undescribed[]): void {
   if (schema['x-talkwire'] === 'undescribed') found.push({ path, reason: String(schema['$comment']) })
-  eachSubschema(schema, (inner, pointer) => { if (isObject(inner)) collect(inner, path + pointer, found) })
+  eachSubschema(schema, (inner, pointer) => {
+    if (isObject(inner)) collect(inner, path + pointer, found)
+  })
 }

@@ -73,27 +73,41 @@ export function openRpc(service: ContractDescription | FunctionsDescription, opt
   const methods = hasContract
     ? Object.entries(service.methods).map(([name, method]) => contractMethod(name, method, place))
     : service.functions.map(plainFunction)
-  const events = hasContract ? Object.entries(service.events).map(([name, { payload }]) => [name, { payload: place.schema(payload, `${name}.payload`) }] as const) : []
+  const events = hasContract
+    ? Object.entries(service.events).map(([name, { payload }]) => [name, { payload: place.schema(payload, `${name}.payload`) }] as const)
+    : []
   return {
     openrpc: OPENRPC_VERSION,
     info: { title: service.name, version: hasContract ? String(service.version) : '0' },
     ...(addresses && { servers: addresses.map((url) => ({ name: service.name, url })) }),
     methods,
     ...(Object.keys(place.schemas).length > 0 && { components: { schemas: place.schemas } }),
-    'x-talkwire': { wire: 1, contract: hasContract ? service.id : null, ...(hash !== undefined && { hash }), events: Object.fromEntries(events) },
+    'x-talkwire': {
+      wire: 1,
+      contract: hasContract ? service.id : null,
+      ...(hash !== undefined && { hash }),
+      events: Object.fromEntries(events),
+    },
   }
 }
 
 /** A function's `length` does not count optional parameters reliably, so none is called required. */
 function plainFunction({ name, parameters }: FunctionsDescription['functions'][number]): OpenRpcMethod {
   const names = typeof parameters === 'number' ? Array.from({ length: parameters }, (_, index) => `arg${index + 1}`) : parameters
-  return { name, paramStructure: 'by-position', params: names.map((one) => ({ name: one, required: false, schema: true })), result: { name: 'result', required: false, schema: true } }
+  return {
+    name,
+    paramStructure: 'by-position',
+    params: names.map((one) => ({ name: one, required: false, schema: true })),
+    result: { name: 'result', required: false, schema: true },
+  }
 }
 
 function contractMethod(name: string, method: MethodDescription, place: Placer): OpenRpcMethod {
   const input = placeValue(method.input, `${name}.input`, place)
   const output = placeValue(method.output, `${name}.output`, place)
-  const errors = Object.fromEntries(Object.entries(method.errors).map(([error, schema]) => [error, place.schema(schema, `${name}.errors.${error}`)]))
+  const errors = Object.fromEntries(
+    Object.entries(method.errors).map(([error, schema]) => [error, place.schema(schema, `${name}.errors.${error}`)]),
+  )
   return {
     name,
     ...describeParams(input, place),
@@ -114,8 +128,16 @@ function describeResult(output: OpenRpcValue | null): OpenRpcContent {
 
 /** OpenRPC wants each code once in a method, so all declared errors share one entry and `data.code` tells them apart. */
 function describeErrors(errors: Readonly<Record<string, Subschema>>): { code: number; message: string; data: unknown } {
-  const data = Object.entries(errors).map(([name, details]) => ({ type: 'object', properties: { code: { const: name }, outcome: { const: 'ran' }, details }, required: ['code', 'details'] }))
-  return { code: DECLARED_ERROR, message: `declared error: ${Object.keys(errors).join(', ')}`, data: data.length === 1 ? data[0] : { oneOf: data } }
+  const data = Object.entries(errors).map(([name, details]) => ({
+    type: 'object',
+    properties: { code: { const: name }, outcome: { const: 'ran' }, details },
+    required: ['code', 'details'],
+  }))
+  return {
+    code: DECLARED_ERROR,
+    message: `declared error: ${Object.keys(errors).join(', ')}`,
+    data: data.length === 1 ? data[0] : { oneOf: data },
+  }
 }
 
 // ── params ─────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +154,13 @@ function describeParams(input: OpenRpcValue | null, place: Placer): Params {
 }
 
 const isObjectSchema = (schema: Subschema): schema is JsonSchema => isObject(schema) && schema['type'] === 'object'
-const mayBeAnything = (schema: Subschema): boolean => schema === true || (isObject(schema) && (schema['type'] === undefined || [schema['type']].flat().includes('object')) && !('const' in schema) && !('enum' in schema) && (schema['x-talkwire'] === undefined || schema['x-talkwire'] === 'undescribed'))
+const mayBeAnything = (schema: Subschema): boolean =>
+  schema === true ||
+  (isObject(schema) &&
+    (schema['type'] === undefined || [schema['type']].flat().includes('object')) &&
+    !('const' in schema) &&
+    !('enum' in schema) &&
+    (schema['x-talkwire'] === undefined || schema['x-talkwire'] === 'undescribed'))
 
 /** What a value can look like at the top. */
 function shapesOf(schema: Subschema, place: Placer, depth: number): Subschema[] {
@@ -154,7 +182,8 @@ function namedParams(kinds: readonly JsonSchema[], inputRequired: boolean): Open
   return [...params.filter((param) => param.required), ...params.filter((param) => !param.required)]
 }
 
-const propertiesOf = (schema: JsonSchema): Record<string, Subschema> => (isObject(schema['properties']) ? (schema['properties'] as Record<string, Subschema>) : {})
+const propertiesOf = (schema: JsonSchema): Record<string, Subschema> =>
+  isObject(schema['properties']) ? (schema['properties'] as Record<string, Subschema>) : {}
 
 // ── references ─────────────────────────────────────────────────────────────────────────────────────
 

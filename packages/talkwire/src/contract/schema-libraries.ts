@@ -21,8 +21,18 @@ const MAX_ELEMENTS_DEPTH = 4
 const TARGET = 'draft-2020-12'
 
 const DTYPES: Readonly<Record<string, string>> = {
-  Uint8Array: 'u1', Buffer: 'u1', Int8Array: 'i1', Uint16Array: 'u2', Int16Array: 'i2', Uint32Array: 'u4', Int32Array: 'i4',
-  BigUint64Array: 'u8', BigInt64Array: 'i8', Float32Array: 'f4', Float64Array: 'f8', Uint8ClampedArray: 'c1',
+  Uint8Array: 'u1',
+  Buffer: 'u1',
+  Int8Array: 'i1',
+  Uint16Array: 'u2',
+  Int16Array: 'i2',
+  Uint32Array: 'u4',
+  Int32Array: 'i4',
+  BigUint64Array: 'u8',
+  BigInt64Array: 'i8',
+  Float32Array: 'f4',
+  Float64Array: 'f8',
+  Uint8ClampedArray: 'c1',
 }
 
 export const undescribed = (reason: string): JsonSchema => ({ 'x-talkwire': 'undescribed', $comment: reason })
@@ -53,15 +63,17 @@ function converter(valibot: typeof import('@valibot/to-json-schema') | undefined
 }
 
 /** Elements of Maps and Sets are converted on their own; a `$ref` in them would point into a document that is gone. */
-const elements = (convert: Convert, depth: number): Inner => (schema) => {
-  if (depth >= MAX_ELEMENTS_DEPTH) return undefined
-  try {
-    const result = plain(convert(schema as Schema, depth + 1))
-    return hasRef(result) ? undefined : result
-  } catch {
-    return undefined
+const elements =
+  (convert: Convert, depth: number): Inner =>
+  (schema) => {
+    if (depth >= MAX_ELEMENTS_DEPTH) return undefined
+    try {
+      const result = plain(convert(schema as Schema, depth + 1))
+      return hasRef(result) ? undefined : result
+    } catch {
+      return undefined
+    }
   }
-}
 
 /** What each library must be told so that it neither throws nor silently says "anything". */
 const LIBRARIES: Readonly<Record<string, Row>> = { zod: zodOptions, arktype: arktypeOptions, valibot: valibotOptions }
@@ -72,13 +84,23 @@ interface ZodContext {
   readonly zodSchema: { readonly _zod: { readonly def: ZodDef; readonly bag?: { readonly Class?: unknown } } }
   readonly jsonSchema: Record<string, unknown>
 }
-interface ZodDef { readonly type: string; readonly values?: readonly unknown[]; readonly keyType?: unknown; readonly valueType?: unknown }
+interface ZodDef {
+  readonly type: string
+  readonly values?: readonly unknown[]
+  readonly keyType?: unknown
+  readonly valueType?: unknown
+}
 
 // `unrepresentable` as a function would do, but older zod 4 takes every function for 'any'.
 function zodOptions(inner: Inner): Record<string, unknown> {
   return {
     unrepresentable: 'any',
-    override({ zodSchema: { _zod: { def, bag } }, jsonSchema }: ZodContext) {
+    override({
+      zodSchema: {
+        _zod: { def, bag },
+      },
+      jsonSchema,
+    }: ZodContext) {
       const better = zodMark(def, bag?.Class, inner)
       if (!better) return
       for (const keyword of ['type', 'const', 'enum', 'anyOf', 'format', 'contentEncoding']) delete jsonSchema[keyword]
@@ -89,20 +111,40 @@ function zodOptions(inner: Inner): Record<string, unknown> {
 
 function zodMark(def: ZodDef, type: unknown, inner: Inner): JsonSchema | undefined {
   switch (def.type) {
-    case 'bigint': case 'date': case 'undefined': case 'nan': return mark(def.type)
-    case 'void': return mark('undefined')
-    case 'map': return mapOf(inner(def.keyType), inner(def.valueType))
-    case 'set': return setOf(inner(def.valueType))
-    case 'literal': return def.values?.some(isUnsayable) ? oneOfValues(def.values) : undefined
-    case 'custom': return classMark(type)
-    case 'symbol': case 'function': case 'transform': case 'file': return undescribed(`zod's ${def.type} has no JSON Schema`)
-    default: return undefined
+    case 'bigint':
+    case 'date':
+    case 'undefined':
+    case 'nan':
+      return mark(def.type)
+    case 'void':
+      return mark('undefined')
+    case 'map':
+      return mapOf(inner(def.keyType), inner(def.valueType))
+    case 'set':
+      return setOf(inner(def.valueType))
+    case 'literal':
+      return def.values?.some(isUnsayable) ? oneOfValues(def.values) : undefined
+    case 'custom':
+      return classMark(type)
+    case 'symbol':
+    case 'function':
+    case 'transform':
+    case 'file':
+      return undescribed(`zod's ${def.type} has no JSON Schema`)
+    default:
+      return undefined
   }
 }
 
 // ── arktype ────────────────────────────────────────────────────────────────────────────────────────
 
-interface ArkContext { readonly code: string; readonly base: JsonSchema; readonly domain?: string; readonly proto?: unknown; readonly unit?: unknown }
+interface ArkContext {
+  readonly code: string
+  readonly base: JsonSchema
+  readonly domain?: string
+  readonly proto?: unknown
+  readonly unit?: unknown
+}
 
 function arktypeOptions(): Record<string, unknown> {
   return { fallback: (context: ArkContext): JsonSchema => ({ ...context.base, ...arktypeMark(context) }) }
@@ -118,7 +160,10 @@ function arktypeMark({ code, domain, proto, unit }: ArkContext): JsonSchema {
 
 // ── valibot ────────────────────────────────────────────────────────────────────────────────────────
 
-interface ValibotContext { readonly valibotSchema: ValibotSchema; readonly errors: readonly string[] | undefined }
+interface ValibotContext {
+  readonly valibotSchema: ValibotSchema
+  readonly errors: readonly string[] | undefined
+}
 interface ValibotSchema {
   readonly type: string
   readonly key?: unknown
@@ -129,25 +174,43 @@ interface ValibotSchema {
 }
 
 function valibotOptions(inner: Inner): Record<string, unknown> {
-  return { errorMode: 'ignore', overrideSchema: ({ valibotSchema, errors }: ValibotContext) => (errors ? valibotMark(valibotSchema, inner) : undefined) }
+  return {
+    errorMode: 'ignore',
+    overrideSchema: ({ valibotSchema, errors }: ValibotContext) => (errors ? valibotMark(valibotSchema, inner) : undefined),
+  }
 }
 
 function valibotMark(schema: ValibotSchema, inner: Inner): JsonSchema {
   switch (schema.type) {
-    case 'bigint': case 'date': case 'undefined': case 'nan': return mark(schema.type)
-    case 'void': return mark('undefined')
-    case 'map': return mapOf(inner(schema.key), inner(schema.value))
-    case 'set': return setOf(inner(schema.value))
-    case 'instance': return classMark(schema.class)
-    case 'literal': return valueMark(schema.literal)
-    case 'picklist': return oneOfValues(schema.options ?? [])
-    default: return undescribed(`valibot's ${schema.type} has no JSON Schema`)
+    case 'bigint':
+    case 'date':
+    case 'undefined':
+    case 'nan':
+      return mark(schema.type)
+    case 'void':
+      return mark('undefined')
+    case 'map':
+      return mapOf(inner(schema.key), inner(schema.value))
+    case 'set':
+      return setOf(inner(schema.value))
+    case 'instance':
+      return classMark(schema.class)
+    case 'literal':
+      return valueMark(schema.literal)
+    case 'picklist':
+      return oneOfValues(schema.options ?? [])
+    default:
+      return undescribed(`valibot's ${schema.type} has no JSON Schema`)
   }
 }
 
 // ── marks ──────────────────────────────────────────────────────────────────────────────────────────
 
-const mapOf = (keys: JsonSchema | undefined, values: JsonSchema | undefined): JsonSchema => ({ ...mark('map'), ...(keys && { 'x-keys': keys }), ...(values && { 'x-values': values }) })
+const mapOf = (keys: JsonSchema | undefined, values: JsonSchema | undefined): JsonSchema => ({
+  ...mark('map'),
+  ...(keys && { 'x-keys': keys }),
+  ...(values && { 'x-values': values }),
+})
 const setOf = (values: JsonSchema | undefined): JsonSchema => ({ ...mark('set'), ...(values && { 'x-values': values }) })
 
 function classMark(type: unknown): JsonSchema {
@@ -158,7 +221,8 @@ function classMark(type: unknown): JsonSchema {
 }
 
 /** Not as `const`: a bigint, undefined, NaN… */
-const isUnsayable = (value: unknown): boolean => typeof value === 'bigint' || value === undefined || (typeof value === 'number' && !Number.isFinite(value))
+const isUnsayable = (value: unknown): boolean =>
+  typeof value === 'bigint' || value === undefined || (typeof value === 'number' && !Number.isFinite(value))
 
 function valueMark(value: unknown): JsonSchema {
   if (value === undefined) return mark('undefined')
@@ -168,7 +232,9 @@ function valueMark(value: unknown): JsonSchema {
   return undescribed(`this ${typeof value} has no JSON Schema`)
 }
 
-const oneOfValues = (values: readonly unknown[]): JsonSchema => ({ anyOf: values.map((value) => (isUnsayable(value) ? valueMark(value) : { const: value })) })
+const oneOfValues = (values: readonly unknown[]): JsonSchema => ({
+  anyOf: values.map((value) => (isUnsayable(value) ? valueMark(value) : { const: value })),
+})
 
 // ── optional values ────────────────────────────────────────────────────────────────────────────────
 
@@ -210,12 +276,16 @@ function sayable(key: string, value: unknown): unknown {
 
 function validateDepth(schema: JsonSchema, depth: number): void {
   if (depth > MAX_SCHEMA_DEPTH) throw new TypeError('the schema is nested too deeply')
-  eachSubschema(schema, (inner) => { if (isObject(inner)) validateDepth(inner, depth + 1) })
+  eachSubschema(schema, (inner) => {
+    if (isObject(inner)) validateDepth(inner, depth + 1)
+  })
 }
 
 function hasRef(schema: JsonSchema): boolean {
   if ('$ref' in schema) return true
   let found = false
-  eachSubschema(schema, (inner) => { found ||= isObject(inner) && hasRef(inner) })
+  eachSubschema(schema, (inner) => {
+    found ||= isObject(inner) && hasRef(inner)
+  })
   return found
 }

@@ -5,31 +5,61 @@ export type JsonSchema = { readonly [keyword: string]: unknown }
 export type Subschema = JsonSchema | boolean
 
 const ONE = new Set([
-  'items', 'additionalProperties', 'propertyNames', 'contains', 'not', 'if', 'then', 'else',
-  'unevaluatedItems', 'unevaluatedProperties', 'contentSchema', 'x-keys', 'x-values',
+  'items',
+  'additionalProperties',
+  'propertyNames',
+  'contains',
+  'not',
+  'if',
+  'then',
+  'else',
+  'unevaluatedItems',
+  'unevaluatedProperties',
+  'contentSchema',
+  'x-keys',
+  'x-values',
 ])
 const LIST = new Set(['prefixItems', 'anyOf', 'oneOf', 'allOf'])
 const NAMED = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas'])
 
 /** Keywords that say nothing about which values are valid. */
 export const ANNOTATIONS: ReadonlySet<string> = new Set([
-  '$schema', '$id', 'id', '$anchor', '$comment', '$defs', 'definitions', 'title', 'description', 'examples', 'default', 'deprecated', 'readOnly', 'writeOnly',
+  '$schema',
+  '$id',
+  'id',
+  '$anchor',
+  '$comment',
+  '$defs',
+  'definitions',
+  'title',
+  'description',
+  'examples',
+  'default',
+  'deprecated',
+  'readOnly',
+  'writeOnly',
 ])
 
-export const withoutAnnotations = (schema: JsonSchema): JsonSchema => Object.fromEntries(Object.entries(schema).filter(([key]) => !ANNOTATIONS.has(key)))
+export const withoutAnnotations = (schema: JsonSchema): JsonSchema =>
+  Object.fromEntries(Object.entries(schema).filter(([key]) => !ANNOTATIONS.has(key)))
 
 /** Depth at which a schema is no longer looked into: nobody wrote it by hand, and the stack is finite. */
 export const MAX_SCHEMA_DEPTH = 256
 
-export const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 export const isSubschema = (value: unknown): value is Subschema => typeof value === 'boolean' || isObject(value)
 
 /** Calls `visit` with each schema directly inside, and its JSON pointer from here. */
 export function eachSubschema(schema: JsonSchema, visit: (inner: Subschema, pointer: string) => void): void {
   for (const [keyword, value] of Object.entries(schema)) {
     if (ONE.has(keyword) && isSubschema(value)) visit(value, `/${keyword}`)
-    else if (LIST.has(keyword) && Array.isArray(value)) value.forEach((inner: unknown, index) => { if (isSubschema(inner)) visit(inner, `/${keyword}/${index}`) })
-    else if (NAMED.has(keyword) && isObject(value)) for (const [name, inner] of Object.entries(value)) if (isSubschema(inner)) visit(inner, `/${keyword}/${escapePointer(name)}`)
+    else if (LIST.has(keyword) && Array.isArray(value))
+      value.forEach((inner: unknown, index) => {
+        if (isSubschema(inner)) visit(inner, `/${keyword}/${index}`)
+      })
+    else if (NAMED.has(keyword) && isObject(value))
+      for (const [name, inner] of Object.entries(value)) if (isSubschema(inner)) visit(inner, `/${keyword}/${escapePointer(name)}`)
   }
 }
 

@@ -19,9 +19,7 @@ export interface JsonSchemaOptions {
   readonly libraryOptions?: Record<string, unknown> | undefined
 }
 
-export type SchemaResult<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | { readonly issues: readonly SchemaIssue[] }
+export type SchemaResult<Output> = { readonly value: Output; readonly issues?: undefined } | { readonly issues: readonly SchemaIssue[] }
 
 export interface SchemaIssue {
   readonly message: string
@@ -35,7 +33,10 @@ export type OutputOf<S> = S extends { '~standard': { types?: { output: infer O }
 
 /** The issues as one line: `amount: expected a number; account: required`. */
 export function describeIssues(issues: readonly SchemaIssue[]): string {
-  return issues.slice(0, 5).map(({ message, path }) => (path?.length ? `${path.map(segment).join('.')}: ${message}` : message)).join('; ')
+  return issues
+    .slice(0, 5)
+    .map(({ message, path }) => (path?.length ? `${path.map(segment).join('.')}: ${message}` : message))
+    .join('; ')
 }
 
 const segment = (part: PropertyKey | { readonly key: PropertyKey }): string => String(typeof part === 'object' ? part.key : part)

@@ -1,6 +1,19 @@
 /** Names without a daemon: spec/names.md, whose steps the functions follow. */
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isName, validateName } from '../address.js'
@@ -26,7 +39,12 @@ export function runtimeDirectory(): string {
   try {
     mkdirSync(directory, { mode: 0o700 })
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw new TalkwireError('PERMISSION_DENIED', `cannot make the runtime directory ${directory}: ${(cause as Error).message}; set TALKWIRE_RUNTIME_DIR`, { cause })
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST')
+      throw new TalkwireError(
+        'PERMISSION_DENIED',
+        `cannot make the runtime directory ${directory}: ${(cause as Error).message}; set TALKWIRE_RUNTIME_DIR`,
+        { cause },
+      )
   }
   checkPrivate(directory)
   return directory
@@ -35,8 +53,18 @@ export function runtimeDirectory(): string {
 function checkPrivate(directory: string): void {
   const stat = lstatSync(directory)
   const uid = process.getuid?.()
-  const problem = !stat.isDirectory() ? 'is not a directory' : uid !== undefined && stat.uid !== uid ? 'belongs to another user' : uid !== undefined && (stat.mode & 0o077) !== 0 ? 'is open to others' : undefined
-  if (problem) throw new TalkwireError('PERMISSION_DENIED', `the runtime directory ${directory} ${problem}; remove it or set TALKWIRE_RUNTIME_DIR to a private one (mode 0700)`)
+  const problem = !stat.isDirectory()
+    ? 'is not a directory'
+    : uid !== undefined && stat.uid !== uid
+      ? 'belongs to another user'
+      : uid !== undefined && (stat.mode & 0o077) !== 0
+        ? 'is open to others'
+        : undefined
+  if (problem)
+    throw new TalkwireError(
+      'PERMISSION_DENIED',
+      `the runtime directory ${directory} ${problem}; remove it or set TALKWIRE_RUNTIME_DIR to a private one (mode 0700)`,
+    )
 }
 
 /** No registry grows so far: each claim adds one. */
@@ -86,13 +114,20 @@ export function parseEntry(text: string): Entry | undefined {
   }
   if (typeof value !== 'object' || value === null) return undefined
   const entry = value as Record<string, unknown>
-  const texts = (list: unknown): list is string[] => Array.isArray(list) && list.length <= 100 && list.every((item) => typeof item === 'string' && item.length <= 4096)
+  const texts = (list: unknown): list is string[] =>
+    Array.isArray(list) && list.length <= 100 && list.every((item) => typeof item === 'string' && item.length <= 4096)
   const textOrNull = (item: unknown): boolean => item === null || typeof item === 'string'
   const valid =
-    entry['talkwire'] === 1 && typeof entry['name'] === 'string' && isName(entry['name']) &&
+    entry['talkwire'] === 1 &&
+    typeof entry['name'] === 'string' &&
+    isName(entry['name']) &&
     (entry['state'] === 'claimed' || entry['state'] === 'serving' || entry['state'] === 'released') &&
-    Number.isSafeInteger(entry['pid']) && (entry['pid'] as number) > 0 && typeof entry['since'] === 'number' &&
-    texts(entry['addresses']) && ['contract', 'hash', 'start', 'boot', 'pidns'].every((key) => textOrNull(entry[key])) && typeof entry['language'] === 'string'
+    Number.isSafeInteger(entry['pid']) &&
+    (entry['pid'] as number) > 0 &&
+    typeof entry['since'] === 'number' &&
+    texts(entry['addresses']) &&
+    ['contract', 'hash', 'start', 'boot', 'pidns'].every((key) => textOrNull(entry[key])) &&
+    typeof entry['language'] === 'string'
   return valid ? (value as Entry) : undefined
 }
 
@@ -113,9 +148,23 @@ export function claim(name: string): Claim {
     const highest = entriesOf(directory, name)[0]
     if (highest && !isDead(highest.entry)) throw inUse(name, highest.entry!)
     const number = (highest?.number ?? 0) + 1
-    if (number > LAST_NUMBER) throw new TalkwireError('ADDRESS_IN_USE', `the number of ${join(directory, highest!.file)} leaves no place for another; remove the file`)
+    if (number > LAST_NUMBER)
+      throw new TalkwireError(
+        'ADDRESS_IN_USE',
+        `the number of ${join(directory, highest!.file)} leaves no place for another; remove the file`,
+      )
     const path = join(directory, `${name}.${number}.json`)
-    const entry: Entry = { talkwire: 1, name, state: 'claimed', contract: null, hash: null, addresses: [], language: 'node', since: Date.now(), ...ownIdentity() }
+    const entry: Entry = {
+      talkwire: 1,
+      name,
+      state: 'claimed',
+      contract: null,
+      hash: null,
+      addresses: [],
+      language: 'node',
+      since: Date.now(),
+      ...ownIdentity(),
+    }
     if (!create(directory, path, entry)) continue
     const rival = entriesOf(directory, name).find((other) => other.number !== number && (other.number > number || !isDead(other.entry)))
     if (rival) {
@@ -169,7 +218,9 @@ function remove(path: string): void {
 }
 
 const inUse = (name: string, { pid }: Entry): TalkwireError =>
-  new TalkwireError('ADDRESS_IN_USE', `"${name}" is served by the living process ${pid}; end it or choose another name`, { details: { pid } })
+  new TalkwireError('ADDRESS_IN_USE', `"${name}" is served by the living process ${pid}; end it or choose another name`, {
+    details: { pid },
+  })
 
 /** The entry of a name that is being served, or why there is none. */
 export function find(name: string): Entry | { readonly reason: string; readonly claimed?: Entry } {
@@ -190,5 +241,8 @@ export function list(): Entry[] {
     const name = /^(.+)\.[1-9]\d{0,14}\.json$/.exec(file)?.[1]
     if (name !== undefined && isName(name) && !/^path-[0-9a-f]{16}$/.test(name)) names.add(name)
   }
-  return [...names].sort().map(find).filter((entry): entry is Entry => !('reason' in entry))
+  return [...names]
+    .sort()
+    .map(find)
+    .filter((entry): entry is Entry => !('reason' in entry))
 }

@@ -20,7 +20,8 @@ export async function startService(name: string, command: readonly string[] | un
     signal?.throwIfAborted()
     const found = find(name)
     if (!('reason' in found)) return found
-    if (performance.now() - start > PATIENCE) throw new TalkwireError('START_FAILED', `"${name}" did not serve within ${PATIENCE / 1000} s: ${found.reason}`)
+    if (performance.now() - start > PATIENCE)
+      throw new TalkwireError('START_FAILED', `"${name}" did not serve within ${PATIENCE / 1000} s: ${found.reason}`)
     const starter = found.claimed ? undefined : tryClaim(`${name}.start`)
     if (!starter) await pause()
     else {
@@ -44,7 +45,12 @@ function tryClaim(name: string): Claim | undefined {
 
 const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, POLL))
 
-async function launch(name: string, command: readonly string[] | undefined, start: number, signal: AbortSignal | undefined): Promise<Entry> {
+async function launch(
+  name: string,
+  command: readonly string[] | undefined,
+  start: number,
+  signal: AbortSignal | undefined,
+): Promise<Entry> {
   const now = find(name)
   if (!('reason' in now)) return now
   const [program, ...args] = command ?? []
@@ -59,7 +65,8 @@ async function launch(name: string, command: readonly string[] | undefined, star
       if (!('reason' in found)) return found
       const failure = ended()
       if (failure) throw new TalkwireError('START_FAILED', `${failure} before it served "${name}"`)
-      if (performance.now() - start > PATIENCE) throw new TalkwireError('START_FAILED', `${program} did not serve "${name}" within ${PATIENCE / 1000} s: ${found.reason}`)
+      if (performance.now() - start > PATIENCE)
+        throw new TalkwireError('START_FAILED', `${program} did not serve "${name}" within ${PATIENCE / 1000} s: ${found.reason}`)
       await pause()
     }
   } catch (reason) {
@@ -74,7 +81,11 @@ async function launch(name: string, command: readonly string[] | undefined, star
 
 /** Its stderr is a file: a pipe would break when we end, and take the daemon along with its next message. */
 function startDetached(name: string, program: string, args: readonly string[], log: string): ChildProcess {
-  const stderr = openSync(log, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND | constants.O_NOFOLLOW, 0o600)
+  const stderr = openSync(
+    log,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_APPEND | constants.O_NOFOLLOW,
+    0o600,
+  )
   try {
     return spawn(program, args, { detached: true, stdio: ['ignore', 'ignore', stderr], env: { ...process.env, TALKWIRE_START: name } })
   } finally {

@@ -17,7 +17,9 @@ let getsockopt: ((fd: number, level: number, name: number, value: Buffer, length
 export function peerCredentials(socket: net.Socket): Credentials | undefined {
   const fd = (socket as unknown as { _handle?: { fd?: unknown } })._handle?.fd
   if (typeof fd !== 'number' || fd < 0 || process.platform !== 'linux') return undefined
-  getsockopt ??= libc()?.func('int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)') as typeof getsockopt
+  getsockopt ??= libc()?.func(
+    'int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)',
+  ) as typeof getsockopt
   if (!getsockopt) return undefined
   const value = Buffer.alloc(12)
   const length = Int32Array.of(12)

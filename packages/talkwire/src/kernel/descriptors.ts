@@ -11,7 +11,10 @@ let calls: Calls | undefined
 
 function load(): Calls | undefined {
   const library = process.platform === 'win32' ? undefined : libc()
-  return (calls ??= library && { fcntl: library.func('int fcntl(int fd, int command, ...)') as Calls['fcntl'], dup2: library.func('int dup2(int from, int to)') })
+  return (calls ??= library && {
+    fcntl: library.func('int fcntl(int fd, int command, ...)') as Calls['fcntl'],
+    dup2: library.func('int dup2(int from, int to)'),
+  })
 }
 
 /**

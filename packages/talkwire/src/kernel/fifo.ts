@@ -15,7 +15,9 @@ export function makeFifo(path: string): void {
   }
   const { error, status, stderr } = spawnSync('mkfifo', ['-m', '600', path], { encoding: 'utf8' })
   if (error) throw unsupported(error)
-  if (status !== 0) throw Object.assign(new Error(stderr.trim()), { code: /exists/.test(stderr) ? 'EEXIST' : 'EACCES', syscall: 'mkfifo', path })
+  if (status !== 0)
+    throw Object.assign(new Error(stderr.trim()), { code: /exists/.test(stderr) ? 'EEXIST' : 'EACCES', syscall: 'mkfifo', path })
 }
 
-const unsupported = (cause?: unknown): TalkwireError => new TalkwireError('UNSUPPORTED', 'named pipes cannot be made here; install koffi, or take unix:', { cause })
+const unsupported = (cause?: unknown): TalkwireError =>
+  new TalkwireError('UNSUPPORTED', 'named pipes cannot be made here; install koffi, or take unix:', { cause })

@@ -17,12 +17,28 @@ export interface JsonRpcOptions {
 const HEAD = '{"jsonrpc":"2.0"'
 /** Notifications that are messages of their own, by kind. */
 const methodOf: Partial<Record<Kind, string>> = {
-  [Kind.item]: '$/item', [Kind.input]: '$/input', [Kind.end]: '$/end', [Kind.credit]: '$/credit',
-  [Kind.inputCredit]: '$/inputCredit', [Kind.cancel]: '$/cancelRequest', [Kind.progress]: '$/progress',
+  [Kind.item]: '$/item',
+  [Kind.input]: '$/input',
+  [Kind.end]: '$/end',
+  [Kind.credit]: '$/credit',
+  [Kind.inputCredit]: '$/inputCredit',
+  [Kind.cancel]: '$/cancelRequest',
+  [Kind.progress]: '$/progress',
 }
 const kindOf = new Map(Object.entries(methodOf).map(([kind, method]) => [method, Number(kind) as Kind]))
 /** Length of a MessagePack message by kind: least, most. */
-const LENGTHS: readonly (readonly [number, number])[] = [[4, 5], [3, 4], [2, 3], [3, 3], [3, 3], [2, 3], [3, 3], [3, 3], [2, 2], [3, 3]]
+const LENGTHS: readonly (readonly [number, number])[] = [
+  [4, 5],
+  [3, 4],
+  [2, 3],
+  [3, 3],
+  [3, 3],
+  [2, 3],
+  [3, 3],
+  [3, 3],
+  [2, 2],
+  [3, 3],
+]
 
 /** Responses to a batch, until all of them are there. */
 interface Batch {
@@ -100,18 +116,24 @@ export class JsonRpc implements Wire {
 
   private print(writer: Writer, kind: Kind, id: Id, method: string, value: unknown, meta: Meta | undefined): string {
     switch (kind) {
-      case Kind.call: return `${HEAD},"id":${id as number},"method":${quote(method)}${this.params(writer, value)}${meta ? `,"meta":${JSON.stringify(meta)}` : ''}}`
-      case Kind.notify: return `${HEAD},"method":${quote(method)}${this.params(writer, value)}}`
-      case Kind.result: return `${HEAD},"id":${printId(id)},"result":${json.stringify(writer, value, this.context)}}`
-      case Kind.error: return `${HEAD},"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}}`
-      default: return `${HEAD},"method":"${methodOf[kind]}","params":{${this.members(writer, kind, id, value)}}}`
+      case Kind.call:
+        return `${HEAD},"id":${id as number},"method":${quote(method)}${this.params(writer, value)}${meta ? `,"meta":${JSON.stringify(meta)}` : ''}}`
+      case Kind.notify:
+        return `${HEAD},"method":${quote(method)}${this.params(writer, value)}}`
+      case Kind.result:
+        return `${HEAD},"id":${printId(id)},"result":${json.stringify(writer, value, this.context)}}`
+      case Kind.error:
+        return `${HEAD},"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}}`
+      default:
+        return `${HEAD},"method":"${methodOf[kind]}","params":{${this.members(writer, kind, id, value)}}}`
     }
   }
 
   private members(writer: Writer, kind: Kind, id: Id, value: unknown): string {
     if (kind === Kind.progress) return `"token":${printId(id)},"value":${json.stringify(writer, value, this.context)}`
     if (kind === Kind.cancel) return `"id":${printId(id)}`
-    if (kind === Kind.end) return value === undefined ? `"id":${printId(id)}` : `"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}`
+    if (kind === Kind.end)
+      return value === undefined ? `"id":${printId(id)}` : `"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}`
     if (kind === Kind.credit || kind === Kind.inputCredit) return `"id":${printId(id)},"bytes":${value as number}`
     return `"id":${printId(id)},"value":${json.stringify(writer, value, this.context)}`
   }
@@ -203,7 +225,8 @@ export class JsonRpc implements Wire {
       const length = msgpack.readArrayHead()
       const tag = msgpack.readId()
       const range = typeof tag === 'number' ? LENGTHS[tag] : undefined
-      if (range === undefined || length < range[0] || length > range[1]) throw new TalkwireError('INVALID_MESSAGE', `no message begins with ${String(tag)} and has ${length} elements`)
+      if (range === undefined || length < range[0] || length > range[1])
+        throw new TalkwireError('INVALID_MESSAGE', `no message begins with ${String(tag)} and has ${length} elements`)
       kind = tag as Kind
       if (kind !== Kind.notify) id = msgpack.readId()
       if (kind === Kind.call || kind === Kind.notify) method = msgpack.readNameValue()
@@ -217,15 +240,21 @@ export class JsonRpc implements Wire {
       } else if (length > 2 && !(kind === Kind.notify && length === 2)) value = msgpack.readValue(1)
       if (kind === Kind.call && length === 5) meta = readMeta(msgpack.readValue(1))
       msgpack.finish()
-      if ((kind === Kind.call || kind === Kind.notify) && !isParams(value)) throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
+      if ((kind === Kind.call || kind === Kind.notify) && !isParams(value))
+        throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
     } catch (reason) {
-      return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), kind === Kind.call || isResponse(kind) ? id : null, isResponse(kind))
+      return this.receiver.misunderstood(
+        TalkwireError.from(reason, 'INVALID_MESSAGE'),
+        kind === Kind.call || isResponse(kind) ? id : null,
+        isResponse(kind),
+      )
     }
     this.receiver.receive(kind, id, method, value, meta, size)
   }
 
   private readText(bytes: Buffer, start: number, end: number, attachments: readonly Uint8Array[], size: number): void {
-    if (hasMore(bytes, start, end, this.maxBatch)) return this.receiver.misunderstood(new TalkwireError('LIMIT_EXCEEDED', `a batch of more than ${this.maxBatch}; send several`), null)
+    if (hasMore(bytes, start, end, this.maxBatch))
+      return this.receiver.misunderstood(new TalkwireError('LIMIT_EXCEEDED', `a batch of more than ${this.maxBatch}; send several`), null)
     let parsed: unknown
     try {
       parsed = json.parse(bytes, start, end)
@@ -251,7 +280,8 @@ export class JsonRpc implements Wire {
     // A response must not complete the batch while entries are still to come.
     batch.open++
     for (const entry of entries) {
-      if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) batch.texts.push(this.errorText(new TalkwireError('INVALID_REQUEST', 'a batch entry is an object')))
+      if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
+        batch.texts.push(this.errorText(new TalkwireError('INVALID_REQUEST', 'a batch entry is an object')))
       else this.readOne(entry, none, Math.ceil(size / entries.length), batch)
     }
     this.closeEntry(batch)
@@ -260,7 +290,8 @@ export class JsonRpc implements Wire {
   private sendInBatch(batch: Batch, kind: Kind, id: Id, value: unknown): boolean {
     const unused = { attachments: [] } as unknown as Writer
     const text = this.print(unused, kind, id, '', value, undefined)
-    if (unused.attachments.length > 0) throw new TalkwireError('UNSUPPORTED', 'typed arrays do not fit into the answer to a batch; call one by one')
+    if (unused.attachments.length > 0)
+      throw new TalkwireError('UNSUPPORTED', 'typed arrays do not fit into the answer to a batch; call one by one')
     this.batches!.delete(id)
     batch.texts.push(text)
     return this.closeEntry(batch)
@@ -340,10 +371,15 @@ function hasMore(bytes: Buffer, start: number, end: number, most: number): boole
         for (at++; at < end && bytes[at] !== 0x22; at++) if (bytes[at] === 0x5c) at++
         break
       case 0x5b:
-      case 0x7b: depth++; break
+      case 0x7b:
+        depth++
+        break
       case 0x5d:
-      case 0x7d: depth--; break
-      case 0x2c: if (depth === 1 && ++commas >= most) return true
+      case 0x7d:
+        depth--
+        break
+      case 0x2c:
+        if (depth === 1 && ++commas >= most) return true
     }
   }
   return false

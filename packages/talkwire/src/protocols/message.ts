@@ -4,7 +4,17 @@ import { TalkwireError, plainMessage, type Code, type Outcome } from '../error.j
 
 /** The numbers are MessagePack's first element; `error` shares 1 with `result` there. */
 export const Kind = {
-  call: 0, result: 1, notify: 2, item: 3, input: 4, end: 5, credit: 6, inputCredit: 7, cancel: 8, progress: 9, error: 10,
+  call: 0,
+  result: 1,
+  notify: 2,
+  item: 3,
+  input: 4,
+  end: 5,
+  credit: 6,
+  inputCredit: 7,
+  cancel: 8,
+  progress: 9,
+  error: 10,
 } as const
 export type Kind = (typeof Kind)[keyof typeof Kind]
 
@@ -57,13 +67,28 @@ export interface Receiver {
 }
 
 const numbers: Record<string, number> = {
-  INVALID_MESSAGE: -32700, INVALID_REQUEST: -32600, METHOD_NOT_FOUND: -32601, INVALID_INPUT: -32602,
-  INTERNAL: -32603, INVALID_OUTPUT: -32603, CANCELLED: -32800, DEADLINE_EXCEEDED: -32001, LIMIT_EXCEEDED: -32002,
-  UNAUTHENTICATED: -32003, CONTRACT_MISMATCH: -32004, UNAVAILABLE: -32005, MESSAGE_TOO_LARGE: -32006,
-  TOO_DEEP: -32007, FORBIDDEN_KEY: -32008,
+  INVALID_MESSAGE: -32700,
+  INVALID_REQUEST: -32600,
+  METHOD_NOT_FOUND: -32601,
+  INVALID_INPUT: -32602,
+  INTERNAL: -32603,
+  INVALID_OUTPUT: -32603,
+  CANCELLED: -32800,
+  DEADLINE_EXCEEDED: -32001,
+  LIMIT_EXCEEDED: -32002,
+  UNAUTHENTICATED: -32003,
+  CONTRACT_MISMATCH: -32004,
+  UNAVAILABLE: -32005,
+  MESSAGE_TOO_LARGE: -32006,
+  TOO_DEEP: -32007,
+  FORBIDDEN_KEY: -32008,
 }
 const DECLARED = -32010
-const names = new Map(Object.entries(numbers).filter(([name]) => name !== 'INVALID_OUTPUT').map(([name, number]) => [number, name as Code]))
+const names = new Map(
+  Object.entries(numbers)
+    .filter(([name]) => name !== 'INVALID_OUTPUT')
+    .map(([name, number]) => [number, name as Code]),
+)
 const ranByDefault = new Set([-32603, DECLARED])
 const maybeRan = new Set([-32800, -32001])
 const outcomes = new Set<unknown>(['not-sent', 'maybe-ran', 'ran'])
@@ -77,9 +102,15 @@ export function toWireError(error: TalkwireError): WireError {
 
 /** Never throws: an error is also made of what a foreign peer calls one. */
 export function fromWireError(wire: unknown): TalkwireError {
-  const { code, message, data } = (typeof wire === 'object' && wire !== null ? wire : {}) as { code?: unknown; message?: unknown; data?: unknown }
+  const { code, message, data } = (typeof wire === 'object' && wire !== null ? wire : {}) as {
+    code?: unknown
+    message?: unknown
+    data?: unknown
+  }
   const number = typeof code === 'number' ? code : 0
-  const ours = (typeof data === 'object' && data !== null && 'code' in data && 'outcome' in data ? data : undefined) as { code: unknown; outcome: unknown; details?: unknown } | undefined
+  const ours = (typeof data === 'object' && data !== null && 'code' in data && 'outcome' in data ? data : undefined) as
+    | { code: unknown; outcome: unknown; details?: unknown }
+    | undefined
   const declared = number === DECLARED && ours !== undefined
   const name = ours && typeof ours.code === 'string' ? ours.code : (names.get(number) ?? 'UNKNOWN')
   const fallback: Outcome = ranByDefault.has(number) ? 'ran' : maybeRan.has(number) ? 'maybe-ran' : names.has(number) ? 'not-sent' : 'ran'
@@ -96,13 +127,15 @@ export const isParams = (value: unknown): boolean => value === undefined || (typ
 /** Throws INVALID_REQUEST for what is no `meta`. */
 export function readMeta(value: unknown): Meta {
   const meta = value as Record<string, unknown>
-  const { timeout, metadata, input, credit } = typeof meta === 'object' && meta !== null ? meta : ({ timeout: 'none' } as Record<string, unknown>)
+  const { timeout, metadata, input, credit } =
+    typeof meta === 'object' && meta !== null ? meta : ({ timeout: 'none' } as Record<string, unknown>)
   const valid =
     (timeout === undefined || (typeof timeout === 'number' && timeout >= 0)) &&
     (credit === undefined || (Number.isSafeInteger(credit) && (credit as number) >= 0)) &&
     (input === undefined || input === true) &&
     (metadata === undefined || isTextMap(metadata))
-  if (!valid) throw new TalkwireError('INVALID_REQUEST', 'meta holds timeout and credit (numbers), input (true) and metadata (an object of strings)')
+  if (!valid)
+    throw new TalkwireError('INVALID_REQUEST', 'meta holds timeout and credit (numbers), input (true) and metadata (an object of strings)')
   return meta as Meta
 }
 

@@ -1,5 +1,18 @@
 /** Messages as structured-cloneable arrays, for connections that carry values (worker threads). spec/wire.md §§ 3.2, 5. */
-import { bytesOf, DEPTH, forbidden, forbiddenKey, isPlainObject, ndarray, shapeOf, tooDeep, unsendable, type References, type ReferenceDescriptor, type TypedArray } from '../codecs/codec.js'
+import {
+  bytesOf,
+  DEPTH,
+  forbidden,
+  forbiddenKey,
+  isPlainObject,
+  ndarray,
+  shapeOf,
+  tooDeep,
+  unsendable,
+  type References,
+  type ReferenceDescriptor,
+  type TypedArray,
+} from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 import type { ValueConnection } from '../transports/transport.js'
 import { isParams, Kind, readMeta, type Id, type Meta, type Receiver, type Wire } from './message.js'
@@ -64,14 +77,20 @@ export class ValueProtocol implements Wire {
 function checkFields(message: unknown): [Kind, Id, string, unknown, Meta | undefined] {
   const fields = Array.isArray(message) ? (message as unknown[]) : []
   const [kind, id, method] = fields
-  const valid = Number.isInteger(kind) && (kind as number) >= 0 && (kind as number) <= Kind.error && (typeof id === 'number' || typeof id === 'string' || id === null) && typeof method === 'string'
+  const valid =
+    Number.isInteger(kind) &&
+    (kind as number) >= 0 &&
+    (kind as number) <= Kind.error &&
+    (typeof id === 'number' || typeof id === 'string' || id === null) &&
+    typeof method === 'string'
   if (!valid) throw new TalkwireError('INVALID_MESSAGE', 'not a message of Talkwire')
   return fields as [Kind, Id, string, unknown, Meta | undefined]
 }
 
 function checkRequest([kind, , , params, meta]: [Kind, Id, string, unknown, Meta | undefined]): void {
   if (meta !== undefined) readMeta(meta)
-  if ((kind === Kind.call || kind === Kind.notify) && !isParams(params)) throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
+  if ((kind === Kind.call || kind === Kind.notify) && !isParams(params))
+    throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
 }
 
 /** Of a request, which is worth an answer, or of a response. */
@@ -145,8 +164,10 @@ function unpack(value: unknown, depth: number, walk: Walk): unknown {
 function untag(tag: string, content: unknown, inner: (item: unknown) => unknown, walk: Walk): unknown {
   const { references } = walk
   if (tag.startsWith('$$')) return { [tag.slice(1)]: inner(content) }
-  if (tag === '$nd' && Array.isArray(content) && ArrayBuffer.isView(content[0]) && Array.isArray(content[1])) return ndarray(inner(content[0]) as TypedArray, content[1] as number[])
-  if (tag === '$ref' && references && Array.isArray(content) && Number.isSafeInteger(content[0])) return references.import(content as unknown as ReferenceDescriptor)
+  if (tag === '$nd' && Array.isArray(content) && ArrayBuffer.isView(content[0]) && Array.isArray(content[1]))
+    return ndarray(inner(content[0]) as TypedArray, content[1] as number[])
+  if (tag === '$ref' && references && Array.isArray(content) && Number.isSafeInteger(content[0]))
+    return references.import(content as unknown as ReferenceDescriptor)
   if (tag === '$own' && references && Number.isSafeInteger(content)) return references.home(content as number)
   throw new TalkwireError('INVALID_MESSAGE', `the tag ${JSON.stringify(tag.slice(0, 40))} means nothing here`)
 }

@@ -7,7 +7,8 @@ export const MIN_KEY = 16
 
 /** Throws TypeError for a key that could be guessed from a recorded handshake. */
 export function validateKey(key: AuthKey): void {
-  if (Buffer.byteLength(key as string) < MIN_KEY) throw new TypeError(`an authkey has at least ${MIN_KEY} bytes; take for example crypto.randomBytes(32)`)
+  if (Buffer.byteLength(key as string) < MIN_KEY)
+    throw new TypeError(`an authkey has at least ${MIN_KEY} bytes; take for example crypto.randomBytes(32)`)
 }
 
 type Side = 'server' | 'client'
@@ -37,7 +38,8 @@ export function authServer(key: AuthKey): { answer(params: unknown): unknown; re
         nonces = { server: randomBytes(32).toString('hex'), client: nonce }
         return { nonce: nonces.server, proof: prove(key, 'server', nonces.client, nonces.server) }
       }
-      if (done || !equal(proof, prove(key, 'client', nonces.server, nonces.client))) throw refused('the authkey is not the same on both sides')
+      if (done || !equal(proof, prove(key, 'client', nonces.server, nonces.client)))
+        throw refused('the authkey is not the same on both sides')
       done = true
       return true
     },
@@ -48,6 +50,7 @@ export function authServer(key: AuthKey): { answer(params: unknown): unknown; re
 export async function authClient(key: AuthKey, call: (params: unknown) => Promise<unknown>): Promise<void> {
   const client = randomBytes(32).toString('hex')
   const { nonce, proof } = ((await call({ nonce: client })) ?? {}) as { nonce?: unknown; proof?: unknown }
-  if (typeof nonce !== 'string' || !HEX.test(nonce) || !equal(proof, prove(key, 'server', client, nonce))) throw refused('the server does not know the authkey')
+  if (typeof nonce !== 'string' || !HEX.test(nonce) || !equal(proof, prove(key, 'server', client, nonce)))
+    throw refused('the server does not know the authkey')
   await call({ proof: prove(key, 'client', nonce, client) })
 }

@@ -48,21 +48,59 @@ export class Calls {
     return this.pending.has(id)
   }
 
-  unary(method: string, params: unknown, options: CallOptions | undefined, schema: StandardSchema | undefined, idempotent: boolean): Promise<unknown> {
+  unary(
+    method: string,
+    params: unknown,
+    options: CallOptions | undefined,
+    schema: StandardSchema | undefined,
+    idempotent: boolean,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.start({ method, params, resolve, reject, schema, idempotent, options, reader: undefined, input: undefined, credit: undefined, sequence: 0, cleanup: undefined })
+      this.start({
+        method,
+        params,
+        resolve,
+        reject,
+        schema,
+        idempotent,
+        options,
+        reader: undefined,
+        input: undefined,
+        credit: undefined,
+        sequence: 0,
+        cleanup: undefined,
+      })
     })
   }
 
   /** A call whose input is a stream and whose output is one value. */
   upload(method: string, input: NonNullable<Pending['input']>, options?: CallOptions, schema?: StandardSchema): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.start({ method, params: EMPTY, resolve, reject, schema, idempotent: false, options, reader: undefined, input, credit: undefined, sequence: 0, cleanup: undefined })
+      this.start({
+        method,
+        params: EMPTY,
+        resolve,
+        reject,
+        schema,
+        idempotent: false,
+        options,
+        reader: undefined,
+        input,
+        credit: undefined,
+        sequence: 0,
+        cleanup: undefined,
+      })
     })
   }
 
   /** The output of a call as a stream. The call is sent now; what goes wrong is thrown where it is iterated. */
-  stream(method: string, params: unknown, input: Pending['input'], options?: CallOptions, schema?: StandardSchema): AsyncIterableIterator<unknown> {
+  stream(
+    method: string,
+    params: unknown,
+    input: Pending['input'],
+    options?: CallOptions,
+    schema?: StandardSchema,
+  ): AsyncIterableIterator<unknown> {
     const { session } = this
     let id: number | undefined
     const reader = new StreamReader({
@@ -75,7 +113,20 @@ export class Calls {
       },
       validate: schema && ((value) => validate(schema, value, method, 'INVALID_OUTPUT', 'ran')),
     })
-    const call: Pending = { method, params, input, options, reader, schema: undefined, idempotent: false, credit: undefined, sequence: 0, cleanup: undefined, resolve: ignore, reject: ignore }
+    const call: Pending = {
+      method,
+      params,
+      input,
+      options,
+      reader,
+      schema: undefined,
+      idempotent: false,
+      credit: undefined,
+      sequence: 0,
+      cleanup: undefined,
+      resolve: ignore,
+      reject: ignore,
+    }
     this.start(call)
     if (call.sequence > 0) id = this.lastId
     return reader
@@ -106,9 +157,11 @@ export class Calls {
     options?.signal?.throwIfAborted()
     options?.from?.signal.throwIfAborted()
     const timeout = remaining(options)
-    if (timeout !== undefined && timeout <= 0) throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent')
+    if (timeout !== undefined && timeout <= 0)
+      throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent')
     const metadata = options ? inheritMetadata(options) : undefined
-    if ((call.input || call.reader) && this.streams >= limits.streams) throw new TalkwireError('LIMIT_EXCEEDED', `${limits.streams} streams are open on this connection (limits.streams)`)
+    if ((call.input || call.reader) && this.streams >= limits.streams)
+      throw new TalkwireError('LIMIT_EXCEEDED', `${limits.streams} streams are open on this connection (limits.streams)`)
     const meta: { timeout?: number; metadata?: Record<string, string>; input?: true; credit?: number } = {}
     if (timeout !== undefined) meta.timeout = timeout
     if (metadata) meta.metadata = metadata
@@ -130,7 +183,13 @@ export class Calls {
   private watch(id: number, call: Pending): void {
     const { signal, from, timeout } = call.options!
     const left = remaining(call.options)
-    const expire = (): void => this.giveUp(id, new TalkwireError('DEADLINE_EXCEEDED', `"${call.method}" did not answer within ${timeout ?? Math.round(left!)} ms`, { outcome: 'maybe-ran' }))
+    const expire = (): void =>
+      this.giveUp(
+        id,
+        new TalkwireError('DEADLINE_EXCEEDED', `"${call.method}" did not answer within ${timeout ?? Math.round(left!)} ms`, {
+          outcome: 'maybe-ran',
+        }),
+      )
     const timer = left === undefined ? undefined : setTimeout(expire, Math.min(left, MAX_TIMER))
     const signals = [signal, from?.signal].filter((each) => each !== undefined)
     const onAbort = (event: globalThis.Event): void => this.giveUp(id, (event.target as AbortSignal).reason)
@@ -199,8 +258,15 @@ export class Calls {
   onItem(id: Id, value: unknown, size: number): void {
     const call = this.pending.get(id)
     if (call === undefined) return this.stray(id)
-    if (!call.reader) return this.giveUp(id, new TalkwireError('INVALID_OUTPUT', `"${call.method}" answers with a stream; iterate it, or declare it with stream(…)`, { outcome: 'ran' }))
-    if (!call.reader.push(value, this.session.wire.extended ? size : 0)) this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
+    if (!call.reader)
+      return this.giveUp(
+        id,
+        new TalkwireError('INVALID_OUTPUT', `"${call.method}" answers with a stream; iterate it, or declare it with stream(…)`, {
+          outcome: 'ran',
+        }),
+      )
+    if (!call.reader.push(value, this.session.wire.extended ? size : 0))
+      this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
   }
 
   onProgress(id: Id, value: unknown): void {

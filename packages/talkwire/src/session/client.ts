@@ -26,7 +26,11 @@ export type ClientInterceptor = (call: ClientCall, next: (call: ClientCall) => a
 
 export interface LinkOptions {
   /** Opens a session that has said hello. Its events go to `onEvent`. `start`: somebody wants an answer, so the service may be started. */
-  open(onEvent: (event: string, payload: unknown, lost: number) => void, onClosed: (session: Session, cause: TalkwireError | undefined) => void, start: boolean): Promise<Session>
+  open(
+    onEvent: (event: string, payload: unknown, lost: number) => void,
+    onClosed: (session: Session, cause: TalkwireError | undefined) => void,
+    start: boolean,
+  ): Promise<Session>
   readonly reconnect: ReconnectOptions | false
   readonly interceptors: readonly ClientInterceptor[]
   readonly contract: Contract | undefined
@@ -80,9 +84,16 @@ export class Link {
     await this.session?.close(CLOSE_TIMEOUT)
   }
 
-  unary(method: string, params: unknown, options: CallOptions | undefined, schema: StandardSchema | undefined, idempotent: boolean): Promise<unknown> {
+  unary(
+    method: string,
+    params: unknown,
+    options: CallOptions | undefined,
+    schema: StandardSchema | undefined,
+    idempotent: boolean,
+  ): Promise<unknown> {
     const { session } = this
-    if (session !== undefined && session.isOpen) return session.call(method, params, options, schema, idempotent || options?.idempotent === true)
+    if (session !== undefined && session.isOpen)
+      return session.call(method, params, options, schema, idempotent || options?.idempotent === true)
     return this.later(options, (ready) => ready.call(method, params, options, schema, idempotent || options?.idempotent === true))
   }
 
@@ -94,7 +105,9 @@ export class Link {
     if (options?.timeout !== undefined) waits.push(rejectAfter(options.timeout, stop.signal))
     const signal = options?.signal
     if (signal) {
-      waits.push(new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: stop.signal })))
+      waits.push(
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: stop.signal })),
+      )
     }
     try {
       return await action(await Promise.race([this.ready(), ...waits]))
@@ -103,11 +116,22 @@ export class Link {
     }
   }
 
-  upload(method: string, input: NonNullable<Pending['input']>, options: CallOptions | undefined, schema: StandardSchema | undefined): Promise<unknown> {
+  upload(
+    method: string,
+    input: NonNullable<Pending['input']>,
+    options: CallOptions | undefined,
+    schema: StandardSchema | undefined,
+  ): Promise<unknown> {
     return this.later(options, (session) => session.calls.upload(method, input, options, schema))
   }
 
-  stream(method: string, params: unknown, input: Pending['input'], options: CallOptions | undefined, schema: StandardSchema | undefined): AsyncIterableIterator<unknown> {
+  stream(
+    method: string,
+    params: unknown,
+    input: Pending['input'],
+    options: CallOptions | undefined,
+    schema: StandardSchema | undefined,
+  ): AsyncIterableIterator<unknown> {
     if (this.session?.isOpen) return this.session.calls.stream(method, params, input, options, schema)
     return lazily(this.later(options, async (session) => session.calls.stream(method, params, input, options, schema)))
   }
@@ -157,7 +181,13 @@ export class Link {
     void this.deliver(event, payload, member?.kind === 'event' ? member.payload : undefined, subscription, info)
   }
 
-  private deliver(event: string, payload: unknown, schema: StandardSchema | undefined, { listeners }: Subscription, info: { lost: number }): void {
+  private deliver(
+    event: string,
+    payload: unknown,
+    schema: StandardSchema | undefined,
+    { listeners }: Subscription,
+    info: { lost: number },
+  ): void {
     const hand = (valid: unknown): void => {
       for (const listener of listeners) {
         try {
@@ -169,7 +199,11 @@ export class Link {
     }
     if (!schema) return hand(payload)
     const check = (result: { value?: unknown; issues?: unknown }): void => {
-      if (result.issues) this.options.onError(new TalkwireError('INVALID_MESSAGE', `the payload of the event "${event}" does not fit its schema`, { details: result.issues }), event)
+      if (result.issues)
+        this.options.onError(
+          new TalkwireError('INVALID_MESSAGE', `the payload of the event "${event}" does not fit its schema`, { details: result.issues }),
+          event,
+        )
       else hand(result.value)
     }
     const result = schema['~standard'].validate(payload)
@@ -198,7 +232,8 @@ export class Link {
         await this.heal(session)
         return session
       } catch (reason) {
-        if (this.closed) throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed before the service was back', { cause: reason })
+        if (this.closed)
+          throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed before the service was back', { cause: reason })
         const error = TalkwireError.from(reason)
         const hopeless = error.code === 'CONTRACT_MISMATCH' || error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED'
         if (hopeless || performance.now() - start + pause > giveUp) throw error.withOutcome('not-sent')
@@ -239,7 +274,9 @@ export class Link {
   }
 
   private lostError(): TalkwireError {
-    return new TalkwireError('CONNECTION_CLOSED', `the connection is gone${this.lastCause ? `: ${this.lastCause.message}` : ''}`, { cause: this.lastCause })
+    return new TalkwireError('CONNECTION_CLOSED', `the connection is gone${this.lastCause ? `: ${this.lastCause.message}` : ''}`, {
+      cause: this.lastCause,
+    })
   }
 }
 
@@ -279,9 +316,17 @@ export function createClient(link: Link, defaults?: CallOptions): object {
   client['close'] = () => link.close()
   client[Symbol.asyncDispose] = () => link.close()
   if (contract) {
-    for (const [name, member] of Object.entries(contract.members)) if (member.kind === 'rpc') client[name] = contractMethod(link, name, member, defaults)
+    for (const [name, member] of Object.entries(contract.members))
+      if (member.kind === 'rpc') client[name] = contractMethod(link, name, member, defaults)
   }
-  const view = contract ? client : new Proxy(client, { get: (target, name) => (name in target || typeof name === 'symbol' || name === 'then' ? target[name] : (target[name] = functionMethod(link, name, defaults))) })
+  const view = contract
+    ? client
+    : new Proxy(client, {
+        get: (target, name) =>
+          name in target || typeof name === 'symbol' || name === 'then'
+            ? target[name]
+            : (target[name] = functionMethod(link, name, defaults)),
+      })
   links.set(view, link)
   return view
 }
@@ -292,15 +337,25 @@ function contractMethod(link: Link, name: string, { input, output, idempotent, o
   const plain = link.options.interceptors.length === 0
   if (oneway && plain) return (value: unknown) => link.notify(name, paramsOf(value))
   if (oneway) return intercepted(link, name, defaults, ({ input: value }) => link.notify(name, paramsOf(value)))
-  if (isStream(output)) return intercepted(link, name, defaults, ({ input: value, options }) => link.stream(name, uploads ? [] : paramsOf(value), uploads ? (value as AsyncIterable<unknown>) : undefined, options, schema))
-  if (uploads) return intercepted(link, name, defaults, ({ input: value, options }) => link.upload(name, value as AsyncIterable<unknown>, options, schema))
-  if (!plain) return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
-  return (value: unknown, options: CallOptions | undefined = defaults) => link.unary(name, paramsOf(value), merge(defaults, options), schema, idempotent)
+  if (isStream(output))
+    return intercepted(link, name, defaults, ({ input: value, options }) =>
+      link.stream(name, uploads ? [] : paramsOf(value), uploads ? (value as AsyncIterable<unknown>) : undefined, options, schema),
+    )
+  if (uploads)
+    return intercepted(link, name, defaults, ({ input: value, options }) =>
+      link.upload(name, value as AsyncIterable<unknown>, options, schema),
+    )
+  if (!plain)
+    return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
+  return (value: unknown, options: CallOptions | undefined = defaults) =>
+    link.unary(name, paramsOf(value), merge(defaults, options), schema, idempotent)
 }
 
 function functionMethod(link: Link, name: string, defaults: CallOptions | undefined): unknown {
   const run = ({ input, options }: ClientCall): unknown =>
-    link.session?.peerStreams?.has(name) ? link.stream(name, input, undefined, options, undefined) : link.unary(name, input, options, undefined, false)
+    link.session?.peerStreams?.has(name)
+      ? link.stream(name, input, undefined, options, undefined)
+      : link.unary(name, input, options, undefined, false)
   if (link.options.interceptors.length > 0) {
     const chain = chained(link, run)
     return (...args: unknown[]) => chain({ method: name, input: args, options: defaults })

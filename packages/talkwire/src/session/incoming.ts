@@ -99,7 +99,8 @@ export class Incoming implements Context<any, any> {
 /** Longer than this, Node's timers fire at once. */
 export const MAX_TIMER = 2 ** 31 - 1
 
-export const deadlinePassed = (call: Incoming): TalkwireError => new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' })
+export const deadlinePassed = (call: Incoming): TalkwireError =>
+  new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' })
 const expire = (call: Incoming): void => call.abort(deadlinePassed(call))
 
 let active: Incoming | undefined
@@ -143,7 +144,8 @@ export function runInput(call: Incoming, input: unknown): unknown {
  * a contract's handlers get the same as their second argument. Throws TypeError outside of a call.
  */
 export function context(): Context {
-  if (!active) throw new TypeError('context() is for the first, synchronous part of a function that is being called; keep its result for later')
+  if (!active)
+    throw new TypeError('context() is for the first, synchronous part of a function that is being called; keep its result for later')
   return active
 }
 

@@ -38,7 +38,8 @@ export const defaultLimits: Limits = {
 /** Throws TypeError for an unknown name or a value that is no positive number. */
 export function withDefaults(limits: Partial<Limits> = {}): Limits {
   for (const [name, value] of Object.entries(limits)) {
-    if (!Object.hasOwn(defaultLimits, name)) throw new TypeError(`there is no limit "${name}"; there are ${Object.keys(defaultLimits).join(', ')}`)
+    if (!Object.hasOwn(defaultLimits, name))
+      throw new TypeError(`there is no limit "${name}"; there are ${Object.keys(defaultLimits).join(', ')}`)
     if (value !== undefined && !(value > 0)) throw new TypeError(`limits.${name} is a positive number, not ${String(value)}`)
   }
   return { ...defaultLimits, ...limits }

@@ -88,7 +88,11 @@ export class ReferenceTable implements References {
       known.count++
       return alive
     }
-    if (imports.size >= this.host.referenceLimit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.host.referenceLimit} references held; dispose them or raise limits.references`)
+    if (imports.size >= this.host.referenceLimit)
+      throw new TalkwireError(
+        'LIMIT_EXCEEDED',
+        `more than ${this.host.referenceLimit} references held; dispose them or raise limits.references`,
+      )
     const proxy = methods ? this.objectProxy(id, methods) : this.functionProxy(id)
     // A dead proxy whose finalizer has not run yet leaves its count to the new one.
     const entry: Import = { table: this, id, proxy: new WeakRef(proxy), count: (known?.count ?? 0) + 1 }
@@ -130,7 +134,12 @@ export class ReferenceTable implements References {
   /** What is still held on the other side, longest first. */
   report(): ReferenceReport[] {
     const now = performance.now()
-    return [...(this.exports?.values() ?? [])].map(({ id, value, count, since }) => ({ id, what: describe(value), count, age: now - since }))
+    return [...(this.exports?.values() ?? [])].map(({ id, value, count, since }) => ({
+      id,
+      what: describe(value),
+      count,
+      age: now - since,
+    }))
   }
 
   get held(): number {
@@ -154,7 +163,11 @@ export class ReferenceTable implements References {
 
   private add(value: object): Export {
     const exports = (this.exports ??= new Map())
-    if (exports.size >= this.host.referenceLimit) throw new TalkwireError('LIMIT_EXCEEDED', `more than ${this.host.referenceLimit} references sent and not given back (${describe(value)}); dispose them at the other end or raise limits.references`)
+    if (exports.size >= this.host.referenceLimit)
+      throw new TalkwireError(
+        'LIMIT_EXCEEDED',
+        `more than ${this.host.referenceLimit} references sent and not given back (${describe(value)}); dispose them at the other end or raise limits.references`,
+      )
     const entry: Export = { id: this.nextId++, value, count: 0, since: performance.now() }
     exports.set(entry.id, entry)
     ;(this.exportOf ??= new Map()).set(value, entry)
@@ -208,4 +221,5 @@ function methodsOf(object: object): string[] {
   return [...names]
 }
 
-const describe = (value: object): string => (typeof value === 'function' ? `function ${value.name || '(anonymous)'}` : (value.constructor?.name ?? 'object'))
+const describe = (value: object): string =>
+  typeof value === 'function' ? `function ${value.name || '(anonymous)'}` : (value.constructor?.name ?? 'object')

@@ -38,7 +38,8 @@ export function contractService(contract: Contract, handlers: object): Service {
     else methods.set(name, contractMethod(contract, name, member, handlers))
   }
   if (Object.getPrototypeOf(handlers) === Object.prototype) {
-    for (const name of Object.keys(handlers)) if (!methods.has(name)) throw new TypeError(`${contract.id} has no method "${name}"; add it to the contract or remove the handler`)
+    for (const name of Object.keys(handlers))
+      if (!methods.has(name)) throw new TypeError(`${contract.id} has no method "${name}"; add it to the contract or remove the handler`)
   }
   return { name: contract.name, contract, methods, events }
 }
@@ -110,10 +111,15 @@ export function paramsOf(input: unknown): unknown {
 }
 
 export const notFound = (service: Service | undefined, method: string): TalkwireError =>
-  new TalkwireError('METHOD_NOT_FOUND', `${service ? `"${service.name}"` : 'this side'} has no method ${JSON.stringify(method.slice(0, 128))}${suggestion(service, method)}`)
+  new TalkwireError(
+    'METHOD_NOT_FOUND',
+    `${service ? `"${service.name}"` : 'this side'} has no method ${JSON.stringify(method.slice(0, 128))}${suggestion(service, method)}`,
+  )
 
 function suggestion(service: Service | undefined, method: string): string {
   const lower = method.toLowerCase()
-  const near = [...(service?.methods.keys() ?? [])].find((name) => name.toLowerCase() === lower || name.startsWith(method) || method.startsWith(name))
+  const near = [...(service?.methods.keys() ?? [])].find(
+    (name) => name.toLowerCase() === lower || name.startsWith(method) || method.startsWith(name),
+  )
   return near && method.length > 2 ? `; did you mean "${near}"?` : ''
 }

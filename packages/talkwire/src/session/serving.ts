@@ -77,10 +77,15 @@ export class Serving {
   private refusal(id: Id): TalkwireError | undefined {
     const { incoming, session } = this
     if (session.state === 'closing') return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls')
-    if (session.overfull) return new TalkwireError('LIMIT_EXCEEDED', `more than ${session.limits.outgoing} bytes wait to be read by the caller (limits.outgoing)`)
+    if (session.overfull)
+      return new TalkwireError(
+        'LIMIT_EXCEEDED',
+        `more than ${session.limits.outgoing} bytes wait to be read by the caller (limits.outgoing)`,
+      )
     if (incoming === undefined) return undefined
     if (incoming.has(id)) return new TalkwireError('INVALID_REQUEST', `a call with the id ${JSON.stringify(id)} is in flight`)
-    if (incoming.size >= session.limits.calls) return new TalkwireError('LIMIT_EXCEEDED', `${session.limits.calls} calls are in flight on this connection (limits.calls)`)
+    if (incoming.size >= session.limits.calls)
+      return new TalkwireError('LIMIT_EXCEEDED', `${session.limits.calls} calls are in flight on this connection (limits.calls)`)
     return undefined
   }
 
@@ -117,12 +122,16 @@ export class Serving {
     if (!(result instanceof Promise)) return this.finished(call, result)
     if (call.id === NOBODY) return this.awaitNote(call, result)
     this.track(call)
-    result.then((value) => this.finished(call, value), (reason) => this.answerFailure(call, reason))
+    result.then(
+      (value) => this.finished(call, value),
+      (reason) => this.answerFailure(call, reason),
+    )
   }
 
   private invoke(call: Incoming, input: unknown): unknown {
     const { interceptors } = this.session.options
-    if (interceptors === undefined || call.target.builtin) return call.target.positional ? runWith(call, asArguments(input)) : runInput(call, input)
+    if (interceptors === undefined || call.target.builtin)
+      return call.target.positional ? runWith(call, asArguments(input)) : runInput(call, input)
     const chain = interceptors.reduceRight<(call: ServerCall) => unknown>((next, interceptor) => (each) => interceptor(each, next), direct)
     return chain({ method: call.method, input, ctx: call })
   }
@@ -169,7 +178,10 @@ export class Serving {
 
   /** The handler's value could not be sent: the caller must still get an answer. */
   private unsendable(call: Incoming, reason: unknown): void {
-    const error = reason instanceof TalkwireError ? reason.withOutcome('ran') : new TalkwireError('INVALID_OUTPUT', 'the result cannot be sent', { cause: reason, outcome: 'ran' })
+    const error =
+      reason instanceof TalkwireError
+        ? reason.withOutcome('ran')
+        : new TalkwireError('INVALID_OUTPUT', 'the result cannot be sent', { cause: reason, outcome: 'ran' })
     this.session.options.onError?.(reason, call.method)
     this.session.answerError(call.id, error)
   }
@@ -205,7 +217,8 @@ export class Serving {
       if (reason.declared && (errors === undefined || errors.has(reason.code))) return reason.withOutcome('ran')
       if (builtin || isVisible(reason)) return reason
       // A call made with `from` has our deadline, and its timer may be the first.
-      if (reason.code === 'DEADLINE_EXCEEDED' && call.deadline !== undefined && call.deadline - performance.now() < SAME_DEADLINE) return deadlinePassed(call)
+      if (reason.code === 'DEADLINE_EXCEEDED' && call.deadline !== undefined && call.deadline - performance.now() < SAME_DEADLINE)
+        return deadlinePassed(call)
     }
     this.session.options.onError?.(reason, call.method)
     return new TalkwireError('INTERNAL', 'internal error', { outcome: 'ran' })

@@ -126,7 +126,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     if (side === 'acceptor') {
       this.state = 'open'
       if (authkey !== undefined) this.auth = authServer(authkey)
-      this.handshakeTimer = setTimeout(() => this.abort(new TalkwireError('UNAUTHENTICATED', `no whole message within ${limits.handshake} ms (limits.handshake)`)), limits.handshake)
+      this.handshakeTimer = setTimeout(
+        () => this.abort(new TalkwireError('UNAUTHENTICATED', `no whole message within ${limits.handshake} ms (limits.handshake)`)),
+        limits.handshake,
+      )
       this.handshakeTimer.unref()
     }
     return this
@@ -190,17 +193,28 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     if (this.auth !== undefined && !this.auth.done) return this.authenticate(kind, id, method, value)
     const { calls, serving } = this
     switch (kind) {
-      case Kind.result: return calls.onResult(id, value)
-      case Kind.call: return serving.onCall(id, method, value, meta)
-      case Kind.notify: return this.onNotify(method, value)
-      case Kind.error: return calls.onFailure(id, value)
-      case Kind.item: return calls.onItem(id, value, size)
-      case Kind.progress: return calls.onProgress(id, value)
-      case Kind.inputCredit: return calls.onInputCredit(id, value)
-      case Kind.input: return serving.onInput(id, value, size)
-      case Kind.end: return serving.onInputEnd(id, value)
-      case Kind.credit: return serving.onCredit(id, value)
-      case Kind.cancel: return serving.onCancel(id)
+      case Kind.result:
+        return calls.onResult(id, value)
+      case Kind.call:
+        return serving.onCall(id, method, value, meta)
+      case Kind.notify:
+        return this.onNotify(method, value)
+      case Kind.error:
+        return calls.onFailure(id, value)
+      case Kind.item:
+        return calls.onItem(id, value, size)
+      case Kind.progress:
+        return calls.onProgress(id, value)
+      case Kind.inputCredit:
+        return calls.onInputCredit(id, value)
+      case Kind.input:
+        return serving.onInput(id, value, size)
+      case Kind.end:
+        return serving.onInputEnd(id, value)
+      case Kind.credit:
+        return serving.onCredit(id, value)
+      case Kind.cancel:
+        return serving.onCancel(id)
     }
   }
 
@@ -226,7 +240,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   ended(why?: TalkwireError): void {
     // A Talkwire peer that closes on purpose says $/close first; without it, it was cut off.
     const orderly = this.peerClosing || this.state === 'closing' || !this.wire.extended
-    const reason = why ?? (orderly ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection') : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut'))
+    const reason =
+      why ??
+      (orderly
+        ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')
+        : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut'))
     this.peerClosing = true
     if (!orderly) this.closeCause ??= reason
     // Nobody will answer any more. What a plain peer asked is still answered.
@@ -258,7 +276,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   private authenticate(kind: Kind, id: Id, method: string, params: unknown): void {
     try {
-      if (kind !== Kind.call || method !== 'rpc.auth') throw new TalkwireError('UNAUTHENTICATED', 'this service wants rpc.auth first; give the client its authkey')
+      if (kind !== Kind.call || method !== 'rpc.auth')
+        throw new TalkwireError('UNAUTHENTICATED', 'this service wants rpc.auth first; give the client its authkey')
       this.post(Kind.result, id, '', this.auth!.answer(params))
       this.admit()
     } catch (reason) {
@@ -283,7 +302,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   violated(error: TalkwireError): void {
     if (this.deaf) return
     this.deaf = true
-    this.closeCause ??= new TalkwireError('CONNECTION_LOST', `the peer broke the protocol: ${error.message}`, { cause: error, outcome: 'maybe-ran' })
+    this.closeCause ??= new TalkwireError('CONNECTION_LOST', `the peer broke the protocol: ${error.message}`, {
+      cause: error,
+      outcome: 'maybe-ran',
+    })
     const cause = this.closeCause
     setTimeout(() => this.connection.abort(cause), GRACE).unref()
     void this.connection.close()
@@ -306,9 +328,12 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   private onControl(method: string, params: unknown): void {
     switch (method) {
-      case '$/ping': return this.tell('$/pong', {})
-      case '$/release': return this.references.released((params as { refs?: unknown } | undefined)?.refs)
-      case '$/lost': return this.onLost(params)
+      case '$/ping':
+        return this.tell('$/pong', {})
+      case '$/release':
+        return this.references.released((params as { refs?: unknown } | undefined)?.refs)
+      case '$/lost':
+        return this.onLost(params)
       case '$/close':
         this.peerClosing = true
         return void this.finish()
@@ -334,7 +359,15 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     this.state = 'closing'
     const unavailable = new TalkwireError('UNAVAILABLE', 'the service is closing', { outcome: 'maybe-ran' })
     this.serving.stopStreams(unavailable)
-    const timer = Number.isFinite(timeout) ? setTimeout(() => this.abort(new TalkwireError('CONNECTION_CLOSED', `calls were still in flight ${timeout} ms after close()`, { outcome: 'maybe-ran' })), timeout) : undefined
+    const timer = Number.isFinite(timeout)
+      ? setTimeout(
+          () =>
+            this.abort(
+              new TalkwireError('CONNECTION_CLOSED', `calls were still in flight ${timeout} ms after close()`, { outcome: 'maybe-ran' }),
+            ),
+          timeout,
+        )
+      : undefined
     await this.quiet()
     // In two steps of abort and close, so that a peer which never ends cannot keep us.
     if ((this.state as string) !== 'closed') await this.connection.close()
@@ -444,7 +477,12 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       } catch (reason) {
         if (isEnding(reason)) throw reason
         // Details that cannot be sent must not cost the caller its answer.
-        this.post(Kind.error, id, '', toWireError(new TalkwireError('INVALID_OUTPUT', 'the error cannot be sent', { outcome: error.outcome })))
+        this.post(
+          Kind.error,
+          id,
+          '',
+          toWireError(new TalkwireError('INVALID_OUTPUT', 'the error cannot be sent', { outcome: error.outcome })),
+        )
       }
     })
   }
@@ -473,7 +511,13 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     const { buffered } = this.connection
     if (buffered < stall.left) stall.since = performance.now()
     else if (performance.now() - stall.since >= STALL) {
-      return this.abort(new TalkwireError('LIMIT_EXCEEDED', `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`, { outcome: 'maybe-ran' }))
+      return this.abort(
+        new TalkwireError(
+          'LIMIT_EXCEEDED',
+          `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`,
+          { outcome: 'maybe-ran' },
+        ),
+      )
     } else if (this.wire.extended && buffered <= stall.level + 2 * this.limits.outgoing) this.unhold('outgoing')
     stall.left = buffered
   }
@@ -504,8 +548,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   checkRoom(): void {
     const { limits } = this
     if (this.state !== 'open' || this.peerClosing) throw this.closedError()
-    if (this.calls.size >= limits.calls) throw new TalkwireError('LIMIT_EXCEEDED', `${limits.calls} calls are in flight on this connection (limits.calls)`)
-    if (this.congested && this.connection.buffered > limits.outgoing) throw new TalkwireError('LIMIT_EXCEEDED', `${this.connection.buffered} bytes wait for a peer that reads too slowly (limits.outgoing)`)
+    if (this.calls.size >= limits.calls)
+      throw new TalkwireError('LIMIT_EXCEEDED', `${limits.calls} calls are in flight on this connection (limits.calls)`)
+    if (this.congested && this.connection.buffered > limits.outgoing)
+      throw new TalkwireError('LIMIT_EXCEEDED', `${this.connection.buffered} bytes wait for a peer that reads too slowly (limits.outgoing)`)
   }
 
   private closedError(): TalkwireError {

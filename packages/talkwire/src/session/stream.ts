@@ -105,7 +105,14 @@ export class StreamReader implements AsyncIterableIterator<unknown> {
     }
     const { validate } = this.options
     if (!validate) return resolve({ done: false, value })
-    resolve(Promise.resolve().then(() => validate(value)).then((valid) => ({ done: false, value: valid }), (reason) => this.refuse(reason)))
+    resolve(
+      Promise.resolve()
+        .then(() => validate(value))
+        .then(
+          (valid) => ({ done: false, value: valid }),
+          (reason) => this.refuse(reason),
+        ),
+    )
   }
 
   private async refuse(reason: unknown): Promise<never> {
@@ -199,4 +206,6 @@ export async function pump(source: AsyncIterable<unknown> | Iterable<unknown>, o
 }
 
 export const isIterable = (value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> =>
-  typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || (Symbol.iterator in value && typeof (value as unknown as Iterator<unknown>).next === 'function'))
+  typeof value === 'object' &&
+  value !== null &&
+  (Symbol.asyncIterator in value || (Symbol.iterator in value && typeof (value as unknown as Iterator<unknown>).next === 'function'))

@@ -26,7 +26,8 @@ export class Subscriptions {
   add(params: unknown): null {
     const event = eventName(params)
     const { service } = this.session.options
-    if (service?.events && !service.events.has(event)) throw visibleError('INVALID_INPUT', `"${service.name}" has no event ${JSON.stringify(event)}`)
+    if (service?.events && !service.events.has(event))
+      throw visibleError('INVALID_INPUT', `"${service.name}" has no event ${JSON.stringify(event)}`)
     const lost = (this.lost ??= new Map())
     if (lost.size >= MOST) throw visibleError('LIMIT_EXCEEDED', `more than ${MOST} subscriptions on one connection`)
     if (!lost.has(event)) lost.set(event, 0)

@@ -22,11 +22,19 @@ export function validate(schema: StandardSchema, value: unknown, method: string,
   return checked(result, method, code, outcome)
 }
 
-function checked(result: Awaited<ReturnType<StandardSchema['~standard']['validate']>>, method: string, code: Verdict, outcome: Outcome): unknown {
+function checked(
+  result: Awaited<ReturnType<StandardSchema['~standard']['validate']>>,
+  method: string,
+  code: Verdict,
+  outcome: Outcome,
+): unknown {
   if (!result.issues) return result.value
   const what = code === 'INVALID_INPUT' ? 'input' : 'output'
   throw visibleError(code, `the ${what} of "${method}" does not fit its schema: ${describeIssues(result.issues)}`, {
     outcome,
-    details: result.issues.map(({ message, path }) => ({ message, path: path?.map((part) => String(typeof part === 'object' ? part.key : part)) ?? [] })),
+    details: result.issues.map(({ message, path }) => ({
+      message,
+      path: path?.map((part) => String(typeof part === 'object' ? part.key : part)) ?? [],
+    })),
   })
 }

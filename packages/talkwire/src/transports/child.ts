@@ -37,7 +37,8 @@ export function parseWords(text: string): string[] {
   let word: string | undefined
   const pattern = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([ \t]+)|([^\s'"\\]+)|(.)/gs
   for (const [, single, double, escaped, space, plain, rest] of text.matchAll(pattern)) {
-    if (rest !== undefined) throw new TalkwireError('INVALID_ADDRESS', `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}`)
+    if (rest !== undefined)
+      throw new TalkwireError('INVALID_ADDRESS', `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}`)
     if (space === undefined) word = (word ?? '') + (single ?? double?.replace(/\\(["\\])/g, '$1') ?? escaped ?? plain!)
     else if (word !== undefined) {
       words.push(word)
@@ -62,11 +63,20 @@ export const childEnvironment = (options: ChildOptions, descriptor?: number): No
 })
 
 /** Starts a child. Rejects with START_FAILED when there is no such program. Its pipes have not been read from when this resolves. */
-export async function startChild(program: string, { cwd, signal, detached = false }: ChildOptions, start: (how: How) => ChildProcess): Promise<Child> {
+export async function startChild(
+  program: string,
+  { cwd, signal, detached = false }: ChildOptions,
+  start: (how: How) => ChildProcess,
+): Promise<Child> {
   signal?.throwIfAborted()
   const failed = (reason: unknown): TalkwireError => {
     const missing = (reason as NodeJS.ErrnoException).code === 'ENOENT'
-    const why = missing && cwd !== undefined && !existsSync(cwd) ? `the directory ${cwd} does not exist` : missing ? 'there is no such program' : (reason as Error).message
+    const why =
+      missing && cwd !== undefined && !existsSync(cwd)
+        ? `the directory ${cwd} does not exist`
+        : missing
+          ? 'there is no such program'
+          : (reason as Error).message
     return new TalkwireError('START_FAILED', `cannot start ${program}: ${why}`, { cause: reason })
   }
   let handle: ChildProcess
@@ -121,7 +131,11 @@ export class Child {
     const { code, signal } = this.status
     const stderr = this.stderr.toString().trimEnd()
     const details = { exitCode: code, signal, stderr }
-    return new TalkwireError('PEER_EXITED', `${this.program} ended with ${signal ?? `exit code ${code}`}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`, { details, outcome: 'maybe-ran' })
+    return new TalkwireError(
+      'PEER_EXITED',
+      `${this.program} ended with ${signal ?? `exit code ${code}`}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`,
+      { details, outcome: 'maybe-ran' },
+    )
   }
 
   /** It ended, but not because we wanted it. */
@@ -155,7 +169,7 @@ export class Child {
     this.handle.ref()
     // A listener to Node's own channel would keep it.
     if (this.handle.connected) this.handle.disconnect()
-    for (let before = Infinity, left = 1; left > 0 && left < before; ) {
+    for (let before = Infinity, left = 1; left > 0 && left < before;) {
       if (await this.exits(GRACE)) return
       ;[before, left] = [left, unread()]
     }

@@ -20,7 +20,15 @@ const RETRY = 10
 const PATIENCE = 5000
 /** Milliseconds between looks whether the server is there, as long as it has not answered. */
 const PROBE = 100
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: false,
+}
 
 interface Paths {
   readonly c2s: string
@@ -54,7 +62,11 @@ export const fifo: Transport = {
 
 function pathsOf(address: string): Paths {
   const { rest } = parseAddress(address)
-  if (!rest.startsWith('/')) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))} has no absolute path; write for example fifo:/run/user/1000/bank`)
+  if (!rest.startsWith('/'))
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `${JSON.stringify(address.slice(0, 80))} has no absolute path; write for example fifo:/run/user/1000/bank`,
+    )
   try {
     return { c2s: `${rest}.c2s`, s2c: `${rest}.s2c`, claim: claimName(rest, rest) }
   } catch (reason) {
@@ -63,7 +75,8 @@ function pathsOf(address: string): Paths {
 }
 
 const missing = (reason: unknown): boolean => ['ENOENT', 'ENXIO'].includes((reason as NodeJS.ErrnoException).code ?? '')
-const nobody = (address: string, cause: unknown): TalkwireError => new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}`, { cause })
+const nobody = (address: string, cause: unknown): TalkwireError =>
+  new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}`, { cause })
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
 
@@ -72,12 +85,22 @@ function claimClient(paths: Paths, address: string): Claim {
     return claim(`${paths.claim}.client`)
   } catch (reason) {
     const pid = reason instanceof TalkwireError && (reason.details as { pid?: number } | undefined)?.pid
-    throw pid ? new TalkwireError('ADDRESS_IN_USE', `${address} serves one client at a time, and process ${pid} is connected; take unix: for more`, { cause: reason }) : reason
+    throw pid
+      ? new TalkwireError(
+          'ADDRESS_IN_USE',
+          `${address} serves one client at a time, and process ${pid} is connected; take unix: for more`,
+          { cause: reason },
+        )
+      : reason
   }
 }
 
 /** Both descriptors, once the server is free for us. */
-async function openAsClient(paths: Paths, address: string, { signal, handshake = PATIENCE }: TransportOptions): Promise<[input: number, output: number]> {
+async function openAsClient(
+  paths: Paths,
+  address: string,
+  { signal, handshake = PATIENCE }: TransportOptions,
+): Promise<[input: number, output: number]> {
   for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
     signal?.throwIfAborted()
     const opened = tryOpen(paths, address)
@@ -95,7 +118,8 @@ function tryOpen(paths: Paths, address: string): [input: number, output: number]
   }
   try {
     opened.push(openOwn(paths.s2c, READ))
-    if (isServed(opened[0]!)) return give(new TalkwireError('PEER_NOT_FOUND', `the server of ${address} still holds the session of a client that is gone`))
+    if (isServed(opened[0]!))
+      return give(new TalkwireError('PEER_NOT_FOUND', `the server of ${address} still holds the session of a client that is gone`))
     opened.push(openOwn(paths.c2s, WRITE))
     if (isCurrent(opened[0]!, paths.s2c) && isCurrent(opened[1]!, paths.c2s)) return opened as [number, number]
     return give(new TalkwireError('PEER_NOT_FOUND', `the server of ${address} makes its pipes anew`))
@@ -133,7 +157,15 @@ function isCurrent(fd: number, path: string): boolean {
   return named !== undefined && open.dev === named.dev && open.ino === named.ino
 }
 
-function join(paths: Paths, address: string, held: Claim, input: number, output: number, sink: Sink, { maxMessage }: TransportOptions): StreamConnection {
+function join(
+  paths: Paths,
+  address: string,
+  held: Claim,
+  input: number,
+  output: number,
+  sink: Sink,
+  { maxMessage }: TransportOptions,
+): StreamConnection {
   const reading = new net.Socket({ fd: input, readable: true, writable: false })
   const pair = new PipePair(reading, new net.Socket({ fd: output, readable: false, writable: true }))
   // Until it opens its end, only the other pipe knows whether the server lives.
@@ -215,7 +247,10 @@ class FifoListener implements Listener {
       this.make()
     } catch (reason) {
       // The folder is gone, say. Nobody waits for an answer here, so it is said aloud.
-      process.emitWarning(`${this.address} takes no more clients: ${fromSystem(reason, 'its pipes cannot be made anew').message}`, 'TalkwireWarning')
+      process.emitWarning(
+        `${this.address} takes no more clients: ${fromSystem(reason, 'its pipes cannot be made anew').message}`,
+        'TalkwireWarning',
+      )
     }
   }
 
@@ -231,7 +266,11 @@ class FifoListener implements Listener {
       return
     }
     const pair = new PipePair(input, new net.Socket({ fd: output, readable: false, writable: true }), () => this.renew())
-    const connection = new StreamConnection(pair, { address: this.address, ...pidOf(`${this.paths.claim}.client`) }, { maxMessage: this.options.maxMessage })
+    const connection = new StreamConnection(
+      pair,
+      { address: this.address, ...pidOf(`${this.paths.claim}.client`) },
+      { maxMessage: this.options.maxMessage },
+    )
     connection.attach(this.accept(connection))
   }
 }
@@ -240,6 +279,7 @@ class FifoListener implements Listener {
 function remove(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false })
   if (!stat) return
-  if (!stat.isFIFO() || stat.uid !== process.getuid?.()) throw new TalkwireError('ADDRESS_IN_USE', `${path} exists and is no named pipe of ours; remove it or choose another path`)
+  if (!stat.isFIFO() || stat.uid !== process.getuid?.())
+    throw new TalkwireError('ADDRESS_IN_USE', `${path} exists and is no named pipe of ours; remove it or choose another path`)
   unlinkSync(path)
 }

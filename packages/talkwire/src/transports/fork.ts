@@ -8,7 +8,15 @@ import type { Traits, Transport } from './transport.js'
 
 /** After stdio and Node's channel. */
 const WIRE = 4
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: true }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: true,
+}
 
 export const fork: Transport<ChildOptions> = {
   scheme: 'fork',
@@ -17,7 +25,12 @@ export const fork: Transport<ChildOptions> = {
   async connect(address, sink, options = {}) {
     const [module, ...args] = parseWords(parseAddress(address).rest)
     const child = await startChild(module!, options, (how) =>
-      start(module!, args, { ...how, env: childEnvironment(options, WIRE), serialization: 'advanced', stdio: ['ignore', 2, how.stderr, 'ipc', 'pipe'] }),
+      start(module!, args, {
+        ...how,
+        env: childEnvironment(options, WIRE),
+        serialization: 'advanced',
+        stdio: ['ignore', 2, how.stderr, 'ipc', 'pipe'],
+      }),
     )
     const wire = adopt(child.handle.stdio[WIRE] as net.Socket)
     // Nobody listens to Node's channel here, so it must not keep us.

@@ -76,7 +76,10 @@ export class FrameReader {
   /** Whoever begins so may be a person or a text protocol: the last word to it is a line. */
   private refuseFirst(byte: number): never {
     this.framing = 'line'
-    throw new TalkwireError('INVALID_MESSAGE', `a first byte 0x${byte.toString(16).padStart(2, '0')} begins no known framing; send a u32 length, "Content-Length:" or JSON`)
+    throw new TalkwireError(
+      'INVALID_MESSAGE',
+      `a first byte 0x${byte.toString(16).padStart(2, '0')} begins no known framing; send a u32 length, "Content-Length:" or JSON`,
+    )
   }
 
   resume(): void {
@@ -268,5 +271,8 @@ export class FrameReader {
 }
 
 function tooLarge(length: number, limit: number): TalkwireError {
-  return new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes arrived, the limit is ${limit}; send less at a time or raise maxMessage`)
+  return new TalkwireError(
+    'MESSAGE_TOO_LARGE',
+    `a message of ${length} bytes arrived, the limit is ${limit}; send less at a time or raise maxMessage`,
+  )
 }

@@ -16,7 +16,15 @@ import { MAX_MESSAGE, type Peer, type Sink, type Traits, type Transport, type Tr
 /** Milliseconds that the end of the channel and the child's exit wait for each other. */
 const EXPLANATION = 500
 const CMD = 'NODE_TALKWIRE'
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: false,
+}
 
 export interface IpcOptions extends TransportOptions {
   /** The child at the other end, forked with an IPC channel. */
@@ -60,11 +68,28 @@ export const ipc: Transport<IpcOptions> = {
         reject(reason as Error)
       }
       const onAbort = (): void => fail(options.signal!.reason)
-      const stop = greet(endpoint, (binary) => {
-        settle()
-        resolve(new IpcPipe(endpoint, { address, pid: child.pid! }, binary, options.maxMessage, child).open(() => sink))
-      }, () => fail(new TalkwireError('PEER_NOT_FOUND', `the child ${child.pid} has no IPC channel any more; fork it, and do not disconnect()`)))
-      const timer = options.handshake === undefined ? undefined : setTimeout(() => fail(new TalkwireError('PEER_NOT_FOUND', `the child ${child.pid} did not listen on ipc: within ${options.handshake} ms (limits.handshake)`)), options.handshake)
+      const stop = greet(
+        endpoint,
+        (binary) => {
+          settle()
+          resolve(new IpcPipe(endpoint, { address, pid: child.pid! }, binary, options.maxMessage, child).open(() => sink))
+        },
+        () =>
+          fail(new TalkwireError('PEER_NOT_FOUND', `the child ${child.pid} has no IPC channel any more; fork it, and do not disconnect()`)),
+      )
+      const timer =
+        options.handshake === undefined
+          ? undefined
+          : setTimeout(
+              () =>
+                fail(
+                  new TalkwireError(
+                    'PEER_NOT_FOUND',
+                    `the child ${child.pid} did not listen on ipc: within ${options.handshake} ms (limits.handshake)`,
+                  ),
+                ),
+              options.handshake,
+            )
       options.signal?.addEventListener('abort', onAbort, { once: true })
     })
   },
@@ -73,18 +98,26 @@ export const ipc: Transport<IpcOptions> = {
     options.signal?.throwIfAborted()
     validateRest(address)
     if (isGiven()) return listenOnce(address, accept, options)
-    if (!process.send) throw new TalkwireError('UNSUPPORTED', `this process was not forked by Node, so nobody is at the other end of ${address}; take stdio:`)
+    if (!process.send)
+      throw new TalkwireError(
+        'UNSUPPORTED',
+        `this process was not forked by Node, so nobody is at the other end of ${address}; take stdio:`,
+      )
     if (listening) throw new TalkwireError('ADDRESS_IN_USE', 'this process listens on ipc: already, and there is one channel for it')
     listening = true
     const endpoint = process as unknown as Endpoint
     let stop = ignore
     const welcome = (): void => {
       if (!listening) return
-      stop = greet(endpoint, (binary) => {
-        const pipe = new IpcPipe(endpoint, { address, pid: process.ppid }, binary, options.maxMessage)
-        pipe.open(accept)
-        void pipe.over.then(welcome)
-      }, () => stop())
+      stop = greet(
+        endpoint,
+        (binary) => {
+          const pipe = new IpcPipe(endpoint, { address, pid: process.ppid }, binary, options.maxMessage)
+          pipe.open(accept)
+          void pipe.over.then(welcome)
+        },
+        () => stop(),
+      )
     }
     // In a later turn: nobody has the listener yet.
     const starting = setImmediate(welcome)
@@ -102,7 +135,8 @@ export const ipc: Transport<IpcOptions> = {
 let listening = false
 
 function validateRest(address: string): void {
-  if (parseAddress(address).rest !== '') throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
+  if (parseAddress(address).rest !== '')
+    throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
 }
 
 const PROBE = Uint8Array.of(1)
@@ -255,7 +289,8 @@ class IpcPipe implements MessagePipe {
 
   private readonly onDisconnect = (): void => {
     const { child } = this
-    const lost = (): void => this.mailbox.lost(child ? ended(child) : new TalkwireError('CONNECTION_LOST', 'the parent is gone, or it disconnected'))
+    const lost = (): void =>
+      this.mailbox.lost(child ? ended(child) : new TalkwireError('CONNECTION_LOST', 'the parent is gone, or it disconnected'))
     if (!child || hasExited(child)) return lost()
     const timer = setTimeout(lost, EXPLANATION)
     child.once('exit', () => {
@@ -270,7 +305,10 @@ const hasExited = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode 
 function ended(child: ChildProcess): TalkwireError {
   const { exitCode, signalCode: signal } = child
   if (!hasExited(child)) return new TalkwireError('CONNECTION_LOST', `the child ${child.pid} disconnected`, { outcome: 'maybe-ran' })
-  return new TalkwireError('PEER_EXITED', `the child ${child.pid} ended with ${signal ?? `exit code ${exitCode}`}`, { details: { exitCode, signal }, outcome: 'maybe-ran' })
+  return new TalkwireError('PEER_EXITED', `the child ${child.pid} ended with ${signal ?? `exit code ${exitCode}`}`, {
+    details: { exitCode, signal },
+    outcome: 'maybe-ran',
+  })
 }
 
 function ignore(): void {}

@@ -14,7 +14,9 @@ const ACKNOWLEDGE_AT = HIGH_WATER_MARK / 8
 const MESSAGES_A_TURN = 256
 
 /** What one side tells the other. `acknowledged` bytes travel with everything. */
-export type Note<T> = { readonly is: 'message'; readonly size: number; readonly value: T } | { readonly is: 'acknowledgement' | 'end' | 'abort' }
+export type Note<T> =
+  | { readonly is: 'message'; readonly size: number; readonly value: T }
+  | { readonly is: 'acknowledgement' | 'end' | 'abort' }
 
 export interface Channel<T> {
   /** Throws what cannot be sent; a channel that is gone takes everything silently. */

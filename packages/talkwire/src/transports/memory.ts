@@ -5,7 +5,15 @@ import { MessageConnection, type MessagePipe } from './message-connection.js'
 import { MAX_MESSAGE, type Accept, type Sink, type Traits, type Transport } from './transport.js'
 
 const HIGH_WATER_MARK = 64 * 1024
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: false, crossHost: false, manyConnections: true, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: false,
+  crossHost: false,
+  manyConnections: true,
+  peerCredentials: false,
+}
 
 interface Listening {
   readonly accept: Accept
@@ -158,7 +166,8 @@ class Half implements MessagePipe {
     this.size -= bytes.length + 16
     if (this.deaf) return
     try {
-      if (bytes.length > this.maxMessage) throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}`)
+      if (bytes.length > this.maxMessage)
+        throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}`)
       sink.message(bytes, 0, bytes.length, true)
     } catch (reason) {
       this.broken(TalkwireError.from(reason, 'CONNECTION_LOST'), sink)

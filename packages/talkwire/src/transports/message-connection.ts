@@ -64,7 +64,10 @@ export class MessageConnection implements ByteConnection {
     const length = seal(writer, 0)
     if (length > this.maxSend) {
       this.rollback()
-      throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`)
+      throw new TalkwireError(
+        'MESSAGE_TOO_LARGE',
+        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`,
+      )
     }
     const bytes = Buffer.allocUnsafeSlow(length)
     writer.buffer.copy(bytes, 0, 0, writer.position)

@@ -8,7 +8,7 @@ export class PipePair extends Duplex {
     private readonly input: Readable,
     private readonly output: Writable,
     /** Called once, before the first of the two is closed. */
-    private onEnding: (() => void) | undefined = undefined,
+    private onEnding?: (() => void) | undefined,
   ) {
     super({ allowHalfOpen: true })
     input.on('data', (chunk) => {

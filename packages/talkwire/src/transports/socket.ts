@@ -5,10 +5,22 @@ import { adopt, dial, StreamConnection } from './stream-connection.js'
 import type { Accept, Peer, Sink, TransportOptions } from './transport.js'
 
 const codes: Record<string, Code> = {
-  ENOENT: 'PEER_NOT_FOUND', ECONNREFUSED: 'PEER_NOT_FOUND', ENXIO: 'PEER_NOT_FOUND', ENOTFOUND: 'PEER_NOT_FOUND', EHOSTUNREACH: 'PEER_NOT_FOUND',
-  ENETUNREACH: 'PEER_NOT_FOUND', ETIMEDOUT: 'PEER_NOT_FOUND', EADDRINUSE: 'ADDRESS_IN_USE', EEXIST: 'ADDRESS_IN_USE',
-  EACCES: 'PERMISSION_DENIED', EPERM: 'PERMISSION_DENIED', ENOTSOCK: 'ADDRESS_IN_USE', EAI_AGAIN: 'PEER_NOT_FOUND', EADDRNOTAVAIL: 'INVALID_ADDRESS',
-  EMFILE: 'LIMIT_EXCEEDED', ENFILE: 'LIMIT_EXCEEDED',
+  ENOENT: 'PEER_NOT_FOUND',
+  ECONNREFUSED: 'PEER_NOT_FOUND',
+  ENXIO: 'PEER_NOT_FOUND',
+  ENOTFOUND: 'PEER_NOT_FOUND',
+  EHOSTUNREACH: 'PEER_NOT_FOUND',
+  ENETUNREACH: 'PEER_NOT_FOUND',
+  ETIMEDOUT: 'PEER_NOT_FOUND',
+  EADDRINUSE: 'ADDRESS_IN_USE',
+  EEXIST: 'ADDRESS_IN_USE',
+  EACCES: 'PERMISSION_DENIED',
+  EPERM: 'PERMISSION_DENIED',
+  ENOTSOCK: 'ADDRESS_IN_USE',
+  EAI_AGAIN: 'PEER_NOT_FOUND',
+  EADDRNOTAVAIL: 'INVALID_ADDRESS',
+  EMFILE: 'LIMIT_EXCEEDED',
+  ENFILE: 'LIMIT_EXCEEDED',
 }
 
 /** A system error as ours; `what` says what was tried. */
@@ -19,14 +31,32 @@ export function fromSystem(reason: unknown, what: string): TalkwireError {
 }
 
 /** Connects a stream socket and hands it to a connection before its first byte can arrive. Rejects with the signal's reason or `fromSystem`. */
-export function connectSocket(target: net.NetConnectOpts, address: string, sink: Sink, options: TransportOptions, peerOf: (socket: net.Socket) => Peer): Promise<StreamConnection> {
-  return open(dial(target), 'connect', address, options, (reason) => fromSystem(reason, `cannot connect to ${address}`), (socket) =>
-    new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: 'length' }).attach(sink),
+export function connectSocket(
+  target: net.NetConnectOpts,
+  address: string,
+  sink: Sink,
+  options: TransportOptions,
+  peerOf: (socket: net.Socket) => Peer,
+): Promise<StreamConnection> {
+  return open(
+    dial(target),
+    'connect',
+    address,
+    options,
+    (reason) => fromSystem(reason, `cannot connect to ${address}`),
+    (socket) => new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: 'length' }).attach(sink),
   )
 }
 
 /** Waits for `event` of a socket and gives it to `use` in the same turn. Until then the signal, `options.handshake` and errors end it. */
-export function open<S extends net.Socket, T>(socket: S, event: 'connect' | 'secureConnect', address: string, { signal, handshake }: TransportOptions, explain: (reason: unknown) => unknown, use: (socket: S) => T): Promise<T> {
+export function open<S extends net.Socket, T>(
+  socket: S,
+  event: 'connect' | 'secureConnect',
+  address: string,
+  { signal, handshake }: TransportOptions,
+  explain: (reason: unknown) => unknown,
+  use: (socket: S) => T,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const fail = (reason: unknown): void => {
       settle()
@@ -36,7 +66,13 @@ export function open<S extends net.Socket, T>(socket: S, event: 'connect' | 'sec
     }
     const onAbort = (): void => fail(signal!.reason)
     const onError = (reason: unknown): void => fail(explain(reason))
-    const timer = handshake === undefined ? undefined : setTimeout(() => fail(new TalkwireError('PEER_NOT_FOUND', `${address} did not answer within ${handshake} ms (limits.handshake)`)), handshake)
+    const timer =
+      handshake === undefined
+        ? undefined
+        : setTimeout(
+            () => fail(new TalkwireError('PEER_NOT_FOUND', `${address} did not answer within ${handshake} ms (limits.handshake)`)),
+            handshake,
+          )
     const settle = (): void => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', onAbort)

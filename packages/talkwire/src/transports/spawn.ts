@@ -12,7 +12,15 @@ import { adopt } from './stream-connection.js'
 import type { Traits, Transport } from './transport.js'
 
 const WIRE = 3
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: true }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: true,
+}
 
 export interface SpawnOptions extends ChildOptions {
   /** How messages are delimited on stdin and stdout of `spawn+stdio:`. Default `line`. */
@@ -26,7 +34,9 @@ export const spawn: Transport<SpawnOptions> = {
   async connect(address, sink, options = {}) {
     const [program, ...args] = parseWords(parseAddress(address).rest)
     // The child's stdout is our stderr: what it prints is neither lost nor mixed into our own output.
-    const child = await startChild(program!, options, (how) => start(program!, args, { ...how, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, how.stderr, 'pipe'] }))
+    const child = await startChild(program!, options, (how) =>
+      start(program!, args, { ...how, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, how.stderr, 'pipe'] }),
+    )
     const wire = adopt(child.handle.stdio[WIRE] as net.Socket)
     return new ChildConnection(wire, address, child, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
   },
@@ -39,7 +49,9 @@ export const spawnStdio: Transport<SpawnOptions> = {
   async connect(address, sink, options = {}) {
     const [program, ...args] = parseWords(parseAddress(address).rest)
     const { framing = 'line', maxMessage } = options
-    const child = await startChild(program!, options, (how) => start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }))
+    const child = await startChild(program!, options, (how) =>
+      start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }),
+    )
     const wire = new PipePair(child.handle.stdout!, child.handle.stdin!)
     return new ChildConnection(wire, address, child, { maxMessage, framing }).attach(sink)
   },

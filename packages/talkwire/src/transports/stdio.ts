@@ -17,7 +17,15 @@ import type { Accept, Listener, Peer, Traits, Transport, TransportOptions } from
 
 /** Milliseconds a process gets to end by itself after its parent died. */
 const GRACE = 2000
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: false, peerCredentials: true }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: true,
+}
 
 export const stdio: Transport = {
   scheme: 'stdio',
@@ -55,7 +63,8 @@ export function listenOnce(address: string, accept: Accept, { maxMessage }: Tran
 }
 
 function validateRest(address: string): void {
-  if (parseAddress(address).rest !== '') throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
+  if (parseAddress(address).rest !== '')
+    throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
 }
 
 let taken = false
@@ -79,7 +88,11 @@ function isSocket(fd: number): boolean {
 }
 
 function parentStream(address: string): { stream: Duplex; peer: Peer } {
-  if (taken) throw new TalkwireError('ADDRESS_IN_USE', `this process talks to its parent already, and there is one wire for that; ${address} cannot be a second`)
+  if (taken)
+    throw new TalkwireError(
+      'ADDRESS_IN_USE',
+      `this process talks to its parent already, and there is one wire for that; ${address} cannot be a second`,
+    )
   taken = true
   bindToParent()
   const fd = givenDescriptor()

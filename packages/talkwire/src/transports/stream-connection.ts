@@ -118,7 +118,10 @@ export class StreamConnection implements ByteConnection {
     const length = seal(writer, this.start + head)
     if (length > this.maxSend) {
       this.rollback()
-      throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`)
+      throw new TalkwireError(
+        'MESSAGE_TOO_LARGE',
+        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`,
+      )
     }
     if (framing === 'length') {
       const { buffer } = writer
@@ -359,7 +362,10 @@ export class StreamConnection implements ByteConnection {
 
 /** Bytes of the write in flight that the kernel has already; 0 where Node does not tell. */
 function taken(stream: Duplex): number {
-  const { _handle, _writableState: state } = stream as unknown as { _handle?: { writeQueueSize?: number } | null; _writableState?: { writing?: boolean; writelen?: number } }
+  const { _handle, _writableState: state } = stream as unknown as {
+    _handle?: { writeQueueSize?: number } | null
+    _writableState?: { writing?: boolean; writelen?: number }
+  }
   const waiting = _handle?.writeQueueSize
   if (!state?.writing || waiting === undefined) return 0
   return Math.max(0, (state.writelen ?? 0) - waiting)

@@ -8,7 +8,15 @@ import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: true, manyConnections: true, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: true,
+  manyConnections: true,
+  peerCredentials: false,
+}
 
 export interface TcpOptions extends TransportOptions {
   /** The session checks an authkey: it may be reached by others. */
@@ -29,7 +37,11 @@ export const tcp: Transport<TcpOptions> = {
 
   async listen(address, accept, options = {}) {
     options.signal?.throwIfAborted()
-    const { host, port } = await bindable(address, options.authenticated || options.insecure, 'give both sides an authkey, take tls:, or say insecure: true')
+    const { host, port } = await bindable(
+      address,
+      options.authenticated || options.insecure,
+      'give both sides an authkey, take tls:, or say insecure: true',
+    )
     const server = createServer(accept, options, (socket) => {
       socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
       return remoteOf('tcp', socket, address)
@@ -42,7 +54,8 @@ export const tcp: Transport<TcpOptions> = {
 /** Throws INVALID_ADDRESS, also for a query: there is nothing to set. */
 export function hostPort(address: string): HostPort {
   const parsed = parseHostPort(address)
-  if (parsed.query.size > 0) throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 120))} has a query; options are passed as options`)
+  if (parsed.query.size > 0)
+    throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 120))} has a query; options are passed as options`)
   return parsed
 }
 
@@ -50,7 +63,8 @@ export function hostPort(address: string): HostPort {
 export async function bindable(address: string, guarded: boolean | undefined, advice: string): Promise<{ host: string; port: number }> {
   const { host, port } = hostPort(address)
   const number = net.isIP(host.replace(/%.*/, '')) ? host : await resolve(host, address)
-  if (!guarded && !isLoopback(number)) throw new TalkwireError('PERMISSION_DENIED', `anyone who reaches ${address} could call; ${advice}, or listen on 127.0.0.1`)
+  if (!guarded && !isLoopback(number))
+    throw new TalkwireError('PERMISSION_DENIED', `anyone who reaches ${address} could call; ${advice}, or listen on 127.0.0.1`)
   return { host: number, port }
 }
 

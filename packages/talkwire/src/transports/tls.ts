@@ -9,7 +9,15 @@ import type { Traits, Transport, TransportOptions } from './transport.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: true, manyConnections: true, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: true,
+  manyConnections: true,
+  peerCredentials: false,
+}
 
 export interface TlsOptions extends TransportOptions {
   /** As for `tls.connect` and `tls.createServer`. */
@@ -20,7 +28,8 @@ export interface TlsOptions extends TransportOptions {
 }
 
 const isSystem = (reason: unknown): boolean => typeof (reason as NodeJS.ErrnoException).syscall === 'string'
-const isCertificate = (code: string): boolean => /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
+const isCertificate = (code: string): boolean =>
+  /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
 
 export const tlsTransport: Transport<TlsOptions> = {
   scheme: 'tls',
@@ -31,12 +40,24 @@ export const tlsTransport: Transport<TlsOptions> = {
     const { host, port } = hostPort(address)
     const settings = (options.tls ?? {}) as ConnectionOptions
     refuseBlindness(settings)
-    const socket = tls.connect({ ...settings, ...floor(settings), host, port, servername: settings.servername ?? (net.isIP(host) ? '' : host), rejectUnauthorized: true, allowHalfOpen: true } as ConnectionOptions)
+    const socket = tls.connect({
+      ...settings,
+      ...floor(settings),
+      host,
+      port,
+      servername: settings.servername ?? (net.isIP(host) ? '' : host),
+      rejectUnauthorized: true,
+      allowHalfOpen: true,
+    } as ConnectionOptions)
     socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
-    const explain = (reason: unknown): TalkwireError => refusal(reason, address)
+    const explain = (reason: unknown): TalkwireError => refusal(reason, address, socket.bytesRead > 0)
     return open(socket, 'secureConnect', address, options, explain, () => {
       const peer = { address, host, ...identity(socket) }
-      return new StreamConnection(socket, peer, { maxMessage: options.maxMessage, framing: 'length', explain: (cause) => unless(cause, address) } satisfies StreamOptions).attach(sink)
+      return new StreamConnection(socket, peer, {
+        maxMessage: options.maxMessage,
+        framing: 'length',
+        explain: (cause) => unless(cause, address),
+      } satisfies StreamOptions).attach(sink)
     })
   },
 
@@ -45,29 +66,57 @@ export const tlsTransport: Transport<TlsOptions> = {
     const settings = (options.tls ?? {}) as ServerOptions
     const checksClients = settings.requestCert !== false
     validateServer(settings, checksClients)
-    const { host, port } = await bindable(address, checksClients || options.authenticated || options.insecure, 'let clients show certificates (requestCert), give both sides an authkey, or say insecure: true')
+    const { host, port } = await bindable(
+      address,
+      checksClients || options.authenticated || options.insecure,
+      'let clients show certificates (requestCert), give both sides an authkey, or say insecure: true',
+    )
     const handshake = options.handshake === undefined ? {} : { handshakeTimeout: options.handshake }
-    const server = tls.createServer({ ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients, allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
-      socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
-      const connection = new StreamConnection(socket, { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) }, { maxMessage: options.maxMessage })
-      connection.attach(accept(connection))
-    })
+    const server = tls.createServer(
+      { ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients, allowHalfOpen: true },
+      (socket) => {
+        socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
+        const connection = new StreamConnection(
+          socket,
+          { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) },
+          { maxMessage: options.maxMessage },
+        )
+        connection.attach(accept(connection))
+      },
+    )
+    // Node reports a failed handshake and leaves the connection to whoever listens.
+    server.on('tlsClientError', (_, socket) => socket.destroy())
     await listening(server, () => server.listen({ host, port }), address)
     return { address: boundAddress(address, server), close: async () => void server.close() }
   },
+
+  // Node's servers look at a certificate when the handshake is over, and just hang up.
+  unanswered: (error, address) =>
+    new TalkwireError(
+      'UNAUTHENTICATED',
+      `${address} ended the connection before it answered: most likely it does not accept our certificate (tls.cert, tls.key)`,
+      { cause: error },
+    ),
 }
 
-const floor = ({ minVersion }: ServerOptions | ConnectionOptions): { minVersion: 'TLSv1.2' | 'TLSv1.3' } => ({ minVersion: minVersion === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2' })
+const floor = ({ minVersion }: ServerOptions | ConnectionOptions): { minVersion: 'TLSv1.2' | 'TLSv1.3' } => ({
+  minVersion: minVersion === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2',
+})
 
 function refuseBlindness(settings: ServerOptions | ConnectionOptions): void {
-  if (settings.rejectUnauthorized === false) throw new TypeError('tls.rejectUnauthorized: false would trust anybody; pass the authority as tls.ca, and tls.servername if the certificate has another name')
+  if (settings.rejectUnauthorized === false)
+    throw new TypeError(
+      'tls.rejectUnauthorized: false would trust anybody; pass the authority as tls.ca, and tls.servername if the certificate has another name',
+    )
 }
 
 function validateServer(settings: ServerOptions, checksClients: boolean): void {
   refuseBlindness(settings)
-  if (!(settings.key && settings.cert) && !settings.pfx && !settings.SNICallback) throw new TypeError('to listen on tls: pass tls: { key, cert, ca }')
+  if (!(settings.key && settings.cert) && !settings.pfx && !settings.SNICallback)
+    throw new TypeError('to listen on tls: pass tls: { key, cert, ca }')
   // Node would fall back on the public authorities, and any web site's certificate would open the door.
-  if (checksClients && !settings.ca) throw new TypeError('tls.ca says whose certificates clients may show; for clients without any say tls: { requestCert: false }')
+  if (checksClients && !settings.ca)
+    throw new TypeError('tls.ca says whose certificates clients may show; for clients without any say tls: { requestCert: false }')
 }
 
 function identity(socket: TLSSocket): { identity?: string } {
@@ -75,16 +124,20 @@ function identity(socket: TLSSocket): { identity?: string } {
   return typeof name === 'string' ? { identity: name } : {}
 }
 
-/** What went wrong before there was a connection. */
-function refusal(reason: unknown, address: string): TalkwireError {
+/** What went wrong before there was a connection; `spoke`: the other side had begun its part of the handshake. */
+function refusal(reason: unknown, address: string, spoke: boolean): TalkwireError {
   if (isSystem(reason)) return fromSystem(reason, `cannot connect to ${address}`)
   const { code = '', message } = reason as NodeJS.ErrnoException
-  if (isCertificate(code)) return new TalkwireError('UNAUTHENTICATED', `${address}: ${message} (${code}); check tls.ca, tls.cert and the name in the address`, { cause: reason })
-  return new TalkwireError('PEER_NOT_FOUND', `what answers at ${address} does not speak TLS as we do: ${message}`, { cause: reason })
+  if (isCertificate(code))
+    return new TalkwireError('UNAUTHENTICATED', `${address}: ${message} (${code}); check tls.ca, tls.cert and the name in the address`, {
+      cause: reason,
+    })
+  const error = new TalkwireError('PEER_NOT_FOUND', `what answers at ${address} does not speak TLS as we do: ${message}`, { cause: reason })
+  return code === 'ECONNRESET' && spoke ? tlsTransport.unanswered!(error, address) : error
 }
 
-/** In TLS 1.3 a server looks at our certificate when we are through already; its alert says what it thought of it. */
+/** In TLS 1.3 we are through before a server that misses our certificate says so. */
 function unless(cause: TalkwireError | undefined, address: string): TalkwireError | undefined {
   const reason = cause?.cause as NodeJS.ErrnoException | undefined
-  return reason?.code !== undefined && isCertificate(reason.code) ? refusal(reason, address) : cause
+  return reason?.code !== undefined && isCertificate(reason.code) ? refusal(reason, address, true) : cause
 }

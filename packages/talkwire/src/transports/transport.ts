@@ -115,6 +115,8 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   readonly traits: Traits
   /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
+  /** What it means on this wire that the peer ended the connection before it answered anything. */
+  unanswered?(error: TalkwireError, address: string): TalkwireError
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS. `accept` runs before the first message of a connection. */
   listen?(address: string, accept: Accept, options?: Options): Promise<Listener>
 }

@@ -19,7 +19,15 @@ const MAX_PATH = 107
 const PATIENCE = 5000
 const BUSY_PAUSE = 20
 const isBusy = (reason: unknown): boolean => ((reason as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN'
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: true, crossHost: false, manyConnections: true, peerCredentials: true }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: true,
+  crossHost: false,
+  manyConnections: true,
+  peerCredentials: true,
+}
 
 export interface UnixOptions extends TransportOptions {
   /** Lets a peer in. By default: our own uid and root. */
@@ -58,7 +66,11 @@ export const unix: Transport<UnixOptions> = {
     }
     const path = socketPath(address)
     if (rest.startsWith('@')) {
-      if (!seesCredentials()) throw new TalkwireError('UNSUPPORTED', `anyone may connect to ${address}, and without koffi nobody can be told apart; install koffi or take unix:${rest.slice(1)}`)
+      if (!seesCredentials())
+        throw new TalkwireError(
+          'UNSUPPORTED',
+          `anyone may connect to ${address}, and without koffi nobody can be told apart; install koffi or take unix:${rest.slice(1)}`,
+        )
       await listening(server, () => server.listen(path), address)
       return { address, close: async () => void server.close() }
     }
@@ -101,9 +113,17 @@ function realFolder(path: string): string {
 /** Where a `unix:` address is in the file system; abstract names begin with NUL. Throws INVALID_ADDRESS. */
 export function socketPath(address: string): string {
   const { rest } = parseAddress(address)
-  const path = rest.startsWith('@') ? `\0${validateName(rest.slice(1))}` : rest.startsWith('/') ? rest : join(runtimeDirectory(), `${validateName(rest)}.sock`)
+  const path = rest.startsWith('@')
+    ? `\0${validateName(rest.slice(1))}`
+    : rest.startsWith('/')
+      ? rest
+      : join(runtimeDirectory(), `${validateName(rest)}.sock`)
   // The kernel's limit; Node would cut a longer path and listen somewhere else.
-  if (Buffer.byteLength(path) > MAX_PATH) throw new TalkwireError('INVALID_ADDRESS', `the path ${path.slice(0, 40)}… has ${Buffer.byteLength(path)} bytes, the limit is ${MAX_PATH}; take a shorter one or set TALKWIRE_RUNTIME_DIR`)
+  if (Buffer.byteLength(path) > MAX_PATH)
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `the path ${path.slice(0, 40)}… has ${Buffer.byteLength(path)} bytes, the limit is ${MAX_PATH}; take a shorter one or set TALKWIRE_RUNTIME_DIR`,
+    )
   return path
 }
 
@@ -160,6 +180,10 @@ function listenPrivately(server: net.Server, path: string): void {
 
 /** The umask belongs to the process and a thread may not set it: here only the directory can keep others out. */
 function listenInWorker(server: net.Server, path: string): void {
-  if ((lstatSync(dirname(path)).mode & 0o077) !== 0) throw new TalkwireError('UNSUPPORTED', `a worker thread cannot make ${path} private; listen in the main thread, or take a directory with mode 0700`)
+  if ((lstatSync(dirname(path)).mode & 0o077) !== 0)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `a worker thread cannot make ${path} private; listen in the main thread, or take a directory with mode 0700`,
+    )
   server.listen(path)
 }

@@ -13,7 +13,15 @@ const GRACE = 2000
 const KEY = 'talkwire'
 /** What a message counts, besides its binary values. */
 const BASE_SIZE = 1024
-const traits: Traits = { ordered: true, reliable: true, backpressure: true, crossProcess: false, crossHost: false, manyConnections: false, peerCredentials: false }
+const traits: Traits = {
+  ordered: true,
+  reliable: true,
+  backpressure: true,
+  crossProcess: false,
+  crossHost: false,
+  manyConnections: false,
+  peerCredentials: false,
+}
 
 export interface WorkerOptions extends TransportOptions {
   /** What the thread finds in `workerData`, besides its wire. */
@@ -32,7 +40,11 @@ export const worker: Transport<WorkerOptions> = {
     const path = resolve(parseAddress(address).rest)
     if (!existsSync(path)) throw new TalkwireError('START_FAILED', `cannot start ${address}: there is no file ${path}`)
     const { port1, port2 } = new MessageChannel()
-    const thread = new Worker(path, { workerData: { ...data, [KEY]: port2 }, transferList: [port2], ...(env && { env: { ...process.env, ...env } }) })
+    const thread = new Worker(path, {
+      workerData: { ...data, [KEY]: port2 },
+      transferList: [port2],
+      ...(env && { env: { ...process.env, ...env } }),
+    })
     return new ThreadConnection(port1, address, sink, thread, detached === true)
   },
 
@@ -46,10 +58,15 @@ export const worker: Transport<WorkerOptions> = {
 }
 
 function takePort(address: string): MessagePort {
-  if (parseAddress(address).rest !== '') throw new TalkwireError('INVALID_ADDRESS', `${address} starts a thread and is for connecting; inside it listen on worker:`)
+  if (parseAddress(address).rest !== '')
+    throw new TalkwireError('INVALID_ADDRESS', `${address} starts a thread and is for connecting; inside it listen on worker:`)
   const data = workerData as Record<string, unknown> | null | undefined
   const port = data?.[KEY]
-  if (port === undefined) throw new TalkwireError('UNSUPPORTED', `this thread was not started by connect('worker:…'), so nobody is at the other end of ${address}`)
+  if (port === undefined)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `this thread was not started by connect('worker:…'), so nobody is at the other end of ${address}`,
+    )
   if (port === null) throw new TalkwireError('ADDRESS_IN_USE', 'this thread listens already, and there is one connection for it')
   data![KEY] = null
   return port as MessagePort
@@ -69,7 +86,8 @@ export class PortConnection implements ValueConnection {
     sink: Sink | ((connection: PortConnection) => Sink),
   ) {
     this.mailbox = new Mailbox({
-      send: (note, acknowledged) => port.postMessage((note.is === 'message' ? [acknowledged, note.size, note.value] : [acknowledged, note.is]) satisfies Posted),
+      send: (note, acknowledged) =>
+        port.postMessage((note.is === 'message' ? [acknowledged, note.size, note.value] : [acknowledged, note.is]) satisfies Posted),
       copy: (value) => structuredClone(value),
       deliver: (value) => this.sink.value(value),
       release: () => port.close(),
@@ -77,7 +95,9 @@ export class PortConnection implements ValueConnection {
     this.sink = typeof sink === 'function' ? sink(this) : sink
     this.mailbox.open(this.sink)
     port.on('message', this.onMessage)
-    port.on('messageerror', (reason) => this.abort(new TalkwireError('INVALID_MESSAGE', `a message that cannot be read: ${reason.message}`)))
+    port.on('messageerror', (reason) =>
+      this.abort(new TalkwireError('INVALID_MESSAGE', `a message that cannot be read: ${reason.message}`)),
+    )
     port.on('close', () => this.onPortClosed())
   }
 
@@ -185,7 +205,11 @@ class ThreadConnection extends PortConnection {
     // What it sent last is still in the port.
     for (let next = receiveMessageOnPort(this.port); next; next = receiveMessageOnPort(this.port)) this.onMessage(next.message as Posted)
     const { failure } = this
-    const error = new TalkwireError('PEER_EXITED', `the thread ${address} ended${failure ? `: ${failure.message}` : ` with exit code ${code}`}`, { cause: failure, details: { exitCode: code }, outcome: 'maybe-ran' })
+    const error = new TalkwireError(
+      'PEER_EXITED',
+      `the thread ${address} ended${failure ? `: ${failure.message}` : ` with exit code ${code}`}`,
+      { cause: failure, details: { exitCode: code }, outcome: 'maybe-ran' },
+    )
     this.mailbox.lost(error)
   }
 }
@@ -196,6 +220,9 @@ function sizeOf(value: unknown, depth = 0): number {
   if (typeof value !== 'object' || value === null || depth > 64) return depth === 0 ? BASE_SIZE : 8
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return BASE_SIZE + value.byteLength
   let size = depth === 0 ? BASE_SIZE : 8
-  for (const each of value instanceof Map || value instanceof Set || Array.isArray(value) ? (value as Iterable<unknown>) : Object.values(value)) size += sizeOf(each, depth + 1)
+  for (const each of value instanceof Map || value instanceof Set || Array.isArray(value)
+    ? (value as Iterable<unknown>)
+    : Object.values(value))
+    size += sizeOf(each, depth + 1)
   return size
 }

@@ -71,7 +71,18 @@ test('what JSON has no word for is printed as documented', async () => {
 })
 
 test('metadata and progress', async () => {
-  const { code, stdout, stderr } = await talkwire(['call', 'work', 'report', '2', '--metadata', 'tenant=a', '--metadata', 'trace=b=c', '--progress', '--json'])
+  const { code, stdout, stderr } = await talkwire([
+    'call',
+    'work',
+    'report',
+    '2',
+    '--metadata',
+    'tenant=a',
+    '--metadata',
+    'trace=b=c',
+    '--progress',
+    '--json',
+  ])
   assert.deepEqual([code, stdout, stderr], [0, '{"tenant":"a","trace":"b=c"}\n', '{"progress":0.5}\n{"progress":1}\n'])
   await fails(['call', 'work', 'report', '2', '--metadata', 'nonsense'], 2, /key=value/)
 })
@@ -96,10 +107,16 @@ test('wrong usage is told before anything is called', async () => {
 })
 
 test('errors: code first, outcome, details; with --json one line of JSON on stderr', async () => {
-  await fails(['call', 'bank', 'deposit', 'account=closed', 'amount=1'], 1, /^\[AccountClosed\] .*\(outcome: ran\)\ndetails: \{ "since": "2020" \}\n$/)
+  await fails(
+    ['call', 'bank', 'deposit', 'account=closed', 'amount=1'],
+    1,
+    /^\[AccountClosed\] .*\(outcome: ran\)\ndetails: \{ "since": "2020" \}\n$/,
+  )
   const { code, stdout, stderr } = await talkwire(['call', 'bank', 'deposit', 'account=closed', 'amount=1', '--json'])
   assert.deepEqual([code, stdout], [1, ''])
-  assert.deepEqual(JSON.parse(stderr), { error: { code: 'AccountClosed', message: 'AccountClosed', outcome: 'ran', declared: true, details: { since: '2020' } } })
+  assert.deepEqual(JSON.parse(stderr), {
+    error: { code: 'AccountClosed', message: 'AccountClosed', outcome: 'ran', declared: true, details: { since: '2020' } },
+  })
   await fails(['call', 'bank', 'deposit', 'account=a', 'amount=many'], 1, /^\[INVALID_INPUT\]/)
   await fails(['call', 'work', 'fail'], 1, /^\[INTERNAL\] internal error \(outcome: ran\)\n$/)
   await fails(['call', 'work', '_private'], 1, /^\[METHOD_NOT_FOUND\]/)
@@ -154,7 +171,17 @@ test('a key from a file that nobody else can read', async () => {
   writeFileSync(other, 'another of enough bytes\n', { mode: 0o600 })
   writeFileSync(open, 'a secret of enough bytes\n')
   chmodSync(open, 0o644)
-  const service = start(['serve', fixture('calc.ts'), '--name', 'guarded', '--listen', 'tcp://127.0.0.1:0', '--authkey-file', key, '--json'])
+  const service = start([
+    'serve',
+    fixture('calc.ts'),
+    '--name',
+    'guarded',
+    '--listen',
+    'tcp://127.0.0.1:0',
+    '--authkey-file',
+    key,
+    '--json',
+  ])
   await service.said('"addresses"')
   await prints(['guarded', 'add', '2', '5', '--authkey-file', key], '7\n')
   await fails(['call', 'guarded', 'add', '2', '5'], 3, /^\[UNAUTHENTICATED\]/)

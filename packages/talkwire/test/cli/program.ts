@@ -40,7 +40,11 @@ export function start(args: readonly string[], options: Options = {}): Running {
 }
 
 export function startProgram(command: string, args: readonly string[], { input, env, cwd }: Options = {}): Running {
-  const child = spawn(command, args, { stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'], env: { ...process.env, ...env }, ...(cwd !== undefined && { cwd }) })
+  const child = spawn(command, args, {
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+    ...(cwd !== undefined && { cwd }),
+  })
   children.add(child)
   let [stdout, stderr] = ['', '']
   let over = false

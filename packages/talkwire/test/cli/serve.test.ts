@@ -45,13 +45,20 @@ test('TypeScript is served as it is, with an import written as .js', async () =>
 })
 
 test('what of a module is served', async () => {
-  assert.deepEqual(await methodsOf('export const a = () => 1; export function b() {}; export class C {}; export const d = 4; export default { e() {} }'), ['a', 'b'])
+  assert.deepEqual(
+    await methodsOf('export const a = () => 1; export function b() {}; export class C {}; export const d = 4; export default { e() {} }'),
+    ['a', 'b'],
+  )
   assert.deepEqual(await methodsOf('export default { e() {}, f: () => 1 }; export const d = 4'), ['e', 'f'])
   assert.deepEqual(await methodsOf('class S { #n = 0; up() { return ++this.#n } }; export default new S()'), ['up'])
   assert.deepEqual(await methodsOf('export const calc = { add: (a, b) => a + b }; export const version = "1"'), ['add'])
   assert.deepEqual(await methodsOf('export const x = { a() {} }; export const y = { b() {} }', '--export', 'y'), ['b'])
   assert.deepEqual(await methodsOf('export const a = () => 1; export const b = () => 2', '--export', 'b'), ['b'])
-  await refused([module('export const x = { a() {} }; export const y = { b() {} }')], 2, /several objects with functions: x, y; choose with --export/)
+  await refused(
+    [module('export const x = { a() {} }; export const y = { b() {} }')],
+    2,
+    /several objects with functions: x, y; choose with --export/,
+  )
   await refused([module('export const x = 1')], 2, /exports no function and no contract/)
   await refused([module('export const x = 1'), '--export', 'y'], 2, /exports no "y"; it exports x/)
 })
@@ -62,8 +69,13 @@ test('CommonJS', async () => {
 })
 
 test('a contract with its handlers, of a module that no package is installed for', async () => {
-  const contract = "import { contract, rpc } from 'talkwire'; const any = { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } }; export const c = contract('greeter/1', { greet: rpc({ input: any, output: any }) });"
-  for (const handlers of ['export const handlers = { greet: (n) => `hi ${n}` }', 'export default { greet: (n) => `hi ${n}` }', 'export const handlers = () => ({ greet: (n) => `hi ${n}` })']) {
+  const contract =
+    "import { contract, rpc } from 'talkwire'; const any = { '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) } }; export const c = contract('greeter/1', { greet: rpc({ input: any, output: any }) });"
+  for (const handlers of [
+    'export const handlers = { greet: (n) => `hi ${n}` }',
+    'export default { greet: (n) => `hi ${n}` }',
+    'export const handlers = () => ({ greet: (n) => `hi ${n}` })',
+  ]) {
     await serving([module(contract + handlers)], async () => assert.equal(await call('greeter', 'greet', 'Ada'), '"hi Ada"\n'))
   }
   await refused([module(contract)], 2, /nothing that answers for it/)
@@ -160,10 +172,14 @@ test('errors of functions are told to whoever serves, with their stack', async (
 })
 
 test('started on demand it takes the name that is wanted', async () => {
-  const client = (await connect('wanted', { start: [process.execPath, fileURLToPath(new URL('../../src/cli/main.js', import.meta.url)), 'serve', fixture('calc.ts')] })) as unknown as { add(a: number, b: number): Promise<number>; close(): Promise<void> }
+  const client = (await connect('wanted', {
+    start: [process.execPath, fileURLToPath(new URL('../../src/cli/main.js', import.meta.url)), 'serve', fixture('calc.ts')],
+  })) as unknown as { add(a: number, b: number): Promise<number>; close(): Promise<void> }
   assert.equal(await client.add(2, 5), 7)
   await client.close()
-  const entry = (JSON.parse((await talkwire(['ls', '--json'])).stdout) as { name: string; pid: number }[]).find(({ name }) => name === 'wanted')!
+  const entry = (JSON.parse((await talkwire(['ls', '--json'])).stdout) as { name: string; pid: number }[]).find(
+    ({ name }) => name === 'wanted',
+  )!
   process.kill(entry.pid)
 })
 
@@ -184,7 +200,9 @@ test('a Python file is served by Python and called by name, and the other way ro
   })
   await serving([fixture('calc.ts')], async () => {
     const python = (...args: string[]): Promise<Ended> =>
-      startProgram(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-m', 'talkwire', ...args], { env: { PYTHONPATH: fileURLToPath(new URL('../../../../../clients/python', import.meta.url)) } }).ended
+      startProgram(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-m', 'talkwire', ...args], {
+        env: { PYTHONPATH: fileURLToPath(new URL('../../../../../clients/python', import.meta.url)) },
+      }).ended
     assert.deepEqual(await python('call', 'calc', 'add', '2', '5'), { code: 0, stdout: '7\n', stderr: '' })
     assert.deepEqual(await python('call', 'calc', 'count', '2'), { code: 0, stdout: '0\n1\n', stderr: '' })
   })
@@ -212,7 +230,13 @@ test('Python ends with the command that started it, also after kill -9', async (
 })
 
 test('Python as a child with a wire of its own', async () => {
-  const { code, stdout, stderr } = await talkwire(['call', `spawn:'${process.execPath}' '${fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))}' serve '${fixture('worker.py')}'`, 'add', '2', '5'])
+  const { code, stdout, stderr } = await talkwire([
+    'call',
+    `spawn:'${process.execPath}' '${fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))}' serve '${fixture('worker.py')}'`,
+    'add',
+    '2',
+    '5',
+  ])
   assert.deepEqual([code, stdout, stderr], [0, '7\n', ''])
 })
 

@@ -5,13 +5,19 @@ import { compareSchemas, worst, type Verdict } from '../../src/contract/compare-
 import type { JsonSchema } from '../../src/contract/json-schema.js'
 import { anySchema, shuffled } from './schemas.js'
 
-const object = (properties: Record<string, unknown>, required: string[] = [], more: JsonSchema = {}): JsonSchema => ({ type: 'object', properties, required, ...more })
+const object = (properties: Record<string, unknown>, required: string[] = [], more: JsonSchema = {}): JsonSchema => ({
+  type: 'object',
+  properties,
+  required,
+  ...more,
+})
 const S = { type: 'string' }
 const N = { type: 'number' }
 const I = { type: 'integer' }
 const Z = { type: 'null' }
 const B = { type: 'boolean' }
-const kind = (value: string, more: Record<string, unknown> = {}): JsonSchema => object({ kind: { const: value }, ...more }, ['kind', ...Object.keys(more)])
+const kind = (value: string, more: Record<string, unknown> = {}): JsonSchema =>
+  object({ kind: { const: value }, ...more }, ['kind', ...Object.keys(more)])
 
 type Row = [what: string, older: JsonSchema, newer: JsonSchema, forward: Verdict, backward: Verdict, changes?: string[]]
 
@@ -21,20 +27,76 @@ const rows: Row[] = [
   ['optional property added', object({}), object({ a: S }), 'works', 'works', ['.a property-added']],
   ['required property added', object({}), object({ a: S }, ['a']), 'breaks', 'works', ['.a property-added']],
   ['required without a schema', object({}), object({}, ['a']), 'breaks', 'works', ['.a property-added']],
-  ['optional property added to a strict object', object({}, [], { additionalProperties: false }), object({ a: S }, [], { additionalProperties: false }), 'works', 'breaks', ['.a property-added']],
-  ['required property added to a strict object', object({}, [], { additionalProperties: false }), object({ a: S }, ['a'], { additionalProperties: false }), 'breaks', 'breaks', ['.a property-added']],
-  ['property added where others had its type', object({}, [], { additionalProperties: S }), object({ a: S }, [], { additionalProperties: S }), 'works', 'works', ['.a property-added']],
-  ['property added where others had another type', object({}, [], { additionalProperties: N }), object({ a: S }, [], { additionalProperties: N }), 'breaks', 'breaks', ['.a property-added']],
-  ['property added where a pattern may mean it', object({}, [], { patternProperties: { '^a': N } }), object({ a: S }, [], { patternProperties: { '^a': N } }), 'unknown', 'unknown', ['.a property-added']],
+  [
+    'optional property added to a strict object',
+    object({}, [], { additionalProperties: false }),
+    object({ a: S }, [], { additionalProperties: false }),
+    'works',
+    'breaks',
+    ['.a property-added'],
+  ],
+  [
+    'required property added to a strict object',
+    object({}, [], { additionalProperties: false }),
+    object({ a: S }, ['a'], { additionalProperties: false }),
+    'breaks',
+    'breaks',
+    ['.a property-added'],
+  ],
+  [
+    'property added where others had its type',
+    object({}, [], { additionalProperties: S }),
+    object({ a: S }, [], { additionalProperties: S }),
+    'works',
+    'works',
+    ['.a property-added'],
+  ],
+  [
+    'property added where others had another type',
+    object({}, [], { additionalProperties: N }),
+    object({ a: S }, [], { additionalProperties: N }),
+    'breaks',
+    'breaks',
+    ['.a property-added'],
+  ],
+  [
+    'property added where a pattern may mean it',
+    object({}, [], { patternProperties: { '^a': N } }),
+    object({ a: S }, [], { patternProperties: { '^a': N } }),
+    'unknown',
+    'unknown',
+    ['.a property-added'],
+  ],
   ['optional → required', object({ a: S }), object({ a: S }, ['a']), 'breaks', 'works', ['.a property-required']],
   ['property of another type', object({ a: S }), object({ a: N }), 'breaks', 'breaks', ['.a type-changed']],
-  ['deep below', object({ a: object({ 'b c': object({ d: N }) }) }), object({ a: object({ 'b c': object({ d: I }) }) }), 'breaks', 'works', ['.a["b c"].d type-changed']],
+  [
+    'deep below',
+    object({ a: object({ 'b c': object({ d: N }) }) }),
+    object({ a: object({ 'b c': object({ d: I }) }) }),
+    'breaks',
+    'works',
+    ['.a["b c"].d type-changed'],
+  ],
   ['extras refused', object({ a: S }), object({ a: S }, [], { additionalProperties: false }), 'breaks', 'works', ['{} type-changed']],
   ['extras constrained', object({}), object({}, [], { additionalProperties: N }), 'breaks', 'works', ['{} type-changed']],
-  ['extras of another type', object({}, [], { additionalProperties: N }), object({}, [], { additionalProperties: I }), 'breaks', 'works', ['{} type-changed']],
+  [
+    'extras of another type',
+    object({}, [], { additionalProperties: N }),
+    object({}, [], { additionalProperties: I }),
+    'breaks',
+    'works',
+    ['{} type-changed'],
+  ],
   ['extras allowed in words', object({}), object({}, [], { additionalProperties: {} }), 'works', 'works', []],
   ['pattern properties', object({}), object({}, [], { patternProperties: { '^x': S } }), 'unknown', 'unknown', [' cannot-tell']],
-  ['names of a record', object({}, [], { propertyNames: S }), object({}, [], { propertyNames: { enum: ['a'] } }), 'breaks', 'works', [' names type-changed']],
+  [
+    'names of a record',
+    object({}, [], { propertyNames: S }),
+    object({}, [], { propertyNames: { enum: ['a'] } }),
+    'breaks',
+    'works',
+    [' names type-changed'],
+  ],
   ['names that are strings anyway', object({}), object({}, [], { propertyNames: S }), 'works', 'works', []],
   ['more properties wanted', object({}), object({}, [], { minProperties: 1 }), 'breaks', 'works', [' limit-changed']],
   ['fewer properties allowed', object({}), object({}, [], { maxProperties: 3 }), 'breaks', 'works', [' limit-changed']],
@@ -52,10 +114,38 @@ const rows: Row[] = [
   ['date → string', { 'x-talkwire': 'date' }, S, 'breaks', 'breaks', [' type-changed']],
   ['date → bigint', { 'x-talkwire': 'date' }, { 'x-talkwire': 'bigint' }, 'breaks', 'breaks', [' type-changed']],
   ['bigint → one bigint', { 'x-talkwire': 'bigint' }, { 'x-talkwire': 'bigint', 'x-value': '1' }, 'breaks', 'works', [' limit-changed']],
-  ['one bigint → another', { 'x-talkwire': 'bigint', 'x-value': '2' }, { 'x-talkwire': 'bigint', 'x-value': '1' }, 'breaks', 'breaks', [' limit-changed']],
-  ['bytes → floats', { 'x-talkwire': 'array', 'x-dtype': 'u1' }, { 'x-talkwire': 'array', 'x-dtype': 'f8' }, 'breaks', 'breaks', [' limit-changed']],
-  ['values of a map', { 'x-talkwire': 'map', 'x-keys': S, 'x-values': N }, { 'x-talkwire': 'map', 'x-keys': S, 'x-values': I }, 'breaks', 'works', ['[] type-changed']],
-  ['keys of a map', { 'x-talkwire': 'map', 'x-keys': S, 'x-values': N }, { 'x-talkwire': 'map', 'x-keys': { enum: ['a'] }, 'x-values': N }, 'breaks', 'works', [' keys type-changed']],
+  [
+    'one bigint → another',
+    { 'x-talkwire': 'bigint', 'x-value': '2' },
+    { 'x-talkwire': 'bigint', 'x-value': '1' },
+    'breaks',
+    'breaks',
+    [' limit-changed'],
+  ],
+  [
+    'bytes → floats',
+    { 'x-talkwire': 'array', 'x-dtype': 'u1' },
+    { 'x-talkwire': 'array', 'x-dtype': 'f8' },
+    'breaks',
+    'breaks',
+    [' limit-changed'],
+  ],
+  [
+    'values of a map',
+    { 'x-talkwire': 'map', 'x-keys': S, 'x-values': N },
+    { 'x-talkwire': 'map', 'x-keys': S, 'x-values': I },
+    'breaks',
+    'works',
+    ['[] type-changed'],
+  ],
+  [
+    'keys of a map',
+    { 'x-talkwire': 'map', 'x-keys': S, 'x-values': N },
+    { 'x-talkwire': 'map', 'x-keys': { enum: ['a'] }, 'x-values': N },
+    'breaks',
+    'works',
+    [' keys type-changed'],
+  ],
   // values
   ['value added', { enum: ['a', 'b'] }, { enum: ['a', 'b', 'c'] }, 'works', 'breaks', [' values-added']],
   ['value replaced', { enum: ['a', 'b'] }, { enum: ['a', 'c'] }, 'breaks', 'breaks', [' values-removed', ' values-added']],
@@ -69,12 +159,47 @@ const rows: Row[] = [
   ['enumeration → pattern', { enum: ['abc'] }, { ...S, pattern: '^a' }, 'unknown', 'breaks', [' type-changed']],
   ['numbers → range', { enum: [1, 5] }, { ...N, minimum: 2 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
   ['values at the limits', { enum: [1, 5] }, { ...N, minimum: 1, maximum: 5 }, 'works', 'breaks', [' type-changed']],
-  ['values at limits that are not included', { enum: [1, 3, 5] }, { ...N, exclusiveMinimum: 1, exclusiveMaximum: 5 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
-  ['values beyond the limits', { enum: [0, 3, 6] }, { ...N, minimum: 1, maximum: 5 }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  [
+    'values at limits that are not included',
+    { enum: [1, 3, 5] },
+    { ...N, exclusiveMinimum: 1, exclusiveMaximum: 5 },
+    'breaks',
+    'breaks',
+    [' alternative-added', ' values-removed'],
+  ],
+  [
+    'values beyond the limits',
+    { enum: [0, 3, 6] },
+    { ...N, minimum: 1, maximum: 5 },
+    'breaks',
+    'breaks',
+    [' alternative-added', ' values-removed'],
+  ],
   ['texts at the limits', { enum: ['a', 'abc'] }, { ...S, minLength: 1, maxLength: 3 }, 'works', 'breaks', [' type-changed']],
-  ['limits of other types do not count', { enum: [1] }, { minLength: 3, maximum: 1, exclusiveMinimum: 0 }, 'works', 'breaks', [' type-changed']],
-  ['text and a limit of numbers', { enum: ['a'] }, { minimum: 3, maximum: 1, exclusiveMinimum: 3, exclusiveMaximum: 1 }, 'works', 'breaks', [' type-changed']],
-  ['value and date', { enum: ['a', 'b'] }, { anyOf: [{ 'x-talkwire': 'date' }, { const: 'a' }] }, 'breaks', 'breaks', [' alternative-added', ' values-removed']],
+  [
+    'limits of other types do not count',
+    { enum: [1] },
+    { minLength: 3, maximum: 1, exclusiveMinimum: 0 },
+    'works',
+    'breaks',
+    [' type-changed'],
+  ],
+  [
+    'text and a limit of numbers',
+    { enum: ['a'] },
+    { minimum: 3, maximum: 1, exclusiveMinimum: 3, exclusiveMaximum: 1 },
+    'works',
+    'breaks',
+    [' type-changed'],
+  ],
+  [
+    'value and date',
+    { enum: ['a', 'b'] },
+    { anyOf: [{ 'x-talkwire': 'date' }, { const: 'a' }] },
+    'breaks',
+    'breaks',
+    [' alternative-added', ' values-removed'],
+  ],
   ['value → date', { const: 'a' }, { 'x-talkwire': 'date' }, 'breaks', 'breaks', [' type-changed']],
   ['structured values', { const: { a: 1, b: 2 } }, { const: { b: 2, a: 1 } }, 'works', 'works', []],
   ['values of another type are none', { type: 'string', enum: ['a', 1] }, { enum: ['a'] }, 'works', 'works', []],
@@ -84,19 +209,94 @@ const rows: Row[] = [
   ['nullable either way', { type: ['string', 'null'] }, { anyOf: [Z, S] }, 'works', 'works', []],
   ['alternative added', { anyOf: [S, N] }, { anyOf: [S, N, { type: 'array' }] }, 'works', 'breaks', [' alternative-added']],
   ['alternatives in another order', { anyOf: [object({ a: S }, ['a']), N] }, { anyOf: [N, object({ a: S }, ['a'])] }, 'works', 'works', []],
-  ['one alternative changed', { anyOf: [object({ a: S }), N] }, { anyOf: [object({ a: S, b: S }, ['b']), N] }, 'breaks', 'works', ['<object>.b property-added']],
-  ['one tagged alternative changed', { oneOf: [kind('a'), kind('b')] }, { oneOf: [kind('b', { x: S }), kind('a')] }, 'breaks', 'works', ['<kind="b">.x property-added']],
+  [
+    'one alternative changed',
+    { anyOf: [object({ a: S }), N] },
+    { anyOf: [object({ a: S, b: S }, ['b']), N] },
+    'breaks',
+    'works',
+    ['<object>.b property-added'],
+  ],
+  [
+    'one tagged alternative changed',
+    { oneOf: [kind('a'), kind('b')] },
+    { oneOf: [kind('b', { x: S }), kind('a')] },
+    'breaks',
+    'works',
+    ['<kind="b">.x property-added'],
+  ],
   ['tagged alternative added', { oneOf: [kind('a')] }, { oneOf: [kind('a'), kind('b')] }, 'works', 'breaks', [' alternative-added']],
-  ['tag replaced', { oneOf: [kind('a'), kind('b')] }, { oneOf: [kind('a'), kind('c')] }, 'breaks', 'breaks', [' alternative-removed', ' alternative-added']],
-  ['oneOf that may overlap', { oneOf: [object({ a: S }), object({ b: S })] }, { oneOf: [object({ a: S }), object({ c: S })] }, 'unknown', 'unknown', [' cannot-tell']],
+  [
+    'tag replaced',
+    { oneOf: [kind('a'), kind('b')] },
+    { oneOf: [kind('a'), kind('c')] },
+    'breaks',
+    'breaks',
+    [' alternative-removed', ' alternative-added'],
+  ],
+  [
+    'oneOf that may overlap',
+    { oneOf: [object({ a: S }), object({ b: S })] },
+    { oneOf: [object({ a: S }), object({ c: S })] },
+    'unknown',
+    'unknown',
+    [' cannot-tell'],
+  ],
   ['integer beside number', { anyOf: [I, N] }, { anyOf: [N, S] }, 'works', 'breaks'],
-  ['what all alternatives share', { type: 'object', properties: { a: S }, required: ['a'], anyOf: [{ description: 'x' }] }, object({ a: S }, ['a']), 'works', 'works', []],
-  ['two alike, one removed', { anyOf: [object({ a: S }, ['a']), object({ b: S }, ['b'])] }, object({ a: S }, ['a']), 'breaks', 'works', [' alternative-removed']],
-  ['two numbers become one', { anyOf: [{ ...N, maximum: 0 }, { ...N, minimum: 5 }] }, N, 'works', 'breaks', ['<number> limit-changed']],
-  ['oneOf of other types', { oneOf: [S, object({ a: S })] }, { oneOf: [S, object({ a: N })] }, 'breaks', 'breaks', ['<object>.a type-changed']],
+  [
+    'what all alternatives share',
+    { type: 'object', properties: { a: S }, required: ['a'], anyOf: [{ description: 'x' }] },
+    object({ a: S }, ['a']),
+    'works',
+    'works',
+    [],
+  ],
+  [
+    'two alike, one removed',
+    { anyOf: [object({ a: S }, ['a']), object({ b: S }, ['b'])] },
+    object({ a: S }, ['a']),
+    'breaks',
+    'works',
+    [' alternative-removed'],
+  ],
+  [
+    'two numbers become one',
+    {
+      anyOf: [
+        { ...N, maximum: 0 },
+        { ...N, minimum: 5 },
+      ],
+    },
+    N,
+    'works',
+    'breaks',
+    ['<number> limit-changed'],
+  ],
+  [
+    'oneOf of other types',
+    { oneOf: [S, object({ a: S })] },
+    { oneOf: [S, object({ a: N })] },
+    'breaks',
+    'breaks',
+    ['<object>.a type-changed'],
+  ],
   ['oneOf of marks', { oneOf: [{ 'x-talkwire': 'date' }, S] }, { oneOf: [{ 'x-talkwire': 'date' }, N] }, 'breaks', 'breaks'],
-  ['both parts', { allOf: [object({ a: S }), object({ b: S })] }, { allOf: [object({ a: S }), object({ b: N })] }, 'breaks', 'breaks', ['.b type-changed']],
-  ['another number of parts', { allOf: [object({ a: S })] }, { allOf: [object({ a: S }), object({ b: N })] }, 'unknown', 'unknown', [' cannot-tell']],
+  [
+    'both parts',
+    { allOf: [object({ a: S }), object({ b: S })] },
+    { allOf: [object({ a: S }), object({ b: N })] },
+    'breaks',
+    'breaks',
+    ['.b type-changed'],
+  ],
+  [
+    'another number of parts',
+    { allOf: [object({ a: S })] },
+    { allOf: [object({ a: S }), object({ b: N })] },
+    'unknown',
+    'unknown',
+    [' cannot-tell'],
+  ],
   // arrays
   ['items', { type: 'array', items: N }, { type: 'array', items: I }, 'breaks', 'works', ['[] type-changed']],
   ['items constrained', { type: 'array' }, { type: 'array', items: I }, 'breaks', 'works', ['[] type-changed']],
@@ -104,10 +304,31 @@ const rows: Row[] = [
   ['shorter at most', { type: 'array', maxItems: 9 }, { type: 'array', maxItems: 5 }, 'breaks', 'works', [' limit-changed']],
   ['unique', { type: 'array' }, { type: 'array', uniqueItems: true }, 'breaks', 'works', [' limit-changed']],
   ['not unique, in words', { type: 'array' }, { type: 'array', uniqueItems: false }, 'works', 'works', []],
-  ['element of a tuple', { type: 'array', prefixItems: [S, N] }, { type: 'array', prefixItems: [S, I] }, 'breaks', 'works', ['[1] type-changed']],
+  [
+    'element of a tuple',
+    { type: 'array', prefixItems: [S, N] },
+    { type: 'array', prefixItems: [S, I] },
+    'breaks',
+    'works',
+    ['[1] type-changed'],
+  ],
   ['element added', { type: 'array', prefixItems: [S] }, { type: 'array', prefixItems: [S, N] }, 'works', 'works', ['[1] property-added']],
-  ['element added to a strict tuple', { type: 'array', prefixItems: [S], items: false, minItems: 1 }, { type: 'array', prefixItems: [S, N], items: false, minItems: 2 }, 'breaks', 'breaks', ['[1] property-added', ' limit-changed']],
-  ['element of another type than the rest', { type: 'array', prefixItems: [S], items: N }, { type: 'array', prefixItems: [S, I], items: N }, 'breaks', 'works', ['[1] property-added']],
+  [
+    'element added to a strict tuple',
+    { type: 'array', prefixItems: [S], items: false, minItems: 1 },
+    { type: 'array', prefixItems: [S, N], items: false, minItems: 2 },
+    'breaks',
+    'breaks',
+    ['[1] property-added', ' limit-changed'],
+  ],
+  [
+    'element of another type than the rest',
+    { type: 'array', prefixItems: [S], items: N },
+    { type: 'array', prefixItems: [S, I], items: N },
+    'breaks',
+    'works',
+    ['[1] property-added'],
+  ],
   ['list → tuple', { type: 'array', items: S }, { type: 'array', items: S, prefixItems: [N] }, 'breaks', 'breaks', ['[0] property-added']],
   // limits
   ['longer text wanted', S, { ...S, minLength: 3 }, 'breaks', 'works', [' limit-changed']],
@@ -122,11 +343,25 @@ const rows: Row[] = [
   ['limit no longer included', { ...N, minimum: 1 }, { ...N, exclusiveMinimum: 1 }, 'breaks', 'works', [' limit-changed']],
   ['upper limit no longer included', { ...N, maximum: 1 }, { ...N, exclusiveMaximum: 1 }, 'breaks', 'works', [' limit-changed']],
   ['the stricter of two limits counts', { ...N, minimum: 0, exclusiveMinimum: 5 }, { ...N, exclusiveMinimum: 5 }, 'works', 'works', []],
-  ['moved range', { ...N, minimum: 0, maximum: 5 }, { ...N, minimum: 1, maximum: 6 }, 'breaks', 'breaks', [' limit-changed', ' limit-changed']],
+  [
+    'moved range',
+    { ...N, minimum: 0, maximum: 5 },
+    { ...N, minimum: 1, maximum: 6 },
+    'breaks',
+    'breaks',
+    [' limit-changed', ' limit-changed'],
+  ],
   ['multiples', N, { ...N, multipleOf: 2 }, 'breaks', 'works', [' limit-changed']],
   ['fewer multiples', { ...N, multipleOf: 2 }, { ...N, multipleOf: 4 }, 'breaks', 'works', [' limit-changed']],
   ['other multiples', { ...N, multipleOf: 2 }, { ...N, multipleOf: 3 }, 'breaks', 'breaks', [' limit-changed']],
-  ['limit not included, then included far away', { ...N, exclusiveMinimum: 0 }, { ...N, minimum: 5 }, 'breaks', 'works', [' limit-changed']],
+  [
+    'limit not included, then included far away',
+    { ...N, exclusiveMinimum: 0 },
+    { ...N, minimum: 5 },
+    'breaks',
+    'works',
+    [' limit-changed'],
+  ],
   ['half a multiple', { ...N, multipleOf: 1 }, { ...N, multipleOf: 0.5 }, 'unknown', 'unknown', [' cannot-tell']],
   ['fractional multiples', { ...N, multipleOf: 0.1 }, { ...N, multipleOf: 0.2 }, 'unknown', 'unknown', [' cannot-tell']],
   // what does not matter, and what nobody can tell
@@ -139,9 +374,30 @@ const rows: Row[] = [
   ['constraint without a type', { minLength: 3 }, S, 'breaks', 'unknown', [' type-changed']],
   // references
   ['through a reference', { $ref: '#/$defs/a', $defs: { a: S } }, S, 'works', 'works', []],
-  ['reference with other words', { $ref: '#/$defs/a', description: 'x', $defs: { a: S } }, { $ref: '#/$defs/b', $defs: { b: N } }, 'breaks', 'breaks', [' type-changed']],
-  ['recursive, unchanged', object({ next: { anyOf: [{ $ref: '#' }, Z] } }), object({ next: { anyOf: [{ $ref: '#' }, Z] } }), 'works', 'works', []],
-  ['recursive, changed once', object({ v: N, next: { $ref: '#' } }), object({ v: I, next: { $ref: '#' } }), 'breaks', 'works', ['.v type-changed']],
+  [
+    'reference with other words',
+    { $ref: '#/$defs/a', description: 'x', $defs: { a: S } },
+    { $ref: '#/$defs/b', $defs: { b: N } },
+    'breaks',
+    'breaks',
+    [' type-changed'],
+  ],
+  [
+    'recursive, unchanged',
+    object({ next: { anyOf: [{ $ref: '#' }, Z] } }),
+    object({ next: { anyOf: [{ $ref: '#' }, Z] } }),
+    'works',
+    'works',
+    [],
+  ],
+  [
+    'recursive, changed once',
+    object({ v: N, next: { $ref: '#' } }),
+    object({ v: I, next: { $ref: '#' } }),
+    'breaks',
+    'works',
+    ['.v type-changed'],
+  ],
   ['recursive, unrolled', object({ next: { $ref: '#' } }), object({ next: object({ next: { $ref: '#' } }) }), 'works', 'works', []],
   ['reference to nowhere', { $ref: '#/$defs/none' }, S, 'unknown', 'unknown', [' cannot-tell']],
   ['reference to itself', { $ref: '#' }, S, 'unknown', 'unknown', [' cannot-tell']],
@@ -157,7 +413,11 @@ for (const [what, older, newer, forward, backward, expected] of rows) {
   test(what, () => {
     assert.deepEqual(verdicts(older, newer), [forward, backward], 'as it stands')
     assert.deepEqual(verdicts(newer, older), [backward, forward], 'the other way round')
-    if (expected) assert.deepEqual(compareSchemas(older, newer).map((one) => `${one.path} ${one.kind}`), expected)
+    if (expected)
+      assert.deepEqual(
+        compareSchemas(older, newer).map((one) => `${one.path} ${one.kind}`),
+        expected,
+      )
     assert.deepEqual(compareSchemas(older, structuredClone(older)), [])
   })
   // Inside an object, an array and a union the same holds.
@@ -171,38 +431,67 @@ for (const [what, older, newer, forward, backward, expected] of rows) {
 test('property names that objects have anyway', () => {
   for (const name of ['constructor', 'toString', 'hasOwnProperty', '__proto__']) {
     const changes = compareSchemas(object({}), object(Object.fromEntries([[name, S]]), [name]))
-    assert.deepEqual(changes.map((one) => [one.path, one.kind]), [[`.${name}`, 'property-added']])
+    assert.deepEqual(
+      changes.map((one) => [one.path, one.kind]),
+      [[`.${name}`, 'property-added']],
+    )
   }
 })
 
 test('schemas that explode or never end', () => {
-  const $defs = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`d${i}`, { anyOf: [{ $ref: `#/$defs/d${i + 1}` }, { $ref: `#/$defs/d${i + 1}` }] }]))
+  const $defs = Object.fromEntries(
+    Array.from({ length: 40 }, (_, i) => [`d${i}`, { anyOf: [{ $ref: `#/$defs/d${i + 1}` }, { $ref: `#/$defs/d${i + 1}` }] }]),
+  )
   const bomb = { $ref: '#/$defs/d0', $defs: { ...$defs, d40: S } }
   assert.deepEqual(verdicts(bomb, S), ['unknown', 'unknown'])
   let deep: JsonSchema = S
   let other: JsonSchema = N
-  for (let i = 0; i < 5000; i++) { deep = { type: 'array', items: deep }; other = { type: 'array', items: other } }
+  for (let i = 0; i < 5000; i++) {
+    deep = { type: 'array', items: deep }
+    other = { type: 'array', items: other }
+  }
   assert.doesNotThrow(() => compareSchemas({ ...deep, $defs: {} }, { ...other, $defs: {} }))
 })
 
 test('messages name both sides', () => {
-  assert.deepEqual(compareSchemas(S, { anyOf: [N, B] }).map((one) => one.message), ['string → number | boolean'])
-  assert.deepEqual(compareSchemas({ enum: ['a', 'b'] }, { enum: ['a'] }).map((one) => one.message), ['no longer "b"'])
-  assert.deepEqual(compareSchemas({ enum: Array.from({ length: 12 }, (_, i) => i) }, { enum: [0] }).map((one) => one.message), ['no longer 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 1 more'])
-  assert.deepEqual(compareSchemas({ enum: ['a', 'b', 'c'] }, N).map((one) => one.message), ['"a" | "b" | "c" → number'])
-  assert.deepEqual(compareSchemas(N, { ...N, minimum: 3 }).map((one) => one.message), ['minimum none → 3'])
+  assert.deepEqual(
+    compareSchemas(S, { anyOf: [N, B] }).map((one) => one.message),
+    ['string → number | boolean'],
+  )
+  assert.deepEqual(
+    compareSchemas({ enum: ['a', 'b'] }, { enum: ['a'] }).map((one) => one.message),
+    ['no longer "b"'],
+  )
+  assert.deepEqual(
+    compareSchemas({ enum: Array.from({ length: 12 }, (_, i) => i) }, { enum: [0] }).map((one) => one.message),
+    ['no longer 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 1 more'],
+  )
+  assert.deepEqual(
+    compareSchemas({ enum: ['a', 'b', 'c'] }, N).map((one) => one.message),
+    ['"a" | "b" | "c" → number'],
+  )
+  assert.deepEqual(
+    compareSchemas(N, { ...N, minimum: 3 }).map((one) => one.message),
+    ['minimum none → 3'],
+  )
 })
 
 test('fuzz: nothing changed when nothing changed, in whatever order it is written', () => {
-  fc.assert(fc.property(anySchema, fc.infiniteStream(fc.boolean()), (schema, coins) => {
-    assert.deepEqual(compareSchemas(schema, schema), [])
-    assert.deepEqual(compareSchemas(schema, shuffled(schema, () => coins.next().value as boolean) as JsonSchema), [])
-  }), { numRuns: 1000 })
+  fc.assert(
+    fc.property(anySchema, fc.infiniteStream(fc.boolean()), (schema, coins) => {
+      assert.deepEqual(compareSchemas(schema, schema), [])
+      assert.deepEqual(compareSchemas(schema, shuffled(schema, () => coins.next().value as boolean) as JsonSchema), [])
+    }),
+    { numRuns: 1000 },
+  )
 })
 
 test('fuzz: any two schemas compare without an exception, and the same seen from both sides', () => {
-  fc.assert(fc.property(anySchema, anySchema, (older, newer) => {
-    const [forward, backward] = verdicts(older, newer)
-    assert.deepEqual(verdicts(newer, older), [backward, forward])
-  }), { numRuns: 1000 })
+  fc.assert(
+    fc.property(anySchema, anySchema, (older, newer) => {
+      const [forward, backward] = verdicts(older, newer)
+      assert.deepEqual(verdicts(newer, older), [backward, forward])
+    }),
+    { numRuns: 1000 },
+  )
 })

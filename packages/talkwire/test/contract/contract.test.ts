@@ -8,14 +8,38 @@ import { describeIssues } from '../../src/contract/standard-schema.js'
 
 test('a contract is plain data', () => {
   const A = z.string()
-  assert.deepEqual({ ...contract('my.bank-2/17', { reset: rpc(), said: event(A) }) }, {
-    kind: 'contract', id: 'my.bank-2/17', name: 'my.bank-2', version: 17,
-    members: { reset: { kind: 'rpc', input: undefined, output: undefined, errors: {}, idempotent: false, oneway: false }, said: { kind: 'event', payload: A } },
-  })
+  assert.deepEqual(
+    { ...contract('my.bank-2/17', { reset: rpc(), said: event(A) }) },
+    {
+      kind: 'contract',
+      id: 'my.bank-2/17',
+      name: 'my.bank-2',
+      version: 17,
+      members: {
+        reset: { kind: 'rpc', input: undefined, output: undefined, errors: {}, idempotent: false, oneway: false },
+        said: { kind: 'event', payload: A },
+      },
+    },
+  )
 })
 
 test('ids', () => {
-  for (const id of ['bank', 'bank/', '/1', 'bank/1.0', 'bank/-1', 'bank/one', '../bank/1', 'a/b/1', 'bank/1 ', '', `${'a'.repeat(65)}/1`, 'bank.sock/1', 'bank/1234567890']) assert.throws(() => contract(id, {}), TypeError, id)
+  for (const id of [
+    'bank',
+    'bank/',
+    '/1',
+    'bank/1.0',
+    'bank/-1',
+    'bank/one',
+    '../bank/1',
+    'a/b/1',
+    'bank/1 ',
+    '',
+    `${'a'.repeat(65)}/1`,
+    'bank.sock/1',
+    'bank/1234567890',
+  ])
+    assert.throws(() => contract(id, {}), TypeError, id)
 })
 
 test('names of methods and events', () => {
@@ -29,7 +53,8 @@ test('names of methods and events', () => {
 })
 
 test('names of errors are PascalCase', () => {
-  for (const name of ['closed', 'ACCOUNT_CLOSED', '', 'A b', '__proto__']) assert.throws(() => contract('bank/1', { call: rpc({ errors: { [name]: z.null() } }) }), TypeError, name)
+  for (const name of ['closed', 'ACCOUNT_CLOSED', '', 'A b', '__proto__'])
+    assert.throws(() => contract('bank/1', { call: rpc({ errors: { [name]: z.null() } }) }), TypeError, name)
   contract('bank/1', { call: rpc({ errors: { AccountClosed: z.null() } }) })
 })
 
@@ -40,7 +65,8 @@ test('a oneway method has nothing to answer', () => {
 
 test('streams and contracts are recognised, schemas of no library are taken for them', () => {
   assert.ok(isStream(stream(z.string())) && isContract(contract('a/1', {})))
-  for (const value of [z.string(), v.string(), type('string'), null, undefined, 'stream', rpc()]) assert.ok(!isStream(value) && !isContract(value))
+  for (const value of [z.string(), v.string(), type('string'), null, undefined, 'stream', rpc()])
+    assert.ok(!isStream(value) && !isContract(value))
 })
 
 test('issues of every library read alike', async () => {

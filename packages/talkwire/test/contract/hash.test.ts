@@ -25,26 +25,51 @@ test('a known value, so that it stays the same from release to release', async (
 
 test('the order of writing does not matter', async () => {
   await same({ a: rpc(), b: rpc() }, { b: rpc(), a: rpc() })
-  await same({ a: rpc({ input: z.object({ x: z.string(), y: z.number() }) }) }, { a: rpc({ input: z.object({ y: z.number(), x: z.string() }) }) })
+  await same(
+    { a: rpc({ input: z.object({ x: z.string(), y: z.number() }) }) },
+    { a: rpc({ input: z.object({ y: z.number(), x: z.string() }) }) },
+  )
   await same({ a: rpc({ input: v.picklist(['x', 'y']) }) }, { a: rpc({ input: v.picklist(['y', 'x']) }) })
-  await same({ a: rpc({ input: z.union([z.object({ x: z.string() }), z.bigint()]) }) }, { a: rpc({ input: z.union([z.bigint(), z.object({ x: z.string() })]) }) })
+  await same(
+    { a: rpc({ input: z.union([z.object({ x: z.string() }), z.bigint()]) }) },
+    { a: rpc({ input: z.union([z.bigint(), z.object({ x: z.string() })]) }) },
+  )
   await same({ a: rpc({ errors: { A: z.null(), B: z.null() } }) }, { a: rpc({ errors: { B: z.null(), A: z.null() } }) })
 })
 
 test('nor the order of recursive types', async () => {
-  const List = z.object({ v: z.string(), get next() { return List.nullable() } })
-  const Tree = z.object({ get children() { return z.array(Tree) } })
+  const List = z.object({
+    v: z.string(),
+    get next() {
+      return List.nullable()
+    },
+  })
+  const Tree = z.object({
+    get children() {
+      return z.array(Tree)
+    },
+  })
   await same({ a: rpc({ input: z.object({ list: List, tree: Tree }) }) }, { a: rpc({ input: z.object({ tree: Tree, list: List }) }) })
   await differ({ a: rpc({ input: z.object({ list: List, tree: Tree }) }) }, { a: rpc({ input: z.object({ list: Tree, tree: List }) }) })
 })
 
 test('nor documentation, nor defaults', async () => {
-  await same({ a: rpc({ input: z.object({ x: z.string() }) }) }, { a: rpc({ input: z.object({ x: z.string().describe('the x') }).meta({ title: 'X' }) }) })
-  await same({ a: rpc({ input: v.object({ x: v.optional(v.string(), 'a') }) }) }, { a: rpc({ input: v.object({ x: v.optional(v.string(), 'b') }) }) })
+  await same(
+    { a: rpc({ input: z.object({ x: z.string() }) }) },
+    { a: rpc({ input: z.object({ x: z.string().describe('the x') }).meta({ title: 'X' }) }) },
+  )
+  await same(
+    { a: rpc({ input: v.object({ x: v.optional(v.string(), 'a') }) }) },
+    { a: rpc({ input: v.object({ x: v.optional(v.string(), 'b') }) }) },
+  )
 })
 
 test('libraries agree where they mean the same', async () => {
-  const input = [z.object({ x: z.string(), y: z.number().optional() }), v.object({ x: v.string(), y: v.optional(v.number()) }), type({ 'y?': 'number', x: 'string' })]
+  const input = [
+    z.object({ x: z.string(), y: z.number().optional() }),
+    v.object({ x: v.string(), y: v.optional(v.number()) }),
+    type({ 'y?': 'number', x: 'string' }),
+  ]
   for (const one of input) await same({ a: rpc({ input: one }) }, { a: rpc({ input: input[0]! }) })
 })
 
@@ -62,15 +87,32 @@ test('whatever travels matters', async () => {
 })
 
 test('property names are no keywords', async () => {
-  const of = (required: unknown): ContractDescription => ({ id: 'a/1', name: 'a', version: 1, methods: {}, events: { e: { payload: { const: { required } } } }, undescribed: [] })
+  const of = (required: unknown): ContractDescription => ({
+    id: 'a/1',
+    name: 'a',
+    version: 1,
+    methods: {},
+    events: { e: { payload: { const: { required } } } },
+    undescribed: [],
+  })
   assert.notEqual(await contractHash(of(['x', 'y'])), await contractHash(of(['y', 'x'])))
   await differ({ a: rpc({ input: z.object({ title: z.string() }) }) }, { a: rpc({ input: z.object({ description: z.string() }) }) })
 })
 
 test('fuzz: stable under any order of keys', async () => {
-  await fc.assert(fc.asyncProperty(anySchema, fc.infiniteStream(fc.boolean()), async (schema, coins) => {
-    const one: ContractDescription = { id: 'a/1', name: 'a', version: 1, methods: {}, events: { e: { payload: schema }, f: { payload: {} } }, undescribed: [] }
-    const other = shuffled(one, () => coins.next().value as boolean) as ContractDescription
-    assert.equal(await contractHash(one), await contractHash(other))
-  }), { numRuns: 500 })
+  await fc.assert(
+    fc.asyncProperty(anySchema, fc.infiniteStream(fc.boolean()), async (schema, coins) => {
+      const one: ContractDescription = {
+        id: 'a/1',
+        name: 'a',
+        version: 1,
+        methods: {},
+        events: { e: { payload: schema }, f: { payload: {} } },
+        undescribed: [],
+      }
+      const other = shuffled(one, () => coins.next().value as boolean) as ContractDescription
+      assert.equal(await contractHash(one), await contractHash(other))
+    }),
+    { numRuns: 500 },
+  )
 })

@@ -1,7 +1,19 @@
 /** Claims, entries and who counts as alive: spec/names.md. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -13,24 +25,41 @@ import { freshName, freshPath } from '../helpers/place.js'
 import { fixture, python, run, type Running } from '../session/processes.js'
 
 const pythonFixture = (name: string, ...args: string[]): Running =>
-  run(python, [fileURLToPath(new URL(`../../../test/discovery/fixtures/${name}`, import.meta.url)), ...args], { env: { PYTHONPATH: fileURLToPath(new URL('../../../../../clients/python', import.meta.url)) } })
+  run(python, [fileURLToPath(new URL(`../../../test/discovery/fixtures/${name}`, import.meta.url)), ...args], {
+    env: { PYTHONPATH: fileURLToPath(new URL('../../../../../clients/python', import.meta.url)) },
+  })
 
 /** Writes an entry that nobody else would. */
 function forge(name: string, changes: Partial<Record<keyof Entry, unknown>>, number = 1): void {
-  const entry = { talkwire: 1, name, state: 'serving', contract: null, hash: null, addresses: [`unix:${name}`], language: 'node', since: Date.now(), ...ownIdentity(), ...changes }
+  const entry = {
+    talkwire: 1,
+    name,
+    state: 'serving',
+    contract: null,
+    hash: null,
+    addresses: [`unix:${name}`],
+    language: 'node',
+    since: Date.now(),
+    ...ownIdentity(),
+    ...changes,
+  }
   writeFileSync(join(runtimeDirectory(), `${name}.${number}.json`), JSON.stringify(entry), { mode: 0o600 })
 }
 const reasonOf = (name: string): string => {
   const found = find(name)
   return 'reason' in found ? found.reason : 'found'
 }
-const filesOf = (name: string): string[] => readdirSync(runtimeDirectory()).filter((file) => file.startsWith(`${name}.`) || file.startsWith(`.${name}.`))
+const filesOf = (name: string): string[] =>
+  readdirSync(runtimeDirectory()).filter((file) => file.startsWith(`${name}.`) || file.startsWith(`.${name}.`))
 
 // ── claims ─────────────────────────────────────────────────────────────────────────────────────────
 
 test('whoever races for a dead holder’s name in two languages: one wins, each round', async () => {
   const name = freshName()
-  const racers = [...Array.from({ length: 12 }, () => fixture(import.meta.url, 'racer.js')), ...Array.from({ length: 3 }, () => pythonFixture('racer.py'))]
+  const racers = [
+    ...Array.from({ length: 12 }, () => fixture(import.meta.url, 'racer.js')),
+    ...Array.from({ length: 3 }, () => pythonFixture('racer.py')),
+  ]
   await Promise.all(racers.map((racer) => racer.line('ready')))
   for (let round = 1; racers.length >= 12; round++) {
     const at = Date.now() + 100
@@ -75,7 +104,9 @@ test('entries are for their owner only', () => {
 
 test('a service that was killed is invisible, and its name and socket are taken over', async () => {
   const name = freshName()
-  const first = run(process.execPath, [fileURLToPath(new URL('fixtures/daemon.js', import.meta.url)), freshPath()], { env: { TALKWIRE_START: name } })
+  const first = run(process.execPath, [fileURLToPath(new URL('fixtures/daemon.js', import.meta.url)), freshPath()], {
+    env: { TALKWIRE_START: name },
+  })
   await first.line('ready')
   assert.ok(list().some((entry) => entry.name === name && entry.pid === first.pid))
   await first.kill('SIGKILL')
@@ -140,13 +171,37 @@ test('files that are no entries are ignored, whatever they are', () => {
   const good = freshName()
   const held = claim(good)
   held.announce({ contract: null, hash: null, addresses: [] })
-  const hostile = ['', '{', 'null', '[]', '"x"', '{"__proto__":{"talkwire":1}}', '\0'.repeat(1000), '['.repeat(50_000), JSON.stringify({ talkwire: 1 })]
+  const hostile = [
+    '',
+    '{',
+    'null',
+    '[]',
+    '"x"',
+    '{"__proto__":{"talkwire":1}}',
+    '\0'.repeat(1000),
+    '['.repeat(50_000),
+    JSON.stringify({ talkwire: 1 }),
+  ]
   const names = hostile.map((text) => {
     const name = freshName()
     writeFileSync(join(runtimeDirectory(), `${name}.1.json`), text)
     return name
   })
-  for (const changes of [{ pid: '1' }, { pid: -1 }, { pid: 1.5 }, { addresses: 'unix:x' }, { addresses: [1] }, { addresses: Array(101).fill('unix:x') }, { state: 'x' }, { talkwire: 2 }, { since: null }, { boot: 5 }, { name: '../x' }, { name: 'other' }, { language: {} }]) {
+  for (const changes of [
+    { pid: '1' },
+    { pid: -1 },
+    { pid: 1.5 },
+    { addresses: 'unix:x' },
+    { addresses: [1] },
+    { addresses: Array(101).fill('unix:x') },
+    { state: 'x' },
+    { talkwire: 2 },
+    { since: null },
+    { boot: 5 },
+    { name: '../x' },
+    { name: 'other' },
+    { language: {} },
+  ]) {
     const name = freshName()
     forge(name, changes)
     names.push(name)
@@ -163,7 +218,12 @@ test('files that are no entries are ignored, whatever they are', () => {
     writeFileSync(path, '')
     truncateSync(path, 2 ** 33)
   })
-  assert.deepEqual(list().map((entry) => entry.name).filter((name) => names.includes(name)), [])
+  assert.deepEqual(
+    list()
+      .map((entry) => entry.name)
+      .filter((name) => names.includes(name)),
+    [],
+  )
   assert.equal(reasonOf(good), 'found')
   for (const name of names) {
     assert.match(reasonOf(name), /nothing has announced/)
@@ -178,7 +238,8 @@ test('files that are no entries are ignored, whatever they are', () => {
 
 test('file names that are nearly those of entries', () => {
   const name = freshName()
-  for (const ending of ['0.json', '01.json', '1.json.bak', '-1.json', '1e3.json', '9999999999999999.json', 'x.1.json']) writeFileSync(join(runtimeDirectory(), `${name}.${ending}`), '{}')
+  for (const ending of ['0.json', '01.json', '1.json.bak', '-1.json', '1e3.json', '9999999999999999.json', 'x.1.json'])
+    writeFileSync(join(runtimeDirectory(), `${name}.${ending}`), '{}')
   const held = claim(name)
   held.announce({ contract: null, hash: null, addresses: [] })
   assert.equal(reasonOf(name), 'found')

@@ -14,7 +14,10 @@ import { fixture, python, run, type Running } from '../session/processes.js'
 
 const daemon = fileURLToPath(new URL('fixtures/daemon.js', import.meta.url))
 const clients = fileURLToPath(new URL('../../../../../clients/python', import.meta.url))
-const pythonStarter = (...args: string[]): Running => run(python, [fileURLToPath(new URL('../../../test/discovery/fixtures/starter.py', import.meta.url)), ...args], { env: { PYTHONPATH: clients } })
+const pythonStarter = (...args: string[]): Running =>
+  run(python, [fileURLToPath(new URL('../../../test/discovery/fixtures/starter.py', import.meta.url)), ...args], {
+    env: { PYTHONPATH: clients },
+  })
 
 /** Where processes that outlive whoever started them say who they are. Of its own: the other folder goes first. */
 const folder = mkdtempSync(join(tmpdir(), 'tw-'))
@@ -39,7 +42,10 @@ const errorOf = async (promise: Promise<unknown>): Promise<TalkwireError> => {
 test('ten clients in two languages want a service that nobody runs: one is started', async () => {
   const name = freshName()
   const { file, start } = command()
-  const wanting = [...Array.from({ length: 7 }, () => fixture(import.meta.url, 'starter.js', name, ...start)), ...Array.from({ length: 3 }, () => pythonStarter(name, ...start))]
+  const wanting = [
+    ...Array.from({ length: 7 }, () => fixture(import.meta.url, 'starter.js', name, ...start)),
+    ...Array.from({ length: 3 }, () => pythonStarter(name, ...start)),
+  ]
   await Promise.all(wanting.map((each) => each.line('ready')))
   for (const each of wanting) each.child.stdin!.write('go\n')
   const answers = await Promise.all(wanting.map((each) => each.line('pid')))
@@ -143,13 +149,19 @@ test('nothing found: one line with the reason', async () => {
     assert.ok(!message.includes('\n'))
     return message
   }
-  assert.equal(await reason(), `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] }`)
+  assert.equal(
+    await reason(),
+    `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] }`,
+  )
   const held = claim(name)
   held.announce({ contract: null, hash: null, addresses: ['shm:nowhere'] })
   assert.equal(await reason(), `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no such wire`)
   held.release()
   assert.match(await reason(), /was closed \(it ran as process \d+\); start it/)
-  assert.deepEqual(readdirSync(runtimeDirectory()).filter((file) => file.endsWith('.tmp')), [])
+  assert.deepEqual(
+    readdirSync(runtimeDirectory()).filter((file) => file.endsWith('.tmp')),
+    [],
+  )
 })
 
 async function poll<T>(look: () => T | undefined): Promise<T> {

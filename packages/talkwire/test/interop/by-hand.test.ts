@@ -32,10 +32,17 @@ def call(id, method, **params):
 print("prefixed", call("x", "greet", name="Grüße")["result"])
 `
 
-for (const [name, script, expected] of [['lines', lines, 'lines 7 -32601'], ['prefixed', prefixed, 'prefixed hello Grüße']] as const) {
+for (const [name, script, expected] of [
+  ['lines', lines, 'lines 7 -32601'],
+  ['prefixed', prefixed, 'prefixed hello Grüße'],
+] as const) {
   test(`a plain Python socket, ${name}`, async () => {
     const address = freshAddress('unix')
-    const service = await serve('calc', { add: (a: number, b: number) => a + b, greet: ({ name: who }: { name: string }) => `hello ${who}` }, { listen: address })
+    const service = await serve(
+      'calc',
+      { add: (a: number, b: number) => a + b, greet: ({ name: who }: { name: string }) => `hello ${who}` },
+      { listen: address },
+    )
     const script_ = run(python, ['-c', script, socketPathOf(address)], { env: { PYTHONIOENCODING: 'utf-8' } })
     assert.equal(await script_.line(name), expected)
     await service.close()

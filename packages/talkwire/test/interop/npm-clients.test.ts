@@ -13,7 +13,9 @@ import { fence, freshAddress, socketPathOf, until } from '../session/harness.js'
 const functions = {
   add: (a: number, b: number) => a + b,
   greet: ({ name }: { name: string }) => `hello ${name}`,
-  boom: () => { throw new Error('secret') },
+  boom: () => {
+    throw new Error('secret')
+  },
   wait: () => new Promise(() => {}),
 }
 
@@ -39,11 +41,17 @@ async function useJsonRpc2(reader: NodeJS.ReadableStream, writer: NodeJS.Writabl
   assert.equal(await client.request('add', [2, 5]), 7)
   assert.equal(await client.request('greet', { name: 'you' }), 'hello you')
   await assert.rejects(async () => client.request('nope', []), { code: -32601 })
-  const batch = await client.requestAdvanced([{ jsonrpc: '2.0', id: 100, method: 'add', params: [1, 1] }, { jsonrpc: '2.0', id: 101, method: 'add', params: [2, 2] }])
+  const batch = await client.requestAdvanced([
+    { jsonrpc: '2.0', id: 100, method: 'add', params: [1, 1] },
+    { jsonrpc: '2.0', id: 101, method: 'add', params: [2, 2] },
+  ])
   assert.deepEqual(batch.map(({ result }) => result as number).sort(), [2, 4])
 }
 
-for (const [name, use] of [['vscode-jsonrpc', useVscode], ['json-rpc-2.0', useJsonRpc2]] as const) {
+for (const [name, use] of [
+  ['vscode-jsonrpc', useVscode],
+  ['json-rpc-2.0', useJsonRpc2],
+] as const) {
   test(`${name} calls a service over a Unix socket`, async () => {
     const address = freshAddress('unix')
     const service = await serve('calc', functions, { listen: address, onError: () => {} })
@@ -55,7 +63,9 @@ for (const [name, use] of [['vscode-jsonrpc', useVscode], ['json-rpc-2.0', useJs
   })
 
   test(`${name} calls a child over its stdin and stdout`, async () => {
-    const child = spawn(process.execPath, [fileURLToPath(new URL('fixtures/stdio-server.js', import.meta.url))], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [fileURLToPath(new URL('fixtures/stdio-server.js', import.meta.url))], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     await use(child.stdout, child.stdin)
     const exited = once(child, 'exit')
     child.stdin.end()
@@ -67,7 +77,19 @@ test('vscode-jsonrpc cancels a call with its own token', async () => {
   const address = freshAddress('unix')
   const stopped = fence()
   const { context } = await import('../../src/index.js')
-  const service = await serve('calc', { wait: () => new Promise((_, reject) => context().signal.addEventListener('abort', () => { stopped.pass(); reject(new Error('stopped')) })) }, { listen: address, onError: () => {} })
+  const service = await serve(
+    'calc',
+    {
+      wait: () =>
+        new Promise((_, reject) =>
+          context().signal.addEventListener('abort', () => {
+            stopped.pass()
+            reject(new Error('stopped'))
+          }),
+        ),
+    },
+    { listen: address, onError: () => {} },
+  )
   const socket = net.connect(socketPathOf(address))
   const connection = rpc.createMessageConnection(new rpc.StreamMessageReader(socket), new rpc.StreamMessageWriter(socket))
   connection.listen()

@@ -2,14 +2,29 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { connect, contract, context, implement, isError, ndarray, rpc, serve, sessionOf, shapeOf, stream, TalkwireError, withOptions } from '../../src/index.js'
+import {
+  connect,
+  contract,
+  context,
+  implement,
+  isError,
+  ndarray,
+  rpc,
+  serve,
+  sessionOf,
+  shapeOf,
+  stream,
+  TalkwireError,
+  withOptions,
+} from '../../src/index.js'
 import { anything, collect, fails, fence, freshAddress, is, number, text } from '../session/harness.js'
 import { python, run, type Running } from '../session/processes.js'
 
 // The tests run from dist; Python files are not compiled and stay in the source tree.
 const fixtures = fileURLToPath(new URL('../../../test/interop/fixtures/', import.meta.url))
 const package_ = fileURLToPath(new URL('../../../../../clients/python', import.meta.url))
-const startPython = (file: string, ...args: string[]): Running => run(python, [`${fixtures}${file}`, ...args], { env: { PYTHONPATH: package_ } })
+const startPython = (file: string, ...args: string[]): Running =>
+  run(python, [`${fixtures}${file}`, ...args], { env: { PYTHONPATH: package_ } })
 
 const worker = contract('worker/1', {
   add: rpc({ input: anything, output: number }),
@@ -20,7 +35,11 @@ const worker = contract('worker/1', {
 })
 
 let names = 0
-async function withWorker(body: (name: string, process: Running) => Promise<void>, address?: string, name = `pyworker${names++}`): Promise<void> {
+async function withWorker(
+  body: (name: string, process: Running) => Promise<void>,
+  address?: string,
+  name = `pyworker${names++}`,
+): Promise<void> {
   const addresses = address === undefined ? [] : [address]
   const process = startPython('worker.py', name, ...addresses)
   try {
@@ -55,15 +74,19 @@ test('a contract on the TypeScript side: types, declared errors and streams with
     const client = await connect(plain, address).catch((reason: TalkwireError) => reason)
     assert.ok(client instanceof TalkwireError && client.code === 'CONTRACT_MISMATCH', 'a service without that contract is refused')
   })
-  await withWorker(async () => {
-    const client = await connect(worker)
-    assert.equal(await client.greet({ name: 'Ada' }), 'hello Ada')
-    assert.deepEqual(await collect(client.count({ n: 3 })), [0, 1, 2])
-    assert.equal(await client.total([1, 2, 3]), 6)
-    const error: unknown = await client.fail({ what: 'declared' }).catch((reason: unknown) => reason)
-    assert.ok(isError(error, worker, 'fail', 'AccountClosed'))
-    await client.close()
-  }, undefined, 'worker/1')
+  await withWorker(
+    async () => {
+      const client = await connect(worker)
+      assert.equal(await client.greet({ name: 'Ada' }), 'hello Ada')
+      assert.deepEqual(await collect(client.count({ n: 3 })), [0, 1, 2])
+      assert.equal(await client.total([1, 2, 3]), 6)
+      const error: unknown = await client.fail({ what: 'declared' }).catch((reason: unknown) => reason)
+      assert.ok(isError(error, worker, 'fail', 'AccountClosed'))
+      await client.close()
+    },
+    undefined,
+    'worker/1',
+  )
 })
 
 test('cancelling and deadlines reach Python', async () => {
@@ -84,13 +107,22 @@ test('cancelling and deadlines reach Python', async () => {
 test('NumPy arrays arrive as typed arrays with shape, and back, without base64', async () => {
   await withWorker(async (name) => {
     const client = (await connect(name)) as any
-    const matrix = ndarray(Float64Array.from({ length: 6 }, (_, i) => i), [2, 3])
+    const matrix = ndarray(
+      Float64Array.from({ length: 6 }, (_, i) => i),
+      [2, 3],
+    )
     assert.deepEqual(await client.statistics(matrix), { shape: [2, 3], dtype: 'float64', sum: 15 })
     const back = await client.doubled(matrix)
     assert.ok(back instanceof Float64Array)
     assert.deepEqual([...back], [0, 2, 4, 6, 8, 10])
     assert.deepEqual(shapeOf(back), [2, 3])
-    for (const array of [new Uint8Array([1, 2]), new Int16Array([-1, 2]), new Float32Array([0.5]), new BigInt64Array([-5n]), new Float64Array(1_000_000).fill(1)]) {
+    for (const array of [
+      new Uint8Array([1, 2]),
+      new Int16Array([-1, 2]),
+      new Float32Array([0.5]),
+      new BigInt64Array([-5n]),
+      new Float64Array(1_000_000).fill(1),
+    ]) {
       const same = await client.echo(array)
       assert.equal(same.constructor.name, array.constructor.name)
       assert.equal(same.length, array.length)
@@ -103,7 +135,25 @@ test('NumPy arrays arrive as typed arrays with shape, and back, without base64',
 test('values survive the way to Python and back', async () => {
   await withWorker(async (name) => {
     const client = (await connect(name)) as any
-    for (const value of [null, true, -0, 1e300, NaN, -Infinity, 12345678901234567890n, 'ü🦊', new Date(1_700_000_000_000), new Map<unknown, unknown>([[1, 'a'], ['b', [2]]]), new Set([1, 'x']), { $x: 1 }, { a: { $bin: [0] } }, [1, [2, [3]]]]) {
+    for (const value of [
+      null,
+      true,
+      -0,
+      1e300,
+      NaN,
+      -Infinity,
+      12345678901234567890n,
+      'ü🦊',
+      new Date(1_700_000_000_000),
+      new Map<unknown, unknown>([
+        [1, 'a'],
+        ['b', [2]],
+      ]),
+      new Set([1, 'x']),
+      { $x: 1 },
+      { a: { $bin: [0] } },
+      [1, [2, [3]]],
+    ]) {
       assert.deepEqual(await client.echo(value), value)
     }
     await client.close()
@@ -132,13 +182,34 @@ test('Python calls TypeScript, found by name', async () => {
   const functions = {
     add: (a: number, b: number) => a + b,
     greet: ({ name }: { name: string }) => `hello ${name}`,
-    *count(n: number) { for (let i = 0; i < n; i++) yield i },
-    async twice(f: (x: number) => Promise<number>) { return (await f(1)) + (await f(2)) },
+    *count(n: number) {
+      for (let i = 0; i < n; i++) yield i
+    },
+    async twice(f: (x: number) => Promise<number>) {
+      return (await f(1)) + (await f(2))
+    },
     ask: (question: string) => (context().caller as { confirm(q: string): Promise<string> }).confirm(question),
-    fail: (what: string) => { throw what === 'declared' ? new TalkwireError('AccountClosed', 'closed', { declared: true, details: { since: '2020' } }) : new Error('secret') },
-    hang: () => { context().signal.addEventListener('abort', () => hang.pass()); return new Promise(() => {}) },
-    tick(value: number): void { service.emit('tick', { value }) },
-    check(value: Map<number, unknown>) { return [value instanceof Map, value.get(1) instanceof Uint8Array, value.get(2) instanceof Set, typeof value.get(4), value.get(5) === Infinity] },
+    fail: (what: string) => {
+      throw what === 'declared'
+        ? new TalkwireError('AccountClosed', 'closed', { declared: true, details: { since: '2020' } })
+        : new Error('secret')
+    },
+    hang: () => {
+      context().signal.addEventListener('abort', () => hang.pass())
+      return new Promise(() => {})
+    },
+    tick(value: number): void {
+      service.emit('tick', { value })
+    },
+    check(value: Map<number, unknown>) {
+      return [
+        value instanceof Map,
+        value.get(1) instanceof Uint8Array,
+        value.get(2) instanceof Set,
+        typeof value.get(4),
+        value.get(5) === Infinity,
+      ]
+    },
   }
   const service = await serve('tsservice', functions, { onError: () => {} })
   const caller = startPython('caller.py', 'tsservice')

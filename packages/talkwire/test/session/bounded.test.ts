@@ -10,7 +10,18 @@ test('notifications whose handlers do not end: the peer is slowed down, nothing 
   let most = 0
   let done = 0
   const address = freshAddress('unix')
-  const service = await serve('notes', { note: async () => { most = Math.max(most, ++running); await gate.passed; running--; done++ } }, { listen: address, limits: { calls: 50 } })
+  const service = await serve(
+    'notes',
+    {
+      note: async () => {
+        most = Math.max(most, ++running)
+        await gate.passed
+        running--
+        done++
+      },
+    },
+    { listen: address, limits: { calls: 50 } },
+  )
   const client = await connect(address)
   const session = sessionOf(client)!
   for (let i = 0; i < 20_000; i++) await session.notify('note', [i])
@@ -25,18 +36,32 @@ test('notifications whose handlers do not end: the peer is slowed down, nothing 
 test('a peer that asks and never reads the answers is not read from any more; others are served', async () => {
   const address = freshAddress('unix')
   let asked = 0
-  const service = await serve('echo', { big: () => { asked++; return 'x'.repeat(100_000) } }, { listen: address, limits: { outgoing: 1_000_000 } })
+  const service = await serve(
+    'echo',
+    {
+      big: () => {
+        asked++
+        return 'x'.repeat(100_000)
+      },
+    },
+    { listen: address, limits: { outgoing: 1_000_000 } },
+  )
   const greedy = net.connect(socketPathOf(address))
   greedy.pause()
   const request = '{"jsonrpc":"2.0","id":1,"method":"big"}\n'.repeat(200)
   for (let i = 0; i < 5; i++) greedy.write(request)
-  for (let before = -1; before !== asked; ) { before = asked; for (let i = 0; i < 50; i++) await turn() }
+  for (let before = -1; before !== asked;) {
+    before = asked
+    for (let i = 0; i < 50; i++) await turn()
+  }
   const [stats] = service.stats()
   assert.ok(stats!.buffered < 2_000_000 && asked < 100, `${asked} calls were handled, ${stats!.buffered} bytes wait`)
   const client = (await connect(address)) as any
   assert.equal((await client.big()).length, 100_000)
   let answers = 0
-  greedy.on('data', (chunk: Buffer) => { for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) answers++ })
+  greedy.on('data', (chunk: Buffer) => {
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) answers++
+  })
   greedy.resume()
   await until(() => answers === 1_000)
   greedy.destroy()

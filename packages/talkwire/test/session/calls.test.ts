@@ -4,7 +4,11 @@ import { connect, context, contract, isError, rpc, serve, sessionOf, TalkwireErr
 import { anything, fails, fence, freshAddress, is, number, text, turn, until, wires } from './harness.js'
 
 const bank = contract('bank/1', {
-  deposit: rpc({ input: is<{ account: string; amount: number }>('an entry', (v) => typeof (v as { amount?: unknown })?.amount === 'number'), output: number, errors: { AccountClosed: anything } }),
+  deposit: rpc({
+    input: is<{ account: string; amount: number }>('an entry', (v) => typeof (v as { amount?: unknown })?.amount === 'number'),
+    output: number,
+    errors: { AccountClosed: anything },
+  }),
   broken: rpc({ output: number }),
   asynchronous: rpc({ input: anything, output: anything }),
   note: rpc({ input: text, oneway: true }),
@@ -16,19 +20,33 @@ for (const wire of wires) {
     const address = freshAddress(wire)
     const notes: string[] = []
     const errors: unknown[] = []
-    const service = await serve(bank, {
-      deposit({ account, amount }, ctx) {
-        if (account === 'closed') throw ctx.error('AccountClosed', { since: '2020' })
-        return amount + 1
+    const service = await serve(
+      bank,
+      {
+        deposit({ account, amount }, ctx) {
+          if (account === 'closed') throw ctx.error('AccountClosed', { since: '2020' })
+          return amount + 1
+        },
+        broken: () => 'seven' as unknown as number,
+        asynchronous: async (input) => input,
+        note: (line) => void notes.push(line),
+        ping: () => {},
+        ...overrides,
       },
-      broken: () => 'seven' as unknown as number,
-      asynchronous: async (input) => input,
-      note: (line) => void notes.push(line),
-      ping: () => {},
-      ...overrides,
-    }, { listen: address, onError: (error: unknown) => errors.push(error), ...options })
+      { listen: address, onError: (error: unknown) => errors.push(error), ...options },
+    )
     const client = await connect(bank, address)
-    return { service, client, notes, errors, address, [Symbol.asyncDispose]: async () => { await client.close(); await service.close() } }
+    return {
+      service,
+      client,
+      notes,
+      errors,
+      address,
+      [Symbol.asyncDispose]: async () => {
+        await client.close()
+        await service.close()
+      },
+    }
   }
 
   test(`${wire}: a call with a contract`, async () => {
@@ -59,14 +77,27 @@ for (const wire of wires) {
   })
 
   test(`${wire}: any other error is "internal error" to the peer, and whole to the service`, async () => {
-    await using pair = await opened({ asynchronous: async () => { throw new Error('secret password') }, deposit: () => { throw new TalkwireError('Undeclared', 'secret too', { declared: true }) } })
+    await using pair = await opened({
+      asynchronous: async () => {
+        throw new Error('secret password')
+      },
+      deposit: () => {
+        throw new TalkwireError('Undeclared', 'secret too', { declared: true })
+      },
+    })
     for (const call of [pair.client.asynchronous(1), pair.client.deposit({ account: 'a', amount: 1 })]) {
       const error = await call.catch((reason: TalkwireError) => reason)
       assert.equal((error as TalkwireError).message, '[INTERNAL] internal error')
       assert.equal((error as TalkwireError).outcome, 'ran')
       assert.ok(!JSON.stringify(error).includes('secret'))
     }
-    assert.deepEqual(pair.errors.map((error) => (error as Error).message).sort().reverse(), ['secret password', '[Undeclared] secret too'])
+    assert.deepEqual(
+      pair.errors
+        .map((error) => (error as Error).message)
+        .sort()
+        .reverse(),
+      ['secret password', '[Undeclared] secret too'],
+    )
   })
 
   test(`${wire}: a result that cannot be sent is an error, not silence`, async () => {
@@ -85,22 +116,41 @@ for (const wire of wires) {
     await using pair = await opened()
     for (let index = 0; index < 100; index++) await pair.client.note(`line ${index}`)
     await pair.client.ping()
-    assert.deepEqual(pair.notes, Array.from({ length: 100 }, (_, index) => `line ${index}`))
+    assert.deepEqual(
+      pair.notes,
+      Array.from({ length: 100 }, (_, index) => `line ${index}`),
+    )
   })
 
   test(`${wire}: calls in flight are answered in the order they finish`, async () => {
     const gates = [fence(), fence(), fence()]
-    await using pair = await opened({ asynchronous: async (index: number) => { await gates[index]!.passed; return index } })
+    await using pair = await opened({
+      asynchronous: async (index: number) => {
+        await gates[index]!.passed
+        return index
+      },
+    })
     const order: number[] = []
     const calls = [0, 1, 2].map((index) => pair.client.asynchronous(index).then((value) => order.push(value)))
-    for (const index of [2, 0, 1]) { gates[index]!.pass(); await until(() => order.includes(index)) }
+    for (const index of [2, 0, 1]) {
+      gates[index]!.pass()
+      await until(() => order.includes(index))
+    }
     await Promise.all(calls)
     assert.deepEqual(order, [2, 0, 1])
   })
 
   test(`${wire}: more calls than the limit are refused, the others go on`, async () => {
     const gate = fence()
-    await using pair = await opened({ asynchronous: async (value: number) => { await gate.passed; return value } }, { limits: { calls: 3 } })
+    await using pair = await opened(
+      {
+        asynchronous: async (value: number) => {
+          await gate.passed
+          return value
+        },
+      },
+      { limits: { calls: 3 } },
+    )
     const calls = [1, 2, 3, 4].map((value) => pair.client.asynchronous(value))
     await assert.rejects(calls[3]!, fails('LIMIT_EXCEEDED', 'not-sent'))
     gate.pass()
@@ -112,9 +162,51 @@ for (const wire of wires) {
     const service = await serve('calc', { add: (a: number, b: number) => a + b }, { listen: address })
     const client = await connect<Record<string, () => unknown>>(address)
     const session = sessionOf(client)!
-    const inherited = ['constructor', '__proto__', 'prototype', '__defineGetter__', '__defineSetter__', '__lookupGetter__', '__lookupSetter__', 'hasOwnProperty', 'isPrototypeOf',
-      'propertyIsEnumerable', 'toLocaleString', 'toString', 'valueOf', 'then', 'catch', 'finally', 'apply', 'bind', 'call', 'arguments', 'caller', 'length', 'name',
-      'get', 'set', 'has', 'delete', 'clear', 'size', 'keys', 'values', 'entries', 'forEach', 'add ', ' add', 'add\0', 'ADD', '', '#', '#1', '#1.constructor', 'rpc.', 'rpc.constructor']
+    const inherited = [
+      'constructor',
+      '__proto__',
+      'prototype',
+      '__defineGetter__',
+      '__defineSetter__',
+      '__lookupGetter__',
+      '__lookupSetter__',
+      'hasOwnProperty',
+      'isPrototypeOf',
+      'propertyIsEnumerable',
+      'toLocaleString',
+      'toString',
+      'valueOf',
+      'then',
+      'catch',
+      'finally',
+      'apply',
+      'bind',
+      'call',
+      'arguments',
+      'caller',
+      'length',
+      'name',
+      'get',
+      'set',
+      'has',
+      'delete',
+      'clear',
+      'size',
+      'keys',
+      'values',
+      'entries',
+      'forEach',
+      'add ',
+      ' add',
+      'add\0',
+      'ADD',
+      '',
+      '#',
+      '#1',
+      '#1.constructor',
+      'rpc.',
+      'rpc.constructor',
+    ]
     for (const name of inherited) await assert.rejects(session.call(name, []), fails('METHOD_NOT_FOUND', 'not-sent'), name)
     assert.equal(await session.call('add', [2, 5]), 7)
     await client.close()
@@ -126,7 +218,9 @@ test('functions without a contract: positional arguments, named ones as one obje
   const address = freshAddress('memory')
   class Counter {
     private total = 0
-    increase(by: number): number { return (this.total += by) }
+    increase(by: number): number {
+      return (this.total += by)
+    }
     _hidden(): void {}
   }
   const functions = {
@@ -159,14 +253,25 @@ test('both ends serve and call on one connection', async () => {
   const core = contract('core/1', { remove: rpc({ input: text, output: text }) })
   const address = freshAddress('unix')
   const warnings: unknown[] = []
-  const service = await serve(core, {
-    async remove(file, ctx) {
-      return (await ctx.caller.confirm(`remove ${file}?`)) ? 'removed' : 'kept'
+  const service = await serve(
+    core,
+    {
+      async remove(file, ctx) {
+        return (await ctx.caller.confirm(`remove ${file}?`)) ? 'removed' : 'kept'
+      },
     },
-  }, { listen: address, caller: ui, onError: (error: unknown) => warnings.push(error) })
+    { listen: address, caller: ui, onError: (error: unknown) => warnings.push(error) },
+  )
   for (const answer of [true, false]) {
     const asked: string[] = []
-    const client = await connect(core, address, { serve: implement(ui, { confirm: (question) => { asked.push(question); return answer } }) })
+    const client = await connect(core, address, {
+      serve: implement(ui, {
+        confirm: (question) => {
+          asked.push(question)
+          return answer
+        },
+      }),
+    })
     assert.equal(await client.remove('x'), answer ? 'removed' : 'kept')
     assert.deepEqual(asked, ['remove x?'])
     await client.close()
@@ -185,10 +290,35 @@ test('metadata, trace context and interceptors on both sides', async () => {
   const outer = contract('outer/1', { trace: rpc({ output: anything }) })
   const innerService = await serve(inner, { trace: (_, ctx) => ({ ...ctx.metadata }) }, { listen: `${address}i` })
   const innerClient = await connect(inner, `${address}i`)
-  const outerService = await serve(outer, {
-    trace: (_, ctx) => innerClient.trace(undefined, { from: ctx, metadata: { own: '1' } }),
-  }, { listen: address, interceptors: [(call, next) => { log.push(`server ${call.method}`); return next(call) }, (call, next) => { log.push('second'); return next(call) }] })
-  const client = await connect(outer, address, { interceptors: [async (call, next) => { log.push(`client ${call.method}`); const result = await next(call); log.push('answered'); return result }] })
+  const outerService = await serve(
+    outer,
+    {
+      trace: (_, ctx) => innerClient.trace(undefined, { from: ctx, metadata: { own: '1' } }),
+    },
+    {
+      listen: address,
+      interceptors: [
+        (call, next) => {
+          log.push(`server ${call.method}`)
+          return next(call)
+        },
+        (call, next) => {
+          log.push('second')
+          return next(call)
+        },
+      ],
+    },
+  )
+  const client = await connect(outer, address, {
+    interceptors: [
+      async (call, next) => {
+        log.push(`client ${call.method}`)
+        const result = await next(call)
+        log.push('answered')
+        return result
+      },
+    ],
+  })
   const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
   assert.deepEqual(await client.trace(undefined, { metadata: { traceparent, secret: 'stays' } }), { traceparent, own: '1' })
   assert.deepEqual(log, ['client trace', 'server trace', 'second', 'answered'])
@@ -202,11 +332,20 @@ test('metadata, trace context and interceptors on both sides', async () => {
 test('an interceptor may refuse, change the input, and change the result', async () => {
   const address = freshAddress('memory')
   const adder = contract('adder/1', { twice: rpc({ input: number, output: number }) })
-  const service = await serve(adder, { twice: (value) => value * 2 }, {
-    listen: address,
-    onError: () => {},
-    interceptors: [(call, next) => { if (call.input === 13) throw new Error('unlucky'); return next({ ...call, input: (call.input as number) + 1 }) }],
-  })
+  const service = await serve(
+    adder,
+    { twice: (value) => value * 2 },
+    {
+      listen: address,
+      onError: () => {},
+      interceptors: [
+        (call, next) => {
+          if (call.input === 13) throw new Error('unlucky')
+          return next({ ...call, input: (call.input as number) + 1 })
+        },
+      ],
+    },
+  )
   const client = await connect(adder, address, { interceptors: [async (call, next) => ((await next(call)) as number) + 100] })
   assert.equal(await client.twice(4), 110)
   await assert.rejects(client.twice(13), fails('INTERNAL'))
@@ -217,7 +356,19 @@ test('an interceptor may refuse, change the input, and change the result', async
 test('progress reaches the caller while the call runs', async () => {
   const address = freshAddress('unix')
   const job = contract('job/1', { run: rpc({ output: text }) })
-  const service = await serve(job, { async run(_, ctx) { for (const step of [1, 2, 3]) { ctx.progress({ step }); await turn() } return 'done' } }, { listen: address })
+  const service = await serve(
+    job,
+    {
+      async run(_, ctx) {
+        for (const step of [1, 2, 3]) {
+          ctx.progress({ step })
+          await turn()
+        }
+        return 'done'
+      },
+    },
+    { listen: address },
+  )
   const client = await connect(job, address)
   const steps: unknown[] = []
   assert.equal(await client.run(undefined, { onProgress: (value) => steps.push(value) }), 'done')

@@ -14,14 +14,43 @@ for (const wire of wires) {
     const address = freshAddress(wire)
     const started = fence<Context>()
     const stopped = fence<unknown>()
-    const service = await serve(work, {
-      wait: (_, ctx) => new Promise((_, reject) => { started.pass(ctx as Context); ctx.signal.addEventListener('abort', () => { stopped.pass(ctx.signal.reason); reject(ctx.signal.reason) }) }),
-      nested: (_, ctx) => client.wait(1, { from: ctx }),
-      async *ticks(_, ctx) { try { for (let i = 0; !ctx.signal.aborted; i++) { yield i; await turn() } } finally { stopped.pass(ctx.signal.reason) } },
-      ...overrides,
-    }, { listen: address, onError: () => {} })
+    const service = await serve(
+      work,
+      {
+        wait: (_, ctx) =>
+          new Promise((_, reject) => {
+            started.pass(ctx as Context)
+            ctx.signal.addEventListener('abort', () => {
+              stopped.pass(ctx.signal.reason)
+              reject(ctx.signal.reason)
+            })
+          }),
+        nested: (_, ctx) => client.wait(1, { from: ctx }),
+        async *ticks(_, ctx) {
+          try {
+            for (let i = 0; !ctx.signal.aborted; i++) {
+              yield i
+              await turn()
+            }
+          } finally {
+            stopped.pass(ctx.signal.reason)
+          }
+        },
+        ...overrides,
+      },
+      { listen: address, onError: () => {} },
+    )
     const client = await connect(work, address)
-    return { service, client, started, stopped, [Symbol.asyncDispose]: async () => { await client.close(); await service.close() } }
+    return {
+      service,
+      client,
+      started,
+      stopped,
+      [Symbol.asyncDispose]: async () => {
+        await client.close()
+        await service.close()
+      },
+    }
   }
 
   test(`${wire}: cancelling rejects with the signal's own reason and stops the handler`, async () => {
@@ -38,7 +67,11 @@ for (const wire of wires) {
 
   test(`${wire}: a signal that has already aborted sends nothing`, async () => {
     let ran = false
-    await using pair = await opened({ wait: () => { ran = true } })
+    await using pair = await opened({
+      wait: () => {
+        ran = true
+      },
+    })
     const reason = new Error('before')
     await assert.rejects(pair.client.wait(1, { signal: AbortSignal.abort(reason) }), (error) => error === reason)
     await turn()
@@ -51,13 +84,18 @@ for (const wire of wires) {
     await assert.rejects(pair.client.wait(1, { timeout: 30 }), fails('DEADLINE_EXCEEDED', 'maybe-ran'))
     const context = await pair.started.passed
     assert.ok(context.deadline! > performance.now() - 5000)
-    const reason = await pair.stopped.passed as { code: string }
+    const reason = (await pair.stopped.passed) as { code: string }
     assert.ok(['DEADLINE_EXCEEDED', 'CANCELLED'].includes(reason.code))
   })
 
   test(`${wire}: without a deadline there is none`, async () => {
     const seen = fence<number | undefined>()
-    await using pair = await opened({ wait: (_: unknown, ctx: Context) => { seen.pass(ctx.deadline); return 1 } })
+    await using pair = await opened({
+      wait: (_: unknown, ctx: Context) => {
+        seen.pass(ctx.deadline)
+        return 1
+      },
+    })
     await pair.client.wait(1)
     assert.equal(await seen.passed, undefined)
   })
@@ -76,7 +114,8 @@ for (const wire of wires) {
 
   test(`${wire}: a deadline that a nested call notices first is still the caller's`, async () => {
     await using pair = await opened({ wait: () => new Promise(() => {}) })
-    for (let i = 0; i < 40; i++) await assert.rejects(pair.client.nested(1, { timeout: 3 + i / 7 }), fails('DEADLINE_EXCEEDED', 'maybe-ran'))
+    for (let i = 0; i < 40; i++)
+      await assert.rejects(pair.client.nested(1, { timeout: 3 + i / 7 }), fails('DEADLINE_EXCEEDED', 'maybe-ran'))
     await pair.service.close({ timeout: 0 })
   })
 
@@ -84,14 +123,24 @@ for (const wire of wires) {
     await using pair = await opened()
     const controller = new AbortController()
     const reason = new Error('enough')
-    await assert.rejects(async () => { for await (const tick of pair.client.ticks(undefined, { signal: controller.signal })) if (tick === 2) controller.abort(reason) }, (error) => error === reason)
+    await assert.rejects(
+      async () => {
+        for await (const tick of pair.client.ticks(undefined, { signal: controller.signal })) if (tick === 2) controller.abort(reason)
+      },
+      (error) => error === reason,
+    )
     await pair.stopped.passed
     await until(() => pair.service.stats()[0]!.handling === 0)
   })
 
   test(`${wire}: a cancelled call leaves nothing behind, and a late answer is ignored`, async () => {
     const gate = fence()
-    await using pair = await opened({ wait: async () => { await gate.passed; return 'late' } })
+    await using pair = await opened({
+      wait: async () => {
+        await gate.passed
+        return 'late'
+      },
+    })
     const session = sessionOf(pair.client)!
     for (let i = 0; i < 50; i++) {
       const controller = new AbortController()
@@ -110,7 +159,19 @@ for (const wire of wires) {
     const gate = fence()
     let running = 0
     const address = freshAddress(wire)
-    const service = await serve(work, { wait: async () => { running++; await gate.passed; return 1 }, nested: () => 1, ticks: () => [] }, { listen: address, limits: { calls: 5 } })
+    const service = await serve(
+      work,
+      {
+        wait: async () => {
+          running++
+          await gate.passed
+          return 1
+        },
+        nested: () => 1,
+        ticks: () => [],
+      },
+      { listen: address, limits: { calls: 5 } },
+    )
     const client = await connect(work, address)
     const refused: Promise<unknown>[] = []
     for (let i = 0; i < 20; i++) {

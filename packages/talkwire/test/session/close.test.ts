@@ -3,7 +3,11 @@ import { test } from 'node:test'
 import { connect, contract, rpc, serve, sessionOf, stream } from '../../src/index.js'
 import { anything, collect, fails, fence, freshAddress, number, turn, until, wires } from './harness.js'
 
-const jobs = contract('jobs/1', { run: rpc({ input: anything, output: anything }), note: rpc({ input: number, oneway: true }), endless: rpc({ output: stream(number) }) })
+const jobs = contract('jobs/1', {
+  run: rpc({ input: anything, output: anything }),
+  note: rpc({ input: number, oneway: true }),
+  endless: rpc({ output: stream(number) }),
+})
 
 for (const wire of wires) {
   const opened = async () => {
@@ -11,11 +15,24 @@ for (const wire of wires) {
     const gate = fence()
     const started = fence()
     const notes: number[] = []
-    const service = await serve(jobs, {
-      async run(value) { started.pass(); await gate.passed; return value },
-      note: (value) => void notes.push(value),
-      async *endless() { for (let i = 0; ; i++) { yield i; await turn() } },
-    }, { listen: address })
+    const service = await serve(
+      jobs,
+      {
+        async run(value) {
+          started.pass()
+          await gate.passed
+          return value
+        },
+        note: (value) => void notes.push(value),
+        async *endless() {
+          for (let i = 0; ; i++) {
+            yield i
+            await turn()
+          }
+        },
+      },
+      { listen: address },
+    )
     const client = await connect(jobs, address)
     return { address, gate, started, notes, service, client }
   }
@@ -62,7 +79,9 @@ for (const wire of wires) {
     const { started, service, client } = await opened()
     const call = client.run(1)
     await started.passed
-    const rejected = assert.rejects(call, fails('CONNECTION_LOST', 'maybe-ran').bind(undefined)).catch(() => assert.rejects(call, fails('CONNECTION_CLOSED', 'maybe-ran')))
+    const rejected = assert
+      .rejects(call, fails('CONNECTION_LOST', 'maybe-ran').bind(undefined))
+      .catch(() => assert.rejects(call, fails('CONNECTION_CLOSED', 'maybe-ran')))
     await service.close({ timeout: 20 })
     await rejected
     await client.close()
@@ -82,7 +101,10 @@ for (const wire of wires) {
     const call = client.run(1)
     await started.passed
     const { TalkwireError } = await import('../../src/index.js')
-    const outcome = call.then(() => 'settled', (error: { code: string; outcome: string }) => `${error.code}/${error.outcome}`)
+    const outcome = call.then(
+      () => 'settled',
+      (error: { code: string; outcome: string }) => `${error.code}/${error.outcome}`,
+    )
     sessionOf(client)!.abort(new TalkwireError('CONNECTION_LOST', 'cut'))
     assert.equal(await outcome, 'CONNECTION_LOST/maybe-ran')
     await client.close()

@@ -4,7 +4,12 @@ import { connect, contract, event, rpc, serve, sessionOf } from '../../src/index
 import { fails, fence, freshAddress, is, number, turn, until, wires } from './harness.js'
 
 const bytes = is<Uint8Array>('bytes', (value) => value instanceof Uint8Array)
-const news = contract('news/1', { overdrawn: event(is<{ account: string }>('an account', (v) => typeof (v as { account?: unknown })?.account === 'string')), tick: event(number), blob: event(bytes), ping: rpc() })
+const news = contract('news/1', {
+  overdrawn: event(is<{ account: string }>('an account', (v) => typeof (v as { account?: unknown })?.account === 'string')),
+  tick: event(number),
+  blob: event(bytes),
+  ping: rpc(),
+})
 
 for (const wire of wires) {
   test(`${wire}: events reach who subscribed, in order, until they unsubscribe`, async () => {
@@ -39,7 +44,10 @@ for (const wire of wires) {
     const address = freshAddress(wire)
     const service = await serve(news, { ping: () => {} }, { listen: address })
     const client = await connect(news, address)
-    await assert.rejects(client.on('nothing' as never, () => {}), fails('INVALID_INPUT', 'not-sent'))
+    await assert.rejects(
+      client.on('nothing' as never, () => {}),
+      fails('INVALID_INPUT', 'not-sent'),
+    )
     assert.throws(() => service.emit('nothing' as never, {} as never), TypeError)
     await assert.rejects(client.on('tick', undefined as never), TypeError)
     await client.close()
@@ -52,12 +60,18 @@ for (const wire of wires) {
     const errors: unknown[] = []
     const client = await connect(news, address, { onError: (error) => errors.push(error) })
     const got: number[] = []
-    await client.on('tick', (value) => { got.push(value); if (value === 1) throw new Error('listener') })
+    await client.on('tick', (value) => {
+      got.push(value)
+      if (value === 1) throw new Error('listener')
+    })
     await client.on('tick', (value) => got.push(value * 10))
     for (const value of [1, 'two' as unknown as number, 3]) service.emit('tick', value)
     await client.ping()
     assert.deepEqual(got, [1, 10, 3, 30])
-    assert.deepEqual(errors.map((error) => (error as Error).message.slice(0, 17)), ['listener', '[INVALID_MESSAGE]'])
+    assert.deepEqual(
+      errors.map((error) => (error as Error).message.slice(0, 17)),
+      ['listener', '[INVALID_MESSAGE]'],
+    )
     await client.close()
     await service.close()
   })
@@ -71,7 +85,11 @@ test('a subscriber that does not read loses events, is told how many, and costs 
   let received = 0
   let quickly = 0
   const end = fence()
-  await slow.on('blob', (value, info) => { received++; lost += info.lost; if (value[0] === 255) end.pass() })
+  await slow.on('blob', (value, info) => {
+    received++
+    lost += info.lost
+    if (value[0] === 255) end.pass()
+  })
   await quick.on('blob', () => void quickly++)
   sessionOf(slow)!.connection.pause()
   const sent = 400
@@ -91,4 +109,3 @@ test('a subscriber that does not read loses events, is told how many, and costs 
   await quick.close()
   await service.close()
 })
-

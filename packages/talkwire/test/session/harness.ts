@@ -13,23 +13,33 @@ after(() => rmSync(directory, { recursive: true, force: true }))
 let next = 0
 /** Fresh addresses: every behaviour is shown over bytes in this process and over a real socket. */
 export const wires = ['memory', 'unix'] as const
-export const freshAddress = (wire: (typeof wires)[number]): string => (wire === 'memory' ? `memory:t${next++}` : `unix:${directory}/${next++}.sock`)
+export const freshAddress = (wire: (typeof wires)[number]): string =>
+  wire === 'memory' ? `memory:t${next++}` : `unix:${directory}/${next++}.sock`
 export const socketPathOf = (address: string): string => address.slice('unix:'.length)
 
 /** A schema of one predicate. */
 export function is<T>(what: string, holds: (value: unknown) => boolean): StandardSchema<T, T> {
-  return { '~standard': { version: 1, vendor: 'test', validate: (value) => (holds(value) ? { value: value as T } : { issues: [{ message: `expected ${what}` }] }) } }
+  return {
+    '~standard': {
+      version: 1,
+      vendor: 'test',
+      validate: (value) => (holds(value) ? { value: value as T } : { issues: [{ message: `expected ${what}` }] }),
+    },
+  }
 }
 export const number = is<number>('a number', (value) => typeof value === 'number')
 export const text = is<string>('a text', (value) => typeof value === 'string')
 export const anything = is<any>('anything', () => true)
 
 /** For assert.rejects: code, and outcome where it matters. */
-export const fails = (code: Code | string, outcome?: Outcome) => (error: unknown): boolean => {
-  if (!(error instanceof TalkwireError)) throw error
-  if (error.code !== code || (outcome !== undefined && error.outcome !== outcome)) throw new Error(`expected ${code}/${outcome ?? 'any'}, got ${error.code}/${error.outcome}: ${error.message}`, { cause: error })
-  return true
-}
+export const fails =
+  (code: Code | string, outcome?: Outcome) =>
+  (error: unknown): boolean => {
+    if (!(error instanceof TalkwireError)) throw error
+    if (error.code !== code || (outcome !== undefined && error.outcome !== outcome))
+      throw new Error(`expected ${code}/${outcome ?? 'any'}, got ${error.code}/${error.outcome}: ${error.message}`, { cause: error })
+    return true
+  }
 
 /** Something that a test waits for, and the code under test brings about. */
 export interface Fence<T = void> {

@@ -10,7 +10,10 @@ const one = contract('one/1', { add: rpc({ input: anything, output: number }) })
 test('a contract of another name or number is refused, in a sentence that names both', async () => {
   const address = freshAddress('unix')
   const service = await serve(one, { add: () => 1 }, { listen: address })
-  await assert.rejects(connect(contract('one/2', {}), address), (error) => fails('CONTRACT_MISMATCH', 'not-sent')(error) && /one\/1.*one\/2/.test((error as Error).message))
+  await assert.rejects(
+    connect(contract('one/2', {}), address),
+    (error) => fails('CONTRACT_MISMATCH', 'not-sent')(error) && /one\/1.*one\/2/.test((error as Error).message),
+  )
   await assert.rejects(connect(contract('two/1', {}), address), fails('CONTRACT_MISMATCH', 'not-sent'))
   const anyContract = await connect(address)
   assert.equal(await (anyContract as any).add(3), 1)
@@ -20,7 +23,11 @@ test('a contract of another name or number is refused, in a sentence that names 
 
 test('codecs and limits are agreed on', async () => {
   const address = freshAddress('unix')
-  const service = await serve('calc', { size: (value: Uint8Array) => value.length, twice: (text: string) => text + text }, { listen: address, limits: { message: 100_000 } })
+  const service = await serve(
+    'calc',
+    { size: (value: Uint8Array) => value.length, twice: (text: string) => text + text },
+    { listen: address, limits: { message: 100_000 } },
+  )
   for (const codecs of [['json'], ['msgpack'], ['cbor', 'json'], ['cbor']]) {
     const client = (await connect(address, { codecs })) as any
     assert.equal(await client.size(new Uint8Array(50_000)), 50_000)
@@ -43,7 +50,10 @@ test('a JSON-RPC server that knows nothing of hello is called plainly', async ()
         const message = JSON.parse(rest.toString('utf8', 4, 4 + rest.readUInt32BE(0))) as { id: number; method: string; params: number[] }
         rest = rest.subarray(4 + rest.readUInt32BE(0))
         seen.push(JSON.stringify(message))
-        const answer = message.method === 'add' ? { result: message.params[0]! + message.params[1]! } : { error: { code: -32601, message: 'Method not found' } }
+        const answer =
+          message.method === 'add'
+            ? { result: message.params[0]! + message.params[1]! }
+            : { error: { code: -32601, message: 'Method not found' } }
         const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, ...answer }))
         const head = Buffer.alloc(4)
         head.writeUInt32BE(body.length)
@@ -56,7 +66,10 @@ test('a JSON-RPC server that knows nothing of hello is called plainly', async ()
   assert.equal(await client.add(2, 5), 7)
   await assert.rejects(client.nope(), fails('METHOD_NOT_FOUND', 'not-sent'))
   assert.equal(sessionOf(client)!.wire.extended, false)
-  await assert.rejects(client.add(() => 1), TypeError)
+  await assert.rejects(
+    client.add(() => 1),
+    TypeError,
+  )
   await client.close()
   server.close()
 })
@@ -85,7 +98,10 @@ function byHand(address: string): { say(text: string): void; next(): Promise<any
     closed,
     say: (text) => void socket.write(`${text}\n`),
     async next() {
-      while (lines.length === 0) await new Promise<void>((resolve) => { wake = resolve })
+      while (lines.length === 0)
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
       return JSON.parse(lines.shift()!)
     },
   }
@@ -94,7 +110,26 @@ function byHand(address: string): { say(text: string): void; next(): Promise<any
 test('by hand: calls, notifications, batches, errors, streams, events', async () => {
   const address = freshAddress('unix')
   const noted: unknown[] = []
-  const service = await serve('calc', { add: (a: number, b: number) => a + b, note: (text: string) => void noted.push(text), *count(n: number) { for (let i = 0; i < n; i++) yield i }, special: () => ({ big: 12n, date: new Date(0), none: undefined, nan: NaN, map: new Map([['a', 1]]), set: new Set([1]), bytes: Uint8Array.of(1, 2) }) }, { listen: address, onError: () => {} })
+  const service = await serve(
+    'calc',
+    {
+      add: (a: number, b: number) => a + b,
+      note: (text: string) => void noted.push(text),
+      *count(n: number) {
+        for (let i = 0; i < n; i++) yield i
+      },
+      special: () => ({
+        big: 12n,
+        date: new Date(0),
+        none: undefined,
+        nan: NaN,
+        map: new Map([['a', 1]]),
+        set: new Set([1]),
+        bytes: Uint8Array.of(1, 2),
+      }),
+    },
+    { listen: address, onError: () => {} },
+  )
   const hand = byHand(address)
   hand.say('{"jsonrpc":"2.0","id":"a","method":"add","params":[2,5]}')
   assert.deepEqual(await hand.next(), { jsonrpc: '2.0', id: 'a', result: 7 })
@@ -102,13 +137,25 @@ test('by hand: calls, notifications, batches, errors, streams, events', async ()
   hand.say('{"jsonrpc":"2.0","id":null,"method":"add","params":[1,1]}')
   assert.deepEqual(await hand.next(), { jsonrpc: '2.0', id: null, result: 2 })
   assert.deepEqual(noted, ['hello'])
-  hand.say('[{"jsonrpc":"2.0","id":1,"method":"add","params":[1,2]},{"jsonrpc":"2.0","method":"note","params":["in batch"]},7,{"jsonrpc":"2.0","id":2,"method":"nope"}]')
+  hand.say(
+    '[{"jsonrpc":"2.0","id":1,"method":"add","params":[1,2]},{"jsonrpc":"2.0","method":"note","params":["in batch"]},7,{"jsonrpc":"2.0","id":2,"method":"nope"}]',
+  )
   const batch = (await hand.next()) as { id: number | null; result?: number; error?: { code: number } }[]
-  assert.deepEqual(batch.map(({ id, result, error }) => [id, result ?? error?.code]).sort(), [[1, 3], [2, -32601], [null, -32600]].sort())
+  assert.deepEqual(
+    batch.map(({ id, result, error }) => [id, result ?? error?.code]).sort(),
+    [
+      [1, 3],
+      [2, -32601],
+      [null, -32600],
+    ].sort(),
+  )
   hand.say('{not json')
   assert.equal((await hand.next()).error.code, -32700)
   hand.say('{"jsonrpc":"1.0","id":5,"method":"add"}')
-  assert.deepEqual([(await hand.next())].map(({ id, error }) => [id, error.code]), [[5, -32600]])
+  assert.deepEqual(
+    [await hand.next()].map(({ id, error }) => [id, error.code]),
+    [[5, -32600]],
+  )
   hand.say('[]')
   assert.equal((await hand.next()).error.code, -32600)
   hand.say('{"jsonrpc":"2.0","id":6,"method":"count","params":[2]}')
@@ -116,7 +163,14 @@ test('by hand: calls, notifications, batches, errors, streams, events', async ()
   assert.deepEqual(await hand.next(), { jsonrpc: '2.0', method: '$/item', params: { id: 6, value: 1 } })
   assert.deepEqual(await hand.next(), { jsonrpc: '2.0', id: 6, result: null })
   hand.say('{"jsonrpc":"2.0","id":7,"method":"special"}')
-  assert.deepEqual((await hand.next()).result, { big: '12', date: '1970-01-01T00:00:00.000Z', nan: null, map: { a: 1 }, set: [1], bytes: 'AQI=' })
+  assert.deepEqual((await hand.next()).result, {
+    big: '12',
+    date: '1970-01-01T00:00:00.000Z',
+    nan: null,
+    map: { a: 1 },
+    set: [1],
+    bytes: 'AQI=',
+  })
   hand.say('{"jsonrpc":"2.0","id":8,"method":"rpc.on","params":{"event":"tick"}}')
   assert.equal((await hand.next()).result, null)
   service.emit('tick', { at: 1 })

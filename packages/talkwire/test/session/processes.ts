@@ -41,7 +41,8 @@ export function run(program: string, args: readonly string[], options: { env?: R
       for (;;) {
         const found = lines.find((line) => line.startsWith(start))
         if (found !== undefined) return found
-        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
+        if (child.exitCode !== null || child.signalCode !== null)
+          throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
         await new Promise<void>((resolve) => {
           wake = resolve
         })
@@ -55,7 +56,8 @@ export function run(program: string, args: readonly string[], options: { env?: R
   }
 }
 
-export const fixture = (base: string, name: string, ...args: string[]): Running => run(process.execPath, [fileURLToPath(new URL(`fixtures/${name}`, base)), ...args])
+export const fixture = (base: string, name: string, ...args: string[]): Running =>
+  run(process.execPath, [fileURLToPath(new URL(`fixtures/${name}`, base)), ...args])
 
 /** The interpreter that the test command prepared. */
 export const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'

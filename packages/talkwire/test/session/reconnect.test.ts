@@ -27,7 +27,9 @@ test('a peer killed mid-call: idempotent calls are repeated on the next, others 
   const rejected = assert.rejects(plain, fails('CONNECTION_LOST', 'maybe-ran'))
   await server.kill()
   await rejected
-  await assert.rejects(async () => { for (;;) if ((await stream.next()).done) return })
+  await assert.rejects(async () => {
+    for (;;) if ((await stream.next()).done) return
+  })
   const waiting = client.look('asked while nobody is there')
   server = await start(address)
   assert.equal(await waiting, 'asked while nobody is there')
@@ -44,13 +46,21 @@ test('calls that have certainly not been sent are made again, exactly once', asy
   let server = await start(address)
   const client = await connect(service, address)
   await server.kill()
-  const calls = Array.from({ length: 20 }, (_, index) => client.ran(index).then(() => 'ran', (error: TalkwireError) => error.outcome))
+  const calls = Array.from({ length: 20 }, (_, index) =>
+    client.ran(index).then(
+      () => 'ran',
+      (error: TalkwireError) => error.outcome,
+    ),
+  )
   server = await start(address)
   const outcomes = await Promise.all(calls)
   const ran = server.lines.filter((line) => line.startsWith('ran'))
   assert.equal(ran.length, new Set(ran).size, 'a call ran twice')
   assert.equal(outcomes.filter((outcome) => outcome === 'ran').length, ran.length)
-  assert.ok(outcomes.every((outcome) => outcome === 'ran' || outcome === 'maybe-ran'), String(outcomes))
+  assert.ok(
+    outcomes.every((outcome) => outcome === 'ran' || outcome === 'maybe-ran'),
+    String(outcomes),
+  )
   await client.close()
   await server.kill('SIGTERM')
 })

@@ -15,13 +15,30 @@ for (const wire of wires) {
     const address = freshAddress(wire)
     const service = await serve('refs', functions, { listen: address, onError: () => {}, limits })
     const client = (await connect(address, { limits })) as any
-    return { service, client, session: sessionOf(client)!, [Symbol.asyncDispose]: async () => { await client.close(); await service.close() } }
+    return {
+      service,
+      client,
+      session: sessionOf(client)!,
+      [Symbol.asyncDispose]: async () => {
+        await client.close()
+        await service.close()
+      },
+    }
   }
 
   test(`${wire}: a function as argument is called back, its errors too`, async () => {
-    await using pair = await opened({ async twice(f: Callback) { return (await f(1)) + (await f(2)) } })
+    await using pair = await opened({
+      async twice(f: Callback) {
+        return (await f(1)) + (await f(2))
+      },
+    })
     assert.equal(await pair.client.twice((value: number) => value * 10), 30)
-    await assert.rejects(pair.client.twice(() => { throw new Error('mine') }), fails('INTERNAL'))
+    await assert.rejects(
+      pair.client.twice(() => {
+        throw new Error('mine')
+      }),
+      fails('INTERNAL'),
+    )
   })
 
   test(`${wire}: functions deep in arguments and results`, async () => {
@@ -34,7 +51,9 @@ for (const wire of wires) {
   test(`${wire}: an object by reference keeps its state at its owner`, async () => {
     class Account {
       balance = 0
-      deposit(amount: number): number { return (this.balance += amount) }
+      deposit(amount: number): number {
+        return (this.balance += amount)
+      }
       private _secret(): void {}
     }
     const account = new Account()
@@ -59,7 +78,15 @@ for (const wire of wires) {
 
   test(`${wire}: disposing gives the reference back, and a call to it then fails honestly`, async () => {
     let kept: Callback | undefined
-    await using pair = await opened({ keep(f: Callback) { kept = f }, use: () => kept!(1), drop() { kept![Symbol.dispose]() } })
+    await using pair = await opened({
+      keep(f: Callback) {
+        kept = f
+      },
+      use: () => kept!(1),
+      drop() {
+        kept![Symbol.dispose]()
+      },
+    })
     await pair.client.keep((value: number) => value + 1)
     assert.equal(await pair.client.use(), 2)
     assert.equal(pair.session.stats().exported.length, 1)
@@ -71,21 +98,38 @@ for (const wire of wires) {
 
   test(`${wire}: sent twice, given back once in all`, async () => {
     const kept: Callback[] = []
-    await using pair = await opened({ keep(f: Callback) { kept.push(f) }, drop() { kept[0]![Symbol.dispose]() } })
+    await using pair = await opened({
+      keep(f: Callback) {
+        kept.push(f)
+      },
+      drop() {
+        kept[0]![Symbol.dispose]()
+      },
+    })
     const f = (value: number): number => value
     await pair.client.keep(f)
     await pair.client.keep(f)
     assert.equal(kept[0], kept[1])
-    assert.deepEqual(pair.session.stats().exported.map(({ count }) => count), [2])
+    assert.deepEqual(
+      pair.session.stats().exported.map(({ count }) => count),
+      [2],
+    )
     await pair.client.drop()
     await until(() => pair.session.stats().exported.length === 0)
   })
 
   test(`${wire}: what the garbage collector takes is given back, and reported`, async () => {
-    await using pair = await opened({ async use(f: Callback) { return await f(1) } })
+    await using pair = await opened({
+      async use(f: Callback) {
+        return await f(1)
+      },
+    })
     for (let i = 0; i < 20; i++) await pair.client.use((value: number) => value)
     assert.ok(pair.session.stats().exported.length <= 20)
-    while (pair.session.stats().exported.length > 0) { gc(); await turn() }
+    while (pair.session.stats().exported.length > 0) {
+      gc()
+      await turn()
+    }
     assert.ok(pair.service.stats()[0]!.collected > 0)
   })
 
@@ -98,7 +142,14 @@ for (const wire of wires) {
   test(`${wire}: a "then" that is a function is never called by an await`, async () => {
     let called = 0
     await using pair = await opened({ echo: async (value: unknown) => value })
-    await assert.rejects(pair.client.echo({ then: () => { called++ } }), fails('FORBIDDEN_KEY'))
+    await assert.rejects(
+      pair.client.echo({
+        then: () => {
+          called++
+        },
+      }),
+      fails('FORBIDDEN_KEY'),
+    )
     assert.equal(called, 0)
     assert.deepEqual(await pair.client.echo({ then: 'data' }), { then: 'data' })
   })
@@ -106,7 +157,15 @@ for (const wire of wires) {
   test(`${wire}: references end with the connection`, async () => {
     let kept: Callback | undefined
     const address = freshAddress(wire)
-    const service = await serve('refs', { keep(f: Callback) { kept = f } }, { listen: address })
+    const service = await serve(
+      'refs',
+      {
+        keep(f: Callback) {
+          kept = f
+        },
+      },
+      { listen: address },
+    )
     const client = (await connect(address)) as any
     await client.keep((value: number) => value)
     await client.close()

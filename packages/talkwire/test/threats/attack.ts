@@ -72,7 +72,10 @@ export async function startVictim(setting: Partial<Setting> = {}, descriptors?: 
   const script = fileURLToPath(new URL('fixtures/victim.js', import.meta.url))
   // Its warnings are counted; nobody wants to read them here.
   const command = [process.execPath, '--no-warnings', '--expose-gc', script, argument]
-  const running = descriptors === undefined ? run(command[0]!, command.slice(1)) : run('sh', ['-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command])
+  const running =
+    descriptors === undefined
+      ? run(command[0]!, command.slice(1))
+      : run('sh', ['-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command])
   const addresses = JSON.parse((await running.line('listening ')).slice('listening '.length)) as string[]
   return {
     running,
@@ -116,7 +119,12 @@ export interface Toll {
 }
 
 /** Attacks, and demands what TRAPS §3 calls healthy. Says the measured numbers as a diagnostic of the test. */
-export async function staysHealthy(t: { diagnostic(text: string): void }, victim: Victim, attack: () => Promise<unknown>, address = victim.unix): Promise<Toll> {
+export async function staysHealthy(
+  t: { diagnostic(text: string): void },
+  victim: Victim,
+  attack: () => Promise<unknown>,
+  address = victim.unix,
+): Promise<Toll> {
   const honest = await startHonest(address)
   try {
     await pause(200)
@@ -130,12 +138,21 @@ export async function staysHealthy(t: { diagnostic(text: string): void }, victim
     const served = await honest.sample()
     const health = await victim.health()
     // V8 collects when something is allocated; a victim that has nothing to do any more is told to.
-    const back = async (): Promise<boolean> => memoryOf(victim.pid) <= before + GROWTH || (await victim.tell('gc'), memoryOf(victim.pid) <= before + GROWTH)
+    const back = async (): Promise<boolean> =>
+      memoryOf(victim.pid) <= before + GROWTH || (await victim.tell('gc'), memoryOf(victim.pid) <= before + GROWTH)
     await until(`memory back to ${Math.round(before)} + ${GROWTH} MiB`, back, RETURN).catch((reason: Error) => {
       throw new Error(`${reason.message}; it is ${memoryOf(victim.pid)} MiB`)
     })
-    const toll: Toll = { baseline, served, health, memory: [Math.round(before), Math.round(peak), Math.round(memoryOf(victim.pid))], descriptors: [descriptors, descriptorsOf(victim.pid)] }
-    t.diagnostic(`honest p99 ${baseline.p99} -> ${served.p99} ms (worst ${served.worst}) in ${served.calls} calls; lag p99 ${health.lag}, worst ${health.worstLag} ms; memory ${toll.memory.join(' -> ')} MiB; ends ${JSON.stringify(health.ends)}; ${health.warnings} warnings`)
+    const toll: Toll = {
+      baseline,
+      served,
+      health,
+      memory: [Math.round(before), Math.round(peak), Math.round(memoryOf(victim.pid))],
+      descriptors: [descriptors, descriptorsOf(victim.pid)],
+    }
+    t.diagnostic(
+      `honest p99 ${baseline.p99} -> ${served.p99} ms (worst ${served.worst}) in ${served.calls} calls; lag p99 ${health.lag}, worst ${health.worstLag} ms; memory ${toll.memory.join(' -> ')} MiB; ends ${JSON.stringify(health.ends)}; ${health.warnings} warnings`,
+    )
     assert.deepEqual(served.errors, [], 'the honest client had errors')
     assert.ok(served.calls > 0, 'the honest client was not served at all')
     assert.ok(served.p99 < Math.max(FLOOR, 5 * baseline.p99), `honest p99 ${served.p99} ms, was ${baseline.p99}`)
@@ -171,7 +188,9 @@ export function target(address: string): net.NetConnectOpts {
 export async function dial(address: string): Promise<net.Socket> {
   for (;;) {
     const socket = net.connect(target(address))
-    const reason = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => socket.once('connect', () => resolve(undefined)).once('error', resolve))
+    const reason = await new Promise<NodeJS.ErrnoException | undefined>((resolve) =>
+      socket.once('connect', () => resolve(undefined)).once('error', resolve),
+    )
     if (!reason) return socket
     if (reason.code !== 'EAGAIN') throw reason
     await pause(10)
@@ -206,11 +225,13 @@ export function peerOn(socket: net.Socket, framing: Framing): Raw {
     unread = Buffer.concat([unread, chunk])
     wake()
   })
-  const ended = new Promise<void>((resolve) => socket.once('close', () => {
-    over = true
-    wake()
-    resolve()
-  }))
+  const ended = new Promise<void>((resolve) =>
+    socket.once('close', () => {
+      over = true
+      wake()
+      resolve()
+    }),
+  )
   const take = (): Buffer | undefined => {
     let start = 0
     let end = -1
@@ -270,7 +291,21 @@ export function peerOn(socket: net.Socket, framing: Framing): Raw {
 /** A Talkwire peer made by hand: hello is said, MessagePack or JSON may follow. */
 export async function hello(address: string, params: object = {}, framing: Framing = 'length'): Promise<Raw> {
   const peer = await raw(address, framing)
-  await peer.call('rpc.hello', { wire: 1, codecs: ['json'], attachments: true, contract: null, serves: null, window: 524288, maxMessage: 67108864, heartbeat: 0, ...params }, 1)
+  await peer.call(
+    'rpc.hello',
+    {
+      wire: 1,
+      codecs: ['json'],
+      attachments: true,
+      contract: null,
+      serves: null,
+      window: 524288,
+      maxMessage: 67108864,
+      heartbeat: 0,
+      ...params,
+    },
+    1,
+  )
   return peer
 }
 
@@ -279,9 +314,14 @@ export function pack(value: unknown): Buffer {
   if (Buffer.isBuffer(value)) return value
   if (value === null || value === undefined) return Buffer.from([0xc0])
   if (typeof value === 'boolean') return Buffer.from([value ? 0xc3 : 0xc2])
-  if (typeof value === 'number') return value >= 0 && value < 128 ? Buffer.from([value]) : Buffer.concat([Buffer.from([0xcb]), double(value)])
+  if (typeof value === 'number')
+    return value >= 0 && value < 128 ? Buffer.from([value]) : Buffer.concat([Buffer.from([0xcb]), double(value)])
   if (typeof value === 'string') return Buffer.concat([textHead(Buffer.byteLength(value)), Buffer.from(value)])
-  if (Array.isArray(value)) return Buffer.concat([value.length < 16 ? Buffer.from([0x90 + value.length]) : Buffer.concat([Buffer.from([0xdd]), u32(value.length)]), ...value.map(pack)])
+  if (Array.isArray(value))
+    return Buffer.concat([
+      value.length < 16 ? Buffer.from([0x90 + value.length]) : Buffer.concat([Buffer.from([0xdd]), u32(value.length)]),
+      ...value.map(pack),
+    ])
   const entries = value instanceof Map ? [...value] : Object.entries(value as object)
   return Buffer.concat([Buffer.from([0xdf]), u32(entries.length), ...entries.flatMap(([key, item]) => [pack(key), pack(item)])])
 }
@@ -304,4 +344,5 @@ function double(value: number): Buffer {
 }
 
 /** A message in MessagePack, read by our own codec. */
-export const unpack = (bytes: Buffer): any[] => msgpack.decode(bytes, 0, bytes.length, [], { depth: 64, extended: true, binary: false, references: undefined }) as any[]
+export const unpack = (bytes: Buffer): any[] =>
+  msgpack.decode(bytes, 0, bytes.length, [], { depth: 64, extended: true, binary: false, references: undefined }) as any[]

@@ -11,10 +11,16 @@ for (const wire of ['memory', 'unix', 'tcp'] as const) {
   test(`honest load: ${wire}: 20 MiB in each direction at the same time pass each other`, async () => {
     const functions = {
       echo: async (value: Uint8Array) => value,
-      both: async (value: Uint8Array): Promise<number> => ((await (context().caller as { echo(value: Uint8Array): Promise<Uint8Array> }).echo(new Uint8Array(20 * MiB)))).length + value.length,
+      both: async (value: Uint8Array): Promise<number> =>
+        (await (context().caller as { echo(value: Uint8Array): Promise<Uint8Array> }).echo(new Uint8Array(20 * MiB))).length + value.length,
     }
-    const service = await serve('both', functions, { listen: wire === 'memory' ? 'memory:both' : wire === 'unix' ? `unix:${freshPath('.sock')}` : 'tcp://127.0.0.1:0' })
-    const client = await connect<typeof functions>(service.addresses[0]!, { serve: implement({ echo: async (value: Uint8Array) => value }), reconnect: false })
+    const service = await serve('both', functions, {
+      listen: wire === 'memory' ? 'memory:both' : wire === 'unix' ? `unix:${freshPath('.sock')}` : 'tcp://127.0.0.1:0',
+    })
+    const client = await connect<typeof functions>(service.addresses[0]!, {
+      serve: implement({ echo: async (value: Uint8Array) => value }),
+      reconnect: false,
+    })
     const start = performance.now()
     const bytes = new Uint8Array(20 * MiB)
     const results = await Promise.all([client.both(new Uint8Array(3)), client.echo(bytes).then(({ length }) => length)])

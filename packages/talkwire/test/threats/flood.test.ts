@@ -1,7 +1,22 @@
 /** Rows 14, 15, 17: batch bombs, storms of tiny frames, lengths that nothing follows; and peers that ask and never read. */
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { frame, framings, hello, memoryOf, pack, pause, raw, staysHealthy, startVictim, u32, until, type Framing, type Raw, type Victim } from './attack.js'
+import {
+  frame,
+  framings,
+  hello,
+  memoryOf,
+  pack,
+  pause,
+  raw,
+  staysHealthy,
+  startVictim,
+  u32,
+  until,
+  type Framing,
+  type Raw,
+  type Victim,
+} from './attack.js'
 
 let victim: Victim
 beforeEach(async () => {
@@ -34,7 +49,7 @@ test('row 14: batches in batches, and 1000 batches of 100 in one write', async (
     const peer = await raw(victim.unix)
     const batch = `[${`${entry},`.repeat(99)}${entry}]`
     await pour(peer, Buffer.concat(Array.from({ length: 1000 }, () => frame(batch))))
-    for (let answers = 0; answers < 100_000; ) {
+    for (let answers = 0; answers < 100_000;) {
       const answer = await peer.next()
       assert.ok(answer !== undefined, 'cut')
       answers += Array.isArray(answer) ? answer.length : 1
@@ -61,7 +76,10 @@ test('row 14: 1e5 notifications, to a method, to nothing, and to one that throws
 })
 
 for (const framing of framings) {
-  for (const [what, size] of [['100 KB', 100_000], ['10 MB', 10_000_000]] as const) {
+  for (const [what, size] of [
+    ['100 KB', 100_000],
+    ['10 MB', 10_000_000],
+  ] as const) {
     test(`row 15: ${what} of tiny frames in one write, ${framing} framing: the sender is cut after 100 errors`, async (t) => {
       await staysHealthy(t, victim, async () => {
         for (const payload of ['{}', '[]', '1']) {
@@ -70,7 +88,11 @@ for (const framing of framings) {
           if (framing === 'line') peer.socket.write(frame(entry, 'line'))
           await pour(peer, Buffer.alloc(Math.ceil(size / one.length) * one.length, one))
           await peer.ended
-          const errors = peer.received().toString('latin1').match(/"error"/g)?.length ?? 0
+          const errors =
+            peer
+              .received()
+              .toString('latin1')
+              .match(/"error"/g)?.length ?? 0
           assert.ok(errors >= 1 && errors <= 102, `${errors} errors`)
         }
       })
@@ -126,10 +148,15 @@ for (const framing of framings) {
 test('a peer that asks and never reads: held at the limit, cut after 10 s, counted; memory is back', async (t) => {
   const { memory, health } = await staysHealthy(t, victim, async () => {
     const greedy: Raw[] = []
-    for (const [address, open] of [[victim.unix, raw], [victim.tcp, hello]] as const) {
+    for (const [address, open] of [
+      [victim.unix, raw],
+      [victim.tcp, hello],
+    ] as const) {
       const peer = await open(address)
       peer.socket.pause()
-      const all = Array.from({ length: 5000 }, (_, id) => frame(`{"jsonrpc":"2.0","id":${id + 10},"method":"echo","params":["${'x'.repeat(10_000)}"]}`))
+      const all = Array.from({ length: 5000 }, (_, id) =>
+        frame(`{"jsonrpc":"2.0","id":${id + 10},"method":"echo","params":["${'x'.repeat(10_000)}"]}`),
+      )
       peer.socket.write(Buffer.concat(all))
       greedy.push(peer)
     }

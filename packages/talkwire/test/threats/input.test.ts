@@ -6,7 +6,20 @@ import { connect, TalkwireError } from '../../src/index.js'
 import { freshPath } from '../helpers/place.js'
 import { fails, until } from '../session/harness.js'
 import { fixture } from '../session/processes.js'
-import { frame, framings, hello, pack, peerOn, raw, staysHealthy, startVictim, u32, unpack, until as eventually, type Victim } from './attack.js'
+import {
+  frame,
+  framings,
+  hello,
+  pack,
+  peerOn,
+  raw,
+  staysHealthy,
+  startVictim,
+  u32,
+  unpack,
+  until as eventually,
+  type Victim,
+} from './attack.js'
 
 let victim: Victim
 before(async () => {
@@ -67,13 +80,29 @@ test('bad input: stdio: the same nonsense from the parent does not end the child
 })
 
 for (const codec of ['json', 'msgpack'] as const) {
-  const broken: readonly (readonly [string, Uint8Array])[] = codec === 'json'
-    ? [['half a text', Buffer.from('{"a"')], ['not UTF-8', Buffer.from('{"a":"\xff"}', 'latin1')], ['a batch of 101', Buffer.from(`[${'{},'.repeat(100)}{}]`)], ['an unknown tag', Buffer.from('{"jsonrpc":"2.0","id":9,"method":"echo","params":[{"$what":1}]}')]]
-    : [
-        ['cut short', Buffer.from([0x94, 0, 2])], ['bytes after it', Buffer.concat([pack([0, 2, 'add', [1, 2]]), Buffer.from([0xc0])])], ['an unknown kind', pack([17, 2, 'add', []])],
-        ['an array of 2³²−1', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa3]), Buffer.from('add'), Buffer.from([0xdd, 255, 255, 255, 255])])], ['a map of 2³²−1', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa3]), Buffer.from('add'), Buffer.from([0x91, 0xdf, 255, 255, 255, 255])])],
-        ['not UTF-8', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.from([0x91, 0xa1, 0xff])])], ['an unknown extension', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.from([0x91, 0xd4, 99, 0])])],
-      ]
+  const broken: readonly (readonly [string, Uint8Array])[] =
+    codec === 'json'
+      ? [
+          ['half a text', Buffer.from('{"a"')],
+          ['not UTF-8', Buffer.from('{"a":"\xff"}', 'latin1')],
+          ['a batch of 101', Buffer.from(`[${'{},'.repeat(100)}{}]`)],
+          ['an unknown tag', Buffer.from('{"jsonrpc":"2.0","id":9,"method":"echo","params":[{"$what":1}]}')],
+        ]
+      : [
+          ['cut short', Buffer.from([0x94, 0, 2])],
+          ['bytes after it', Buffer.concat([pack([0, 2, 'add', [1, 2]]), Buffer.from([0xc0])])],
+          ['an unknown kind', pack([17, 2, 'add', []])],
+          [
+            'an array of 2³²−1',
+            Buffer.concat([Buffer.from([0x94, 0, 2, 0xa3]), Buffer.from('add'), Buffer.from([0xdd, 255, 255, 255, 255])]),
+          ],
+          [
+            'a map of 2³²−1',
+            Buffer.concat([Buffer.from([0x94, 0, 2, 0xa3]), Buffer.from('add'), Buffer.from([0x91, 0xdf, 255, 255, 255, 255])]),
+          ],
+          ['not UTF-8', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.from([0x91, 0xa1, 0xff])])],
+          ['an unknown extension', Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.from([0x91, 0xd4, 99, 0])])],
+        ]
   for (const [what, payload] of broken) {
     test(`bad input: a Talkwire peer, ${codec}, ${what}: it is told why and cut`, async () => {
       const peer = await hello(victim.unix, { codecs: [codec] })
@@ -126,8 +155,10 @@ test('duplicate id: the same id twice in one batch, and a batch whose id is in f
   peer.socket.destroy()
 })
 
-const deepJson = (depth: number): string => `{"jsonrpc":"2.0","id":1,"method":"echo","params":${'['.repeat(depth - 1)}1${']'.repeat(depth - 1)}}`
-const deepPack = (depth: number): Buffer => Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.alloc(depth - 1, 0x91), Buffer.from([1])])
+const deepJson = (depth: number): string =>
+  `{"jsonrpc":"2.0","id":1,"method":"echo","params":${'['.repeat(depth - 1)}1${']'.repeat(depth - 1)}}`
+const deepPack = (depth: number): Buffer =>
+  Buffer.concat([Buffer.from([0x94, 0, 2, 0xa4]), Buffer.from('echo'), Buffer.alloc(depth - 1, 0x91), Buffer.from([1])])
 
 for (const depth of [63, 64, 65, 1000, 1_000_000]) {
   test(`row 16: a value of depth ${depth} is ${depth <= 64 ? 'served' : 'refused with TOO_DEEP, and the peer goes on'}, in JSON from a stranger and in both codecs from a Talkwire peer`, async () => {
@@ -154,8 +185,13 @@ for (const depth of [63, 64, 65, 1000, 1_000_000]) {
 test('row 16: depth where nobody looks: in meta, in an error, in an envelope of the message, in an id', async () => {
   const deep = `${'['.repeat(100_000)}1${']'.repeat(100_000)}`
   for (const text of [
-    `{"jsonrpc":"2.0","id":3,"method":"add","params":[1,1],"meta":${deep}}`, `{"jsonrpc":"2.0","id":3,"method":"add","params":[1,1],"meta":{"metadata":{"a":${deep}}}}`,
-    `{"jsonrpc":"2.0","id":3,"error":${deep}}`, `{"jsonrpc":"2.0","id":${deep},"method":"add"}`, `{"jsonrpc":"2.0","id":3,"method":${deep}}`, `{"jsonrpc":"2.0","method":"$/item","params":${deep}}`, deep,
+    `{"jsonrpc":"2.0","id":3,"method":"add","params":[1,1],"meta":${deep}}`,
+    `{"jsonrpc":"2.0","id":3,"method":"add","params":[1,1],"meta":{"metadata":{"a":${deep}}}}`,
+    `{"jsonrpc":"2.0","id":3,"error":${deep}}`,
+    `{"jsonrpc":"2.0","id":${deep},"method":"add"}`,
+    `{"jsonrpc":"2.0","id":3,"method":${deep}}`,
+    `{"jsonrpc":"2.0","method":"$/item","params":${deep}}`,
+    deep,
   ]) {
     const peer = await raw(victim.unix)
     peer.send(text)
@@ -169,15 +205,27 @@ test('row 16: depth where nobody looks: in meta, in an error, in an envelope of 
 })
 
 const hellos: readonly (readonly [what: string, params: object])[] = [
-  ['a maxMessage of 1', { maxMessage: 1 }], ['a maxMessage of 100', { maxMessage: 100 }], ['a window of 1', { window: 1 }], ['a heartbeat of 10¹², which no timer holds', { heartbeat: 1e12 }],
-  ['a negative window', { window: -5 }], ['values of the wrong kind', { codecs: 5, attachments: 'x', window: {}, maxMessage: [], heartbeat: null, wire: 'new' }], ['an unknown codec', { codecs: ['constructor', '__proto__'] }],
+  ['a maxMessage of 1', { maxMessage: 1 }],
+  ['a maxMessage of 100', { maxMessage: 100 }],
+  ['a window of 1', { window: 1 }],
+  ['a heartbeat of 10¹², which no timer holds', { heartbeat: 1e12 }],
+  ['a negative window', { window: -5 }],
+  ['values of the wrong kind', { codecs: 5, attachments: 'x', window: {}, maxMessage: [], heartbeat: null, wire: 'new' }],
+  ['an unknown codec', { codecs: ['constructor', '__proto__'] }],
 ]
 for (const codec of ['json', 'msgpack']) {
   for (const [what, params] of hellos) {
     test(`bad input: hello with ${what} (${codec}): the service goes on, whatever it then has to answer`, async () => {
       const peer = await raw(victim.unix)
       await peer.call('rpc.hello', { wire: 1, codecs: [codec], contract: null, ...params }, 1)
-      for (const [id, method, args] of [[2, 'later', ['x'.repeat(500)]], [3, 'echo', ['x'.repeat(500)]], [4, 'nothing', []], [5, 'fail', ['reject']], [6, 'failing', []], [7, 'big', [1000]]] as const) {
+      for (const [id, method, args] of [
+        [2, 'later', ['x'.repeat(500)]],
+        [3, 'echo', ['x'.repeat(500)]],
+        [4, 'nothing', []],
+        [5, 'fail', ['reject']],
+        [6, 'failing', []],
+        [7, 'big', [1000]],
+      ] as const) {
         peer.send({ jsonrpc: '2.0', id, method, params: args })
       }
       peer.send({ jsonrpc: '2.0', method: '$/ping' })
@@ -191,7 +239,18 @@ for (const codec of ['json', 'msgpack']) {
 
 test('bad input: meta that is no meta, and timers that no timer holds', async () => {
   const peer = await hello(victim.unix)
-  for (const meta of [5, 'x', [], { timeout: -1 }, { timeout: 'soon' }, { credit: -1 }, { credit: 1.5 }, { input: 1 }, { metadata: [] }, { metadata: { a: 1 } }]) {
+  for (const meta of [
+    5,
+    'x',
+    [],
+    { timeout: -1 },
+    { timeout: 'soon' },
+    { credit: -1 },
+    { credit: 1.5 },
+    { input: 1 },
+    { metadata: [] },
+    { metadata: { a: 1 } },
+  ]) {
     peer.send({ jsonrpc: '2.0', id: 2, method: 'add', params: [1, 1], meta })
     const { error, result } = await peer.next()
     assert.ok(Array.isArray(meta) ? result === 2 || error : error?.code === -32600, JSON.stringify(meta))
@@ -219,7 +278,9 @@ test('too large: one byte more than limits.message is answered with MESSAGE_TOO_
 })
 
 test('too large: our own client refuses to send it, and an answer that is too large is an error of that call alone', async () => {
-  const client = await connect<{ measure(value: unknown): number; big(bytes: number): Uint8Array; add(a: number, b: number): number }>(victim.unix)
+  const client = await connect<{ measure(value: unknown): number; big(bytes: number): Uint8Array; add(a: number, b: number): number }>(
+    victim.unix,
+  )
   await assert.rejects(client.measure(new Uint8Array(5 * 1024 * 1024)), fails('MESSAGE_TOO_LARGE', 'not-sent'))
   await assert.rejects(client.big(5 * 1024 * 1024), fails('MESSAGE_TOO_LARGE', 'ran'))
   assert.equal(await client.add(1, 2), 3)
@@ -249,12 +310,39 @@ test('bad input: a service that answers nonsense: the client rejects with a type
     ['nothing but the end', () => [], /CONNECTION_(LOST|CLOSED)/],
     ['not JSON', () => ['{'], /DEADLINE_EXCEEDED/],
     ['another id', () => ['{"jsonrpc":"2.0","id":99,"result":{}}'], /CONNECTION_LOST/],
-    ['a hello of the wrong kind', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":5}`, '{"jsonrpc":"2.0","id":2,"result":{"__proto__":1}}'], /FORBIDDEN_KEY/],
-    ['a polluting result', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{"codec":"json","window":-1,"maxMessage":"x","heartbeat":{},"streams":[5,{}]}}`, '{"jsonrpc":"2.0","id":2,"result":{"a":{"__proto__":1}}}'], /FORBIDDEN_KEY/],
-    ['a thenable result', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, '{"jsonrpc":"2.0","id":2,"result":{"then":{"$ref":[1]}}}'], /FORBIDDEN_KEY/],
-    ['a result that is too deep', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, `{"jsonrpc":"2.0","id":2,"result":${'['.repeat(1e5)}${']'.repeat(1e5)}}`], /TOO_DEEP/],
-    ['an error that is none', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, '{"jsonrpc":"2.0","id":2,"error":[[[]]]}'], /UNKNOWN/],
-    ['a frame of 2 GiB', ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, Buffer.from([0x80, 0, 0, 0])], /CONNECTION_LOST|MESSAGE_TOO_LARGE/],
+    [
+      'a hello of the wrong kind',
+      ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":5}`, '{"jsonrpc":"2.0","id":2,"result":{"__proto__":1}}'],
+      /FORBIDDEN_KEY/,
+    ],
+    [
+      'a polluting result',
+      ({ id }) => [
+        `{"jsonrpc":"2.0","id":${id},"result":{"codec":"json","window":-1,"maxMessage":"x","heartbeat":{},"streams":[5,{}]}}`,
+        '{"jsonrpc":"2.0","id":2,"result":{"a":{"__proto__":1}}}',
+      ],
+      /FORBIDDEN_KEY/,
+    ],
+    [
+      'a thenable result',
+      ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, '{"jsonrpc":"2.0","id":2,"result":{"then":{"$ref":[1]}}}'],
+      /FORBIDDEN_KEY/,
+    ],
+    [
+      'a result that is too deep',
+      ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, `{"jsonrpc":"2.0","id":2,"result":${'['.repeat(1e5)}${']'.repeat(1e5)}}`],
+      /TOO_DEEP/,
+    ],
+    [
+      'an error that is none',
+      ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, '{"jsonrpc":"2.0","id":2,"error":[[[]]]}'],
+      /UNKNOWN/,
+    ],
+    [
+      'a frame of 2 GiB',
+      ({ id }) => [`{"jsonrpc":"2.0","id":${id},"result":{}}`, Buffer.from([0x80, 0, 0, 0])],
+      /CONNECTION_LOST|MESSAGE_TOO_LARGE/,
+    ],
   ]
   for (const [what, respond, expected] of answers) {
     const path = freshPath('.sock')
@@ -265,8 +353,9 @@ test('bad input: a service that answers nonsense: the client rejects with a type
         if (first === undefined) return socket.destroy()
         peer.send(first)
         await peer.next()
-        for (const each of rest) if (typeof each === 'string') peer.send(each)
-        else socket.write(each)
+        for (const each of rest)
+          if (typeof each === 'string') peer.send(each)
+          else socket.write(each)
       })()
     })
     await new Promise<void>((resolve) => server.listen(path, resolve))

@@ -35,7 +35,9 @@ async function peer(codec: Codec) {
 
 /** JSON.parse, but every key is kept as it is, in a Map. */
 function parseKeepingKeys(text: string): unknown {
-  return JSON.parse(text, (_, value: unknown) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? new Map(Object.entries(value)) : value))
+  return JSON.parse(text, (_, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value) ? new Map(Object.entries(value)) : value,
+  )
 }
 
 /** The outcome of a MessagePack response. */
@@ -45,12 +47,19 @@ function readAnswer(bytes: Buffer | undefined): { code: number; value?: any } {
   return error ? { code: error.code } : { code: 0, value }
 }
 
-const nested = (text: string, depth: number): string => (depth === 0 ? text : depth % 2 ? `{"a":${nested(text, depth - 1)}}` : `[${nested(text, depth - 1)}]`)
+const nested = (text: string, depth: number): string =>
+  depth === 0 ? text : depth % 2 ? `{"a":${nested(text, depth - 1)}}` : `[${nested(text, depth - 1)}]`
 
 for (const codec of codecs) {
   test(`row 11: ${codec}: __proto__ and constructor as keys, at depth 0 to 5`, async () => {
     const own = await peer(codec)
-    const payloads = ['{"__proto__":{"polluted":1}}', '{"__proto__":1}', '{"__proto__":null}', '{"constructor":{"prototype":{"polluted":1}}}', '{"a":1,"__proto__":[]}']
+    const payloads = [
+      '{"__proto__":{"polluted":1}}',
+      '{"__proto__":1}',
+      '{"__proto__":null}',
+      '{"constructor":{"prototype":{"polluted":1}}}',
+      '{"a":1,"__proto__":[]}',
+    ]
     for (const payload of payloads) {
       for (let depth = 0; depth <= 5; depth++) {
         const { code } = await own.ask('echo', `[${nested(payload, depth)}]`)
@@ -66,8 +75,31 @@ for (const codec of codecs) {
   test(`row 12: ${codec}: 40 inherited names and more are no methods`, async () => {
     const own = await peer(codec)
     const inherited = [
-      ...Object.getOwnPropertyNames(Object.prototype), ...Object.getOwnPropertyNames(Function.prototype), ...Object.getOwnPropertyNames(Map.prototype),
-      'prototype', 'then', 'catch', 'finally', '', ' ', 'add ', 'add\0', 'ADD', '#', '#0', '#1', '#1.constructor', '#-1', '#1e3', 'rpc.', 'rpc.constructor', 'rpc.__proto__', 'rpc.auth', '_private', 'length', '0',
+      ...Object.getOwnPropertyNames(Object.prototype),
+      ...Object.getOwnPropertyNames(Function.prototype),
+      ...Object.getOwnPropertyNames(Map.prototype),
+      'prototype',
+      'then',
+      'catch',
+      'finally',
+      '',
+      ' ',
+      'add ',
+      'add\0',
+      'ADD',
+      '#',
+      '#0',
+      '#1',
+      '#1.constructor',
+      '#-1',
+      '#1e3',
+      'rpc.',
+      'rpc.constructor',
+      'rpc.__proto__',
+      'rpc.auth',
+      '_private',
+      'length',
+      '0',
     ]
     assert.ok(new Set(inherited).size >= 40)
     for (const name of inherited) assert.equal((await own.ask(name, '[]')).code, -32601, name)
@@ -122,7 +154,8 @@ for (const codec of ['plain', ...codecs] as const) {
     const bytes = own.received().toString('latin1')
     assert.ok(bytes.length > 500)
     assert.equal(bytes.match(/internal error/g)?.length, 5)
-    for (const leak of [SECRET, 'password', 'at ', '.js', '.ts', 'node:', 'stack', 'Symbol', 'how?']) assert.ok(!bytes.includes(leak), `${leak} in ${bytes}`)
+    for (const leak of [SECRET, 'password', 'at ', '.js', '.ts', 'node:', 'stack', 'Symbol', 'how?'])
+      assert.ok(!bytes.includes(leak), `${leak} in ${bytes}`)
     own.socket.destroy()
   })
 }

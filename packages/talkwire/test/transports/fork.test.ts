@@ -12,7 +12,13 @@ import { gone, printed, program, start } from './fixtures/support.js'
 const forked = (name: string, ...args: string[]): string => `fork:${quoteWords([program(name), ...args])}`
 for (const listens of ['ipc:', 'stdio:']) {
   const scheme = listens === 'ipc:' ? 'fork' : 'fork, listening on stdio'
-  testTransport({ test, transport: { ...fork, scheme }, address: () => 'fork:./nowhere.js', remote: async ({ control }) => forked('far', control, listens), connectOptions: { detached: true } })
+  testTransport({
+    test,
+    transport: { ...fork, scheme },
+    address: () => 'fork:./nowhere.js',
+    remote: async ({ control }) => forked('far', control, listens),
+    connectOptions: { detached: true },
+  })
 }
 
 interface Child {
@@ -44,12 +50,18 @@ test('fork: calls, while the messages of the two programs pass beside them untou
 
 test('fork: the wire does not reach a grandchild', async () => {
   await using client = await connect<Child>(forked('child', 'ipc:'))
-  assert.deepEqual((await client.grandchild()).filter(([fd, what]) => fd > 2 && what.startsWith('socket:')), [])
+  assert.deepEqual(
+    (await client.grandchild()).filter(([fd, what]) => fd > 2 && what.startsWith('socket:')),
+    [],
+  )
   assert.equal(await client.environment('TALKWIRE_FD'), null)
 })
 
 test('fork: a module that does not exist, and a child that ends, say so', async () => {
-  await assert.rejects(connect('fork:./no-such-module.js'), (reason: TalkwireError) => reason.code === 'PEER_EXITED' && /Cannot find module/.test(reason.message))
+  await assert.rejects(
+    connect('fork:./no-such-module.js'),
+    (reason: TalkwireError) => reason.code === 'PEER_EXITED' && /Cannot find module/.test(reason.message),
+  )
   const client = await connect<Child>(forked('child', 'ipc:'))
   const [exit, hang] = await soon(Promise.allSettled([client.exit(5, 'out of paper'), client.hang()]), 'calls settle')
   for (const result of [exit, hang]) {

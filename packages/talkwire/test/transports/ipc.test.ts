@@ -13,7 +13,11 @@ import { eventually, gone, printed, program, start } from './fixtures/support.js
 const children: ChildProcess[] = []
 after(() => children.forEach((child) => child.kill('SIGKILL')))
 function forked(name: string, args: string[], serialization: SerializationType, env?: NodeJS.ProcessEnv): ChildProcess {
-  const child = fork(program(name), args, { serialization, stdio: ['ignore', 2, 'inherit', 'ipc'], ...(env && { env: { ...process.env, ...env } }) })
+  const child = fork(program(name), args, {
+    serialization,
+    stdio: ['ignore', 2, 'inherit', 'ipc'],
+    ...(env && { env: { ...process.env, ...env } }),
+  })
   children.push(child)
   return child
 }
@@ -57,7 +61,10 @@ for (const serialization of ['advanced', 'json'] as const) {
       assert.equal(await client.add(2, round), 2 + round)
       await assert.rejects(ipc.connect!('ipc:', new LocalEnd(), { child, handshake: 100 }), fails('PEER_NOT_FOUND', 'ADDRESS_IN_USE'))
       assert.equal((await client.echo('ü'.repeat(300_000))).length, 300_000)
-      assert.deepEqual(await Promise.all(Array.from({ length: 300 }, (_, index) => client.add(index, 0))), Array.from({ length: 300 }, (_, index) => index))
+      assert.deepEqual(
+        await Promise.all(Array.from({ length: 300 }, (_, index) => client.add(index, 0))),
+        Array.from({ length: 300 }, (_, index) => index),
+      )
       await client.close()
     }
     child.send({ mine: 2 })
@@ -82,7 +89,10 @@ test('ipc: bytes with advanced serialization, text only with JSON', async () => 
 test('ipc: without a child, without a channel, or with a child that does not listen', async () => {
   await assert.rejects(connect('ipc:'), TypeError)
   await assert.rejects(ipc.connect!('ipc:x', new LocalEnd(), { child: children[0]! }), fails('INVALID_ADDRESS'))
-  await assert.rejects(ipc.listen!('ipc:', () => new LocalEnd()), fails('UNSUPPORTED'))
+  await assert.rejects(
+    ipc.listen!('ipc:', () => new LocalEnd()),
+    fails('UNSUPPORTED'),
+  )
   const deaf = forked('deaf', [], 'json')
   await assert.rejects(ipc.connect!('ipc:', new LocalEnd(), { child: deaf, handshake: 300 }), fails('PEER_NOT_FOUND'))
   deaf.kill('SIGKILL')
@@ -128,7 +138,16 @@ test('ipc: a child that only listens ends when its parent is killed', async () =
 test('ipc: packets that are none do no harm', async () => {
   const child = forked('child', ['ipc:'], 'advanced')
   await using client = await connect<Child>('ipc:', { child })
-  const junk: unknown[] = [{ cmd: 'NODE_TALKWIRE' }, { cmd: 'NODE_TALKWIRE', is: 'nonsense' }, { cmd: 'NODE_TALKWIRE', is: 'acknowledgement', acknowledged: -1e9 }, { cmd: 'NODE_TALKWIRE', is: 'acknowledgement', acknowledged: 'x' }, { cmd: 'NODE_TALKWIRE', is: 'hi' }, null, 1, { cmd: 1 }]
+  const junk: unknown[] = [
+    { cmd: 'NODE_TALKWIRE' },
+    { cmd: 'NODE_TALKWIRE', is: 'nonsense' },
+    { cmd: 'NODE_TALKWIRE', is: 'acknowledgement', acknowledged: -1e9 },
+    { cmd: 'NODE_TALKWIRE', is: 'acknowledgement', acknowledged: 'x' },
+    { cmd: 'NODE_TALKWIRE', is: 'hi' },
+    null,
+    1,
+    { cmd: 1 },
+  ]
   for (const packet of junk) child.send(packet as never)
   assert.equal(await client.add(2, 5), 7)
   await eventually(() => child.connected, 'it lives')

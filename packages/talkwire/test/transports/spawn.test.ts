@@ -12,7 +12,10 @@ import { place } from '../helpers/place.js'
 import { command, descriptorsOf, eventually, gone, isRunning, node, printed, program, python, script, start } from './fixtures/support.js'
 
 const address = (): string => 'spawn:nobody-has-this-program'
-const far = (scheme: string) => async ({ control }: { control: string }): Promise<string> => node(scheme, 'far', control, 'stdio:')
+const far =
+  (scheme: string) =>
+  async ({ control }: { control: string }): Promise<string> =>
+    node(scheme, 'far', control, 'stdio:')
 // The suite goes on with a far end whose connection has ended: a child that is ours would be gone by then.
 testTransport({ test, transport: spawn, address, remote: far('spawn'), connectOptions: { detached: true } })
 testTransport({ test, transport: spawnStdio, address, remote: far('spawn+stdio'), connectOptions: { detached: true, framing: 'length' } })
@@ -36,7 +39,13 @@ interface Child {
 }
 const child = (options?: ConnectOptions, ...args: string[]) => connect<Child>(node('spawn', 'child', ...args), options)
 const errorOf = async (call: Promise<unknown>): Promise<TalkwireError> => {
-  const reason = await soon(call.then(() => new Error('it answered'), (error: unknown) => error), 'the call settles')
+  const reason = await soon(
+    call.then(
+      () => new Error('it answered'),
+      (error: unknown) => error,
+    ),
+    'the call settles',
+  )
   assert.ok(reason instanceof TalkwireError, String(reason))
   return reason
 }
@@ -52,12 +61,17 @@ test('spawn: words are quoted as for a shell, and nothing is expanded', () => {
     [`'' ""`, ['', '']],
     [`"a\\"b\\\\c\\d"`, ['a"b\\c\\d']],
     [`'a\\b"c'`, ['a\\b"c']],
-    [`echo $HOME \`id\` $(id) *.js | cat > x ; true & # no`, ['echo', '$HOME', '`id`', '$(id)', '*.js', '|', 'cat', '>', 'x', ';', 'true', '&', '#', 'no']],
+    [
+      `echo $HOME \`id\` $(id) *.js | cat > x ; true & # no`,
+      ['echo', '$HOME', '`id`', '$(id)', '*.js', '|', 'cat', '>', 'x', ';', 'true', '&', '#', 'no'],
+    ],
     ['ü "ö ä"', ['ü', 'ö ä']],
   ]
   for (const [text, words] of cases) assert.deepEqual(parseWords(text), words, text)
-  for (const words of [['a'], ['a b', "it's", '"', '\\', '', '$x', 'ü', '*'], ['-c', 'print("x")\nprint(1)']]) assert.deepEqual(parseWords(quoteWords(words)), words)
-  for (const text of [`'a`, `"a`, `a\\`, `a "b\\"`, `it's`, '', '   ']) assert.throws(() => parseWords(text), fails('INVALID_ADDRESS'), text)
+  for (const words of [['a'], ['a b', "it's", '"', '\\', '', '$x', 'ü', '*'], ['-c', 'print("x")\nprint(1)']])
+    assert.deepEqual(parseWords(quoteWords(words)), words)
+  for (const text of [`'a`, `"a`, `a\\`, `a "b\\"`, `it's`, '', '   '])
+    assert.throws(() => parseWords(text), fails('INVALID_ADDRESS'), text)
 })
 
 test('spawn: a long line of words takes linear time', () => {
@@ -118,14 +132,19 @@ test('spawn: nothing of the wire reaches a grandchild, and one child nothing of 
   const sockets = (pid: number | 'self'): string[] => [...descriptorsOf(pid).values()].filter((what) => what.startsWith('socket:'))
   const [one, two, ours] = [sockets(await first.pid()), sockets(await second.pid()), sockets('self')]
   assert.ok(two.length > 0)
-  assert.deepEqual(two.filter((what) => one.includes(what) || ours.includes(what)), [])
+  assert.deepEqual(
+    two.filter((what) => one.includes(what) || ours.includes(what)),
+    [],
+  )
 })
 
 test('spawn: an aborted signal ends the attempt and the child', async () => {
   const reason = new Error('changed my mind')
   await assert.rejects(child({ signal: AbortSignal.abort(reason) }), (error) => error === reason)
   const controller = new AbortController()
-  const attempt = connect(command('spawn', process.execPath, '-e', 'setInterval(() => {}, 1000)', 'marker-of-this-test'), { signal: controller.signal })
+  const attempt = connect(command('spawn', process.execPath, '-e', 'setInterval(() => {}, 1000)', 'marker-of-this-test'), {
+    signal: controller.signal,
+  })
   await eventually(() => childWith('marker-of-this-test') !== undefined, 'the child starts')
   const pid = childWith('marker-of-this-test')!
   controller.abort(reason)
@@ -145,13 +164,21 @@ for (const scheme of ['spawn', 'spawn+stdio'] as const) {
 
   test(`${scheme}: exit code, signal and last words of the child are in the error of every call in flight`, async () => {
     const cases: [(client: Awaited<ReturnType<typeof open>>) => Promise<unknown>, RegExp, object][] = [
-      [(client) => client.exit(3, 'the disk is full'), /ended with exit code 3; the last of its stderr:\nthe disk is full$/, { exitCode: 3, signal: null, stderr: 'the disk is full' }],
+      [
+        (client) => client.exit(3, 'the disk is full'),
+        /ended with exit code 3; the last of its stderr:\nthe disk is full$/,
+        { exitCode: 3, signal: null, stderr: 'the disk is full' },
+      ],
       [(client) => client.exit(0), /ended with exit code 0$/, { exitCode: 0, signal: null, stderr: '' }],
       [(client) => client.fail(), /exit code 1;[^]*RangeError: something unforeseen/, { exitCode: 1, signal: null }],
-      [async (client) => {
-        process.kill(sessionOf(client)!.peer.pid!, 'SIGKILL')
-        await client.hang()
-      }, /ended with SIGKILL/, { exitCode: null, signal: 'SIGKILL' }],
+      [
+        async (client) => {
+          process.kill(sessionOf(client)!.peer.pid!, 'SIGKILL')
+          await client.hang()
+        },
+        /ended with SIGKILL/,
+        { exitCode: null, signal: 'SIGKILL' },
+      ],
     ]
     for (const [end, text, details] of cases) {
       const client = await open()
@@ -161,7 +188,10 @@ for (const scheme of ['spawn', 'spawn+stdio'] as const) {
         assert.equal(error.code, 'PEER_EXITED')
         assert.equal(error.outcome, 'maybe-ran')
         assert.match(error.message, text)
-        assert.deepEqual({ ...(error.details as object), ...('stderr' in details ? {} : { stderr: undefined }) }, { ...details, ...('stderr' in details ? {} : { stderr: undefined }) })
+        assert.deepEqual(
+          { ...(error.details as object), ...('stderr' in details ? {} : { stderr: undefined }) },
+          { ...details, ...('stderr' in details ? {} : { stderr: undefined }) },
+        )
       }
       const late = await errorOf(client.add(1, 1))
       assert.match(late.message, /the connection is gone/)
@@ -182,8 +212,14 @@ for (const scheme of ['spawn', 'spawn+stdio'] as const) {
     for (let round = 0; round < 4; round++) {
       const client = await open()
       const pid = await client.pid()
-      const answers = await soon(Promise.all([client.echo('y'.repeat(1_000_000)), client.finish('z'.repeat(1_000_000)), client.add(1, 2)]), 'the answers')
-      assert.deepEqual(answers.map((each) => String(each).length), [1_000_000, 1_000_000, 1])
+      const answers = await soon(
+        Promise.all([client.echo('y'.repeat(1_000_000)), client.finish('z'.repeat(1_000_000)), client.add(1, 2)]),
+        'the answers',
+      )
+      assert.deepEqual(
+        answers.map((each) => String(each).length),
+        [1_000_000, 1_000_000, 1],
+      )
       await gone(pid)
       await client.close()
     }
@@ -228,7 +264,9 @@ test('spawn: a child that a busy loop keeps from listening is ended all the same
 })
 
 test('spawn: a wire that a grandchild holds open ends with the child all the same', async () => {
-  const client = await connect(command('spawn', python, script('leaks-wire.py')), { limits: { handshake: 20_000 } }).catch((reason: unknown) => reason)
+  const client = await connect(command('spawn', python, script('leaks-wire.py')), { limits: { handshake: 20_000 } }).catch(
+    (reason: unknown) => reason,
+  )
   assert.ok(client instanceof TalkwireError)
   assert.equal(client.code, 'PEER_EXITED')
 })
@@ -279,7 +317,9 @@ test('spawn: an idle child keeps neither its parent nor itself', async () => {
 // ── other languages ──────────────────────────────────────────────────────────────────────────────
 
 test('spawn: a Python file of functions, one line', async () => {
-  await using client = await connect<{ add(a: number, b: number): number; shout(text: string): void }>(command('spawn', python, '-m', 'talkwire', 'serve', script('functions.py')))
+  await using client = await connect<{ add(a: number, b: number): number; shout(text: string): void }>(
+    command('spawn', python, '-m', 'talkwire', 'serve', script('functions.py')),
+  )
   assert.equal(await client.add(2, 5), 7)
   await client.shout('printed, and not on the wire')
   assert.equal(await client.add(2, 6), 8)
@@ -294,12 +334,17 @@ test('spawn: a Python child that ends says why', async () => {
 })
 
 test('spawn+stdio: a plain Python script that answers lines takes part', async () => {
-  const client = await connect<{ add(a: number, b: number): number; upper(text: string): string; nonsense(): void }>(command('spawn+stdio', python, script('lines.py')))
+  const client = await connect<{ add(a: number, b: number): number; upper(text: string): string; nonsense(): void }>(
+    command('spawn+stdio', python, script('lines.py')),
+  )
   assert.equal(await client.add(2, 5), 7)
   assert.equal(await client.upper('grüße'), 'GRÜSSE')
   await assert.rejects(client.nonsense(), fails('METHOD_NOT_FOUND'))
   const answers = await Promise.all(Array.from({ length: 500 }, (_, index) => client.add(index, 1)))
-  assert.deepEqual(answers, answers.map((_, index) => index + 1))
+  assert.deepEqual(
+    answers,
+    answers.map((_, index) => index + 1),
+  )
   const { process: running } = sessionOf(client)!.connection as ChildConnection
   await client.close()
   assert.equal(running.exitCode, 0)
@@ -313,8 +358,8 @@ test('spawn+stdio: a script that prints what is no JSON fails with that line', a
 test('spawn+stdio: Content-Length headers, as language servers speak', async () => {
   const far = new LocalEnd()
   const connection = await spawnStdio.connect!(node('spawn+stdio', 'child'), far, { framing: 'header' })
-  connection.kind === 'bytes' && connection.begin().text('{"jsonrpc":"2.0","id":1,"method":"add","params":[2,5]}')
-  connection.kind === 'bytes' && connection.commit()
+  if (connection.kind === 'bytes') connection.begin().text('{"jsonrpc":"2.0","id":1,"method":"add","params":[2,5]}')
+  if (connection.kind === 'bytes') connection.commit()
   assert.equal((await far.got(1))[0]!.length, '{"jsonrpc":"2.0","id":1,"result":7}'.length)
   await connection.close()
   assert.equal(await far.ending(), null)

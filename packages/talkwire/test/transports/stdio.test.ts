@@ -43,7 +43,10 @@ async function end({ process: child }: Program): Promise<number | null> {
   return (await soon(exit, 'the process ends with its stdin'))[0] as number | null
 }
 
-for (const [how, flags] of [['', []], [', without koffi', ['--require', script('without-koffi.cjs')]]] as const) {
+for (const [how, flags] of [
+  ['', []],
+  [', without koffi', ['--require', script('without-koffi.cjs')]],
+] as const) {
   test(`stdio: whatever the program prints goes to stderr, and the wire stays a wire${how}`, async () => {
     const service = byHand([...flags], how ? ['without koffi'] : [])
     assert.equal(await service.call('add', [2, 5]), 7)
@@ -59,9 +62,19 @@ for (const [how, flags] of [['', []], [', without koffi', ['--require', script('
 test('stdio: requests from a file, answers to a file', () => {
   const [input, output] = [freshPath('.in'), freshPath('.out')]
   writeFileSync(input, [1, 2, 3].map((id) => `{"jsonrpc":"2.0","id":${id},"method":"add","params":[${id},1]}\n`).join(''))
-  const { status, stderr } = spawnSync(process.execPath, [program('stdio')], { stdio: [openSync(input, 'r'), openSync(output, 'w'), 'pipe'], encoding: 'utf8', timeout: 20_000 })
+  const { status, stderr } = spawnSync(process.execPath, [program('stdio')], {
+    stdio: [openSync(input, 'r'), openSync(output, 'w'), 'pipe'],
+    encoding: 'utf8',
+    timeout: 20_000,
+  })
   assert.equal(status, 0, stderr)
-  assert.deepEqual(readFileSync(output, 'utf8').trim().split('\n').map((line) => JSON.parse(line) as unknown), [1, 2, 3].map((id) => ({ jsonrpc: '2.0', id, result: id + 1 })))
+  assert.deepEqual(
+    readFileSync(output, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+    [1, 2, 3].map((id) => ({ jsonrpc: '2.0', id, result: id + 1 })),
+  )
 })
 
 test('stdio: through a shell pipeline', () => {
@@ -74,7 +87,10 @@ test('stdio: a Content-Length peer and a peer with lengths are answered in kind'
   const text = '{"jsonrpc":"2.0","id":1,"method":"add","params":[2,5]}'
   const head = Buffer.alloc(4)
   head.writeUInt32BE(text.length)
-  for (const [request, answer] of [[Buffer.from(`Content-Length: ${text.length}\r\n\r\n${text}`), /^Content-Length: \d+\r\n\r\n\{.*"result":7\}$/], [Buffer.concat([head, Buffer.from(text)]), /^\0\0\0.\{.*"result":7\}$/s]] as const) {
+  for (const [request, answer] of [
+    [Buffer.from(`Content-Length: ${text.length}\r\n\r\n${text}`), /^Content-Length: \d+\r\n\r\n\{.*"result":7\}$/],
+    [Buffer.concat([head, Buffer.from(text)]), /^\0\0\0.\{.*"result":7\}$/s],
+  ] as const) {
     const child = spawn(process.execPath, [program('stdio')], { stdio: ['pipe', 'pipe', 'inherit'] })
     child.stdin.write(request)
     assert.match(String((await soon(once(child.stdout, 'data'), 'an answer'))[0]), answer)
@@ -94,12 +110,20 @@ test('stdio: a descriptor that is none, or no socket, is not taken for the wire'
 
 test('stdio: a client on the pipes of who started it', async () => {
   // socat-like: our stdin and stdout are the service's.
-  const child = spawn(process.execPath, ['--input-type=module', '-e', `
+  const child = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `
     import { connect } from ${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)}
     const client = await connect('stdio:')
     process.stderr.write(String(await client.add(2, 5)))
     await client.close()
-  `], { stdio: 'pipe' })
+  `,
+    ],
+    { stdio: 'pipe' },
+  )
   const service = spawn(process.execPath, [program('stdio')], { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdout.pipe(service.stdin)
   service.stdout.pipe(child.stdin)
@@ -110,13 +134,19 @@ test('stdio: a client on the pipes of who started it', async () => {
 })
 
 test('stdio: a Python service speaks the same', async () => {
-  await using client = await connect<{ add(a: number, b: number): number }>(`spawn+stdio:${python} -m talkwire serve ${script('functions.py')} --listen stdio:`, { framing: 'length' })
+  await using client = await connect<{ add(a: number, b: number): number }>(
+    `spawn+stdio:${python} -m talkwire serve ${script('functions.py')} --listen stdio:`,
+    { framing: 'length' },
+  )
   assert.equal(await client.add(2, 5), 7)
 })
 
 test('stdio: takes no name', async () => {
   for (const address of ['stdio:bank', 'stdio://']) {
-    await assert.rejects(stdio.listen!(address, () => new LocalEnd()), fails('INVALID_ADDRESS'))
+    await assert.rejects(
+      stdio.listen!(address, () => new LocalEnd()),
+      fails('INVALID_ADDRESS'),
+    )
     await assert.rejects(stdio.connect!(address, new LocalEnd()), fails('INVALID_ADDRESS'))
   }
 })

@@ -54,7 +54,12 @@ test('tcp: localhost, IPv6 and port 0', async () => {
     assert.match(service.peers[0]!.address, /^tcp:\/\/(127\.0\.0\.\d|\[::1\]):\d+$/)
   }
 })
-const hasIpv6 = (): boolean => net.isIPv6(Object.values(os()).flatMap((each) => each ?? []).find(({ address }) => address === '::1')?.address ?? '')
+const hasIpv6 = (): boolean =>
+  net.isIPv6(
+    Object.values(os())
+      .flatMap((each) => each ?? [])
+      .find(({ address }) => address === '::1')?.address ?? '',
+  )
 
 test('tcp: what is said at once leaves at once (TCP_NODELAY), and a silent host is asked (keep-alive)', async () => {
   const far = new LocalEnd()
@@ -67,7 +72,9 @@ test('tcp: what is said at once leaves at once (TCP_NODELAY), and a silent host 
   // /proc/net/tcp: a timer of kind 2 is keep-alive.
   const { readFileSync } = await import('node:fs')
   const hex = Number(port).toString(16).toUpperCase().padStart(4, '0')
-  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').filter((row) => row.includes(`:${hex} `) && / 01 /.test(row))
+  const rows = readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .filter((row) => row.includes(`:${hex} `) && / 01 /.test(row))
   assert.equal(rows.length, 2)
   for (const row of rows) assert.match(row.trim().split(/\s+/)[5]!, /^02:/)
   near.connection.abort(new TalkwireError('CONNECTION_LOST', 'over'))
@@ -76,9 +83,27 @@ test('tcp: what is said at once leaves at once (TCP_NODELAY), and a silent host 
 })
 
 test('tcp: malformed addresses are refused', async () => {
-  for (const address of ['tcp:', 'tcp://', 'tcp://127.0.0.1', 'tcp://127.0.0.1:', 'tcp://127.0.0.1:65536', 'tcp://127.0.0.1:1x', 'tcp://a b:1', 'tcp://::1:7000', 'tcp://[::1:7000', 'tcp://u@h:1', 'tcp://h:1/path', 'tcp://127.0.0.1:1?x=1', 'tcp://$(id):1']) {
+  for (const address of [
+    'tcp:',
+    'tcp://',
+    'tcp://127.0.0.1',
+    'tcp://127.0.0.1:',
+    'tcp://127.0.0.1:65536',
+    'tcp://127.0.0.1:1x',
+    'tcp://a b:1',
+    'tcp://::1:7000',
+    'tcp://[::1:7000',
+    'tcp://u@h:1',
+    'tcp://h:1/path',
+    'tcp://127.0.0.1:1?x=1',
+    'tcp://$(id):1',
+  ]) {
     await assert.rejects(tcp.connect!(address, new LocalEnd()), fails('INVALID_ADDRESS'), address)
-    await assert.rejects(tcp.listen!(address, () => new LocalEnd()), fails('INVALID_ADDRESS'), address)
+    await assert.rejects(
+      tcp.listen!(address, () => new LocalEnd()),
+      fails('INVALID_ADDRESS'),
+      address,
+    )
   }
 })
 
@@ -101,19 +126,30 @@ test('tcp: by default nothing listens beyond loopback', async () => {
   await using service = await serve('calc', functions, { listen: 'tcp://localhost:0' })
   const port = Number(service.addresses[0]!.split(':').pop())
   const { readFileSync } = await import('node:fs')
-  const rows = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((file) => readFileSync(file, 'utf8').split('\n').slice(1)).filter((row) => row.includes(`:${port.toString(16).toUpperCase().padStart(4, '0')} `) && / 0A /.test(row))
+  const rows = ['/proc/net/tcp', '/proc/net/tcp6']
+    .flatMap((file) => readFileSync(file, 'utf8').split('\n').slice(1))
+    .filter((row) => row.includes(`:${port.toString(16).toUpperCase().padStart(4, '0')} `) && / 0A /.test(row))
   assert.equal(rows.length, 1)
   assert.match(rows[0]!, / (0100007F|00000000000000000000000001000000):/)
 })
 
 test('tcp: a host that does not answer is given up after limits.handshake', async () => {
   // Its queue is full and it never accepts, so further connections get no answer.
-  const child = start(python, '-c', 'import socket,sys;s=socket.socket();s.bind(("127.0.0.1",0));s.listen(0);print(s.getsockname()[1],flush=True);sys.stdin.read()')
+  const child = start(
+    python,
+    '-c',
+    'import socket,sys;s=socket.socket();s.bind(("127.0.0.1",0));s.listen(0);print(s.getsockname()[1],flush=True);sys.stdin.read()',
+  )
   const port = Number(await printed(child))
   const fillers = Array.from({ length: 8 }, () => net.connect(port, '127.0.0.1').on('error', () => {}))
   await eventually(() => fillers.filter(({ readyState }) => readyState === 'open').length >= 1, 'the queue fills')
   await assert.rejects(
-    soon((async () => { for (;;) await connect(`tcp://127.0.0.1:${port}`, { limits: { handshake: 300 } }) })(), 'connect()'),
+    soon(
+      (async () => {
+        for (;;) await connect(`tcp://127.0.0.1:${port}`, { limits: { handshake: 300 } })
+      })(),
+      'connect()',
+    ),
     fails('PEER_NOT_FOUND', 'DEADLINE_EXCEEDED'),
   )
   for (const filler of fillers) filler.destroy()
@@ -125,17 +161,22 @@ test('tcp: a host that does not answer is given up after limits.handshake', asyn
 /** Passes bytes on and keeps them. */
 async function recorder(target: number): Promise<{ port: number; bytes: () => Buffer; close: () => void }> {
   const seen: Buffer[] = []
-  const server = net.createServer((near) => {
-    const far = net.connect(target, '127.0.0.1')
-    for (const [from, to] of [[near, far], [far, near]] as const) {
-      from.on('data', (chunk) => {
-        seen.push(chunk)
-        to.write(chunk)
-      })
-      from.on('end', () => to.end())
-      from.on('error', () => to.destroy())
-    }
-  }).listen(0, '127.0.0.1')
+  const server = net
+    .createServer((near) => {
+      const far = net.connect(target, '127.0.0.1')
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        from.on('data', (chunk) => {
+          seen.push(chunk)
+          to.write(chunk)
+        })
+        from.on('end', () => to.end())
+        from.on('error', () => to.destroy())
+      }
+    })
+    .listen(0, '127.0.0.1')
   await once(server, 'listening')
   return { port: (server.address() as net.AddressInfo).port, bytes: () => Buffer.concat(seen), close: () => server.close() }
 }
@@ -186,19 +227,24 @@ test('tcp: a wrong key, no key, and a key where none is wanted', async () => {
 
 test('tcp: a server that does not know the key learns nothing and gets no call', async () => {
   const heard: string[] = []
-  const impostor = net.createServer((socket) => {
-    socket.on('error', () => {})
-    socket.on('data', (chunk) => {
-      heard.push(chunk.toString('latin1'))
-      const id = /"id":(\d+)/.exec(chunk.toString('latin1'))?.[1]
-      const answer = JSON.stringify({ jsonrpc: '2.0', id: Number(id), result: { nonce: 'ab'.repeat(32), proof: 'cd'.repeat(32) } })
-      const head = Buffer.alloc(4)
-      head.writeUInt32BE(answer.length)
-      socket.write(Buffer.concat([head, Buffer.from(answer)]))
+  const impostor = net
+    .createServer((socket) => {
+      socket.on('error', () => {})
+      socket.on('data', (chunk) => {
+        heard.push(chunk.toString('latin1'))
+        const id = /"id":(\d+)/.exec(chunk.toString('latin1'))?.[1]
+        const answer = JSON.stringify({ jsonrpc: '2.0', id: Number(id), result: { nonce: 'ab'.repeat(32), proof: 'cd'.repeat(32) } })
+        const head = Buffer.alloc(4)
+        head.writeUInt32BE(answer.length)
+        socket.write(Buffer.concat([head, Buffer.from(answer)]))
+      })
     })
-  }).listen(0, '127.0.0.1')
+    .listen(0, '127.0.0.1')
   await once(impostor, 'listening')
-  await assert.rejects(connect(`tcp://127.0.0.1:${(impostor.address() as net.AddressInfo).port}`, { authkey: key }), fails('UNAUTHENTICATED'))
+  await assert.rejects(
+    connect(`tcp://127.0.0.1:${(impostor.address() as net.AddressInfo).port}`, { authkey: key }),
+    fails('UNAUTHENTICATED'),
+  )
   impostor.close()
   assert.equal(heard.length, 1)
   assert.match(heard[0]!, /rpc\.auth/)
@@ -227,7 +273,9 @@ async function elsewhere(...args: string[]) {
 
 test('tcp: calls in flight to a service that is killed settle, and the client heals when it is back', async () => {
   const first = await elsewhere('0')
-  await using client = await connect<{ add(a: number, b: number): number; hang(): void }>(first.address, { reconnect: { initial: 10, max: 50 } })
+  await using client = await connect<{ add(a: number, b: number): number; hang(): void }>(first.address, {
+    reconnect: { initial: 10, max: 50 },
+  })
   assert.equal(await client.add(2, 5), 7)
   const calls = Array.from({ length: 100 }, () => client.hang())
   first.child.kill('SIGKILL')
@@ -279,4 +327,3 @@ test('tcp: a heartbeat is on by default', async () => {
   proxy.close()
   assert.match(proxy.bytes().toString('latin1'), /"heartbeat":15000/)
 })
-

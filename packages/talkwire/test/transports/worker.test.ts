@@ -49,10 +49,24 @@ interface Thread {
 }
 const thread = (options?: Parameters<typeof connect>[1]) => connect<Thread>(`worker:${program('thread')}`, options as never)
 
-test('worker: calls both ways with what can be cloned; the thread\'s own data and messages stay its own', async () => {
-  await using client = await thread({ workerData: { own: 'mine' }, env: { COLOUR: 'green' }, serve: implement({ twice: (n: number) => 2 * n }) })
+test("worker: calls both ways with what can be cloned; the thread's own data and messages stay its own", async () => {
+  await using client = await thread({
+    workerData: { own: 'mine' },
+    env: { COLOUR: 'green' },
+    serve: implement({ twice: (n: number) => 2 * n }),
+  })
   assert.equal(await client.add(2, 5), 7)
-  const values = [new Map([[1, new Set(['a'])]]), new Date(5), 12n, undefined, NaN, -0, [new Uint8Array([1, 2])], { a: { b: null } }, { $ref: 1 }]
+  const values = [
+    new Map([[1, new Set(['a'])]]),
+    new Date(5),
+    12n,
+    undefined,
+    NaN,
+    -0,
+    [new Uint8Array([1, 2])],
+    { a: { b: null } },
+    { $ref: 1 },
+  ]
   for (const value of values) assert.deepEqual(await client.echo(value), value)
   const matrix = ndarray(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3])
   assert.deepEqual(shapeOf(await client.echo(matrix)), [2, 3])
@@ -78,7 +92,7 @@ test('worker: a value that cannot be sent harms nothing', async () => {
 })
 
 test('worker: an uncaught error, an exit and terminate() are in the error of calls in flight', async () => {
-  const cases: [(client: Awaited<ReturnType<typeof thread>>) => unknown, RegExp, ((cause: unknown) => boolean)][] = [
+  const cases: [(client: Awaited<ReturnType<typeof thread>>) => unknown, RegExp, (cause: unknown) => boolean][] = [
     [(client) => client.fail(), /something unforeseen/, (cause) => cause instanceof Error && cause.name === 'RangeError'],
     [(client) => client.exit(3), /exit code 3/, (cause) => cause === undefined],
   ]
@@ -110,9 +124,18 @@ test('worker: a thread in a busy loop is ended by abort, and one that lingers by
 
 test('worker: a file that is not there, a file that fails, and an address with a name for listening', async () => {
   await assert.rejects(connect('worker:./no-such-thread.js'), fails('START_FAILED'))
-  await assert.rejects(connect(`worker:${program('broken')}`), (reason: TalkwireError) => reason.code === 'PEER_EXITED' && /broken on purpose/.test(reason.message))
-  await assert.rejects(worker.listen!('worker:', () => new LocalEnd()), fails('UNSUPPORTED'))
-  await assert.rejects(worker.listen!('worker:./x.js', () => new LocalEnd()), fails('INVALID_ADDRESS'))
+  await assert.rejects(
+    connect(`worker:${program('broken')}`),
+    (reason: TalkwireError) => reason.code === 'PEER_EXITED' && /broken on purpose/.test(reason.message),
+  )
+  await assert.rejects(
+    worker.listen!('worker:', () => new LocalEnd()),
+    fails('UNSUPPORTED'),
+  )
+  await assert.rejects(
+    worker.listen!('worker:./x.js', () => new LocalEnd()),
+    fails('INVALID_ADDRESS'),
+  )
 })
 
 test('worker: what a thread sent last before it ended arrives', async () => {
