@@ -213,7 +213,8 @@ function remove(path: string): void {
   try {
     unlinkSync(path)
   } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code !== 'ENOENT') throw reason
+    // What is no file was not made by us: it stays, and is in nobody's way.
+    if (!['ENOENT', 'EISDIR', 'EPERM'].includes((reason as NodeJS.ErrnoException).code ?? '')) throw reason
   }
 }
 
