@@ -155,13 +155,12 @@ const FAULTS = [
       ['nothing is acknowledged', "this.channel.send({ is: 'acknowledgement' }, owed);", ';'],
       ['drained() is never called', 'this.sink.drained();', ';'],
       ['close() drops what waits', 'if (this.outbox.length === 0)\n                this.sendEnd();', 'this.sendEnd();'],
-      ['the inbox is overtaken', 'if (this.paused || this.delivering || this.inbox.length > 0)', 'if (this.paused || this.delivering)'],
       ['pause() does nothing', 'this.paused = true;', ';'],
     ],
   ),
   ...faultsOf(
     'transports/child.js',
-    ['transports/spawn', 'transports/fork'],
+    ['transports/fork'],
     [
       [
         "a child's exit is not explained",

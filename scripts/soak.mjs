@@ -55,7 +55,8 @@ function createLog(file) {
 /** Numbers what is called, and keeps what came of it. @param {number} process @param {ReturnType<typeof createLog>} log */
 function createCaller(process, log) {
   let last = 0
-  const books = { started: 0, settled: 0, /** @type {Record<string, number>} */ outcomes: {}, /** @type {string[]} */ wrong: [] }
+  /** @type {{ started: number, settled: number, outcomes: Record<string, number>, wrong: string[] }} */
+  const books = { started: 0, settled: 0, outcomes: {}, wrong: [] }
   let lines = ''
   const flush = () => {
     if (lines) log.note(lines.trimEnd())
@@ -72,7 +73,7 @@ function createCaller(process, log) {
   return {
     books,
     flush,
-    /** Makes a call and waits for its end. @param {(id: [number, number]) => Promise<unknown>} make @param {(value: any) => boolean} [right] */
+    /** Makes a call and waits for its end. @param {(id: [number, number]) => any} make @param {(value: any) => boolean} [right] */
     async call(make, right = () => true) {
       const n = ++last
       books.started++
@@ -308,15 +309,18 @@ async function beClient({ folder, p, address, lasting }) {
       caller.call(
         async (id) => {
           let next = 0
-          for await (const { i } of client.count({ id, items: 50 }))
-            if (i !== next++) throw new Error(`element ${i} came as number ${next}`)
+          /** @type {AsyncIterable<any>} */
+          const elements = client.count({ id, items: 50 })
+          for await (const { i } of elements) if (i !== next++) throw new Error(`element ${i} came as number ${next}`)
           return next
         },
         (items) => items === 50,
       ),
     left: () =>
       caller.call(async (id) => {
-        for await (const { i } of client.count({ id, items: 10_000 })) if (i === 20) break
+        /** @type {AsyncIterable<any>} */
+        const elements = client.count({ id, items: 10_000 })
+        for await (const { i } of elements) if (i === 20) break
       }),
     total: () =>
       caller.call(
