@@ -99,9 +99,15 @@ function watch(child: ChildProcess, program: string, log: string): () => string 
   child.once('error', (reason) => {
     failure = `${program} could not be started (${reason.message})`
   })
+  let how: string | undefined
   child.once('exit', (code, signal) => {
-    const said = readFileSync(log).subarray(-STDERR_KEPT).toString().trim()
-    failure ??= `${program} ended with ${signal ?? `exit code ${String(code)}`}${said ? `: ${said}` : ''}`
+    how = signal ?? `exit code ${String(code)}`
   })
-  return () => failure
+  // Read when it is asked for, not at the exit: a daemon may end long after it served, when its log is nobody's business.
+  return () => (failure ??= how && `${program} ended with ${how}${lastWords(log)}`)
+}
+
+function lastWords(log: string): string {
+  const said = readFileSync(log).subarray(-STDERR_KEPT).toString().trim()
+  return said ? `: ${said}` : ''
 }
