@@ -160,7 +160,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'transports/child.js',
-    ['transports/fork'],
+    ['transports/fork', 'transports/spawn'],
     [
       [
         "a child's exit is not explained",
