@@ -135,6 +135,25 @@ test('EMFILE: with ulimit -n 64 the listener survives 300 connections, those ser
   await until('the descriptors are back', () => descriptorsOf(victim.pid) < 40)
 })
 
+test('a listener whose queue is full: a Unix socket refuses with EAGAIN, and our client waits its turn', async () => {
+  const sockets: net.Socket[] = []
+  process.kill(victim.pid, 'SIGSTOP')
+  for (let full = false; !full;) {
+    const socket = net.connect(victim.unix.slice('unix:'.length))
+    sockets.push(socket.resume())
+    full = await new Promise<boolean>((resolve) => socket.once('connect', () => resolve(false)).once('error', () => resolve(true)))
+    assert.ok(sockets.length < 10_000)
+  }
+  const connecting = connect<Functions>(victim.unix)
+  const first = await Promise.race([connecting.then(() => 'connected'), new Promise((resolve) => setTimeout(resolve, 100, 'waits'))])
+  assert.equal(first, 'waits')
+  process.kill(victim.pid, 'SIGCONT')
+  const client = await connecting
+  assert.equal(await client.add(1, 2), 3)
+  await client.close()
+  for (const socket of sockets) socket.on('error', () => {}).destroy()
+})
+
 test('exec leak: a child that the service spawns with connections open has descriptors 0 to 2 only', async () => {
   const peers = [await raw(victim.unix), await raw(victim.tcp), await raw(victim.unix)]
   for (const peer of peers) await peer.call('add', [1, 2])
