@@ -50,7 +50,11 @@ export const tlsTransport: Transport<TlsOptions> = {
       allowHalfOpen: true,
     } as ConnectionOptions)
     socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
-    const explain = (reason: unknown): TalkwireError => refusal(reason, address, socket.bytesRead > 0)
+    let spoke = false
+    socket.once('keylog', () => {
+      spoke = true
+    })
+    const explain = (reason: unknown): TalkwireError => refusal(reason, address, spoke)
     return open(socket, 'secureConnect', address, options, explain, () => {
       const peer = { address, host, ...identity(socket) }
       return new StreamConnection(socket, peer, {
@@ -73,8 +77,10 @@ export const tlsTransport: Transport<TlsOptions> = {
     )
     const handshake = options.handshake === undefined ? {} : { handshakeTimeout: options.handshake }
     const server = tls.createServer(
-      { ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients, allowHalfOpen: true },
+      { ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients },
       (socket) => {
+        // Not before: a peer that leaves in the middle of its handshake would be waited for.
+        socket.allowHalfOpen = true
         socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
         const connection = new StreamConnection(
           socket,
