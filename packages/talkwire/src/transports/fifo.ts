@@ -70,7 +70,7 @@ function pathsOf(address: string): Paths {
   try {
     return { c2s: `${rest}.c2s`, s2c: `${rest}.s2c`, claim: claimName(rest, rest) }
   } catch (reason) {
-    throw fromSystem(reason, `there is no place for ${address}`)
+    throw new TalkwireError('INVALID_ADDRESS', `the folder of ${address} cannot be found`, { cause: reason })
   }
 }
 
@@ -167,7 +167,16 @@ function join(
   { maxMessage }: TransportOptions,
 ): StreamConnection {
   const reading = new net.Socket({ fd: input, readable: true, writable: false })
-  const pair = new PipePair(reading, new net.Socket({ fd: output, readable: false, writable: true }))
+  const pair = new PipePair(reading, new net.Socket({ fd: output, readable: false, writable: true }), {
+    gone() {
+      clearInterval(probe)
+      try {
+        held.release()
+      } catch {
+        // The claim's folder is gone, and the claim with it.
+      }
+    },
+  })
   // Until it opens its end, only the other pipe knows whether the server lives.
   const probe = setInterval(() => {
     if (isListening(output, paths)) return
@@ -175,10 +184,6 @@ function join(
   }, PROBE)
   probe.unref()
   reading.once('data', () => clearInterval(probe))
-  pair.once('close', () => {
-    clearInterval(probe)
-    held.release()
-  })
   return new StreamConnection(pair, { address, ...pidOf(paths.claim) }, { maxMessage, framing: 'length' }).attach(sink)
 }
 
@@ -265,7 +270,7 @@ class FifoListener implements Listener {
       input.destroy()
       return
     }
-    const pair = new PipePair(input, new net.Socket({ fd: output, readable: false, writable: true }), () => this.renew())
+    const pair = new PipePair(input, new net.Socket({ fd: output, readable: false, writable: true }), { ending: () => this.renew() })
     const connection = new StreamConnection(
       pair,
       { address: this.address, ...pidOf(`${this.paths.claim}.client`) },

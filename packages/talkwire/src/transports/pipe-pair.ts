@@ -3,12 +3,21 @@ import { Duplex, type Readable, type Writable } from 'node:stream'
 
 type Referable = { ref?(): void; unref?(): void }
 
+/** Each is called once. */
+export interface PipePairHooks {
+  /** Before the first of the two is closed. */
+  ending?(): void
+  /** When both are. */
+  gone?(): void
+}
+
 export class PipePair extends Duplex {
+  private begun = false
+
   constructor(
     private readonly input: Readable,
     private readonly output: Writable,
-    /** Called once, before the first of the two is closed. */
-    private onEnding?: (() => void) | undefined,
+    private readonly hooks: PipePairHooks = {},
   ) {
     super({ allowHalfOpen: true })
     input.on('data', (chunk) => {
@@ -53,12 +62,13 @@ export class PipePair extends Duplex {
     this.ending()
     this.input.destroy()
     this.output.destroy()
+    this.hooks.gone?.()
     done(reason)
   }
 
   private ending(): void {
-    const { onEnding } = this
-    this.onEnding = undefined
-    onEnding?.()
+    if (this.begun) return
+    this.begun = true
+    this.hooks.ending?.()
   }
 }
