@@ -93,7 +93,11 @@ const FAULTS = [
       ['messages are delivered after abort()', 'this.reader.stopped = true;\n        this.stream.destroy();', 'this.stream.destroy();'],
       ['pause() does nothing', 'this.wantsPause = true;', 'return;'],
       ['a slab is written to while the kernel reads it', 'if (this.reusesSlab && this.stream.writableLength === 0)', 'if (true)', 'short'],
-      ['a chunk of tiny messages keeps everybody waiting', 'else if (this.handled >= MESSAGES_A_TURN)', 'else if (false)'],
+      [
+        'a chunk of tiny messages keeps everybody waiting',
+        'if (this.handled >= MESSAGES_A_TURN || now - this.since > MILLISECONDS_A_TURN)',
+        'if (false)',
+      ],
       ['rollback() leaves attachments behind', 'if (writer.attachments.length > 0)\n            writer.attachments = [];', ';'],
       ['attachments are not padded', 'if (gap.length > 0)', 'if (false)'],
       ['what was written counts as unsent', 'this.unsent = 0;\n        this.stream.write(', 'this.stream.write('],
@@ -199,7 +203,7 @@ const FAULTS = [
     [
       ['-0 has no sign', "Object.is(value, -0) ? '-0' : String(value)", 'String(value)'],
       ['__proto__ passes when it is no object', "else if (key === '__proto__')", 'else if (false)'],
-      ['an unknown tag is data', 'default: throw invalid(', 'default: return content; throw invalid('],
+      ['an unknown tag is data', 'throw invalid(`the tag ', 'return content; throw invalid(`the tag '],
       ['keys that look like tags are not escaped', "return key?.startsWith('$') && second === undefined ?", 'return false ?'],
       [
         'one level too many is sent',
