@@ -8,18 +8,18 @@ straight into the memory that the message then owns.
 from __future__ import annotations
 
 import struct
-import sys
 from typing import Any, List, Optional, Tuple
 
 from .errors import TalkwireError
+from .landing import Landing
 
 LENGTH, HEADER, LINE = "length", "header", "line"
 FRAMINGS = (LENGTH, HEADER, LINE)
 
 _CHUNK = 64 * 1024
-_GROWTH = 64  # the old buffer lives while it is copied: 64 + 1 stays below the promised 128
+_GROWTH = 128  # a length that was only announced takes at most so many times what has arrived
 _MAX_HEADER = 4096
-_ENVELOPE = 0xC1
+ENVELOPE = 0xC1  # the first byte of a payload with attachments
 _U32 = struct.Struct(">I")
 
 Buffer = Any  # bytes, bytearray or memoryview
@@ -54,14 +54,6 @@ def frame_parts(framing: str, parts: List[Buffer], size: int) -> List[Buffer]:
     return [*parts, b"\n"]
 
 
-def _allocate(size: int) -> memoryview:
-    """Writable memory; NumPy's is not cleared first, so it is taken when NumPy is loaded anyway."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and size > _CHUNK and hasattr(numpy, "empty"):
-        return memoryview(numpy.empty(size, numpy.uint8))
-    return memoryview(bytearray(size))
-
-
 class FrameDecoder:
     """Incremental decoder. `framing` None: recognised from the first byte."""
 
@@ -71,18 +63,18 @@ class FrameDecoder:
         self._view = memoryview(bytearray(_CHUNK))
         self._start = self._end = 0
         self._scanned = 0  # line framing: no LF before this position
-        self._big: Optional[memoryview] = None
+        self._big: Optional[Landing] = None
         self._big_size = self._big_got = 0
         self._body = -1  # header framing: length of the body that is awaited
 
     # -- filling
 
     def get_buffer(self) -> memoryview:
-        """Where to receive next; never empty. Payloads of `next()` in shared memory die here."""
+        """Where to receive next; never empty. Keep no reference to it. Payloads of `next()` in shared memory die here."""
         if self._big is not None:
             if self._big_got == len(self._big):
-                self._grow_big()
-            return self._big[self._big_got :]
+                self._big.grow(min(self._big_size, self._big_got * _GROWTH))
+            return self._big.room(self._big_got)
         if self._start == self._end:
             self._reset_small()
         elif self._end == len(self._view):
@@ -100,16 +92,20 @@ class FrameDecoder:
         found: List[bytes] = []
         rest = memoryview(data)
         while len(rest):
-            target = self.get_buffer()
-            count = min(len(target), len(rest))
-            target[:count] = rest[:count]
-            self.received(count)
+            count = self._fill(rest)
             rest = rest[count:]
             payload = self.next()
             while payload is not None:
                 found.append(bytes(payload))
                 payload = self.next()
         return found
+
+    def _fill(self, data: memoryview) -> int:
+        target = self.get_buffer()
+        count = min(len(target), len(data))
+        target[:count] = data[:count]
+        self.received(count)
+        return count
 
     @property
     def pending(self) -> bool:
@@ -208,26 +204,20 @@ class FrameDecoder:
 
     def _begin_big(self, begin: int, size: int) -> None:
         arrived = self._end - begin
-        self._big = _allocate(min(size, max(_CHUNK, arrived * _GROWTH)))
-        self._big[:arrived] = self._view[begin : self._end]
+        self._big = Landing(min(size, max(_CHUNK, arrived * _GROWTH)))
+        self._big.room(0)[:arrived] = self._view[begin : self._end]
         self._big_size, self._big_got = size, arrived
         self._reset_small()
 
-    def _grow_big(self) -> None:
-        assert self._big is not None
-        fresh = _allocate(min(self._big_size, self._big_got * _GROWTH))
-        fresh[: self._big_got] = self._big
-        self._big = fresh
-
     def _take_big(self) -> Optional[memoryview]:
-        if self._big_got < self._big_size:
+        if self._big is None or self._big_got < self._big_size:
             return None
-        payload, self._big = self._big, None
+        payload, self._big = self._big.finish(), None
         return payload
 
 
 def _own(payload: memoryview) -> memoryview:
-    if len(payload) and payload[0] == _ENVELOPE:
+    if len(payload) and payload[0] == ENVELOPE:
         return memoryview(bytearray(payload))
     return payload
 
@@ -256,7 +246,7 @@ def encode_envelope(head: bytes, attachments: List[memoryview]) -> Tuple[List[Bu
     if max(sizes) > 0xFFFFFFFF:
         raise TalkwireError("MESSAGE_TOO_LARGE", "one array has more than 4 GiB")
     parts: List[Buffer] = [
-        _ENVELOPE_HEAD.pack(_ENVELOPE, 0, count, len(head)) + struct.pack(f">{count}I", *sizes) + head
+        _ENVELOPE_HEAD.pack(ENVELOPE, 0, count, len(head)) + struct.pack(f">{count}I", *sizes) + head
     ]
     at = len(parts[0])
     for part, size in zip(attachments, sizes):

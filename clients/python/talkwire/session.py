@@ -20,7 +20,7 @@ from .errors import (
     error_to_wire,
     internal_error,
 )
-from .framing import LENGTH, LINE, FrameDecoder, decode_envelope, encode_envelope, frame, frame_parts
+from .framing import ENVELOPE, LENGTH, LINE, FrameDecoder, decode_envelope, encode_envelope, frame, frame_parts
 from .limits import Limits
 from .methods import Method, MethodTable, openrpc
 from .references import Reference, References, read_release
@@ -189,7 +189,7 @@ class Session:
         size = len(payload)
         attachments: Optional[List[memoryview]] = None
         try:
-            if size and payload[0] == 0xC1:
+            if size and payload[0] == ENVELOPE:
                 if not self._attach:
                     raise TalkwireError("INVALID_MESSAGE", "attachments were not agreed on")
                 payload, attachments = decode_envelope(payload)
