@@ -10,6 +10,7 @@ import base64
 import importlib.util
 import json
 import os
+import re
 import sys
 from datetime import datetime
 from typing import Any, Dict, List, Optional, Tuple
@@ -85,7 +86,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if adopt_parent_fd() and not listen:
         listen = ["stdio:"]
     module = _load(arguments.file)
-    name = arguments.name or os.environ.get("TALKWIRE_START") or module.__name__
+    name = arguments.name or os.environ.get("TALKWIRE_START") or _name_of(module.__name__)
     announce = arguments.name is not None and listen != ["stdio:"]
     with serve(name, module, listen=listen, announce=announce) as service:
         _stop_on_sigterm(service)
@@ -93,6 +94,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             print(f"{name} serves {' '.join(service.addresses)}", file=sys.stderr)
         service.wait()
     return OK
+
+
+def _name_of(module: str) -> str:
+    """A service name from a file's: with "-" for what a name cannot hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", module).lstrip("._-")[:64] or "service"
 
 
 def _stop_on_sigterm(service: Any) -> None:

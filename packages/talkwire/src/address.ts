@@ -48,3 +48,26 @@ export function parseHostPort(address: string): HostPort {
     )
   return { host: match[1]!.replace(/^\[|\]$/g, ''), port, query: new URLSearchParams(match[3]) }
 }
+
+/** The words of a command, quoted as for a shell; nothing is expanded. Throws INVALID_ADDRESS. */
+export function parseWords(text: string): string[] {
+  const words: string[] = []
+  let word: string | undefined
+  const pattern = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([ \t]+)|([^\s'"\\]+)|(.)/gs
+  for (const [, single, double, escaped, space, plain, rest] of text.matchAll(pattern)) {
+    if (rest !== undefined)
+      throw new TalkwireError('INVALID_ADDRESS', `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}`)
+    if (space === undefined) word = (word ?? '') + (single ?? double?.replace(/\\(["\\])/g, '$1') ?? escaped ?? plain!)
+    else if (word !== undefined) {
+      words.push(word)
+      word = undefined
+    }
+  }
+  if (word !== undefined) words.push(word)
+  if (words.length === 0) throw new TalkwireError('INVALID_ADDRESS', 'there is no command; write for example spawn:python3 worker.py')
+  return words
+}
+
+/** Words as the part of an address that `parseWords` reads. */
+export const quoteWords = (words: readonly string[]): string =>
+  words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')

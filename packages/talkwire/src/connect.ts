@@ -1,4 +1,5 @@
-import { parseAddress } from './address.js'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseAddress, quoteWords } from './address.js'
 import { chooseAddress } from './choose.js'
 import {
   isContract,
@@ -21,11 +22,16 @@ import { withDefaults, type Limits } from './session/limits.js'
 import { contractService, functionsService, type Service } from './session/service.js'
 import type { Session } from './session/session.js'
 
+/** A program and its arguments, as they are: nothing is split, quoted or expanded. */
+export type Command = readonly string[]
+
 export interface ConnectOptions {
-  /** The address; without it the contract's own name. */
-  readonly address?: string
+  /** The address, or a command to spawn; without it the contract's own name. */
+  readonly address?: string | Command
   /** A command that serves the name, started when nothing is found: exactly once, however many clients ask. */
-  readonly start?: readonly string[]
+  readonly start?: Command
+  /** Milliseconds that the service may still be missing: until then connecting is tried again. Default 0. */
+  readonly wait?: number
   readonly authkey?: AuthKey
   /** For `tls:`: as for `tls.connect`. */
   readonly tls?: import('node:tls').ConnectionOptions
@@ -67,27 +73,80 @@ export function implement(what: Contract | object, handlers?: object): Implement
 }
 
 /**
- * Connects to a service, by name or by address. Resolves when the service has answered.
+ * Connects to a service, by name or by address, or to a child that a command starts: `connect(['python3', 'worker.py'])` is
+ * `spawn:` without quoting. Resolves when the service has answered.
  * Rejects with PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason.
  */
-export function connect<C extends Contract>(contract: C, address?: string | ConnectOptions, options?: ConnectOptions): Promise<Client<C>>
-export function connect<F extends object = Functions>(address: string, options?: ConnectOptions): Promise<FunctionsClient<F>>
-export async function connect(target: Contract | string, second?: string | ConnectOptions, third?: ConnectOptions): Promise<any> {
+export function connect<C extends Contract>(
+  contract: C,
+  address?: string | Command | ConnectOptions,
+  options?: ConnectOptions,
+): Promise<Client<C>>
+export function connect<F extends object = Functions>(address: string | Command, options?: ConnectOptions): Promise<FunctionsClient<F>>
+export async function connect(
+  target: Contract | string | Command,
+  second?: string | Command | ConnectOptions,
+  third?: ConnectOptions,
+): Promise<any> {
   const contract = isContract(target) ? target : undefined
-  const options = { ...(typeof second === 'string' ? { ...third, address: second } : second) }
-  const address = options.address ?? (contract ? contract.name : (target as string))
+  const options: ConnectOptions = { ...(isPlace(second) ? { ...third, address: second } : second) }
+  const place = placeOf(options.address ?? (contract ? contract.name : (target as string | Command)))
   if (options.authkey !== undefined) validateKey(options.authkey)
-  const limits = withDefaults({ ...(STARTED.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...options.limits })
+  const limits = withDefaults({ ...(STARTED.has(schemeOf(place.address)) && { handshake: START_PATIENCE }), ...options.limits })
   const { start: _, ...unstarted } = options
   const link = new Link({
     contract,
     interceptors: options.interceptors ?? [],
-    reconnect: reconnectOptions(address, options.reconnect),
+    reconnect: reconnectOptions(place.address, options.reconnect),
     onError: options.onError ?? warn,
-    open: (onEvent, onClosed, start) => dial(address, contract, start ? options : unstarted, limits, onEvent, onClosed),
+    open: (onEvent, onClosed, start) => dial(place, contract, start ? options : unstarted, limits, onEvent, onClosed),
   })
-  await link.open()
+  if (options.wait === undefined) await link.open()
+  else await openWithin(options.wait, link, place.address, options.signal)
   return createClient(link)
+}
+
+/** Where to connect; with a command its address only tells of it. */
+interface Place {
+  readonly address: string
+  readonly command?: Command
+}
+const isPlace = (value: unknown): value is string | Command => typeof value === 'string' || Array.isArray(value)
+
+function placeOf(target: string | Command): Place {
+  if (!Array.isArray(target)) return { address: target as string }
+  const command = target as Command
+  if (command.length === 0 || command.some((word) => typeof word !== 'string'))
+    throw new TypeError('a list is a command to spawn: a program and its arguments, such as ["python3", "worker.py"]')
+  return { address: `spawn:${quoteWords(command).replaceAll(/[\0-\x1f]/g, ' ')}`, command }
+}
+
+/** Milliseconds between attempts, at first and at most. */
+const FIRST_PAUSE = 20
+const LONGEST_PAUSE = 250
+/** Nobody is there, or somebody who is just ending. */
+const ABSENT = new Set(['PEER_NOT_FOUND', 'UNAVAILABLE', 'CONNECTION_LOST', 'CONNECTION_CLOSED'])
+
+async function openWithin(wait: number, link: Link, address: string, signal: AbortSignal | undefined): Promise<void> {
+  if (typeof wait !== 'number' || !(wait >= 0)) throw new TypeError('wait is a number of milliseconds, such as 5000')
+  const end = performance.now() + wait
+  for (let pause = FIRST_PAUSE; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
+    try {
+      await link.open()
+      return
+    } catch (reason) {
+      // What connecting starts does not come by waiting.
+      if (!(reason instanceof TalkwireError) || !ABSENT.has(reason.code) || STARTED.has(schemeOf(address))) throw reason
+      const left = end - performance.now()
+      if (left <= 0) throw reason
+      await sleep(Math.min(pause, left), signal)
+    }
+  }
+}
+
+/** Rejects with the signal's reason. */
+async function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  await delay(milliseconds, undefined, { signal }).catch(() => signal!.throwIfAborted())
 }
 
 /** The same client with options for every call: `withOptions(client, { timeout: 1000 }).add(2, 5)`. Closing either closes both. */
@@ -113,7 +172,7 @@ type OnEvent = (event: string, payload: unknown, lost: number) => void
 type OnClosed = (session: Session, cause: TalkwireError | undefined) => void
 
 async function dial(
-  wanted: string,
+  { address: wanted, command }: Place,
   contract: Contract | undefined,
   options: ConnectOptions,
   limits: Limits,
@@ -139,6 +198,7 @@ async function dial(
     ...(options.tls && { tls: options.tls }),
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
+    ...(command && { command }),
     ...(options.detached && { detached: true }),
     ...(options.framing && { framing: options.framing }),
     ...(options.child && { child: options.child }),
@@ -187,13 +247,18 @@ function fixedLink(session: Session, contract: Contract | undefined, options: Co
 
 async function resolveName(name: string, options: ConnectOptions): Promise<string> {
   let found = find(name)
-  if ('reason' in found && (options.start || found.claimed)) found = await startService(name, options.start, options.signal)
-  if ('reason' in found) throw new TalkwireError('PEER_NOT_FOUND', `${found.reason}; start it, or pass { start: [command] }`)
+  if ('reason' in found && (options.start || (found.claimed && options.wait === undefined)))
+    found = await startService(name, options.start, options.signal)
+  if ('reason' in found)
+    throw new TalkwireError(
+      'PEER_NOT_FOUND',
+      `${found.reason}; start it, or pass { start: [command] } or ${options.wait === undefined ? '{ wait: milliseconds }' : 'a longer wait'}`,
+    )
   const address = chooseAddress(found.addresses)
   if (!address)
     throw new TalkwireError(
       'PEER_NOT_FOUND',
-      `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and this side has no such wire`,
+      `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and no client finds its way there by name; let it listen on unix:${name} too, or connect to the address itself`,
     )
   return address
 }

@@ -7,7 +7,7 @@ export { compareContracts, verdictOf, type Change, type Verdict } from './contra
 export type { StandardSchema, InputOf, OutputOf } from './contract/standard-schema.js'
 export { ndarray, shapeOf, type NdArray, type TypedArray, type DType } from './codecs/codec.js'
 export { serve, type ServeOptions, type RunningService } from './serve.js'
-export { connect, implement, sessionOf, withOptions, type ConnectOptions, type Implementation } from './connect.js'
+export { connect, implement, sessionOf, withOptions, type Command, type ConnectOptions, type Implementation } from './connect.js'
 export { ref, type Ref, type ReferenceReport } from './session/references.js'
 export { context } from './session/incoming.js'
 export { defaultLimits, type Limits } from './session/limits.js'

@@ -1,12 +1,12 @@
 import { createInterface } from 'node:readline'
-import { TalkwireError, type ConnectOptions } from '../index.js'
-import { readAuthkey } from './authkey.js'
-import { authkeyFile, json, text, texts, type Command, type Values } from './command.js'
+import { TalkwireError } from '../index.js'
+import { json, text, texts, type Command, type Values } from './command.js'
+import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
 import { exitCode, note, outputClosed, print, toLine, toText, UsageError } from './output.js'
 import { suggestion } from './suggest.js'
 import { describe, hangUp, open, type Method, type Target } from './target.js'
-import { readArguments, readJsonStdin, readPairs, readTimeout, readWord, STDIN } from './words.js'
+import { readArguments, readJsonStdin, readMilliseconds, readPairs, readWord, STDIN } from './words.js'
 
 export const call: Command = {
   usage: 'call <name or address> <method> [argument…]',
@@ -19,7 +19,7 @@ A stream is printed as it comes, one value a line. Ctrl-C cancels the call.`,
     metadata: { type: 'string', multiple: true, value: 'key=value', help: 'text for the handler; may be repeated' },
     progress: { type: 'boolean', help: 'print what the handler reports, on stderr' },
     stream: { type: 'boolean', help: 'the arguments are the elements of a stream (known by itself for a service with a contract)' },
-    'authkey-file': authkeyFile,
+    ...connectingOptions,
     json,
   },
   examples: [
@@ -27,6 +27,7 @@ A stream is printed as it comes, one value a line. Ctrl-C cancels the call.`,
     ['talkwire call bank deposit account=savings amount=5', 'by name'],
     ['talkwire call unix:/run/bank.sock balance \'{"account":"savings"}\' --timeout 1000', 'by address, with a deadline'],
     ["talkwire call 'spawn:python3 -m talkwire serve eigen.py' eigenvalues '[[2,0],[0,3]]'", 'a process for one call'],
+    ['talkwire call calc add 2 5 --wait 10000', 'a service that is only starting'],
     ['curl -s https://example.org/a.json | talkwire call texts clean -', 'from stdin'],
     ['talkwire call bank watch account=savings | head -3', 'the first values of a stream'],
   ],
@@ -35,8 +36,7 @@ A stream is printed as it comes, one value a line. Ctrl-C cancels the call.`,
 }
 
 async function run([name, method, ...words]: readonly string[], values: Values): Promise<number> {
-  const authkey = readAuthkey(text(values, 'authkey-file'))
-  const timeout = readTimeout(text(values, 'timeout'))
+  const timeout = readMilliseconds('timeout', text(values, 'timeout'))
   const metadata = readPairs(texts(values, 'metadata'))
   const inJson = values['json'] === true
   const signal = AbortSignal.any([interruption(), outputClosed])
@@ -48,7 +48,7 @@ async function run([name, method, ...words]: readonly string[], values: Values):
       onProgress: (value: unknown) => note(inJson ? toLine({ progress: value }) : `progress: ${toLine(value)}`),
     }),
   }
-  const connecting: ConnectOptions = { signal, reconnect: false, ...(authkey && { authkey }) }
+  const connecting = readConnecting(values, signal)
   // What is wrong with the arguments is said before anything happens; stdin is read when it is known how.
   for (const word of words) if (word !== STDIN) readWord(/^[A-Za-z_$][\w$]*=(.*)$/s.exec(word)?.[1] ?? word)
   const target = await open(name!, connecting)

@@ -1,5 +1,5 @@
-import { readAuthkey } from './authkey.js'
-import { authkeyFile, json, text, type Command, type Values } from './command.js'
+import { json, type Command, type Values } from './command.js'
+import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
 import { clean, exitCode, outputClosed, print, toLine } from './output.js'
 import { signature, typeText } from './signature.js'
@@ -8,7 +8,7 @@ import { describe as ask, hangUp, open, type Description, type Target } from './
 export const describe: Command = {
   usage: 'describe <name or address>',
   summary: 'show what a service offers: methods, events, types',
-  options: { 'authkey-file': authkeyFile, json },
+  options: { ...connectingOptions, json },
   examples: [
     ['talkwire describe bank', 'for people'],
     ['talkwire describe bank --json > bank.openrpc.json', 'the OpenRPC document'],
@@ -18,9 +18,8 @@ export const describe: Command = {
 }
 
 async function run([name]: readonly string[], values: Values): Promise<number> {
-  const authkey = readAuthkey(text(values, 'authkey-file'))
   const signal = AbortSignal.any([interruption(), outputClosed])
-  const target = await open(name!, { signal, reconnect: false, ...(authkey && { authkey }) })
+  const target = await open(name!, readConnecting(values, signal))
   try {
     const description = await ask(target, { signal })
     await print(values['json'] === true ? toLine(description.document) : describeForPeople(description, target))

@@ -62,7 +62,7 @@ function ending(stop: AbortSignal): Promise<void> {
 
 function listen(served: Served, file: string, values: Values, options: ServeOptions): Promise<RunningService> {
   const wish = text(values, 'name') ?? process.env['TALKWIRE_START']
-  const name = 'contract' in served ? served.contract.name : (wish ?? basename(file, extname(file)))
+  const name = 'contract' in served ? served.contract.name : (wish ?? nameOf(file))
   if (wish !== undefined && wish !== name)
     throw new UsageError(
       `the contract of ${file} makes the name "${name}"; to be found as "${wish}" too: --listen unix:${name} --listen unix:${wish}`,
@@ -81,6 +81,13 @@ function listen(served: Served, file: string, values: Values, options: ServeOpti
     return ready
   })
 }
+
+/** A service's name from a file's: with "-" for what a name cannot hold. */
+const nameOf = (file: string): string =>
+  basename(file, extname(file))
+    .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[._-]+/, '')
+    .slice(0, 64) || 'service'
 
 /** A service can only be told of events once it runs; nobody listens before. */
 const emitter = (running: () => Emitter | undefined): Emitter => ({ emit: (event, payload) => running()?.emit(event, payload) })

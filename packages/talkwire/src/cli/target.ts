@@ -16,26 +16,43 @@ const isAddress = (text: string): boolean => /^[a-z][a-z0-9+]*:/.test(text)
 /** Connects. Throws Failure with the exit code for "nobody there". */
 export async function open(name: string, options: ConnectOptions): Promise<Target> {
   try {
-    const entry = isAddress(name) ? undefined : lookUp(name)
+    // Before anything happens, unless the service may come later.
+    if (options.wait === undefined) lookUp(name)
     const client = await connect(name, options)
-    return { name, entry, client, session: sessionOf(client)! }
+    return { name, entry: entryOf(name), client, session: sessionOf(client)! }
   } catch (reason) {
-    throw reason instanceof TalkwireError && reason.code !== 'INVALID_ADDRESS' ? new Failure(exitCode.notFound, reason) : reason
+    throw reason instanceof TalkwireError && reason.code !== 'INVALID_ADDRESS'
+      ? new Failure(exitCode.notFound, absent(reason, name))
+      : reason
   }
 }
 
-/** Undefined while somebody starts it: connecting waits for that. Throws PEER_NOT_FOUND. */
-function lookUp(name: string): Entry | undefined {
+/** Throws PEER_NOT_FOUND for a name that nobody has and nobody is starting: connecting waits for the latter. */
+function lookUp(name: string): void {
+  if (isAddress(name)) return
   const found = find(name)
-  if (!('reason' in found)) return found
-  if (found.claimed) return undefined
+  if (!('reason' in found) || found.claimed) return
+  const names = list().map((entry) => entry.name)
   throw new TalkwireError(
     'PEER_NOT_FOUND',
-    `${found.reason}${suggestion(
-      name,
-      list().map((entry) => entry.name),
-    )}`,
+    `${found.reason}${suggestion(name, names) || '; no service runs, talkwire serve <module> starts one'}`,
   )
+}
+
+function entryOf(name: string): Entry | undefined {
+  const found = isAddress(name) ? undefined : find(name)
+  return found && !('reason' in found) ? found : undefined
+}
+
+/** What is missing in the words of the command line, where it is still missing. */
+function absent(reason: TalkwireError, name: string): unknown {
+  if (reason.code !== 'PEER_NOT_FOUND') return reason
+  try {
+    lookUp(name)
+  } catch (told) {
+    return told
+  }
+  return reason
 }
 
 /** Quietly and at once when we were told to stop; otherwise what was sent arrives first. */

@@ -1,6 +1,6 @@
 import { TalkwireError } from '../index.js'
-import { readAuthkey } from './authkey.js'
-import { authkeyFile, json, text, type Command, type Values } from './command.js'
+import { json, type Command, type Values } from './command.js'
+import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
 import { Failure, exitCode, note, outputClosed, print, toLine } from './output.js'
 import { suggestion } from './suggest.js'
@@ -13,7 +13,7 @@ export const watch: Command = {
   usage: 'watch <name or address> <event>',
   summary: "print a service's events as JSON, one a line, until Ctrl-C",
   help: `A service that restarts within ${AWAY / 1000} s is found again; later ends with exit code 3. How many events were lost is said on stderr.`,
-  options: { 'authkey-file': authkeyFile, json },
+  options: { ...connectingOptions, json },
   examples: [
     ['talkwire watch bank overdrawn', 'until Ctrl-C'],
     ['talkwire watch bank overdrawn | head -1', 'wait for one'],
@@ -23,15 +23,13 @@ export const watch: Command = {
 }
 
 async function run([name, event]: readonly string[], values: Values): Promise<number> {
-  const authkey = readAuthkey(text(values, 'authkey-file'))
   const signal = AbortSignal.any([interruption(), outputClosed])
   const gone = new AbortController()
   const giveUp = (reason: unknown): void => gone.abort(new Failure(exitCode.notFound, reason))
   const target = await open(name!, {
-    signal,
+    ...readConnecting(values, signal),
     reconnect: { giveUp: AWAY },
     onError: (reason, what) => (what === 'reconnect' ? giveUp(reason) : note(String(reason))),
-    ...(authkey && { authkey }),
   })
   // A child process or a pipe does not come back: then nothing is left to wait for.
   process.once('beforeExit', () => giveUp(new TalkwireError('CONNECTION_CLOSED', 'the service is gone')))

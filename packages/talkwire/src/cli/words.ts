@@ -71,10 +71,10 @@ export function readPairs(pairs: readonly string[]): Record<string, string> {
   )
 }
 
-/** Throws UsageError. */
-export function readTimeout(text: string | undefined): number | undefined {
+/** An option's milliseconds. Throws UsageError. */
+export function readMilliseconds(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const milliseconds = Number(text)
-  if (!(milliseconds > 0)) throw new UsageError(`--timeout takes a positive number of milliseconds, not ${JSON.stringify(text)}`)
+  if (!(milliseconds > 0)) throw new UsageError(`--${option} takes a positive number of milliseconds, not ${JSON.stringify(text)}`)
   return milliseconds
 }

@@ -1,8 +1,8 @@
 /** A child that runs a Node module: `fork:./child.js args`. Node's own IPC channel stays free for the two programs' messages. */
 import { fork as start } from 'node:child_process'
 import type net from 'node:net'
-import { parseAddress } from '../address.js'
-import { ChildConnection, childEnvironment, parseWords, startChild, type ChildOptions } from './child.js'
+import { parseAddress, parseWords } from '../address.js'
+import { ChildConnection, childEnvironment, startChild, type ChildOptions } from './child.js'
 import { adopt } from './stream-connection.js'
 import type { Traits, Transport } from './transport.js'
 

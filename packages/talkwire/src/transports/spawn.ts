@@ -4,8 +4,8 @@
  */
 import { spawn as start } from 'node:child_process'
 import type net from 'node:net'
-import { parseAddress } from '../address.js'
-import { ChildConnection, childEnvironment, parseWords, startChild, type ChildOptions } from './child.js'
+import { parseAddress, parseWords } from '../address.js'
+import { ChildConnection, childEnvironment, startChild, type ChildOptions } from './child.js'
 import type { Framing } from './framing.js'
 import { PipePair } from './pipe-pair.js'
 import { adopt } from './stream-connection.js'
@@ -23,16 +23,20 @@ const traits: Traits = {
 }
 
 export interface SpawnOptions extends ChildOptions {
+  /** Program and arguments as they are; the address then only tells of them. */
+  readonly command?: readonly string[]
   /** How messages are delimited on stdin and stdout of `spawn+stdio:`. Default `line`. */
   readonly framing?: Framing
 }
+
+const wordsOf = (address: string, { command }: SpawnOptions): readonly string[] => command ?? parseWords(parseAddress(address).rest)
 
 export const spawn: Transport<SpawnOptions> = {
   scheme: 'spawn',
   traits,
 
   async connect(address, sink, options = {}) {
-    const [program, ...args] = parseWords(parseAddress(address).rest)
+    const [program, ...args] = wordsOf(address, options)
     // The child's stdout is our stderr: what it prints is neither lost nor mixed into our own output.
     const child = await startChild(program!, options, (how) =>
       start(program!, args, { ...how, env: childEnvironment(options, WIRE), stdio: ['ignore', 2, how.stderr, 'pipe'] }),
@@ -47,7 +51,7 @@ export const spawnStdio: Transport<SpawnOptions> = {
   traits,
 
   async connect(address, sink, options = {}) {
-    const [program, ...args] = parseWords(parseAddress(address).rest)
+    const [program, ...args] = wordsOf(address, options)
     const { framing = 'line', maxMessage } = options
     const child = await startChild(program!, options, (how) =>
       start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }),

@@ -5,7 +5,7 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import { freshPath } from '../helpers/place.js'
-import { fixture, program, start, startProgram, talkwire, type Running } from './program.js'
+import { fixture, program, serving, start, startProgram, talkwire, type Running } from './program.js'
 
 let services: Running[]
 before(async () => {
@@ -135,6 +135,23 @@ test('nobody there: exit code 3 and the reason in one line', async () => {
   await dying.said(' serves ')
   await dying.stop('SIGKILL')
   await fails(['call', 'dying', 'add'], 3, /^\[PEER_NOT_FOUND\] "dying" was announced by process \d+, which is dead/)
+})
+
+test('a service that comes later is waited for, and one that does not come is missing', async () => {
+  const waiting = start(['call', 'late', 'add', '2', '5', '--wait', '3600000'])
+  const described = start(['describe', 'late', '--wait', '3600000'])
+  await serving([fixture('calc.ts'), '--name', 'late'], async () => {
+    assert.deepEqual(await waiting.ended, { code: 0, stdout: '7\n', stderr: '' })
+    assert.equal((await described.ended).code, 0)
+  })
+  await fails(
+    ['call', 'absent', 'add', '--wait', '1'],
+    3,
+    /^\[PEER_NOT_FOUND\] nothing has announced "absent" in .*; there is bank, calc, work/,
+  )
+  await fails(['call', 'absent', 'add', '--wait', 'long'], 2, /--wait takes a positive number of milliseconds, not "long"/)
+  const stopped = start(['call', 'absent', 'add', '--wait', '3600000'])
+  assert.equal((await stopped.stop('SIGTERM')).stdout, '')
 })
 
 test('Ctrl-C cancels the call, here and there', async () => {

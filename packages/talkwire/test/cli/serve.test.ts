@@ -183,6 +183,20 @@ test('started on demand it takes the name that is wanted', async () => {
   process.kill(entry.pid)
 })
 
+test("a file's name that is no service's name", async () => {
+  for (const [file, name] of [
+    ['my worker.mjs', 'my-worker'],
+    ['_ö.mjs', 'service'],
+    ['.My Worker (2).py', 'My-Worker-2-'],
+  ] as const) {
+    const folder = freshPath()
+    mkdirSync(folder)
+    const path = join(folder, file)
+    writeFileSync(path, file.endsWith('.py') ? 'def one():\n    return 1\n' : 'export const one = () => 1')
+    await serving([path], async () => assert.equal(await call(name, 'one'), '1\n'))
+  }
+})
+
 // ── Python ─────────────────────────────────────────────────────────────────────────────────────────
 
 test('a Python file is served by Python and called by name, and the other way round', async () => {
