@@ -118,7 +118,7 @@ function placeOf(target: string | Command): Place {
   const command = target as Command
   if (command.length === 0 || command.some((word) => typeof word !== 'string'))
     throw new TypeError('a list is a command to spawn: a program and its arguments, such as ["python3", "worker.py"]')
-  return { address: `spawn:${quoteWords(command).replaceAll(/[\0-\x1f]/g, ' ')}`, command }
+  return { address: `spawn:${quoteWords(command).replaceAll(/[\0\r\n]/g, ' ')}`, command }
 }
 
 /** Milliseconds between attempts, at first and at most. */
