@@ -131,7 +131,7 @@ export interface CallOptions {
   idempotent?: boolean
 }
 
-/** What a handler knows of its call. */
+/** What a handler knows of its call. May be taken apart: `const { signal, progress, caller } = ctx`. */
 export interface Context<Caller = unknown, Errors extends Record<string, Schema> = Record<string, Schema>> {
   readonly method: string
   /** Who calls, as the kernel or the handshake vouches for. */
@@ -143,9 +143,10 @@ export interface Context<Caller = unknown, Errors extends Record<string, Schema>
   readonly metadata: Readonly<Record<string, string>>
   /** A client for what the caller serves on this connection. */
   readonly caller: Caller
-  progress(value: unknown): void
+  /** Reaches `onProgress` of the caller, if it reads fast enough: what it is too slow for is left out. */
+  progress(this: void, value: unknown): void
   /** A declared error: `throw ctx.error('AccountClosed', { since })`. */
-  error<K extends keyof Errors & string>(name: K, details: InputOf<Errors[K]>, message?: string): TalkwireError
+  error<K extends keyof Errors & string>(this: void, name: K, details: InputOf<Errors[K]>, message?: string): TalkwireError
 }
 
 type Sent<S> = S extends Stream<infer T> ? AsyncIterable<InputOf<T>> | Iterable<InputOf<T>> : S extends Schema ? InputOf<S> : void
@@ -211,13 +212,18 @@ export type ContractClient<C extends Contract> = { readonly [K in MethodNames<C>
   }
 
 /** A function over the wire: asynchronous, its iterables asynchronous, its function arguments as they are. */
-export type Remote<F> = F extends (...args: infer A) => infer R
-  ? Awaited<R> extends AsyncIterable<infer T>
-    ? (...args: A) => AsyncIterableIterator<T>
-    : Awaited<R> extends Generator<infer T>
-      ? (...args: A) => AsyncIterableIterator<T>
-      : (...args: A) => Promise<Awaited<R>>
-  : never
+export type Remote<F> = F extends (...args: infer A) => infer R ? (...args: A) => Result<R> : never
+
+/** `never` and `any` would pass for anything, also for a stream. */
+type Result<R> = [R] extends [never]
+  ? Promise<never>
+  : 0 extends 1 & R
+    ? Promise<any>
+    : Awaited<R> extends AsyncIterable<infer T>
+      ? AsyncIterableIterator<T>
+      : Awaited<R> extends Generator<infer T>
+        ? AsyncIterableIterator<T>
+        : Promise<Awaited<R>>
 
 /** The caller's typed view of plain functions: `connect<typeof calc>('calc')`. */
 export type FunctionsClient<F> = {

@@ -72,11 +72,12 @@ export class Incoming implements Context<any, any> {
     return this.host.callerOf(this)
   }
 
-  progress(value: unknown): void {
-    this.host.progress(this.id, value)
+  // A getter, so that `const { progress } = ctx` works, and nothing is made for handlers that do not ask.
+  get progress(): Context['progress'] {
+    return (value) => this.host.progress(this.id, value)
   }
 
-  error(name: string, details?: unknown, message = name): TalkwireError {
+  error(this: void, name: string, details?: unknown, message = name): TalkwireError {
     return new TalkwireError(name, message, { declared: true, outcome: 'ran', details })
   }
 
@@ -141,9 +142,10 @@ export function runInput(call: Incoming, input: unknown): unknown {
 
 /**
  * The call that a plain function is handling. To be asked for before its first `await` (in a generator: `yield`);
- * a contract's handlers get the same as their second argument. Throws TypeError outside of a call.
+ * a contract's handlers get the same as their second argument. `Caller` is what the caller serves in return:
+ * `context<Client<typeof ui>>().caller`. Throws TypeError outside of a call.
  */
-export function context(): Context {
+export function context<Caller = unknown>(): Context<Caller> {
   if (!active)
     throw new TypeError('context() is for the first, synchronous part of a function that is being called; keep its result for later')
   return active

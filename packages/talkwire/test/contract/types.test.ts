@@ -359,6 +359,10 @@ const calc = {
   },
   each: (items: string[], visit: (item: string) => void) => items.forEach(visit),
   first: (a: string, b?: number) => [a, b],
+  parse: (text: string) => JSON.parse(text),
+  refuse: (): never => {
+    throw new Error('no')
+  },
   version: 3,
 }
 
@@ -370,6 +374,8 @@ test('without a contract: types come from the functions', () =>
     holds<Equal<ReturnType<typeof client.later>, Promise<number>>>()
     holds<Equal<ReturnType<typeof client.upTo>, AsyncIterableIterator<number>>>()
     holds<Equal<ReturnType<typeof client.ticks>, AsyncIterableIterator<string>>>()
+    holds<Equal<ReturnType<typeof client.parse>, Promise<any>>>()
+    holds<Equal<ReturnType<typeof client.refuse>, Promise<never>>>()
     await client.each(['a'], (item) => holds<Equal<typeof item, string>>())
     await client.first('a')
     // @ts-expect-error numbers
