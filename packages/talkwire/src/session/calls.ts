@@ -246,7 +246,10 @@ export class Calls {
     if (id === null) return this.session.refused(error)
     const call = this.take(id)
     if (call === undefined) return this.stray(id)
-    settleFailed(call, error)
+    // It crossed with the peer's `$/close`.
+    const repeat = error.code === 'UNAVAILABLE' && error.outcome === 'not-sent' && !this.session.isOpen
+    if (repeat && this.isRepeatable(call)) this.handOver([call])
+    else settleFailed(call, error)
   }
 
   /** A response whose value cannot be read: the call ran, its answer is of no use. */
@@ -294,13 +297,20 @@ export class Calls {
     const repeat: Pending[] = []
     for (const call of calls) {
       const outcome = call.sequence > lastSent ? 'not-sent' : 'maybe-ran'
-      if (this.onUnfinished && !call.reader && !call.input && (call.idempotent || outcome === 'not-sent')) {
-        cleanUp(call)
-        repeat.push(call)
-      } else settleFailed(call, reason.withOutcome(outcome))
+      if ((call.idempotent || outcome === 'not-sent') && this.isRepeatable(call)) repeat.push(call)
+      else settleFailed(call, reason.withOutcome(outcome))
     }
-    if (repeat.length > 0) this.onUnfinished!(repeat)
+    if (repeat.length > 0) this.handOver(repeat)
     this.session.checkIdle()
+  }
+
+  private isRepeatable(call: Pending): boolean {
+    return this.onUnfinished !== undefined && !call.reader && !call.input
+  }
+
+  private handOver(calls: Pending[]): void {
+    for (const call of calls) cleanUp(call)
+    this.onUnfinished!(calls)
   }
 
   private take(id: Id): Pending | undefined {

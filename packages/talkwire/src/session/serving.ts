@@ -36,10 +36,10 @@ export class Serving {
     this.run(new Incoming(this.session, id, target, meta), params, meta)
   }
 
-  /** A notification to a method; false: there is no such method. */
+  /** A notification to a method; false: there is no such method. Run while we close, too: nobody could be told that it was refused. */
   onNotify(method: string, params: unknown): boolean {
     const target = this.session.options.service?.methods.get(method)
-    if (!target || this.session.state === 'closing') return false
+    if (!target) return false
     this.run(new Incoming(this.session, NOBODY, target, undefined), params, undefined)
     return true
   }

@@ -64,6 +64,8 @@ const STALL = 10_000
 const LOOK = 200
 /** Milliseconds for the last answer to a peer that is being cut off. */
 const GRACE = 1000
+/** Milliseconds that close() waits for a Talkwire peer to say that it sends no more calls, and for a plain one to end. */
+const FAREWELL = 1000
 /** Milliseconds: a peer may not ask for a timer that keeps us busy. */
 const MIN_HEARTBEAT = 10
 
@@ -97,7 +99,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private congested = false
   private drain: { promise: Promise<void>; resolve: () => void } | undefined
   private peerClosing = false
+  private saidClose = false
   private closing: Promise<void> | undefined
+  /** Somebody waits for the peer's `$/close` or end. */
+  private onPeerClosing: (() => void) | undefined
   private idle: (() => void) | undefined
   private handshakeTimer: NodeJS.Timeout | undefined
   private heartbeatTimer: NodeJS.Timeout | undefined
@@ -245,7 +250,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       (orderly
         ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')
         : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut'))
-    this.peerClosing = true
+    this.peerCloses()
     if (!orderly) this.closeCause ??= reason
     // Nobody will answer any more. What a plain peer asked is still answered.
     this.calls.fail(reason)
@@ -265,6 +270,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     this.references.clear()
     this.drained()
     this.checkIdle()
+    this.onPeerClosing?.()
   }
 
   /** The first message is there; with an authkey only the whole authentication counts. */
@@ -335,7 +341,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       case '$/lost':
         return this.onLost(params)
       case '$/close':
-        this.peerClosing = true
+        this.peerCloses()
+        this.sayClose()
         return void this.finish()
       default:
     }
@@ -355,7 +362,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   private async closeNow(timeout: number): Promise<void> {
     if (this.state === 'closed') return
-    if (this.state === 'open' && this.wire.extended && !this.peerClosing) this.tell('$/close', {})
+    this.sayClose()
     this.state = 'closing'
     const unavailable = new TalkwireError('UNAVAILABLE', 'the service is closing', { outcome: 'maybe-ran' })
     this.serving.stopStreams(unavailable)
@@ -369,9 +376,49 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
         )
       : undefined
     await this.quiet()
-    // In two steps of abort and close, so that a peer which never ends cannot keep us.
-    if ((this.state as string) !== 'closed') await this.connection.close()
+    await this.farewell()
+    await this.end()
     clearTimeout(timer)
+  }
+
+  /** A Talkwire peer ends when we do. A plain one may not know that it should, and gets so long once it has all of ours. */
+  private async end(): Promise<void> {
+    if (this.state === 'closed') return
+    let since = performance.now()
+    const look = (): void => {
+      if (this.connection.buffered > 0) since = performance.now()
+      else if (performance.now() - since >= FAREWELL) this.abort(new TalkwireError('CONNECTION_CLOSED', 'the peer did not end its side'))
+    }
+    const timer = this.wire.extended || this.options.side === 'connector' ? undefined : setInterval(look, LOOK)
+    await this.connection.close()
+    clearInterval(timer)
+  }
+
+  /** To a Talkwire peer, once: no calls follow, and none are taken. */
+  private sayClose(): void {
+    if (this.saidClose || !this.wire.extended) return
+    this.saidClose = true
+    this.tell('$/close', {})
+  }
+
+  private peerCloses(): void {
+    this.peerClosing = true
+    this.onPeerClosing?.()
+  }
+
+  /**
+   * Calls that left the peer before it knew of our closing are still on their way, and an end that overtakes their
+   * refusal would leave the caller guessing. After the peer's `$/close` or end there are none.
+   */
+  private farewell(): Promise<void> {
+    if (!this.wire.extended || this.peerClosing || this.state === 'closed') return DONE
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, FAREWELL)
+      this.onPeerClosing = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   /** Ends now. Calls in flight are rejected with the cause. */

@@ -212,6 +212,53 @@ test('session: a service that closes refuses new calls by name, and answers the 
   await soon(closing, 'close()')
 })
 
+test('session: what a Talkwire peer sends before it has answered $/close is refused; then the connection ends', async () => {
+  const service = await served()
+  const peer = await clientByHand(service.address, true)
+  const closing = service.close()
+  assert.equal((await peer.said())!['method'], '$/close')
+  for (const id of [2, 3]) {
+    peer.say({ id, method: 'quick' })
+    const refusal = (await peer.said())!
+    assert.deepEqual([refusal['id'], refusal['error'].code, refusal['error'].data.outcome], [id, -32005, 'not-sent'])
+  }
+  peer.say({ method: '$/close', params: {} })
+  assert.equal(await peer.said(), undefined)
+  await soon(closing, 'close()')
+})
+
+test('session: $/close is answered with $/close once, also to a peer that says it twice', async () => {
+  const service = await served()
+  const peer = await clientByHand(service.address, true)
+  peer.say({ id: 2, method: 'slow' })
+  peer.say({ method: '$/close', params: {} })
+  peer.say({ method: '$/close', params: {} })
+  peer.say({ id: 3, method: 'quick' })
+  assert.deepEqual([(await peer.said())!['method'], (await peer.said())!['id']], ['$/close', 3])
+  service.answer()
+  assert.equal((await peer.said())!['result'], 'slow')
+  assert.equal(await peer.said(), undefined)
+  await service.close()
+})
+
+/** Longer than any test: what ends before was not ended by it. */
+const NEVER = 2 ** 31 - 1
+
+test('session: a peer that does not end keeps close() only for a while', async () => {
+  for (const hello of [true, false]) {
+    const service = await serve('by-hand', { quick: () => 'quick' }, { listen: `unix:${freshPath('.sock')}` })
+    const socket = net.connect({ path: service.addresses[0]!.slice('unix:'.length), allowHalfOpen: true })
+    const peer = hand(socket)
+    if (hello) peer.say({ id: 1, method: 'rpc.hello', params: { wire: 1, codecs: ['json'] } })
+    else peer.say({ id: 1, method: 'quick' })
+    await peer.said()
+    // A Talkwire peer that never answers $/close, and ends when it sees our end; a plain one that does not end at all.
+    if (hello) socket.on('end', () => socket.end())
+    await soon(service.close({ timeout: NEVER }), 'close()')
+    peer.close()
+  }
+})
+
 test('session: a reference lives until it was given back as often as it was sent', async () => {
   const service = await served()
   const peer = await clientByHand(service.address, true)
