@@ -243,6 +243,10 @@ class Connection(Session):
         me = asyncio.current_task()
         await self._until(lambda: not self.calls_out and all(c.task is me for c in self.calls_in.values()), limit)
         await self._until(lambda: not self._queue, limit)
+        if self.full:
+            # What left the peer before it knew is still to be refused: an end that overtakes that leaves it guessing.
+            await self._until(lambda: self.peer_closing, _FAREWELL)
+            await self._until(lambda: not self._queue, limit)
         if self.ended is None:
             self._wire.end_sending()
             await self._until(lambda: False, _FAREWELL)
@@ -258,6 +262,7 @@ class Connection(Session):
         self._changed.notify()
 
     def _peer_wants_to_close(self) -> None:
+        self._changed.notify()
         self._spawn(self.close())
 
     def _check_handshake(self) -> None:

@@ -31,7 +31,7 @@ from .wire import Wire
 _get_ident = threading.get_ident
 _IDLE = 0.2  # seconds that a reader waits before it parks the connection
 _REAP = 10.0  # seconds that closing waits for a child to end and for the last reader to let go
-_FAREWELL = 1.0  # seconds that closing waits for the peer's end of stream
+_FAREWELL = 1.0  # seconds that closing waits for the peer's $/close, and then for its end of stream
 
 _FAILED = object()
 
@@ -548,6 +548,10 @@ class Connection(Session):
                 return self._wait_closed()  # it has just ended: nothing is left to drain
         self.wait(lambda: not self.busy and not self.calls_out, self._idle_signal, limit)
         self.flush(limit)
+        if self.full:
+            # What left the peer before it knew is still to be refused: an end that overtakes that leaves it guessing.
+            self.wait(lambda: self.peer_closing, self._end_signal, _FAREWELL)
+            self.flush(limit)
         self._wire.end_sending()
         self.wait(lambda: self.ended is not None, self._end_signal, _FAREWELL)
         self._finish(TalkwireError("CONNECTION_CLOSED", "the connection is closed"))
@@ -575,6 +579,7 @@ class Connection(Session):
         self._idle_signal.notify()
 
     def _peer_wants_to_close(self) -> None:
+        self._end_signal.notify()
         pool().submit(self.close, urgent=True)
 
     # -- running things

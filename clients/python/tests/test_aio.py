@@ -1,12 +1,14 @@
 """The asyncio front end, against itself and against the blocking one."""
 
 import asyncio
+import os
 import threading
 
 import numpy as np
 import pytest
 
 import talkwire
+from conftest import Raw, request
 from talkwire import Limits, TalkwireError, aio, declared_error
 
 
@@ -200,6 +202,35 @@ async def test_events_and_close():
     await c.wait()
     assert (await refused(c.add(1, 1))).outcome == "not-sent"
     await c.close()
+
+
+@run
+async def test_a_call_that_crosses_with_close_is_refused_until_the_peer_says_that_none_follows():
+    service = await aio.serve("svc", {"quick": lambda: 1})
+    peer = Raw(os.path.join(os.environ["TALKWIRE_RUNTIME_DIR"], "svc.sock"))
+
+    def by_hand():
+        peer.hello()
+        hand_shaken.set()
+        answers = [peer.read_frame()]
+        for id in (2, 3):
+            peer.frame(request(id, "quick"))
+            answers.append(peer.read_frame())
+        peer.frame({"jsonrpc": "2.0", "method": "$/close", "params": {}})
+        return answers, peer.read_frame()
+
+    hand_shaken = threading.Event()
+    talking = asyncio.get_running_loop().run_in_executor(None, by_hand)
+    await asyncio.get_running_loop().run_in_executor(None, hand_shaken.wait)
+    closing = asyncio.ensure_future(service.close())
+    (said, *refusals), end = await talking
+    peer.close()
+    await closing
+    assert said["method"] == "$/close" and end is None
+    assert [(r["id"], r["error"]["code"], r["error"]["data"]["outcome"]) for r in refusals] == [
+        (2, -32005, "not-sent"),
+        (3, -32005, "not-sent"),
+    ]
 
 
 @run

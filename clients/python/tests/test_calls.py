@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import talkwire
+from conftest import request
 from talkwire import TalkwireError, declared_error
 
 
@@ -327,6 +328,23 @@ def test_events(served):
     assert seen == [[i] for i in range(98)] + [{"by": "name"}, None]
     subscription.close()
     assert not service._subscribers
+
+
+def test_a_call_that_crosses_with_close_is_refused_until_the_peer_says_that_none_follows(served, raw):
+    service, _ = served({"quick": lambda: 1})
+    peer = raw()
+    peer.hello()
+    closer = threading.Thread(target=service.close)
+    closer.start()
+    assert peer.read_frame()["method"] == "$/close"
+    for id in (2, 3):
+        peer.frame(request(id, "quick"))
+        answer = peer.read_frame()
+        assert (answer["id"], answer["error"]["code"], answer["error"]["data"]["outcome"]) == (id, -32005, "not-sent")
+    peer.frame({"jsonrpc": "2.0", "method": "$/close", "params": {}})
+    assert peer.read_frame() is None
+    peer.close()
+    closer.join()
 
 
 def test_close_drains(served):
