@@ -10,8 +10,8 @@ import {
   type FunctionsClient,
   type Handlers,
 } from './contract/contract.js'
-import { find } from './discovery/names.js'
-import { startService } from './discovery/start.js'
+import { find, type Entry } from './discovery/names.js'
+import { isGone, startService } from './discovery/start.js'
 import { TalkwireError } from './error.js'
 import { sayHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
@@ -99,7 +99,7 @@ export async function connect(
     interceptors: options.interceptors ?? [],
     reconnect: reconnectOptions(place.address, options.reconnect),
     onError: options.onError ?? warn,
-    open: (onEvent, onClosed, start) => dial(place, contract, start ? options : unstarted, limits, onEvent, onClosed),
+    open: (onEvent, onClosed, start) => reach(place, contract, start ? options : unstarted, limits, onEvent, onClosed),
   })
   if (options.wait === undefined) await link.open()
   else await openWithin(options.wait, link, place.address, options.signal)
@@ -171,15 +171,36 @@ function reconnectOptions(address: string, wish: ReconnectOptions | boolean | un
 type OnEvent = (event: string, payload: unknown, lost: number) => void
 type OnClosed = (session: Session, cause: TalkwireError | undefined) => void
 
-async function dial(
-  { address: wanted, command }: Place,
+/** A name is looked up first. What is found may be just ending; who may start the service then waits for that, and tries once more. */
+async function reach(
+  place: Place,
   contract: Contract | undefined,
   options: ConnectOptions,
   limits: Limits,
   onEvent: OnEvent,
   onClosed: OnClosed,
 ): Promise<Session> {
-  const address = parseAddress(wanted).scheme === '' ? await resolveName(wanted, options) : wanted
+  const name = place.address
+  if (schemeOf(name) !== '') return dial(place, contract, options, limits, onEvent, onClosed)
+  const entry = await resolveName(name, options)
+  const address = addressOf(entry)
+  try {
+    return await dial({ address }, contract, options, limits, onEvent, onClosed)
+  } catch (reason) {
+    const ending = options.start && reason instanceof TalkwireError && ABSENT.has(reason.code)
+    if (!ending || !(await isGone(entry, options.signal))) throw reason
+  }
+  return dial({ address: addressOf(await resolveName(name, options)) }, contract, options, limits, onEvent, onClosed)
+}
+
+async function dial(
+  { address, command }: Place,
+  contract: Contract | undefined,
+  options: ConnectOptions,
+  limits: Limits,
+  onEvent: OnEvent,
+  onClosed: OnClosed,
+): Promise<Session> {
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme)
   if (!transport.connect) throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on`)
@@ -245,7 +266,7 @@ function fixedLink(session: Session, contract: Contract | undefined, options: Co
   return link
 }
 
-async function resolveName(name: string, options: ConnectOptions): Promise<string> {
+async function resolveName(name: string, options: ConnectOptions): Promise<Entry> {
   let found = find(name)
   if ('reason' in found && (options.start || (found.claimed && options.wait === undefined)))
     found = await startService(name, options.start, options.signal)
@@ -254,11 +275,15 @@ async function resolveName(name: string, options: ConnectOptions): Promise<strin
       'PEER_NOT_FOUND',
       `${found.reason}; start it, or pass { start: [command] } or ${options.wait === undefined ? '{ wait: milliseconds }' : 'a longer wait'}`,
     )
-  const address = chooseAddress(found.addresses)
+  return found
+}
+
+function addressOf({ name, addresses }: Entry): string {
+  const address = chooseAddress(addresses)
   if (!address)
     throw new TalkwireError(
       'PEER_NOT_FOUND',
-      `"${name}" listens only on ${found.addresses.join(', ') || 'nothing'}, and no client finds its way there by name; let it listen on unix:${name} too, or connect to the address itself`,
+      `"${name}" listens only on ${addresses.join(', ') || 'nothing'}, and no client finds its way there by name; let it listen on unix:${name} too, or connect to the address itself`,
     )
   return address
 }

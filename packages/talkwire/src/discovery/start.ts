@@ -34,6 +34,18 @@ export async function startService(name: string, command: readonly string[] | un
   }
 }
 
+/** Waits until the process that announced this holds the name no more. False: it still does after 30 s. Rejects with the signal's reason. */
+export async function isGone({ name, pid, start, since }: Entry, signal?: AbortSignal): Promise<boolean> {
+  const began = performance.now()
+  for (;;) {
+    signal?.throwIfAborted()
+    const found = find(name)
+    if ('reason' in found || found.pid !== pid || found.start !== start || found.since !== since) return true
+    if (performance.now() - began > PATIENCE) return false
+    await pause()
+  }
+}
+
 function tryClaim(name: string): Claim | undefined {
   try {
     return claim(name)

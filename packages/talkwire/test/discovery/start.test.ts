@@ -88,6 +88,75 @@ test('a service that was killed is started again', async () => {
   assert.equal(pidsIn(file).length, 2)
 })
 
+test('a service that is closing is waited for, and then started again, once', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  let finish!: () => void
+  const gate = new Promise<void>((resolve) => (finish = resolve))
+  const service = await serve(name, { work: () => gate })
+  const busy = await connect<{ work(): void }>(name, { reconnect: false })
+  const work = busy.work()
+  await poll(() => (service.stats()[0]?.handling === 1 ? true : undefined))
+  const closing = service.close()
+  // From here on the name is announced, and nobody listens.
+  await poll(() => (existsSync(join(runtimeDirectory(), `${name}.sock`)) ? undefined : true))
+  assert.ok(!('reason' in find(name)))
+  let early = 0
+  const wanting = Array.from({ length: 5 }, () => connect<{ pid(): number }>(name, { start, reconnect: false }).finally(() => early++))
+  await assert.rejects(connect(name, { reconnect: false }), fails('PEER_NOT_FOUND'))
+  assert.equal(early, 0)
+  finish()
+  await Promise.all([work, closing])
+  const clients = await Promise.all(wanting)
+  const pids = await Promise.all(clients.map((client) => client.pid()))
+  assert.deepEqual(pidsIn(file), [...new Set(pids)])
+  await Promise.all([...clients, busy].map((client) => client.close()))
+})
+
+test('a service that is killed while it is connected to is started again, once', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  await (await connect(name, { start, reconnect: false })).close()
+  const [first] = pidsIn(file) as [number]
+  // It lives, its socket takes connections, and it answers none.
+  process.kill(first, 'SIGSTOP')
+  const wanting = Array.from({ length: 5 }, () => connect<{ pid(): number }>(name, { start, reconnect: false }))
+  const path = join(runtimeDirectory(), `${name}.sock`)
+  await poll(() =>
+    readFileSync('/proc/net/unix', 'utf8')
+      .split('\n')
+      .filter((line) => line.endsWith(path)).length > 5
+      ? true
+      : undefined,
+  )
+  process.kill(first, 'SIGKILL')
+  const clients = await Promise.all(wanting)
+  const pids = await Promise.all(clients.map((client) => client.pid()))
+  assert.deepEqual(pidsIn(file), [first, ...new Set(pids)])
+  assert.ok(!pids.includes(first))
+  await Promise.all(clients.map((client) => client.close()))
+})
+
+test('whoever gives up waiting for a service that is closing starts none', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  let finish!: () => void
+  const gate = new Promise<void>((resolve) => (finish = resolve))
+  const service = await serve(name, { work: () => gate })
+  const busy = await connect<{ work(): void }>(name, { reconnect: false })
+  const work = busy.work()
+  await poll(() => (service.stats()[0]?.handling === 1 ? true : undefined))
+  const closing = service.close()
+  await poll(() => (existsSync(join(runtimeDirectory(), `${name}.sock`)) ? undefined : true))
+  const controller = new AbortController()
+  const connecting = connect(name, { start, signal: controller.signal })
+  controller.abort(new Error('enough'))
+  await assert.rejects(connecting, /enough/)
+  finish()
+  await Promise.all([work, closing, busy.close()])
+  assert.equal(existsSync(file), false)
+})
+
 test('a command that ends before it serves: how, and its last words', async () => {
   const shell = (script: string): Promise<TalkwireError> => errorOf(connect(freshName(), { start: ['/bin/sh', '-c', script] }))
   const early = await shell('echo first >&2; echo no such database >&2; exit 3')
@@ -151,11 +220,11 @@ test('nothing found: one line with the reason', async () => {
   }
   assert.equal(
     await reason(),
-    `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] }`,
+    `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] } or { wait: milliseconds }`,
   )
   const held = claim(name)
   held.announce({ contract: null, hash: null, addresses: ['shm:nowhere'] })
-  assert.equal(await reason(), `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no such wire`)
+  assert.match(await reason(), new RegExp(`"${name}" listens only on shm:nowhere, and no client finds its way there by name; `))
   held.release()
   assert.match(await reason(), /was closed \(it ran as process \d+\); start it/)
   assert.deepEqual(
