@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any, Dict, List, Optional, Sequence, Set, Union
@@ -20,13 +21,19 @@ from .wire import Listener, Wire
 
 
 def addresses_to_listen(listen: Union[str, Sequence[str], None], name: str) -> List[str]:
-    """One address, several, or by default the service's own name. Raises TypeError for an empty list."""
+    """One address, several, or by default whoever started us with a wire, else the service's own name. Raises TypeError for an empty list."""
     if listen is None:
-        return [f"unix:{name}"]
+        return ["stdio:"] if "TALKWIRE_FD" in os.environ and _is_given() else [f"unix:{name}"]
     addresses = [listen] if isinstance(listen, str) else list(listen)
     if not addresses:
         raise TypeError("listen is an address or a list of at least one")
     return addresses
+
+
+def _is_given() -> bool:
+    from .transports.stdio import is_given
+
+    return is_given()
 
 
 def announce_service(name: str, contract: str, listeners: Sequence[Listener], announce: bool) -> List[Claim]:
@@ -226,7 +233,7 @@ def serve(
 ) -> Service:
     """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
 
-    `listen`: an address or several, by default `unix:<name>`. `announce`: be found
+    `listen`: an address or several, by default whoever started us by `connect("spawn:…")`, else `unix:<name>`. `announce`: be found
     by name even without that address. Does not block; see `Service.wait`.
     Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), INVALID_ADDRESS.
     """

@@ -43,9 +43,11 @@ def _start(name: str, command: Sequence[str]) -> names.Entry:
             raise
     import subprocess
 
+    # The wire to our own parent, and its death, are not the daemon's.
+    environment = {key: value for key, value in os.environ.items() if key not in ("TALKWIRE_FD", "TALKWIRE_PARENT")}
     child = subprocess.Popen(
         list(command),
-        env={**os.environ, "TALKWIRE_START": name},
+        env={**environment, "TALKWIRE_START": name},
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip

@@ -283,7 +283,7 @@ function addressOf({ name, addresses }: Entry): string {
   if (!address)
     throw new TalkwireError(
       'PEER_NOT_FOUND',
-      `"${name}" listens only on ${addresses.join(', ') || 'nothing'}, and no client finds its way there by name; let it listen on unix:${name} too, or connect to the address itself`,
+      `"${name}" listens only on ${addresses.join(', ') || 'nothing'}, and this side has no way there by name; let it listen on unix:${name} too, or pass an address that both sides know`,
     )
   return address
 }

@@ -1,3 +1,4 @@
+import { isMainThread } from 'node:worker_threads'
 import { parseAddress } from './address.js'
 import {
   isContract,
@@ -24,7 +25,7 @@ import type { ServerInterceptor, Session, SessionStats } from './session/session
 import type { Connection, Listener, Peer } from './transports/transport.js'
 
 export interface ServeOptions {
-  /** Where to listen. Default: the service's own name on a Unix socket, `unix:bank`. */
+  /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
   readonly listen?: string | readonly string[]
   /** Announce the service under its name even if it does not listen on `unix:` + name. */
   readonly announce?: boolean
@@ -87,7 +88,7 @@ export async function serve(what: Contract | string, handlers: object, options: 
 async function start(service: Service, options: ServeOptions): Promise<RunningService<any>> {
   if (options.authkey !== undefined) validateKey(options.authkey)
   const limits = withDefaults(options.limits)
-  const addresses = [options.listen ?? `unix:${service.name}`].flat()
+  const addresses = [options.listen ?? (await ownAddress(service.name))].flat()
   if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one')
   const sessions = new Sessions()
   const own = options.announce || addresses.includes(`unix:${service.name}`) ? claim(service.name) : undefined
@@ -102,6 +103,15 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
     throw reason
   }
   return running(service, listeners, sessions, own)
+}
+
+/** The wire to whoever started us for it, while nobody has taken it; else the name. */
+async function ownAddress(name: string): Promise<string> {
+  // A thread has its process's environment, but not its wire.
+  const [started, address] = isMainThread
+    ? [process.env['TALKWIRE_FD'] !== undefined && (await import('./transports/stdio.js')).isGiven(), 'stdio:']
+    : [(await import('./transports/worker.js')).isGiven(), 'worker:']
+  return started ? address : `unix:${name}`
 }
 
 /** The open ones, and a count of how others ended. */

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import sys
 from typing import Optional
 
@@ -30,6 +31,17 @@ def adopt_parent_fd() -> bool:
         os.set_inheritable(_fd_of_parent, False)
     _die_with_parent()
     return _fd_of_parent is not None
+
+
+def is_given() -> bool:
+    """Whether whoever started us gave us a wire, and nobody has taken it."""
+    text = os.environ.get("TALKWIRE_FD", "")
+    if _taken or not text.isdigit() or int(text) < 3:
+        return False
+    try:
+        return stat.S_ISSOCK(os.fstat(int(text)).st_mode)
+    except OSError:
+        return False
 
 
 def _die_with_parent() -> None:

@@ -68,9 +68,8 @@ function listen(served: Served, file: string, values: Values, options: ServeOpti
       `the contract of ${file} makes the name "${name}"; to be found as "${wish}" too: --listen unix:${name} --listen unix:${wish}`,
     )
   const addresses = texts(values, 'listen')
-  // A parent that gave us a wire of our own is the one to serve.
-  const where = addresses.length > 0 ? addresses : process.env['TALKWIRE_FD'] !== undefined ? ['stdio:'] : [`unix:${name}`]
-  const all = { ...options, listen: where, announce: wish !== undefined && !where.includes('stdio:') }
+  const all =
+    addresses.length > 0 ? { ...options, listen: addresses, announce: wish !== undefined && !addresses.includes('stdio:') } : options
   if (!('contract' in served)) return start(name, served.functions, all)
   const { contract, handlers } = served
   if (typeof handlers !== 'function') return start(contract, handlers as never, all)

@@ -99,11 +99,19 @@ function startDetached(name: string, program: string, args: readonly string[], l
     0o600,
   )
   try {
-    return spawn(program, args, { detached: true, stdio: ['ignore', 'ignore', stderr], env: { ...process.env, TALKWIRE_START: name } })
+    return spawn(program, args, { detached: true, stdio: ['ignore', 'ignore', stderr], env: daemonEnvironment(name) })
   } finally {
     closeSync(stderr)
   }
 }
+
+/** The wire to our own parent, and its death, are not the daemon's. */
+const daemonEnvironment = (name: string): NodeJS.ProcessEnv => ({
+  ...process.env,
+  TALKWIRE_START: name,
+  TALKWIRE_FD: undefined,
+  TALKWIRE_PARENT: undefined,
+})
 
 /** A function that says how the child ended, once it has. */
 function watch(child: ChildProcess, program: string, log: string): () => string | undefined {

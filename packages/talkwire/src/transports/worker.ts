@@ -57,6 +57,9 @@ export const worker: Transport<WorkerOptions> = {
   },
 }
 
+/** Whether this thread was started by `connect('worker:…')`, and nobody has taken its wire. */
+export const isGiven = (): boolean => Boolean((workerData as Record<string, unknown> | null | undefined)?.[KEY])
+
 function takePort(address: string): MessagePort {
   if (parseAddress(address).rest !== '')
     throw new TalkwireError('INVALID_ADDRESS', `${address} starts a thread and is for connecting; inside it listen on worker:`)

@@ -74,6 +74,17 @@ test('what was started outlives who started it, and may go on printing to stderr
   assert.equal(statSync(log).mode & 0o777, 0o600)
 })
 
+test("what was started has neither the wire to our parent nor our parent's death", async () => {
+  const given = { TALKWIRE_FD: '3', TALKWIRE_PARENT: '1' }
+  Object.assign(process.env, given)
+  const client = await connect<{ environment(name: string): string | null }>(freshName(), { start: command().start, reconnect: false })
+  for (const name of Object.keys(given)) {
+    assert.equal(await client.environment(name), null, name)
+    delete process.env[name]
+  }
+  await client.close()
+})
+
 test('a service that was killed is started again', async () => {
   const name = freshName()
   const { file, start } = command()
@@ -224,7 +235,10 @@ test('nothing found: one line with the reason', async () => {
   )
   const held = claim(name)
   held.announce({ contract: null, hash: null, addresses: ['shm:nowhere'] })
-  assert.match(await reason(), new RegExp(`"${name}" listens only on shm:nowhere, and no client finds its way there by name; `))
+  assert.equal(
+    await reason(),
+    `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no way there by name; let it listen on unix:${name} too, or pass an address that both sides know`,
+  )
   held.release()
   assert.match(await reason(), /was closed \(it ran as process \d+\); start it/)
   assert.deepEqual(
