@@ -351,7 +351,7 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'session/client.js',
+    'session/link.js',
     ['protocols/session', 'session/calls', 'session/reconnect', 'session/events', 'session/close'],
     [
       ['a lost connection forgets its subscriptions', 'await this.heal(session);', ';'],

@@ -17,8 +17,9 @@ import { sayHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
 import { transportFor } from './registry.js'
 import { validateKey, type AuthKey } from './session/auth.js'
-import { createClient, Link, linkOf, type ClientInterceptor, type ReconnectOptions } from './session/client.js'
+import { createClient, linkOf } from './session/client.js'
 import { withDefaults, type Limits } from './session/limits.js'
+import { Link, linkEnded, linkOver, type ClientInterceptor, type ConnectionChange, type ReconnectOptions } from './session/link.js'
 import { contractService, functionsService, type Service } from './session/service.js'
 import type { Session } from './session/session.js'
 
@@ -41,6 +42,8 @@ export interface ConnectOptions {
   readonly interceptors?: readonly ClientInterceptor[]
   /** Default: on for what has a name or an address, off for child processes, threads and memory. */
   readonly reconnect?: ReconnectOptions | boolean
+  /** Told when the connection is there, is lost, is there again, and is closed for good. */
+  readonly onConnection?: (change: ConnectionChange) => void
   readonly heartbeat?: number
   /** Codecs to offer, best first. Default `['msgpack', 'json']`. */
   readonly codecs?: readonly string[]
@@ -99,6 +102,7 @@ export async function connect(
     interceptors: options.interceptors ?? [],
     reconnect: reconnectOptions(place.address, options.reconnect),
     onError: options.onError ?? warn,
+    onConnection: options.onConnection,
     open: (onEvent, onClosed, start) => reach(place, contract, start ? options : unstarted, limits, onEvent, onClosed),
   })
   if (options.wait === undefined) await link.open()
@@ -209,9 +213,12 @@ async function dial(
     limits,
     service: options.serve?.service,
     onEvent,
-    onClosed,
+    onClosed(own, cause) {
+      linkEnded(own)
+      onClosed(own, cause)
+    },
     onError: options.onError ?? warn,
-    callerOf: (own, call) => createClient(fixedLink(own, contract, options), { from: call }),
+    callerOf: (own, call) => createClient(linkOver(own, contract, options.onError ?? warn), { from: call }),
   })
   const connection = await transport.connect(address, session, {
     maxMessage: limits.message,
@@ -247,23 +254,6 @@ async function dial(
     options.signal?.removeEventListener('abort', onAbort)
   }
   return session
-}
-
-const fixedLinks = new WeakMap<Session, Link>()
-function fixedLink(session: Session, contract: Contract | undefined, options: ConnectOptions): Link {
-  let link = fixedLinks.get(session)
-  if (!link) {
-    link = new Link({
-      open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the connection is gone')),
-      reconnect: false,
-      interceptors: [],
-      contract,
-      onError: options.onError ?? warn,
-    })
-    link.session = session
-    fixedLinks.set(session, link)
-  }
-  return link
 }
 
 async function resolveName(name: string, options: ConnectOptions): Promise<Entry> {

@@ -17,9 +17,10 @@ import { answerHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
 import { transportFor } from './registry.js'
 import { validateKey, type AuthKey } from './session/auth.js'
-import { createClient, Link } from './session/client.js'
+import { createClient } from './session/client.js'
 import type { Incoming } from './session/incoming.js'
 import { withDefaults, type Limits } from './session/limits.js'
+import { linkEnded, linkOver } from './session/link.js'
 import { contractService, functionsService, paramsOf, type Service } from './session/service.js'
 import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
 import type { Connection, Listener, Peer } from './transports/transport.js'
@@ -184,28 +185,13 @@ function sessionOptions(
       if (method === 'rpc.discover') return discover(service, hash)
       throw new TalkwireError('METHOD_NOT_FOUND', `there is no reserved method ${method.slice(0, 64)}`)
     },
-    callerOf: (session: Session, call: Incoming) => createClient(callerLink(session, options.caller, onError), { from: call }),
+    callerOf: (session: Session, call: Incoming) => createClient(linkOver(session, options.caller, onError), { from: call }),
     onEvent: (): void => {},
-    onClosed: (session: Session, cause: TalkwireError | undefined) => sessions.gone(session, cause),
+    onClosed(session: Session, cause: TalkwireError | undefined) {
+      linkEnded(session)
+      sessions.gone(session, cause)
+    },
   }
-}
-
-const callerLinks = new WeakMap<Session, Link>()
-/** The other direction of a connection, as a client. */
-function callerLink(session: Session, contract: Contract | undefined, onError: (error: unknown, what: string) => void): Link {
-  let link = callerLinks.get(session)
-  if (!link) {
-    link = new Link({
-      open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the caller is gone')),
-      reconnect: false,
-      interceptors: [],
-      contract,
-      onError,
-    })
-    link.session = session
-    callerLinks.set(session, link)
-  }
-  return link
 }
 
 async function hashOf({ contract }: Service): Promise<string | undefined> {

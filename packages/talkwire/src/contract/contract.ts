@@ -43,7 +43,7 @@ export interface Contract<M extends Members = Members> {
 }
 
 /** Names that a client object uses itself. */
-const RESERVED = new Set(['on', 'close', 'then', 'constructor', 'prototype', '__proto__', 'toJSON', 'toString', 'valueOf'])
+const RESERVED = new Set(['on', 'close', 'closed', 'then', 'constructor', 'prototype', '__proto__', 'toJSON', 'toString', 'valueOf'])
 const CONTRACT_ID = /^(.+)\/(\d{1,9})$/
 const DECLARED_ERROR = /^[A-Z][A-Za-z0-9]{0,63}$/
 
@@ -198,6 +198,11 @@ export type ErrorsOf<R> = R extends Rpc<any, any, infer E, any> ? E : {}
 export interface ClientBase {
   /** Calls in flight finish, then the connection ends; what is left after 5 s is aborted. */
   close(): Promise<void>
+  /**
+   * Resolves when the connection has ended for good: with the reason, or undefined where a side closed on purpose. Never rejects.
+   * A client that connects again ends only by `close()`; `connect(…, { onConnection })` tells of each connection.
+   */
+  readonly closed: Promise<TalkwireError | undefined>
   [Symbol.asyncDispose](): Promise<void>
 }
 

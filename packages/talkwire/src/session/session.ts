@@ -144,6 +144,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     return this.connection.peer
   }
 
+  /** Why it ended; undefined while it has not, and where a side closed on purpose. */
+  get cause(): TalkwireError | undefined {
+    return this.closeCause
+  }
+
   get isOpen(): boolean {
     return this.state === 'open' && !this.peerClosing
   }
@@ -261,7 +266,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   closed(cause?: TalkwireError): void {
     if (this.state === 'closed') return
     this.state = 'closed'
-    const reason = this.closeCause ?? cause
+    const reason = (this.closeCause ??= cause)
     clearTimeout(this.handshakeTimer)
     clearInterval(this.heartbeatTimer)
     this.options.onClosed?.(this, reason)

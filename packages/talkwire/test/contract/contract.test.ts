@@ -43,7 +43,21 @@ test('ids', () => {
 })
 
 test('names of methods and events', () => {
-  for (const name of ['on', 'close', 'then', 'constructor', 'toJSON', 'rpc.hello', '$/cancel', '#1', 'a b', 'a\n', '', 'a'.repeat(129)]) {
+  for (const name of [
+    'on',
+    'close',
+    'closed',
+    'then',
+    'constructor',
+    'toJSON',
+    'rpc.hello',
+    '$/cancel',
+    '#1',
+    'a b',
+    'a\n',
+    '',
+    'a'.repeat(129),
+  ]) {
     assert.throws(() => contract('bank/1', { [name]: rpc() }), TypeError, name)
     assert.throws(() => contract('bank/1', { [name]: event(z.null()) }), TypeError, name)
   }

@@ -21,6 +21,7 @@ import {
   type Unsubscribe,
 } from '../../src/contract/contract.js'
 import { TalkwireError } from '../../src/error.js'
+import { context } from '../../src/session/incoming.js'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 const holds = <_ extends true>(): void => undefined
@@ -346,6 +347,23 @@ test('ctx.caller is a client of what the other side serves', () =>
       },
       { calls: tools },
     )
+  }))
+
+test('context() is typed by what the caller serves: a contract, or plain functions', () =>
+  compiled(async () => {
+    const { caller } = context<Client<typeof tools>>()
+    const text = await caller.shout({ text: 'hi' })
+    holds<Equal<typeof text, string>>()
+    // @ts-expect-error the caller serves tools
+    caller.deposit({ account: 'a', amount: 1 })
+    const functions = context<Client<typeof calc>>().caller
+    const sum = await functions.add(1, 2)
+    holds<Equal<typeof sum, number>>()
+    // @ts-expect-error a number is no text
+    functions.later(1)
+    // @ts-expect-error it was not said what the caller serves
+    context().caller.add(1, 2)
+    holds<Equal<typeof caller.closed, Promise<TalkwireError | undefined>>>()
   }))
 
 const calc = {

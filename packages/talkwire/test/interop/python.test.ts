@@ -16,6 +16,7 @@ import {
   stream,
   TalkwireError,
   withOptions,
+  type Client,
 } from '../../src/index.js'
 import { anything, collect, fails, fence, freshAddress, is, number, text } from '../session/harness.js'
 import { python, run, type Running } from '../session/processes.js'
@@ -188,7 +189,7 @@ test('Python calls TypeScript, found by name', async () => {
     async twice(f: (x: number) => Promise<number>) {
       return (await f(1)) + (await f(2))
     },
-    ask: (question: string) => (context().caller as { confirm(q: string): Promise<string> }).confirm(question),
+    ask: (question: string) => context<Client<{ confirm(q: string): string }>>().caller.confirm(question),
     fail: (what: string) => {
       throw what === 'declared'
         ? new TalkwireError('AccountClosed', 'closed', { declared: true, details: { since: '2020' } })
