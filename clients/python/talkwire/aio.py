@@ -240,6 +240,8 @@ class Connection(Session):
         first, self.closing = not self.closing, True
         if self.ended is None and first and self.full:
             self._notify("$/close", "{}")
+        if not self.peer_closing:
+            self.stop_streams()
         me = asyncio.current_task()
         await self._until(lambda: not self.calls_out and all(c.task is me for c in self.calls_in.values()), limit)
         await self._until(lambda: not self._queue, limit)
@@ -417,8 +419,7 @@ async def _before_deadline(call: Incoming, work: Any) -> Any:
     try:
         return await asyncio.wait_for(work, max(0.0, remaining))
     except asyncio.TimeoutError:
-        stopped = call.stop_reason()
-        raise stopped if stopped is not None else TalkwireError("INTERNAL") from None
+        raise TalkwireError("DEADLINE_EXCEEDED", f"{call.method.name} did not end in time") from None
 
 
 async def _iterate(source: Any) -> AsyncIterator[Any]:
@@ -435,6 +436,7 @@ async def _stream_out(connection: Connection, call: Incoming, source: Any) -> No
     credit = call.credit
     if call.signal is None:
         call.signal = connection._new_signal()
+    call.streaming = True
     try:
         async for value in _iterate(source):
             while credit is not None and not credit.ready() and call.stop_reason() is None:
@@ -891,12 +893,17 @@ class Service:
         others = self._parting - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=timeout)
+        self._release()
         self._closed.set()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
             listener.close()
+
+    def _release(self) -> None:
+        for listener in self._listeners:
+            listener.release()
         for claim in self._claims:
             claim.release()
 
@@ -924,5 +931,6 @@ async def serve(
         service._listen(addresses_to_listen(listen, service.name), Options(authkey, insecure), announce)
     except BaseException:
         service._stop_listening()
+        service._release()
         raise
     return service

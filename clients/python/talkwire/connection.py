@@ -546,6 +546,8 @@ class Connection(Session):
                 self._notify("$/close", "{}")
             except TalkwireError:
                 return self._wait_closed()  # it has just ended: nothing is left to drain
+        if not self.peer_closing:
+            self.stop_streams()
         self.wait(lambda: not self.busy and not self.calls_out, self._idle_signal, limit)
         self.flush(limit)
         if self.full:

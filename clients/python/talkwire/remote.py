@@ -462,10 +462,11 @@ def _stream_out(call: Incoming, source: Any) -> None:
     credit = call.credit
     if call.signal is None:
         call.signal = connection._new_signal()
+    call.streaming = True
     try:
         for value in source:
             if credit is not None and not credit.ready():
-                connection.wait(lambda: call.cancelled or credit.ready(), call.signal, call.remaining())
+                connection.wait(lambda: credit.ready() or call.stop_reason() is not None, call.signal, call.remaining())
             stopped = call.stop_reason()
             if stopped is not None:
                 raise stopped

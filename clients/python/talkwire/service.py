@@ -81,6 +81,7 @@ class Service:
             self._listen(addresses_to_listen(listen, self.name), Options(authkey, insecure), announce)
         except BaseException:
             self._stop_listening()
+            self._release()
             keeper_module.leave()
             raise
 
@@ -193,6 +194,7 @@ class Service:
             return
         self._stop_listening()
         _close_all(connections, timeout)
+        self._release()
         keeper_module.leave()
         self._closed.set()
 
@@ -200,6 +202,10 @@ class Service:
         for listener in self._listeners:
             self._keeper.disarm(listener.fileno())
             listener.close()
+
+    def _release(self) -> None:
+        for listener in self._listeners:
+            listener.release()
         for held in self._claims:
             held.release()
 
@@ -235,7 +241,7 @@ def serve(
 
     `listen`: an address or several, by default whoever started us by `connect("spawn:…")`, else `unix:<name>`. `announce`: be found
     by name even without that address. Does not block; see `Service.wait`.
-    Raises ADDRESS_IN_USE, PERMISSION_DENIED, UNAUTHENTICATED (an open address without authkey), INVALID_ADDRESS.
+    Raises ADDRESS_IN_USE, PERMISSION_DENIED (also an open address without authkey), INVALID_ADDRESS.
     """
     name = contract if isinstance(contract, str) else contract.name
     return Service(name, handlers, listen, authkey, insecure, announce, limits)

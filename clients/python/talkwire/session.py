@@ -8,12 +8,14 @@ be called by any thread.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Callable, Dict, Generator, List, Optional, Set, Tuple, Union
 
 from .codec_json import Reader, Writer, dumps, ordinary, parse, quote, to_utf8
 from .errors import (
     MAYBE_RAN,
+    NOT_SENT,
     RAN,
     TalkwireError,
     error_from_wire,
@@ -29,6 +31,7 @@ from .wire import Peer
 
 Handshake = Generator[Tuple[str, Dict[str, Any]], Any, None]
 _HEAD = '{"jsonrpc":"2.0",'
+_SAME_DEADLINE = 0.01  # seconds that the timers of one deadline, in several processes, may be apart
 _AROUND_DETAILS = 2  # `details` stands in `data` in `error`
 
 
@@ -63,7 +66,7 @@ class Incoming:
 
     __slots__ = (
         "session", "id", "method", "args", "kwargs", "metadata", "deadline", "cancelled",
-        "credit", "input", "batch", "signal", "children", "answered", "task",
+        "credit", "input", "batch", "signal", "children", "answered", "task", "streaming",
     )  # fmt: skip
 
     def __init__(self, session: "Session", id: Any, method: Method, batch: Optional["Batch"]) -> None:
@@ -78,6 +81,7 @@ class Incoming:
         self.signal: Any = None
         self.children: Set[Outgoing] = set()
         self.answered = False
+        self.streaming = False  # its output stream has begun
         self.task: Any = None
 
     def remaining(self) -> Optional[float]:
@@ -87,11 +91,19 @@ class Incoming:
     def stop_reason(self, started: bool = True) -> Optional[TalkwireError]:
         """Why the work should stop, if it should."""
         outcome = MAYBE_RAN if started else None
+        if self.streaming and self.session.stops_streams:
+            return TalkwireError("UNAVAILABLE", "the service is closing", outcome=MAYBE_RAN)
         if self.cancelled:
-            return TalkwireError("CANCELLED", "the caller cancelled the call", outcome=outcome or "not-sent")
+            return TalkwireError("CANCELLED", "the caller cancelled the call", outcome=outcome or NOT_SENT)
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            return TalkwireError("DEADLINE_EXCEEDED", "the call's deadline has passed", outcome=outcome or "not-sent")
+            return _deadline_passed(outcome or NOT_SENT)
         return None
+
+    def _expired(self) -> Optional[TalkwireError]:
+        # A call made on behalf of this one has its deadline, and a timer elsewhere may be the first to see it pass.
+        if self.deadline is None or self.deadline - time.monotonic() >= _SAME_DEADLINE:
+            return None
+        return _deadline_passed(MAYBE_RAN)
 
     def late(self) -> Optional[TalkwireError]:
         """The error for a result that came after the deadline: the caller may not count on it any more."""
@@ -108,9 +120,12 @@ class Incoming:
         self.session._answer_error(self, self._public(error))
 
     def _public(self, error: BaseException) -> TalkwireError:
-        if isinstance(error, TalkwireError) and (error.declared or error.code in ("CANCELLED", "DEADLINE_EXCEEDED")):
-            if error.declared or self.stop_reason() is not None:
+        if isinstance(error, TalkwireError):
+            if error.declared:
                 return error
+            stopped = self._expired() if error.code == "DEADLINE_EXCEEDED" else self.stop_reason()
+            if stopped is not None and stopped.code == error.code:
+                return stopped
         stopped = self.stop_reason()
         if stopped is not None and self.session.is_cancellation(error):
             return stopped
@@ -118,6 +133,10 @@ class Incoming:
 
         logging.getLogger("talkwire").error("the handler %s failed", self.method.name, exc_info=error)
         return internal_error()
+
+
+def _deadline_passed(outcome: str) -> TalkwireError:
+    return TalkwireError("DEADLINE_EXCEEDED", "the call's deadline has passed", outcome=outcome)
 
 
 class Batch:
@@ -164,6 +183,7 @@ class Session:
         self.full = False  # both said hello
         self.greeted = connector  # the first message has arrived and was accepted
         self.closing = False  # we sent, or are about to send, $/close
+        self.stops_streams = False  # we close on our own account: endless streams must not hold it up
         self.peer_closing = False
         self.ended: Optional[TalkwireError] = None
         self.calls_out: Dict[int, Outgoing] = {}
@@ -655,6 +675,14 @@ class Session:
         if call is not None:
             self.stop_incoming(call)
 
+    def stop_streams(self) -> None:
+        """Tells output streams to end, with UNAVAILABLE."""
+        self.stops_streams = True
+        for call in list(self.calls_in.values()):
+            if call.streaming:
+                call.signal.notify()
+                self._cancelled(call)
+
     def stop_incoming(self, call: Incoming) -> None:
         """Cancels the work for a call of the peer, and the calls that it makes in turn."""
         call.cancelled = True
@@ -748,7 +776,7 @@ class Session:
             raise TalkwireError("UNSUPPORTED", "a plain JSON-RPC peer takes no input stream")
         meta: Dict[str, Any] = {}
         if timeout is not None:
-            meta["timeout"] = max(0, int(timeout * 1000))
+            meta["timeout"] = max(0, math.ceil(timeout * 1000))
         if metadata:
             meta["metadata"] = metadata
         if stream:
@@ -859,7 +887,7 @@ class Session:
         raise NotImplementedError
 
     def _cancelled(self, call: Incoming) -> None:
-        """The peer cancelled a call that may be running."""
+        """A call that may be running is to stop."""
 
     def _deliver(self, event: str, payload: Any) -> None:
         """Gives an event to `listeners[event]`, in order."""

@@ -237,8 +237,13 @@ class Listener:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stops listening and gives the address free. Connections live on."""
+        """Stops listening. Connections live on, and so does the claim: nobody else takes the name while they drain."""
         raise NotImplementedError
+
+    def release(self) -> None:
+        """Gives the address free, after `close()`."""
+        if self.claim is not None:
+            self.claim.release()
 
 
 def socket_peer(sock: socket.socket, address: str) -> Peer:

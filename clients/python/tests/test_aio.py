@@ -339,3 +339,20 @@ def test_spawn_from_a_loop(tmp_path):
 
     go()
     assert threading.active_count() < 20
+
+
+def test_closing_a_service_ends_its_streams():
+    async def endless():
+        yield 1
+        await asyncio.Event().wait()
+
+    async def main():
+        service = await aio.serve("svc", {"endless": endless})
+        async with await aio.connect("svc") as client:
+            stream = await client.stream("endless")
+            assert await stream.__anext__() == 1
+            await service.close()
+            with pytest.raises(TalkwireError, match="UNAVAILABLE"):
+                await stream.__anext__()
+
+    asyncio.run(main())

@@ -11,6 +11,8 @@ import pytest
 import talkwire
 from conftest import request
 from talkwire import TalkwireError, declared_error
+from talkwire.methods import Method
+from talkwire.session import Incoming
 
 
 def refused(function, *args, **named):
@@ -439,3 +441,22 @@ def test_a_call_that_ends_late_is_an_error_either_way(served):
     _, c = served({"late": late})
     for _ in range(20):
         assert refused(c.call, "late", timeout=0.01).code == "DEADLINE_EXCEEDED"
+
+
+# -- one deadline, several timers
+
+
+@pytest.mark.parametrize("left, told", [(0.005, "DEADLINE_EXCEEDED"), (60, "INTERNAL")])
+def test_an_inner_deadline_that_was_inherited_is_the_deadline(left, told):
+    call = Incoming(None, 1, Method("f", print), None)
+    call.deadline = time.monotonic() + left
+    assert call._public(TalkwireError("DEADLINE_EXCEEDED", "the inner call took longer than we had")).code == told
+
+
+def test_a_deadline_is_never_told_shorter_than_it_is(served, raw):
+    service, _ = served({})
+    peer = raw()
+    peer.hello()
+    for remote in service.clients():
+        remote.start("f", timeout=0.0105).cancel()
+    assert peer.read_frame()["meta"]["timeout"] == 11

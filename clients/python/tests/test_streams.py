@@ -227,3 +227,31 @@ def test_a_slow_subscriber_loses_events_and_is_told(served, raw):
         if lost == 0 and seen + 0 < 300 and len(message["params"][0:1]) and seen % 10 == 0:
             service.emit("e", "fence")
     assert lost > 0 and seen + lost >= 300
+
+
+def test_closing_a_service_ends_its_streams(served):
+    stopped = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield 1
+        finally:
+            stopped.set()
+
+    service, c = served({"endless": endless})
+    stream = c.stream("endless")
+    assert next(stream) == 1
+    service.close()
+    assert stopped.is_set()
+    with pytest.raises(TalkwireError, match="UNAVAILABLE"):
+        for _ in stream:
+            pass
+
+
+def test_a_caller_that_closes_lets_its_stream_arrive(served):
+    """Only whoever closes ends its own streams; the other side finishes what it was asked for."""
+    _, c = served({"count": lambda: iter(range(2000))})
+    stream = c.stream("count")
+    c.close()
+    assert list(stream) == list(range(2000))

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_what_is_announced(served):
 
 
 def test_open_tcp_is_refused_without_authkey():
-    with pytest.raises(TalkwireError, match="UNAUTHENTICATED"):
+    with pytest.raises(TalkwireError, match="PERMISSION_DENIED"):
         talkwire.serve("svc", handlers(), listen=["tcp://0.0.0.0:0"])
     talkwire.serve("svc", handlers(), listen=["tcp://0.0.0.0:0"], insecure=True).close()
     with pytest.raises(TypeError):
@@ -278,3 +279,29 @@ def self_check_without_root():
 
     with pytest.raises(TalkwireError, match="UNAUTHENTICATED"):
         check_peer(Peer("x", 1, os.getuid() + 1, 1))
+
+
+@pytest.mark.parametrize("address", ["unix:svc", "unix:{}/s.sock", "fifo:{}/pipe"])
+def test_a_service_that_drains_has_its_address_still(address, runtime_dir):
+    held, entered = threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        return held.wait()
+
+    address = address.format(runtime_dir)
+    service = talkwire.serve("svc", {"hold": hold}, listen=address)
+    client = talkwire.connect(address)
+    call = client.start("hold")
+    entered.wait()
+    closing = threading.Thread(target=service.close)
+    closing.start()
+    while not client._connection.peer_closing:
+        time.sleep(0.001)
+    with pytest.raises(TalkwireError, match="ADDRESS_IN_USE"):
+        talkwire.serve("svc", handlers(), listen=address)
+    held.set()
+    assert call.result() is True
+    client.close()
+    closing.join()
+    talkwire.serve("svc", handlers(), listen=address).close()

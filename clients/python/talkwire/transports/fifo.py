@@ -54,6 +54,7 @@ class _FifoListener(Listener):
             self._make()
         except BaseException:
             self.close()
+            self.release()
             raise
 
     def _make(self) -> None:
@@ -104,7 +105,6 @@ class _FifoListener(Listener):
         self._epoll.close()
         _remove(self._c2s)
         _remove(self._s2c)
-        self.claim.release()
 
 
 class _ServerWire(PipeWire):

@@ -42,7 +42,8 @@ def listen(rest: str, options: Options) -> Listener:
     family, where = _resolve(host, port)
     if not is_loopback(where[0]) and options.authkey is None and not options.insecure:
         raise TalkwireError(
-            "UNAUTHENTICATED", f"tcp:{rest} can be reached by others: give an authkey, or say insecure=True"
+            "PERMISSION_DENIED",
+            f"tcp:{rest} can be reached from other machines: give both sides an authkey, or say insecure=True (--insecure)",
         )
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:

@@ -106,8 +106,6 @@ class _UnixListener(Listener):
         self._sock.close()
         if self._path is not None:
             self._unlink(self._path)
-        if self.claim is not None:
-            self.claim.release()
 
     def _unlink(self, path: str) -> None:
         try:

@@ -234,6 +234,23 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
+test('Python takes the same options', async () => {
+  const key = freshPath()
+  writeFileSync(key, 'a secret that both know\n', { mode: 0o600 })
+  const path = freshPath('.sock')
+  const options = ['--name', 'pyopt', '--listen', 'tcp://0.0.0.0:0', '--listen', `unix:${path}`, '--authkey-file', key]
+  const service = start(['serve', fixture('worker.py'), ...options, '--export', 'add', '--json'])
+  await service.said('}\n')
+  assert.equal(await call(`unix:${path}`, 'add', '2', '5', '--authkey-file', key), '7\n')
+  assert.equal((await talkwire(['call', 'pyopt', 'add', '2', '5'])).code, 3)
+  assert.match((await talkwire(['call', 'pyopt', 'count', '2', '--authkey-file', key])).stderr, /METHOD_NOT_FOUND/)
+  const { code, stdout, stderr } = await service.stop()
+  const told = JSON.parse(stdout) as { name: string; addresses: string[]; pid: number }
+  assert.deepEqual([code, stderr, told.name, told.addresses.length, typeof told.pid], [0, '', 'pyopt', 2, 'number'])
+  await refused([fixture('worker.py'), '--listen', 'tcp://0.0.0.0:0'], 1, /^\[PERMISSION_DENIED\].*--insecure/)
+  await serving([fixture('worker.py'), '--listen', 'tcp://0.0.0.0:0', '--insecure'], async () => {})
+})
+
 test('Python ends with the command that started it, also after kill -9', async () => {
   const service = start(['serve', fixture('worker.py'), '--name', 'orphan'])
   await service.said(' serves ')
