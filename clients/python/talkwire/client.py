@@ -9,9 +9,10 @@ from .connection import Connection
 from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
+from .names import Entry
 from .remote import Remote, answer_value, run_call
 from .session import Session
-from .starting import find_or_start
+from .starting import await_gone, find_or_start
 from .transports import registry
 from .transports.registry import Options
 from .wire import Wire
@@ -81,20 +82,30 @@ def open_wire(address: str, options: Options, start: Optional[Sequence[str]]) ->
     scheme, _ = registry.split(address)
     if scheme:
         return registry.connect(address, options)
-    entry = find_or_start(address.partition("/")[0], start)
+    name = address.partition("/")[0]
+    entry = find_or_start(name, start)
+    try:
+        return _open_first(name, entry, options)
+    except TalkwireError as error:
+        # What was found may be just ending; whoever may start the service waits for that, and tries once more.
+        if not start or error.code != "PEER_NOT_FOUND" or not await_gone(entry):
+            raise
+    return _open_first(name, find_or_start(name, start), options)
+
+
+def _open_first(name: str, entry: Entry, options: Options) -> Wire:
     failure: Optional[TalkwireError] = None
     for candidate in _usable(entry):
         try:
             return registry.connect(candidate, options)
         except TalkwireError as error:
             failure = failure or error
-    raise failure or TalkwireError("PEER_NOT_FOUND", f"{address} has no address that this client can use")
+    listed = ", ".join(entry["addresses"]) or "nothing"
+    raise failure or TalkwireError("PEER_NOT_FOUND", f"{name!r} listens only on {listed}, and this client has no such wire")
 
 
-def _usable(entry: Dict[str, Any]) -> List[str]:
-    addresses = entry.get("addresses")
-    found = [a for a in addresses if isinstance(a, str)] if isinstance(addresses, list) else []
-    return [address for address in found if address.partition(":")[0] in ("unix", "tcp", "fifo")]
+def _usable(entry: Entry) -> List[str]:
+    return [address for address in entry["addresses"] if address.partition(":")[0] in ("unix", "tcp", "fifo")]
 
 
 def connect(

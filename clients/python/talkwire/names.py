@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,16 +14,29 @@ from typing import Any, Dict, List, Optional, Tuple
 from .errors import TalkwireError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_PATH_CLAIM = re.compile(r"path-[0-9a-f]{16}\Z")
 _SUFFIXES = (".json", ".sock", ".lock")
-_MAX_ENTRY = 64 * 1024
+_NUMBER = r"\.([1-9][0-9]{0,14})\.json\Z"
+_LAST_NUMBER = 999_999_999_999_999  # no registry grows so far: each claim adds one
+_MAX_ENTRY = 64 * 1024  # bytes; an entry has a few hundred
+#: gone, a symbolic link, a socket or FIFO: no entry. Anything else may be one that we cannot read at the moment
+_NO_ENTRY = frozenset((errno.ENOENT, errno.ELOOP, errno.ENXIO))
+#: what is no file was not made by us: it stays, and is in nobody's way
+_NOT_REMOVED = frozenset((errno.ENOENT, errno.EISDIR, errno.EPERM))
 
 Entry = Dict[str, Any]
 
 
+def is_name(text: str) -> bool:
+    return _NAME.match(text) is not None and not text.endswith(_SUFFIXES)
+
+
 def check_name(name: str) -> str:
     """The name itself. Raises INVALID_ADDRESS if it is none."""
-    if not _NAME.match(name) or name.endswith(_SUFFIXES):
-        raise TalkwireError("INVALID_ADDRESS", f"not a service name: {name!r}")
+    if not is_name(name):
+        raise TalkwireError(
+            "INVALID_ADDRESS", f"not a service name: {name!r}; it has 1 to 64 letters, digits and ._- and begins with a letter or digit"
+        )
     return name
 
 
@@ -86,18 +100,16 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def is_dead(entry: Entry) -> bool:
-    """Can this entry's process not be serving any more?"""
-    if entry.get("state") == "released":
+def is_dead(entry: Optional[Entry]) -> bool:
+    """Can this entry's process not be serving any more? None, which no process has written whole, is dead."""
+    if entry is None or entry.get("state") == "released":
         return True
     boot = _boot()
     if boot is not None and entry.get("boot") is not None and entry["boot"] != boot:
         return True
     if entry.get("pidns") != _pidns():
         return False
-    pid = entry.get("pid")
-    if type(pid) is not int or pid <= 0:
-        return True
+    pid = int(entry["pid"])
     if not _exists(pid):
         return True
     state, start = _process(pid)
@@ -111,7 +123,7 @@ def is_dead(entry: Entry) -> bool:
 
 def _numbers(directory: str, name: str) -> List[int]:
     """All entry numbers of a name, ascending."""
-    pattern = re.compile(re.escape(name) + r"\.([1-9][0-9]{0,15})\.json\Z")
+    pattern = re.compile(re.escape(name) + _NUMBER)
     matches = (pattern.match(file) for file in os.listdir(directory))
     return sorted(int(match.group(1)) for match in matches if match)
 
@@ -120,21 +132,51 @@ def _path(directory: str, name: str, number: int) -> str:
     return f"{directory}/{name}.{number}.json"
 
 
-def _read(path: str) -> Optional[Entry]:
-    """None if the file is gone. What cannot be parsed was not written by this protocol: an alive stranger."""
+def _read(path: str, name: str) -> Optional[Entry]:
+    """None if there is no entry of that name in the file, whatever it is. Never blocks. Raises PERMISSION_DENIED."""
     try:
+        # A FIFO would block without O_NONBLOCK.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno in _NO_ENTRY:
+            return None
+        raise TalkwireError("PERMISSION_DENIED", f"cannot read {path}: {error.strerror}") from error
+    try:
+        found = os.fstat(fd)
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and found.st_size <= _MAX_ENTRY
+        entry = parse_entry(os.read(fd, _MAX_ENTRY)) if ours else None
+    finally:
+        os.close(fd)
+    return entry if entry is not None and entry["name"] == name else None
+
+
+def parse_entry(data: bytes) -> Optional[Entry]:
+    """A registry file's content, or None for anything that is none. Never raises."""
+    if not data or len(data) > _MAX_ENTRY:
         return None
-    except OSError:
-        return {"state": "unreadable", "pidns": "unreadable"}
-    with os.fdopen(fd, "rb") as file:
-        data = file.read(_MAX_ENTRY)
     try:
         entry = json.loads(data)
-    except ValueError:
-        entry = None
-    return entry if isinstance(entry, dict) else {"state": "unreadable", "pidns": "unreadable"}
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) and _is_valid(entry) else None
+
+
+def _is_valid(entry: Entry) -> bool:
+    name, pid, addresses = entry.get("name"), entry.get("pid"), entry.get("addresses")
+    return (
+        entry.get("talkwire") == 1
+        and isinstance(name, str)
+        and is_name(name)
+        and entry.get("state") in ("claimed", "serving", "released")
+        and type(pid) is int
+        and 0 < pid < 2**53
+        and type(entry.get("since")) in (int, float)
+        and isinstance(addresses, list)
+        and len(addresses) <= 100
+        and all(isinstance(address, str) and len(address) <= 4096 for address in addresses)
+        and all(entry.get(key) is None or isinstance(entry[key], str) for key in ("contract", "hash", "start", "boot", "pidns"))
+        and isinstance(entry.get("language"), str)
+    )
 
 
 def _write_temporary(directory: str, name: str, entry: Entry) -> str:
@@ -148,8 +190,9 @@ def _write_temporary(directory: str, name: str, entry: Entry) -> str:
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
-    except FileNotFoundError:
-        pass
+    except OSError as error:
+        if error.errno not in _NOT_REMOVED:
+            raise
 
 
 # -- claims
@@ -183,7 +226,8 @@ class Claim:
 
 
 def _in_use(name: str, entry: Entry) -> TalkwireError:
-    return TalkwireError("ADDRESS_IN_USE", f"{name} is in use by the process {entry.get('pid')}", details={"pid": entry.get("pid")})
+    text = f"{name!r} is served by the living process {entry['pid']}; end it or choose another name"
+    return TalkwireError("ADDRESS_IN_USE", text, details={"pid": entry["pid"]})
 
 
 def claim(name: str) -> Claim:
@@ -193,12 +237,12 @@ def claim(name: str) -> Claim:
     while True:
         numbers = _numbers(directory, name)
         highest = numbers[-1] if numbers else 0
-        if highest:
-            entry = _read(_path(directory, name, highest))
-            if entry is None:
-                continue
-            if not is_dead(entry):
-                raise _in_use(name, entry)
+        if highest == _LAST_NUMBER:
+            path = _path(directory, name, highest)
+            raise TalkwireError("ADDRESS_IN_USE", f"the number of {path} leaves no place for another; remove the file")
+        entry = _read(_path(directory, name, highest), name) if highest else None
+        if entry is not None and not is_dead(entry):
+            raise _in_use(name, entry)
         mine = _create(directory, name, highest + 1)
         if mine is not None and _confirm(directory, name, highest + 1):
             return mine
@@ -224,11 +268,11 @@ def _create(directory: str, name: str, number: int) -> Optional[Claim]:
 
 def _confirm(directory: str, name: str, number: int) -> bool:
     """Steps 3 and 4. False: try again. Raises ADDRESS_IN_USE."""
-    for other in _numbers(directory, name):
+    for other in reversed(_numbers(directory, name)):
         if other == number:
             continue
-        entry = _read(_path(directory, name, other))
-        alive = entry is not None and not is_dead(entry)
+        entry = _read(_path(directory, name, other), name)
+        alive = not is_dead(entry)
         if other > number or alive:
             _unlink(_path(directory, name, number))
             if entry is not None and alive:
@@ -244,44 +288,41 @@ def _confirm(directory: str, name: str, number: int) -> bool:
 
 
 def look(name: str) -> Optional[Entry]:
-    """The newest entry of a name, dead or alive, or None."""
+    """The entry with the highest number of a name, dead or alive, or None."""
     check_name(name)
     directory = runtime_dir()
     while True:
         numbers = _numbers(directory, name)
         if not numbers:
             return None
-        entry = _read(_path(directory, name, numbers[-1]))
-        if entry is not None:
-            return entry
+        path = _path(directory, name, numbers[-1])
+        entry = _read(path, name)
+        if entry is not None or os.path.lexists(path):
+            return entry  # else its successor has just removed it
 
 
 def find(name: str) -> Entry:
-    """The entry that serves a name. Raises PEER_NOT_FOUND with the reason in one line."""
+    """The entry that serves a name. Raises PEER_NOT_FOUND with the reason in one line; `details` is the entry of one that is starting."""
     entry = look(name)
     if entry is None:
-        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: nothing has announced it in {runtime_dir()}")
-    if entry.get("state") == "released":
-        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: it has ended")
-    if is_dead(entry):
-        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: its process {entry.get('pid')} has died")
-    if entry.get("state") != "serving":
-        raise TalkwireError("PEER_NOT_FOUND", f"no service named {name}: the process {entry.get('pid')} is still starting")
-    return entry
+        reason = f"nothing has announced {name!r} in {runtime_dir()}"
+    elif entry["state"] == "released":
+        reason = f"{name!r} was closed (it ran as process {entry['pid']})"
+    elif is_dead(entry):
+        reason = f"{name!r} was announced by process {entry['pid']}, which is dead"
+    elif entry["state"] == "claimed":
+        raise TalkwireError("PEER_NOT_FOUND", f"{name!r} is starting as process {entry['pid']}", details=entry)
+    else:
+        return entry
+    raise TalkwireError("PEER_NOT_FOUND", f"{reason}; start it, or pass start=[command]")
 
 
 def list_services() -> List[Entry]:
     """Every living service, by name."""
-    directory = runtime_dir()
-    pattern = re.compile(r"(.+)\.[1-9][0-9]{0,15}\.json\Z")
-    matches = (pattern.match(file) for file in os.listdir(directory))
-    names = sorted({match.group(1) for match in matches if match and _NAME.match(match.group(1))})
-    found = []
-    for name in names:
-        entry = look(name)
-        if entry is not None and entry.get("state") == "serving" and not is_dead(entry):
-            found.append(entry)
-    return found
+    pattern = re.compile("(.+)" + _NUMBER)
+    matches = (pattern.match(file) for file in os.listdir(runtime_dir()))
+    names = sorted({match.group(1) for match in matches if match and is_name(match.group(1)) and not _PATH_CLAIM.match(match.group(1))})
+    return [entry for entry in map(look, names) if entry is not None and entry["state"] == "serving" and not is_dead(entry)]
 
 
 def path_claim_name(path: str) -> str:

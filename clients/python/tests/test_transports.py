@@ -83,7 +83,7 @@ def test_names_are_announced_and_released(runtime_dir):
         talkwire.serve("bank", handlers())
     service.close()
     assert talkwire.names.list_services() == [] and not os.path.exists(f"{runtime_dir}/bank.sock")
-    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*has ended"):
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*was closed"):
         talkwire.connect("bank")
     with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*nothing has announced"):
         talkwire.connect("other")
@@ -253,7 +253,7 @@ def test_start_on_demand(worker):
 
 
 def test_a_start_that_fails_says_so():
-    with pytest.raises(TalkwireError, match="START_FAILED.*ended with 1"):
+    with pytest.raises(TalkwireError, match="START_FAILED.*ended with exit code 1"):
         talkwire.connect("lazy", start=["false"])
 
 
