@@ -98,7 +98,8 @@ function parentStream(address: string): { stream: Duplex; peer: Peer } {
   const fd = givenDescriptor()
   // For us, and not for our children: Node has made it close-on-exec before any of our code ran.
   delete process.env['TALKWIRE_FD']
-  const wire = fd === undefined ? undefined : adopt(new net.Socket({ fd, allowHalfOpen: true }))
+  const wire =
+    fd === undefined ? undefined : adopt(new net.Socket({ fd, allowHalfOpen: true, manualStart: true } as net.SocketConstructorOpts))
   const [stream, socket] = wire ? [wire, wire] : takeStdio()
   stream.once('close', endWithParent)
   return { stream, peer: { address, pid: process.ppid, ...(socket instanceof net.Socket && peerCredentials(socket)) } }

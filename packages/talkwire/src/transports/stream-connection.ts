@@ -412,7 +412,8 @@ export function adopt(socket: net.Socket): net.Socket {
   if (typeof (handle as { useUserBuffer?: unknown } | null)?.useUserBuffer !== 'function') return socket
   const slot: DirectReader = {}
   ;(socket as unknown as { _handle: unknown })._handle = null
-  const adopted = new net.Socket({ handle, allowHalfOpen: true, onread: onread(slot) } as net.SocketConstructorOpts)
+  // Node would read at once; what came before `attach` would have nobody to go to.
+  const adopted = new net.Socket({ handle, allowHalfOpen: true, manualStart: true, onread: onread(slot) } as net.SocketConstructorOpts)
   directReaders.set(adopted, slot)
   return adopted
 }

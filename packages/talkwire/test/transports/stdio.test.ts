@@ -3,6 +3,8 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import type { Duplex } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { LocalEnd, soon } from '../../compliance/ends.js'
 import { connect } from '../../src/index.js'
@@ -106,6 +108,22 @@ test('stdio: a descriptor that is none, or no socket, is not taken for the wire'
     assert.match(String((await soon(once(child.stdout, 'data'), 'an answer on stdout'))[0]), /"result":7/)
     await soon(once(child, 'exit'), 'the process ends')
   }
+})
+
+test('stdio: what the parent said before the child listens is heard, whatever phase the event loop is in', async () => {
+  const child = spawn(process.execPath, [program('late-listener')], {
+    stdio: ['pipe', 'pipe', 'inherit', 'pipe'],
+    env: { ...process.env, TALKWIRE_FD: '3' },
+  })
+  const wire = child.stdio[3] as Duplex
+  await new Promise((resolve) => wire.write('{"said":"early"}\n', resolve))
+  // The bytes are in the kernel; only now may it begin.
+  child.stdin!.end('\n')
+  wire.end()
+  assert.deepEqual(await Promise.all([soon(text(child.stdout!), 'what it heard'), soon(once(child, 'exit'), 'the process ends')]), [
+    '{"said":"early"}\n',
+    [0, null],
+  ])
 })
 
 test('stdio: a client on the pipes of who started it', async () => {
