@@ -241,6 +241,7 @@ write('msgpack', {
     read('integers in any width', '94 00 cf0000000000000001 a1 66 94 cc01 cd0001 d0ff d3ffffffffffffffff', request([1, 1, -1, -1])),
     read('float 32', '94 00 01 a1 66 91 ca3fc00000', request([1.5])),
     read('texts in any width', '94 00 01 d90166 92 da000161 db0000000161', request(['a', 'a'])),
+    read('a name in any width', '94 00 01 db00000001 66 90', request([])),
     read('timestamps in any width', '94 00 01 a1 66 92 d6ff00000001 d7ff0000000000000001', request([{ $date: 1000 }, { $date: 1000 }])),
     wrongPacked('an unknown kind', '92 0a 01'),
     wrongPacked('too short', '93 00 01 a1 66'),

@@ -364,6 +364,7 @@ export function readNameValue(): string {
   if (tag >= 0xa0 && tag <= 0xbf) return name(tag & 31)
   if (tag === 0xd9) return name(bytes[need(1)]!)
   if (tag === 0xda) return name(bytes.readUInt16BE(need(2)))
+  if (tag === 0xdb) return name(bytes.readUInt32BE(need(4)))
   throw invalid('a name was expected')
 }
 
