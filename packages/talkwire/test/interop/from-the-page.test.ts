@@ -13,8 +13,16 @@ const KEY = 'sixteen bytes and more'
 
 const each = rpc({ input: anything, output: anything, errors: { AccountClosed: anything } })
 const page = contract('page/1', {
-  ...{ add: each, greet: each, echo: each, fail: each, twice: each, ask: each, wait: each },
-  ...{ deadline: each, statistics: each, doubled: each },
+  add: each,
+  greet: each,
+  echo: each,
+  fail: each,
+  twice: each,
+  ask: each,
+  wait: each,
+  deadline: each,
+  statistics: each,
+  doubled: each,
   count: rpc({ input: anything, output: stream(anything) }),
   total: rpc({ input: stream(anything), output: anything }),
 })
