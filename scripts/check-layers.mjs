@@ -12,6 +12,7 @@ import { filesBelow, readJson, readText } from './lib/repository.mjs'
 export const LAYERS = [
   { name: 'error', files: ['error.ts'], uses: [] },
   { name: 'address', files: ['address.ts'], uses: ['error'] },
+  { name: 'suggest', files: ['suggest.ts'], uses: [] },
   { name: 'kernel', files: ['kernel/'], uses: ['error', 'address'] },
   { name: 'memory', files: ['memory/'], uses: ['error', 'address', 'kernel'] },
   { name: 'sync', files: ['sync/'], uses: ['error', 'address', 'kernel', 'memory'] },
@@ -42,6 +43,7 @@ export const LAYERS = [
     uses: [
       'error',
       'address',
+      'suggest',
       'kernel',
       'memory',
       'sync',
@@ -65,7 +67,7 @@ export const LAYERS = [
     files: ['hub/'],
     uses: ['error', 'address', 'kernel', 'memory', 'sync', 'contract', 'session', 'discovery', 'composition', 'process'],
   },
-  { name: 'cli', files: ['cli/'], uses: ['public'] },
+  { name: 'cli', files: ['cli/'], uses: ['public', 'suggest'] },
 ]
 
 /** @param {string} pattern @param {string} file */

@@ -17,7 +17,7 @@ export function validateName(text: string): string {
   if (!isName(text))
     throw new TalkwireError(
       'INVALID_ADDRESS',
-      `${JSON.stringify(text.slice(0, 80))} is no name: 1 to 64 letters, digits, ".", "_", "-", beginning with a letter or digit`,
+      `${JSON.stringify(text.slice(0, 80))} is no name; write 1 to 64 letters, digits, ".", "_" or "-", beginning with a letter or digit and not ending with .json, .sock or .lock`,
     )
   return text
 }
@@ -25,7 +25,11 @@ export function validateName(text: string): string {
 /** Splits an address; a bare name has the scheme ''. Throws INVALID_ADDRESS. */
 export function parseAddress(text: string): Address {
   if (typeof text !== 'string') throw new TypeError('an address is a string, such as "unix:bank" or "tcp://127.0.0.1:7000"')
-  if (text.includes('\0') || /[\r\n]/.test(text)) throw new TalkwireError('INVALID_ADDRESS', 'an address holds no NUL, CR or LF')
+  if (text.includes('\0') || /[\r\n]/.test(text))
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      'an address holds no NUL, CR or LF; a command with several lines goes as a list, connect([program, …])',
+    )
   const match = /^([a-z][a-z0-9+]*):(.*)$/s.exec(text)
   if (match) return { scheme: match[1]!, rest: match[2]! }
   return { scheme: '', rest: validateName(text) }
@@ -56,7 +60,10 @@ export function parseWords(text: string): string[] {
   const pattern = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([ \t]+)|([^\s'"\\]+)|(.)/gs
   for (const [, single, double, escaped, space, plain, rest] of text.matchAll(pattern)) {
     if (rest !== undefined)
-      throw new TalkwireError('INVALID_ADDRESS', `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}`)
+      throw new TalkwireError(
+        'INVALID_ADDRESS',
+        `a quote or a backslash has no partner in ${JSON.stringify(text.slice(0, 120))}; close it, or pass the command as a list`,
+      )
     if (space === undefined) word = (word ?? '') + (single ?? double?.replace(/\\(["\\])/g, '$1') ?? escaped ?? plain!)
     else if (word !== undefined) {
       words.push(word)

@@ -10,12 +10,13 @@ import {
   type FunctionsClient,
   type Handlers,
 } from './contract/contract.js'
-import { find, type Entry } from './discovery/names.js'
+import { find, list, type Entry } from './discovery/names.js'
 import { isGone, startService } from './discovery/start.js'
 import { TalkwireError } from './error.js'
 import { sayHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
 import { transportFor } from './registry.js'
+import { nearest } from './suggest.js'
 import { validateKey, type AuthKey } from './session/auth.js'
 import { createClient, linkOf } from './session/client.js'
 import { withDefaults, type Limits } from './session/limits.js'
@@ -207,7 +208,8 @@ async function dial(
 ): Promise<Session> {
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme)
-  if (!transport.connect) throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on`)
+  if (!transport.connect)
+    throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on; connect to the service's name`)
   const session = newSession({
     side: 'connector',
     limits,
@@ -263,9 +265,17 @@ async function resolveName(name: string, options: ConnectOptions): Promise<Entry
   if ('reason' in found)
     throw new TalkwireError(
       'PEER_NOT_FOUND',
-      `${found.reason}; start it, or pass { start: [command] } or ${options.wait === undefined ? '{ wait: milliseconds }' : 'a longer wait'}`,
+      `${found.reason}${meant(name)} start it, or pass { start: [command] } or ${options.wait === undefined ? '{ wait: milliseconds }' : 'a longer wait'}`,
     )
   return found
+}
+
+function meant(name: string): string {
+  const near = nearest(
+    name,
+    list().map((entry) => entry.name),
+  )
+  return near === undefined ? ';' : `; did you mean "${near}"? Otherwise`
 }
 
 function addressOf({ name, addresses }: Entry): string {

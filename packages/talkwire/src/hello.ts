@@ -100,6 +100,6 @@ function checkContract(wanted: unknown, { contract, name }: Service): void {
   const served = contract?.id ?? `${name} (no contract)`
   throw new TalkwireError(
     'CONTRACT_MISMATCH',
-    `this service is ${served}, the caller wants ${JSON.stringify(wanted)}; the number changes when old peers would misunderstand`,
+    `this service is ${served}, the caller wants ${JSON.stringify(wanted)}; give both the same contract (its number changes when old peers would misunderstand)`,
   )
 }

@@ -1,5 +1,6 @@
 /** Every way processes talk: from an address's scheme to its transport, loaded when it is first used. */
 import { TalkwireError } from './error.js'
+import { suggestion } from './suggest.js'
 import type { Transport } from './transports/transport.js'
 
 type Load = () => Promise<Transport<any>>
@@ -21,12 +22,8 @@ export const registry: Readonly<Record<string, Load>> = {
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */
 export async function transportFor(scheme: string): Promise<Transport<any>> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
-  if (!load)
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      `"${scheme}:" is no known address; there are ${Object.keys(registry)
-        .map((each) => `${each}:`)
-        .join(' ')}`,
-    )
+  if (!load) throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address${suggestion(`${scheme}:`, schemes(), Infinity)}`)
   return load()
 }
+
+const schemes = (): string[] => Object.keys(registry).map((scheme) => `${scheme}:`)

@@ -90,7 +90,7 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   if (options.authkey !== undefined) validateKey(options.authkey)
   const limits = withDefaults(options.limits)
   const addresses = [options.listen ?? (await ownAddress(service.name))].flat()
-  if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one')
+  if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one, such as "unix:bank"')
   const sessions = new Sessions()
   const own = options.announce || addresses.includes(`unix:${service.name}`) ? claim(service.name) : undefined
   const listeners: Listener[] = []
@@ -139,14 +139,20 @@ async function listenOn(
 ): Promise<Listener> {
   const { scheme } = parseAddress(address)
   const transport = await transportFor(scheme === '' ? 'unix' : scheme)
-  if (!transport.listen) throw new TalkwireError('UNSUPPORTED', `nobody can listen on ${scheme}:, it is an address to connect to`)
+  if (!transport.listen)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
+    )
   const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
   const accept = (connection: Connection): Session => {
     const session = newSession(sessionOptions(service, options, limits, sessions, heartbeat, hash))
     openSession(session, connection)
     if (sessions.size >= limits.connections)
       queueMicrotask(() =>
-        session.abort(new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open (limits.connections)`)),
+        session.abort(
+          new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open; close some, or raise limits.connections`),
+        ),
       )
     sessions.add(session)
     return session
@@ -183,7 +189,10 @@ function sessionOptions(
     builtin: (session: Session, method: string, params: unknown) => {
       if (method === 'rpc.hello') return answerHello(session, params, service, hash, heartbeat)
       if (method === 'rpc.discover') return discover(service, hash)
-      throw new TalkwireError('METHOD_NOT_FOUND', `there is no reserved method ${method.slice(0, 64)}`)
+      throw new TalkwireError(
+        'METHOD_NOT_FOUND',
+        `there is no reserved method ${method.slice(0, 64)}; names that begin with "rpc." are Talkwire's own`,
+      )
     },
     callerOf: (session: Session, call: Incoming) => createClient(linkOver(session, options.caller, onError), { from: call }),
     onEvent: (): void => {},
@@ -224,7 +233,8 @@ function running(service: Service, listeners: readonly Listener[], sessions: Ses
     stats: () => [...sessions].map((session) => session.stats()),
     ends: sessions.ends,
     emit(event: string, payload?: unknown): void {
-      if (service.events && !service.events.has(event)) throw new TypeError(`${service.contract!.id} has no event "${event}"`)
+      if (service.events && !service.events.has(event))
+        throw new TypeError(`${service.contract!.id} has no event "${event}"; add it to the contract: ${event}: event(schema)`)
       const params = paramsOf(payload)
       let failed: { reason: unknown } | undefined
       for (const session of sessions) {

@@ -4,7 +4,7 @@ import { json, text, texts, type Command, type Values } from './command.js'
 import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
 import { exitCode, note, outputClosed, print, toLine, toText, UsageError } from './output.js'
-import { suggestion } from './suggest.js'
+import { suggestion } from '../suggest.js'
 import { describe, hangUp, open, type Method, type Target } from './target.js'
 import { readArguments, readJsonStdin, readMilliseconds, readPairs, readWord, STDIN } from './words.js'
 

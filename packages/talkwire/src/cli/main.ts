@@ -12,7 +12,7 @@ import { Interrupted } from './interruption.js'
 import { ls } from './ls.js'
 import { exitCode, Failure, flush, note, outputClosed, print, printError, UsageError, watchOutput } from './output.js'
 import { serve } from './serve.js'
-import { nearest } from './suggest.js'
+import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
 const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, completion }
@@ -57,7 +57,7 @@ function parse(name: string, { options, words }: Command, args: readonly string[
   try {
     parsed = parseArgs({ args: args.map((arg) => (/^-\.?\d/.test(arg) ? NUMBER + arg : arg)), options, allowPositionals: true })
   } catch (reason) {
-    throw new UsageError(`${(reason as Error).message}\ntalkwire ${name} --help shows how`, { cause: reason })
+    throw new UsageError(`${optionProblem(reason as Error, Object.keys(options))}\ntalkwire ${name} --help shows how`, { cause: reason })
   }
   const plain = <T>(value: T): T =>
     (typeof value === 'string' ? value.replace(NUMBER, '') : Array.isArray(value) ? value.map(plain) : value) as T
@@ -69,6 +69,17 @@ function parse(name: string, { options, words }: Command, args: readonly string[
     words: positionals,
     values: Object.fromEntries(Object.entries(parsed.values).map(([key, value]) => [key, plain(value)])) as Values,
   }
+}
+
+/** Node's own text, but for what was mistyped. */
+function optionProblem({ message }: Error, options: readonly string[]): string {
+  const [, typed] = /^Unknown option '(--?[^']*)'/.exec(message) ?? []
+  if (typed === undefined) return message
+  const near = nearest(
+    typed,
+    [...options, 'help'].map((option) => `--${option}`),
+  )
+  return `there is no option ${typed}${near ? `; did you mean "${near}"?` : ''}; a word that begins with "-" goes after --`
 }
 
 function exitCodeOf(reason: unknown): number {

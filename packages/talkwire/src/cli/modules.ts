@@ -1,9 +1,10 @@
 /** A user's module, and what of it is served: docs/cli.md, "What is served". */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { createRequire, register } from 'node:module'
-import { extname, resolve } from 'node:path'
+import { basename, dirname, extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isContract, TalkwireError, type Contract } from '../index.js'
+import { suggestion } from '../suggest.js'
 import { Failure, exitCode, UsageError } from './output.js'
 
 export interface Emitter {
@@ -20,8 +21,8 @@ const KNOWN = new Set([...TYPESCRIPT, '.js', '.mjs', '.cjs'])
 /** Imports a file. Throws UsageError when there is none, MISSING_PACKAGE, and what the module throws. */
 export async function importModule(file: string): Promise<Readonly<Record<string, unknown>>> {
   const path = resolve(file)
-  if (!existsSync(path)) throw new UsageError(`there is no file ${file}`)
-  if (!KNOWN.has(extname(path))) throw new UsageError(`${file} is no module: it ends with none of ${[...KNOWN].join(' ')} .py`)
+  if (!existsSync(path)) throw new UsageError(`there is no file ${file} in ${process.cwd()}${suggestion(basename(path), siblings(path))}`)
+  if (!KNOWN.has(extname(path))) throw new UsageError(`${file} cannot be served: a module ends with ${[...KNOWN].join(', ')} or .py`)
   installHooks(path)
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>
@@ -31,6 +32,15 @@ export async function importModule(file: string): Promise<Readonly<Record<string
       exitCode.failed,
       new Error(`cannot load ${file}: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`, { cause: reason }),
     )
+  }
+}
+
+/** What could be served from the same folder. */
+function siblings(path: string): string[] {
+  try {
+    return readdirSync(dirname(path)).filter((file) => KNOWN.has(extname(file)) || extname(file) === '.py')
+  } catch {
+    return []
   }
 }
 
@@ -76,7 +86,8 @@ export function choose(module: Readonly<Record<string, unknown>>, file: string, 
     throw new UsageError(
       `${file} exports several objects with functions: ${objects.map(([name]) => name).join(', ')}; choose with --export`,
     )
-  if (objects.length === 0) throw new UsageError(`${file} exports no function and no contract`)
+  if (objects.length === 0)
+    throw new UsageError(`${file} exports no function and no contract; write for example export const add = (a, b) => a + b`)
   return { functions: objects[0]![1] as object }
 }
 
@@ -92,7 +103,7 @@ function chosen(exported: Readonly<Record<string, unknown>>, file: string, name:
   if (isContract(value)) return withHandlers(exported, file, name)
   if (isFunction(value)) return { functions: { [name]: value } }
   if (isServable(value)) return { functions: value }
-  throw new UsageError(`the export "${name}" of ${file} is no contract, function or object with functions`)
+  throw new UsageError(`the export "${name}" of ${file} is no contract, function or object with functions; choose another with --export`)
 }
 
 function withHandlers(exported: Readonly<Record<string, unknown>>, file: string, name: string): Served {

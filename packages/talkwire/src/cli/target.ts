@@ -1,7 +1,7 @@
 /** The service that a command is about: found, connected, described. */
 import { connect, find, list, sessionOf, TalkwireError, type ConnectOptions, type Entry } from '../index.js'
 import { exitCode, Failure } from './output.js'
-import { suggestion } from './suggest.js'
+import { nearest, suggestion } from '../suggest.js'
 
 export interface Target {
   readonly name: string
@@ -52,7 +52,12 @@ function absent(reason: TalkwireError, name: string): unknown {
   } catch (told) {
     return told
   }
-  return reason
+  const near = nearest(
+    name,
+    list().map((entry) => `unix:${entry.name}`),
+  )
+  const text = reason.message.replace(`[${reason.code}] `, '').replace('{ wait: milliseconds }', '--wait ms')
+  return new TalkwireError(reason.code, near === undefined ? text : `${text}; did you mean "${near}"?`, { cause: reason })
 }
 
 /** Quietly and at once when we were told to stop; otherwise what was sent arrives first. */

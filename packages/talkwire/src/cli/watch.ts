@@ -3,7 +3,7 @@ import { json, type Command, type Values } from './command.js'
 import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
 import { Failure, exitCode, note, outputClosed, print, toLine } from './output.js'
-import { suggestion } from './suggest.js'
+import { suggestion } from '../suggest.js'
 import { describe, hangUp, open, type Target } from './target.js'
 
 /** Milliseconds that a service may be away before we give up. */
@@ -32,7 +32,7 @@ async function run([name, event]: readonly string[], values: Values): Promise<nu
     onError: (reason, what) => (what === 'reconnect' ? giveUp(reason) : note(String(reason))),
   })
   // A child process or a pipe does not come back: then nothing is left to wait for.
-  process.once('beforeExit', () => giveUp(new TalkwireError('CONNECTION_CLOSED', 'the service is gone')))
+  process.once('beforeExit', () => giveUp(new TalkwireError('CONNECTION_CLOSED', 'the service is gone; start it and watch again')))
   try {
     await subscribe(target, event!, values['json'] === true)
     await aborted(AbortSignal.any([signal, gone.signal]))

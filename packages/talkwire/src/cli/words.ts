@@ -33,14 +33,14 @@ export async function readArguments(words: readonly string[], readStdin: () => P
   let stdin = false
   const read = async (word: string): Promise<unknown> => {
     if (word !== STDIN) return readWord(word)
-    if (stdin) throw new UsageError('only one argument can come from stdin')
+    if (stdin) throw new UsageError('only one argument can come from stdin; write the others out')
     stdin = true
     return readStdin()
   }
   for (const word of words) {
     const [, name, value] = NAMED.exec(word) ?? []
     if (name === undefined) positional.push(await read(word))
-    else if (named.has(name)) throw new UsageError(`${name}= is given twice`)
+    else if (named.has(name)) throw new UsageError(`${name}= is given twice; leave one out`)
     else named.set(name, await read(value!))
   }
   if (positional.length > 0 && named.size > 0)

@@ -126,7 +126,7 @@ function mapObject(value: Record<string, unknown>, inner: (item: unknown) => unk
 
 function time(value: Date): number {
   const milliseconds = value.getTime()
-  if (Number.isNaN(milliseconds)) throw new TypeError('an invalid Date cannot be sent')
+  if (Number.isNaN(milliseconds)) throw new TypeError('an invalid Date cannot be sent; send null, or a date')
   return milliseconds
 }
 

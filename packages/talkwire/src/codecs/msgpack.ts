@@ -238,7 +238,7 @@ function writeExt(writer: Writer, type: number, body: () => void): void {
 
 function writeDate(writer: Writer, value: Date): void {
   const time = value.getTime()
-  if (Number.isNaN(time)) throw new TypeError('an invalid Date cannot be sent')
+  if (Number.isNaN(time)) throw new TypeError('an invalid Date cannot be sent; send null, or a date')
   const seconds = Math.floor(time / 1000)
   writer.reserve(15)
   const { buffer, position, view } = writer

@@ -266,7 +266,8 @@ export class JsonRpc implements Wire {
   }
 
   private readBatch(entries: unknown[], size: number): void {
-    if (entries.length === 0) return this.receiver.misunderstood(new TalkwireError('INVALID_REQUEST', 'an empty batch'), null)
+    if (entries.length === 0)
+      return this.receiver.misunderstood(new TalkwireError('INVALID_REQUEST', 'an empty batch; send at least one request'), null)
     const batch: Batch = { open: 0, texts: [] }
     const calls: unknown[] = []
     for (const entry of entries) {
@@ -347,7 +348,11 @@ export class JsonRpc implements Wire {
       } else if (Object.hasOwn(message, 'error')) {
         kind = Kind.error
         value = json.revive(message['error'], 1, beside, this.context)
-      } else throw new TalkwireError('INVALID_REQUEST', 'neither a request nor a response')
+      } else
+        throw new TalkwireError(
+          'INVALID_REQUEST',
+          'neither a request nor a response; a request has a "method", a response an "id" with "result" or "error"',
+        )
       if (beside.taken !== attachments.length) throw new TalkwireError('INVALID_MESSAGE', 'an attachment that nothing refers to')
     } catch (reason) {
       const error = TalkwireError.from(reason, 'INVALID_MESSAGE')

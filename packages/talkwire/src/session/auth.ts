@@ -39,7 +39,7 @@ export function authServer(key: AuthKey): { answer(params: unknown): unknown; re
         return { nonce: nonces.server, proof: prove(key, 'server', nonces.client, nonces.server) }
       }
       if (done || !equal(proof, prove(key, 'client', nonces.server, nonces.client)))
-        throw refused('the authkey is not the same on both sides')
+        throw refused('the authkey is not the same on both sides; give both the same')
       done = true
       return true
     },
@@ -51,6 +51,6 @@ export async function authClient(key: AuthKey, call: (params: unknown) => Promis
   const client = randomBytes(32).toString('hex')
   const { nonce, proof } = ((await call({ nonce: client })) ?? {}) as { nonce?: unknown; proof?: unknown }
   if (typeof nonce !== 'string' || !HEX.test(nonce) || !equal(proof, prove(key, 'server', client, nonce)))
-    throw refused('the server does not know the authkey')
+    throw refused('the server does not know the authkey; give both sides the same')
   await call({ proof: prove(key, 'client', nonce, client) })
 }

@@ -158,10 +158,10 @@ export class Calls {
     options?.from?.signal.throwIfAborted()
     const timeout = remaining(options)
     if (timeout !== undefined && timeout <= 0)
-      throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent')
+      throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent; give it more time')
     const metadata = options ? inheritMetadata(options) : undefined
     if ((call.input || call.reader) && this.streams >= limits.streams)
-      throw new TalkwireError('LIMIT_EXCEEDED', `${limits.streams} streams are open on this connection (limits.streams)`)
+      throw new TalkwireError('LIMIT_EXCEEDED', `${limits.streams} streams are open on this connection; end some, or raise limits.streams`)
     const meta: { timeout?: number; metadata?: Record<string, string>; input?: true; credit?: number } = {}
     if (timeout !== undefined) meta.timeout = timeout
     if (metadata) meta.metadata = metadata
@@ -186,9 +186,13 @@ export class Calls {
     const expire = (): void =>
       this.giveUp(
         id,
-        new TalkwireError('DEADLINE_EXCEEDED', `"${call.method}" did not answer within ${timeout ?? Math.round(left!)} ms`, {
-          outcome: 'maybe-ran',
-        }),
+        new TalkwireError(
+          'DEADLINE_EXCEEDED',
+          `"${call.method}" did not answer within ${timeout ?? Math.round(left!)} ms; if it needs longer, raise timeout`,
+          {
+            outcome: 'maybe-ran',
+          },
+        ),
       )
     const timer = left === undefined ? undefined : setTimeout(expire, Math.min(left, MAX_TIMER))
     const signals = [signal, from?.signal].filter((each) => each !== undefined)

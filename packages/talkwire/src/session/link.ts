@@ -325,15 +325,22 @@ export class Link {
   }
 
   private lostError(): TalkwireError {
-    return new TalkwireError('CONNECTION_CLOSED', `the connection is gone${this.lastCause ? `: ${this.lastCause.message}` : ''}`, {
-      cause: this.lastCause,
-    })
+    return new TalkwireError(
+      'CONNECTION_CLOSED',
+      `the connection is gone${this.lastCause ? `: ${this.lastCause.message}` : ''}; connect() makes a new one`,
+      {
+        cause: this.lastCause,
+      },
+    )
   }
 }
 
 function rejectAfter(milliseconds: number, stop: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const timer = setTimeout(() => reject(new TalkwireError('DEADLINE_EXCEEDED', `no connection within ${milliseconds} ms`)), milliseconds)
+    const timer = setTimeout(
+      () => reject(new TalkwireError('DEADLINE_EXCEEDED', `no connection within ${milliseconds} ms; start the service, or raise timeout`)),
+      milliseconds,
+    )
     stop.addEventListener('abort', () => clearTimeout(timer), { once: true })
   })
 }
@@ -357,7 +364,10 @@ export function linkOver(session: Session, contract: Contract | undefined, onErr
   let link = ofSessions.get(session)
   if (!link) {
     link = new Link({
-      open: () => Promise.reject(new TalkwireError('CONNECTION_CLOSED', 'the connection is gone')),
+      open: () =>
+        Promise.reject(
+          new TalkwireError('CONNECTION_CLOSED', 'the connection on which this was asked is gone; whoever connected can connect again'),
+        ),
       reconnect: false,
       interceptors: [],
       contract,

@@ -104,7 +104,8 @@ export class ReferenceTable implements References {
 
   home(id: number): unknown {
     const entry = this.exports?.get(id)
-    if (!entry) throw new TalkwireError('INVALID_MESSAGE', `the reference ${id} is not ours, or was released`)
+    if (!entry)
+      throw new TalkwireError('INVALID_MESSAGE', `the reference ${id} is not ours, or was released; pass it on before it is disposed`)
     return entry.value
   }
 

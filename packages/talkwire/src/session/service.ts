@@ -46,7 +46,7 @@ export function contractService(contract: Contract, handlers: object): Service {
 
 function contractMethod(contract: Contract, name: string, { input, output, errors, oneway }: Rpc, handlers: object): Method {
   const handler = (handlers as Record<string, unknown>)[name]
-  if (typeof handler !== 'function') throw new TypeError(`there is no handler for "${name}" of ${contract.id}`)
+  if (typeof handler !== 'function') throw new TypeError(`there is no handler for "${name}" of ${contract.id}; add a function of that name`)
   const inputStream = isStream(input)
   return {
     name,

@@ -76,16 +76,20 @@ export class Serving {
 
   private refusal(id: Id): TalkwireError | undefined {
     const { incoming, session } = this
-    if (session.state === 'closing') return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls')
+    if (session.state === 'closing')
+      return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls; connect and call again')
     if (session.overfull)
       return new TalkwireError(
         'LIMIT_EXCEEDED',
-        `more than ${session.limits.outgoing} bytes wait to be read by the caller (limits.outgoing)`,
+        `more than ${session.limits.outgoing} bytes wait to be read by the caller; read faster, or raise limits.outgoing`,
       )
     if (incoming === undefined) return undefined
     if (incoming.has(id)) return new TalkwireError('INVALID_REQUEST', `a call with the id ${JSON.stringify(id)} is in flight`)
     if (incoming.size >= session.limits.calls)
-      return new TalkwireError('LIMIT_EXCEEDED', `${session.limits.calls} calls are in flight on this connection (limits.calls)`)
+      return new TalkwireError(
+        'LIMIT_EXCEEDED',
+        `${session.limits.calls} calls are in flight on this connection; wait for some, or raise limits.calls`,
+      )
     return undefined
   }
 
@@ -181,7 +185,7 @@ export class Serving {
     const error =
       reason instanceof TalkwireError
         ? reason.withOutcome('ran')
-        : new TalkwireError('INVALID_OUTPUT', 'the result cannot be sent', { cause: reason, outcome: 'ran' })
+        : new TalkwireError('INVALID_OUTPUT', 'the result cannot be sent; the service was told why', { cause: reason, outcome: 'ran' })
     this.session.options.onError?.(reason, call.method)
     this.session.answerError(call.id, error)
   }

@@ -477,7 +477,13 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       return
     }
     if (++this.silent === 1) return this.tell('$/ping', {})
-    this.abort(new TalkwireError('CONNECTION_LOST', `nothing was heard from the peer for ${2 * milliseconds} ms`, { outcome: 'maybe-ran' }))
+    this.abort(
+      new TalkwireError(
+        'CONNECTION_LOST',
+        `nothing was heard from the peer for ${2 * milliseconds} ms; check whether it runs and the network, or raise heartbeat`,
+        { outcome: 'maybe-ran' },
+      ),
+    )
   }
 
   // ── for the parts ──────────────────────────────────────────────────────────────────────────────
@@ -601,14 +607,17 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     const { limits } = this
     if (this.state !== 'open' || this.peerClosing) throw this.closedError()
     if (this.calls.size >= limits.calls)
-      throw new TalkwireError('LIMIT_EXCEEDED', `${limits.calls} calls are in flight on this connection (limits.calls)`)
+      throw new TalkwireError(
+        'LIMIT_EXCEEDED',
+        `${limits.calls} calls are in flight on this connection; wait for some, or raise limits.calls`,
+      )
     if (this.congested && this.connection.buffered > limits.outgoing)
       throw new TalkwireError('LIMIT_EXCEEDED', `${this.connection.buffered} bytes wait for a peer that reads too slowly (limits.outgoing)`)
   }
 
   private closedError(): TalkwireError {
-    if (this.state === 'handshake') return new TalkwireError('UNAVAILABLE', 'the connection is not open yet')
-    return new TalkwireError('CONNECTION_CLOSED', 'the connection is closed', { cause: this.closeCause })
+    if (this.state === 'handshake') return new TalkwireError('UNAVAILABLE', 'the connection is not open yet; await connect() first')
+    return new TalkwireError('CONNECTION_CLOSED', 'the connection is closed; connect() makes a new one', { cause: this.closeCause })
   }
 
   /** A promise while the connection takes no more. */

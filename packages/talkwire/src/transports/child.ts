@@ -50,9 +50,9 @@ export async function startChild(
     const missing = (reason as NodeJS.ErrnoException).code === 'ENOENT'
     const why =
       missing && cwd !== undefined && !existsSync(cwd)
-        ? `the directory ${cwd} does not exist`
+        ? `the directory ${cwd} does not exist; make it or pass another cwd`
         : missing
-          ? 'there is no such program'
+          ? 'there is no such program; check its name and PATH'
           : (reason as Error).message
     return new TalkwireError('START_FAILED', `cannot start ${program}: ${why}`, { cause: reason })
   }
@@ -110,7 +110,7 @@ export class Child {
     const details = { exitCode: code, signal, stderr }
     return new TalkwireError(
       'PEER_EXITED',
-      `${this.program} ended with ${signal ?? `exit code ${code}`}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`,
+      `${this.program} ended with ${signal ?? `exit code ${code}`}${code === 0 ? ': it had nothing to serve any more, or never called serve()' : ''}${stderr ? `; the last of its stderr:\n${stderr}` : ''}`,
       { details, outcome: 'maybe-ran' },
     )
   }

@@ -70,13 +70,13 @@ function pathsOf(address: string): Paths {
   try {
     return { c2s: `${rest}.c2s`, s2c: `${rest}.s2c`, claim: claimName(rest, rest) }
   } catch (reason) {
-    throw new TalkwireError('INVALID_ADDRESS', `the folder of ${address} cannot be found`, { cause: reason })
+    throw new TalkwireError('INVALID_ADDRESS', `the folder of ${address} cannot be found; make it first`, { cause: reason })
   }
 }
 
 const missing = (reason: unknown): boolean => ['ENOENT', 'ENXIO'].includes((reason as NodeJS.ErrnoException).code ?? '')
 const nobody = (address: string, cause: unknown): TalkwireError =>
-  new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}`, { cause })
+  new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`, { cause })
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
 
@@ -119,10 +119,17 @@ function tryOpen(paths: Paths, address: string): [input: number, output: number]
   try {
     opened.push(openOwn(paths.s2c, READ))
     if (isServed(opened[0]!))
-      return give(new TalkwireError('PEER_NOT_FOUND', `the server of ${address} still holds the session of a client that is gone`))
+      return give(
+        new TalkwireError(
+          'PEER_NOT_FOUND',
+          `the server of ${address} still holds the session of a client that is gone; try again, or pass { wait: milliseconds }`,
+        ),
+      )
     opened.push(openOwn(paths.c2s, WRITE))
     if (isCurrent(opened[0]!, paths.s2c) && isCurrent(opened[1]!, paths.c2s)) return opened as [number, number]
-    return give(new TalkwireError('PEER_NOT_FOUND', `the server of ${address} makes its pipes anew`))
+    return give(
+      new TalkwireError('PEER_NOT_FOUND', `the server of ${address} makes its pipes anew; try again, or pass { wait: milliseconds }`),
+    )
   } catch (reason) {
     if (!missing(reason)) throw give(fromSystem(reason, `cannot connect to ${address}`))
     const error = give(nobody(address, reason))
@@ -139,7 +146,7 @@ function openOwn(path: string, flags: number): number {
   const stat = fstatSync(fd)
   if (stat.isFIFO() && stat.uid === process.getuid?.() && (stat.mode & 0o077) === 0) return fd
   closeSync(fd)
-  throw new TalkwireError('PERMISSION_DENIED', `${path} is not a named pipe of ours alone (mode 0600)`)
+  throw new TalkwireError('PERMISSION_DENIED', `${path} is not a named pipe of ours alone (mode 0600); remove it or choose another path`)
 }
 
 /** Whether somebody has the pipe open for writing: a server that has not noticed its last client's end. */
@@ -180,7 +187,7 @@ function join(
   // Until it opens its end, only the other pipe knows whether the server lives.
   const probe = setInterval(() => {
     if (isListening(output, paths)) return
-    pair.destroy(new TalkwireError('CONNECTION_LOST', `the server of ${address} ended before it answered`))
+    pair.destroy(new TalkwireError('CONNECTION_LOST', `the server of ${address} ended before it answered; start it again`))
   }, PROBE)
   probe.unref()
   reading.once('data', () => clearInterval(probe))

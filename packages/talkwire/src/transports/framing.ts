@@ -273,6 +273,6 @@ export class FrameReader {
 function tooLarge(length: number, limit: number): TalkwireError {
   return new TalkwireError(
     'MESSAGE_TOO_LARGE',
-    `a message of ${length} bytes arrived, the limit is ${limit}; send less at a time or raise maxMessage`,
+    `a message of ${length} bytes arrived, the limit is ${limit}; send less at a time or raise limits.message`,
   )
 }

@@ -281,7 +281,10 @@ class IpcPipe implements MessagePipe {
 
   private deliver(bytes: Buffer): void {
     if (bytes.length <= this.maxMessage) return this.sink.message(bytes, 0, bytes.length, true)
-    const error = new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}`)
+    const error = new TalkwireError(
+      'MESSAGE_TOO_LARGE',
+      `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}; send less at a time or raise limits.message`,
+    )
     if (!this.sink.broken) return this.abort(error)
     this.mailbox.ignore()
     this.sink.broken(error)

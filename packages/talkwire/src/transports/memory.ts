@@ -28,7 +28,11 @@ export const memory: Transport = {
   async connect(address, sink, { signal, maxMessage = MAX_MESSAGE } = {}) {
     signal?.throwIfAborted()
     const listening = listeners.get(nameOf(address))
-    if (!listening) throw new TalkwireError('PEER_NOT_FOUND', `nobody in this process listens on ${address}`)
+    if (!listening)
+      throw new TalkwireError(
+        'PEER_NOT_FOUND',
+        `nobody in this process listens on ${address}; serve there first, or pass { wait: milliseconds }`,
+      )
     const near = new Half(address, maxMessage)
     const far = new Half(address, listening.maxMessage)
     near.peer$ = far
@@ -41,7 +45,7 @@ export const memory: Transport = {
   async listen(address, accept, { signal, maxMessage = MAX_MESSAGE } = {}) {
     signal?.throwIfAborted()
     const name = nameOf(address)
-    if (listeners.has(name)) throw new TalkwireError('ADDRESS_IN_USE', `${address} is taken in this process`)
+    if (listeners.has(name)) throw new TalkwireError('ADDRESS_IN_USE', `${address} is taken in this process; choose another name`)
     listeners.set(name, { accept, maxMessage })
     return { address, close: async () => void listeners.delete(name) }
   },
@@ -167,7 +171,10 @@ class Half implements MessagePipe {
     if (this.deaf) return
     try {
       if (bytes.length > this.maxMessage)
-        throw new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}`)
+        throw new TalkwireError(
+          'MESSAGE_TOO_LARGE',
+          `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}; send less at a time or raise limits.message`,
+        )
       sink.message(bytes, 0, bytes.length, true)
     } catch (reason) {
       this.broken(TalkwireError.from(reason, 'CONNECTION_LOST'), sink)

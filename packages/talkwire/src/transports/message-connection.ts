@@ -66,7 +66,7 @@ export class MessageConnection implements ByteConnection {
       this.rollback()
       throw new TalkwireError(
         'MESSAGE_TOO_LARGE',
-        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`,
+        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise limits.message`,
       )
     }
     const bytes = Buffer.allocUnsafeSlow(length)

@@ -23,11 +23,19 @@ const codes: Record<string, Code> = {
   ENFILE: 'LIMIT_EXCEEDED',
 }
 
+const advice: Partial<Record<Code, string>> = {
+  PEER_NOT_FOUND: 'start the service there, or pass { wait: milliseconds }',
+  ADDRESS_IN_USE: 'end what is there, or choose another address',
+  PERMISSION_DENIED: 'choose an address that this user may use',
+  INVALID_ADDRESS: 'choose an address of this machine',
+  LIMIT_EXCEEDED: 'close connections, or raise ulimit -n',
+}
+
 /** A system error as ours; `what` says what was tried. */
 export function fromSystem(reason: unknown, what: string): TalkwireError {
   if (reason instanceof TalkwireError) return reason
   const code = codes[(reason as NodeJS.ErrnoException).code ?? ''] ?? 'CONNECTION_LOST'
-  return new TalkwireError(code, `${what}: ${(reason as Error).message}`, { cause: reason })
+  return new TalkwireError(code, `${what}: ${(reason as Error).message}${advice[code] ? `; ${advice[code]}` : ''}`, { cause: reason })
 }
 
 /** Connects a stream socket and hands it to a connection before its first byte can arrive. Rejects with the signal's reason or `fromSystem`. */
@@ -70,7 +78,13 @@ export function open<S extends net.Socket, T>(
       handshake === undefined
         ? undefined
         : setTimeout(
-            () => fail(new TalkwireError('PEER_NOT_FOUND', `${address} did not answer within ${handshake} ms (limits.handshake)`)),
+            () =>
+              fail(
+                new TalkwireError(
+                  'PEER_NOT_FOUND',
+                  `${address} did not answer within ${handshake} ms; check the address and the network, or raise limits.handshake`,
+                ),
+              ),
             handshake,
           )
     const settle = (): void => {

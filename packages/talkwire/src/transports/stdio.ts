@@ -91,7 +91,7 @@ function parentStream(address: string): { stream: Duplex; peer: Peer } {
   if (taken)
     throw new TalkwireError(
       'ADDRESS_IN_USE',
-      `this process talks to its parent already, and there is one wire for that; ${address} cannot be a second`,
+      `this process talks to its parent already, and there is one wire for that; take another address than ${address}`,
     )
   taken = true
   bindToParent()

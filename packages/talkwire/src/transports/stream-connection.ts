@@ -120,7 +120,7 @@ export class StreamConnection implements ByteConnection {
       this.rollback()
       throw new TalkwireError(
         'MESSAGE_TOO_LARGE',
-        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise maxMessage`,
+        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise limits.message`,
       )
     }
     if (framing === 'length') {

@@ -3,7 +3,7 @@ import { lookup } from 'node:dns/promises'
 import net from 'node:net'
 import { parseHostPort, type HostPort } from '../address.js'
 import { TalkwireError } from '../error.js'
-import { connectSocket, createServer, fromSystem, listening } from './socket.js'
+import { connectSocket, createServer, listening } from './socket.js'
 import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
@@ -72,7 +72,13 @@ async function resolve(host: string, address: string): Promise<string> {
   try {
     return (await lookup(host)).address
   } catch (reason) {
-    throw new TalkwireError('INVALID_ADDRESS', `cannot listen on ${address}: ${fromSystem(reason, host).message}`, { cause: reason })
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `cannot listen on ${address}: ${(reason as Error).message}; choose an address of this machine`,
+      {
+        cause: reason,
+      },
+    )
   }
 }
 

@@ -138,7 +138,11 @@ function refusal(reason: unknown, address: string, spoke: boolean): TalkwireErro
     return new TalkwireError('UNAUTHENTICATED', `${address}: ${message} (${code}); check tls.ca, tls.cert and the name in the address`, {
       cause: reason,
     })
-  const error = new TalkwireError('PEER_NOT_FOUND', `what answers at ${address} does not speak TLS as we do: ${message}`, { cause: reason })
+  const error = new TalkwireError(
+    'PEER_NOT_FOUND',
+    `what answers at ${address} does not speak TLS as we do: ${message}; check that it listens on tls:`,
+    { cause: reason },
+  )
   return code === 'ECONNRESET' && spoke ? tlsTransport.unanswered!(error, address) : error
 }
 

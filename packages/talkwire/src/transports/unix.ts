@@ -106,7 +106,11 @@ function realFolder(path: string): string {
   try {
     return realpathSync(dirname(path))
   } catch (cause) {
-    throw new TalkwireError('INVALID_ADDRESS', `no socket can be made at ${path}: ${(cause as Error).message}`, { cause })
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      `no socket can be made at ${path}: ${(cause as Error).message}; choose a path in a directory of yours`,
+      { cause },
+    )
   }
 }
 
@@ -141,9 +145,10 @@ function peerOf(address: string, socket: net.Socket): Peer {
 }
 
 function admit(peer: Peer, mustKnow: boolean, { allow }: UnixOptions): Peer {
-  if (mustKnow && peer.uid === undefined) throw new TalkwireError('PERMISSION_DENIED', 'the peer cannot be identified')
+  if (mustKnow && peer.uid === undefined)
+    throw new TalkwireError('PERMISSION_DENIED', 'the peer cannot be identified; install koffi, or pass allow')
   const trusted = allow ? allow(peer) : peer.uid === undefined || peer.uid === process.getuid?.() || peer.uid === 0
-  if (!trusted) throw new TalkwireError('PERMISSION_DENIED', `uid ${String(peer.uid)} is not let in`)
+  if (!trusted) throw new TalkwireError('PERMISSION_DENIED', `uid ${String(peer.uid)} is not let in; pass allow to let others in`)
   return peer
 }
 
@@ -152,7 +157,7 @@ async function clear(path: string): Promise<void> {
   const stat = lstatSync(path, { throwIfNoEntry: false })
   if (!stat) return
   if (!stat.isSocket()) throw new TalkwireError('ADDRESS_IN_USE', `${path} exists and is no socket; remove it or choose another path`)
-  if (!(await refuses(path))) throw new TalkwireError('ADDRESS_IN_USE', `another process listens on ${path}`)
+  if (!(await refuses(path))) throw new TalkwireError('ADDRESS_IN_USE', `another process listens on ${path}; end it or choose another path`)
   unlinkSync(path)
 }
 

@@ -38,7 +38,11 @@ export const worker: Transport<WorkerOptions> = {
   async connect(address, sink, { signal, workerData: data, env, detached } = {}) {
     signal?.throwIfAborted()
     const path = resolve(parseAddress(address).rest)
-    if (!existsSync(path)) throw new TalkwireError('START_FAILED', `cannot start ${address}: there is no file ${path}`)
+    if (!existsSync(path))
+      throw new TalkwireError(
+        'START_FAILED',
+        `cannot start ${address}: there is no file ${path}; the path is relative to the working directory`,
+      )
     const { port1, port2 } = new MessageChannel()
     const thread = new Worker(path, {
       workerData: { ...data, [KEY]: port2 },
@@ -70,7 +74,11 @@ function takePort(address: string): MessagePort {
       'UNSUPPORTED',
       `this thread was not started by connect('worker:…'), so nobody is at the other end of ${address}`,
     )
-  if (port === null) throw new TalkwireError('ADDRESS_IN_USE', 'this thread listens already, and there is one connection for it')
+  if (port === null)
+    throw new TalkwireError(
+      'ADDRESS_IN_USE',
+      'this thread listens already, and there is one connection for it; a second service needs an address of its own',
+    )
   data![KEY] = null
   return port as MessagePort
 }

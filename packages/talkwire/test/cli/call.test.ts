@@ -93,7 +93,14 @@ test('a typo is answered with what was meant', async () => {
   await fails(['call', 'bank', 'xyz'], 1, /there is deposit, balance/)
   await fails(['call', 'clac', 'add', '2', '5'], 3, /^\[PEER_NOT_FOUND\] nothing has announced "clac".*did you mean "calc"\?/)
   await fails(['cal', 'calc', 'add'], 2, /did you mean "call"\?/)
-  await fails(['call', 'calc', 'add', '--time', '5'], 2, /Unknown option '--time'/)
+  await fails(['call', 'calc', 'add', '--time', '5'], 2, /there is no option --time; did you mean "--timeout"\?/)
+  await fails(['call', 'calc', 'add', '-5x', '-x'], 2, /there is no option -x; a word that begins with "-" goes after --/)
+  await fails(['call', 'unx:calc', 'add', '2', '5'], 2, /^\[INVALID_ADDRESS\] "unx:" is no known address; did you mean "unix:"\?/)
+  await fails(
+    ['call', 'unix:clac', 'add', '2', '5'],
+    3,
+    /^\[PEER_NOT_FOUND\] cannot connect .*or pass --wait ms; did you mean "unix:calc"\?/,
+  )
 })
 
 test('wrong usage is told before anything is called', async () => {
@@ -102,7 +109,7 @@ test('wrong usage is told before anything is called', async () => {
   await fails(['call', 'calc', 'echo', 'a=[1'], 2, /\[1 is no JSON/)
   await fails(['call', 'calc', 'add', '--timeout', 'soon'], 2, /--timeout takes a positive number/)
   await fails(['call', '../etc', 'add'], 2, /^\[INVALID_ADDRESS\]/)
-  await fails(['call', 'nosuch:thing', 'add'], 2, /^\[INVALID_ADDRESS\].*no known address/)
+  await fails(['call', 'nosuch:thing', 'add'], 2, /^\[INVALID_ADDRESS\].*no known address; there is memory:, unix:, .*spawn\+stdio:/)
   await fails([], 2, /talkwire call/)
 })
 

@@ -86,7 +86,8 @@ test('a contract with its handlers, of a module that no package is installed for
 
 test('what is wrong is said in words, with an exit code', async () => {
   await refused([freshPath('.ts')], 2, /there is no file/)
-  await refused([module('', '.txt')], 2, /is no module: it ends with none of .ts/)
+  await refused([fixture('calk.ts')], 2, /there is no file .*calk\.ts in \/.*; did you mean "calc\.ts"\?/)
+  await refused([module('', '.txt')], 2, /cannot be served: a module ends with .ts, .*\.py/)
   await refused([module('throw new Error("while loading")')], 1, /cannot load .*while loading/s)
   await refused([module('export const a = () => {', '.mjs')], 1, /SyntaxError/)
   await refused([module('import "./missing.js"')], 1, /missing\.js/)

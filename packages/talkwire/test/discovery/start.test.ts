@@ -222,7 +222,7 @@ test('a service that is starting is waited for; when it dies instead, that is to
 })
 
 test('nothing found: one line with the reason', async () => {
-  const name = freshName()
+  const name = 'nobody-else-is-called-like-this'
   const reason = async (): Promise<string> => {
     const { code, message, outcome } = await errorOf(connect(name))
     assert.deepEqual([code, outcome], ['PEER_NOT_FOUND', 'not-sent'])
@@ -239,6 +239,8 @@ test('nothing found: one line with the reason', async () => {
     await reason(),
     `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no way there by name; let it listen on unix:${name} too, or pass an address that both sides know`,
   )
+  const near = await errorOf(connect(name.replace('else', 'esle')))
+  assert.match(near.message, new RegExp(`; did you mean "${name}"\\? Otherwise start it, or pass`))
   held.release()
   assert.match(await reason(), /was closed \(it ran as process \d+\); start it/)
   assert.deepEqual(

@@ -29,12 +29,10 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return ranked[0] && ranked[0].far <= limit ? ranked[0].each : undefined
 }
 
-const SHOWN = 8
-
 /** The end of an error's text: what was meant, or else what there is. */
-export function suggestion(name: string, known: readonly string[]): string {
+export function suggestion(name: string, known: readonly string[], most = 8): string {
   const near = nearest(name, known)
   if (near !== undefined) return `; did you mean "${near}"?`
   if (known.length === 0) return ''
-  return `; there is ${known.slice(0, SHOWN).join(', ')}${known.length > SHOWN ? ' …' : ''}`
+  return `; there is ${known.slice(0, most).join(', ')}${known.length > most ? ' …' : ''}`
 }
