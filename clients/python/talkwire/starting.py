@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _PATIENCE = 30.0  # seconds that a started service gets until it serves
 _LOOK_EVERY = 0.02  # seconds; the directory has no notification that every system knows
 _LAST_WORDS = 4096  # bytes
+_LONGEST = 58  # characters of a name, so that its claim with ".start" is one too
 
 
 def find_or_start(name: str, command: Optional[Sequence[str]]) -> names.Entry:
@@ -32,6 +33,8 @@ def find_or_start(name: str, command: Optional[Sequence[str]]) -> names.Entry:
             raise found
         if time.monotonic() >= deadline:
             raise TalkwireError("START_FAILED", f"{name!r} did not serve within {_PATIENCE:.0f} s: {found.text}")
+        if len(name) > _LONGEST:
+            raise TalkwireError("INVALID_ADDRESS", f"{name!r} has {len(name)} characters; what is started on demand has at most {_LONGEST}")
         held = None if starting else _try_claim(f"{name}.start")
         if held is not None:
             try:

@@ -41,7 +41,7 @@ export function processStat(pid: number): { state: string; start: string } | und
 export function isAlive(identity: ProcessIdentity): boolean {
   const here = ownIdentity()
   if (identity.boot !== null && here.boot !== null && identity.boot !== here.boot) return false
-  if (identity.pidns !== here.pidns && identity.pidns !== null && here.pidns !== null) return true
+  if (identity.pidns !== here.pidns) return true
   const stat = processStat(identity.pid)
   if (stat) return stat.state !== 'Z' && stat.state !== 'X' && (identity.start === null || stat.start === identity.start)
   return here.start === null && signalReaches(identity.pid)

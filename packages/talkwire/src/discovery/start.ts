@@ -9,6 +9,8 @@ import { claim, find, runtimeDirectory, type Claim, type Entry } from './names.j
 const POLL = 20
 const PATIENCE = 30_000
 const STDERR_KEPT = 4096
+/** Of a name, so that its claim with `.start` is one too. */
+const LONGEST = 58
 
 /**
  * Waits until `name` is served, and starts `command` for it if nobody else does. Rejects with START_FAILED
@@ -22,6 +24,11 @@ export async function startService(name: string, command: readonly string[] | un
     if (!('reason' in found)) return found
     if (performance.now() - start > PATIENCE)
       throw new TalkwireError('START_FAILED', `"${name}" did not serve within ${PATIENCE / 1000} s: ${found.reason}`)
+    if (name.length > LONGEST)
+      throw new TalkwireError(
+        'INVALID_ADDRESS',
+        `"${name}" has ${name.length} characters; what is started on demand has at most ${LONGEST}`,
+      )
     const starter = found.claimed ? undefined : tryClaim(`${name}.start`)
     if (!starter) await pause()
     else {

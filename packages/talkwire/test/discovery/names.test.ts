@@ -155,6 +155,9 @@ test('before a restart of the machine is dead, another pid namespace counts as a
   forge(foreign, { pidns: 'pid:[1]', pid: 2 ** 30, start: '5' })
   assert.equal(reasonOf(foreign), 'found')
   assert.throws(() => claim(foreign), fails('ADDRESS_IN_USE'))
+  const unknown = freshName()
+  forge(unknown, { pidns: null, pid: 2 ** 30, start: '5' })
+  assert.equal(reasonOf(unknown), 'found', 'whoever could not tell its namespace may be in another')
 })
 
 async function poll<T>(look: () => T | undefined): Promise<T> {

@@ -55,6 +55,19 @@ test('ten clients in two languages want a service that nobody runs: one is start
   assert.match((find(`${name}.start`) as { reason: string }).reason, /was closed/, 'the claim to start it is given back')
 })
 
+test('a name that leaves no room for its claim with .start is not started, in either language, and says why', async () => {
+  const { file, start } = command()
+  const [longest, longer] = ['a'.repeat(58), 'a'.repeat(59)]
+  const error = await errorOf(connect(longer, { start }))
+  assert.equal(error.message, `[INVALID_ADDRESS] "${longer}" has 59 characters; what is started on demand has at most 58`)
+  const starter = pythonStarter(longer, ...start)
+  starter.child.stdin!.write('go\n')
+  assert.match(await starter.line('[INVALID_ADDRESS]'), /59 characters/)
+  assert.ok(!existsSync(file))
+  await (await connect(longest, { start })).close()
+  assert.equal(pidsIn(file).length, 1)
+})
+
 test('what was started outlives who started it, and may go on printing to stderr', async () => {
   const name = freshName()
   const { file, start } = command()
