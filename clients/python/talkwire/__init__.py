@@ -10,7 +10,8 @@ from .codec_json import Map
 from .errors import TalkwireError, declared_error
 from .limits import Limits
 from .references import Reference, ref
-from .remote import Call, Context, Remote, Stream, Subscription
+from .handling import Context
+from .remote import Call, Remote, Stream, Subscription
 from .service import Service, serve
 from .wire import Peer
 

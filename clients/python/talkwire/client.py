@@ -10,7 +10,8 @@ from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
 from .names import Entry
-from .remote import Remote, answer_value, run_call
+from .handling import answer_value, run_call
+from .remote import Remote
 from .session import Session
 from .starting import await_gone, find_or_start
 from .transports import registry

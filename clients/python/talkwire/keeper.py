@@ -64,7 +64,7 @@ class Keeper:
 
     def watch(self, connection: Any) -> None:
         """Looks at `connection.tick(serial)` every 5 ms until it has been quiet for a while."""
-        self.call_soon(lambda: self._watched.setdefault(connection, (-1, 0)))  # type: ignore[arg-type, return-value]
+        self.call_soon(lambda: self._watched.setdefault(connection, (-1, 0)))  # type: ignore[arg-type]
 
     def at(self, when: float, function: Callable[[], None]) -> Timer:
         """Runs `function` on the keeper's thread at a `time.monotonic()`."""

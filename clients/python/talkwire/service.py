@@ -14,7 +14,8 @@ from .limits import Limits
 from .methods import method_table
 from .names import Claim, check_name, claim
 from .pool import pool
-from .remote import Remote, answer_value, run_call
+from .handling import answer_value, run_call
+from .remote import Remote
 from .session import Session
 from .transports.registry import Options, listen as listen_on
 from .wire import Listener, Wire

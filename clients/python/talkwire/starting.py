@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Optional, Sequence, Union
 
 from . import names
 from .errors import TalkwireError
@@ -55,7 +55,7 @@ def await_gone(entry: names.Entry) -> bool:
     return False
 
 
-def _find(name: str) -> Any:
+def _find(name: str) -> Union[names.Entry, TalkwireError]:
     """The entry, or why there is none."""
     try:
         return names.find(name)
@@ -77,8 +77,7 @@ def _try_claim(name: str) -> Optional[names.Claim]:
 def _start(name: str, command: Sequence[str], deadline: float) -> names.Entry:
     found = _find(name)  # somebody may have started it before we got the claim
     if not isinstance(found, TalkwireError):
-        entry: names.Entry = found
-        return entry
+        return found
     log = f"{names.runtime_dir()}/{name}.log"
     child = _launch(name, command, log)
     try:
@@ -121,8 +120,7 @@ def _await(name: str, program: str, ended: Callable[[], Optional[int]], log: str
         code = ended()
         found = _find(name)
         if not isinstance(found, TalkwireError):
-            entry: names.Entry = found
-            return entry
+            return found
         if code is not None:
             how = f"exit code {code}" if code >= 0 else f"signal {-code}"
             raise TalkwireError("START_FAILED", f"{program} ended with {how}{_last_words(log)} before it served {name!r}")

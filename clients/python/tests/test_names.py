@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -190,7 +191,10 @@ closing.join()
     process.stdin.write("\n")
     process.stdin.flush()
     assert waiting.communicate(timeout=20)[0] == "new\n"
-    os.kill(names.find("bank")["pid"], 15)
+    started = names.find("bank")
+    os.kill(started["pid"], 15)
+    while not names.is_dead({**started, "state": "serving"}):
+        time.sleep(0.001)
 
 
 CONNECT = """

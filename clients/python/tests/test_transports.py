@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import talkwire
-from conftest import HERE
 from talkwire import TalkwireError
 
 WORKER = """

@@ -31,7 +31,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         print_error(error, arguments.json)
         return USAGE if isinstance(error, UsageError) or error.code == "INVALID_ADDRESS" else FAILED
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # the reader of our output has gone: nothing to flush
+        sys.stdout = None  # the reader of our output has gone: nothing to flush
         return 0
 
 

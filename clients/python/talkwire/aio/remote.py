@@ -1,0 +1,205 @@
+"""What asyncio code holds in its hands: callers, streams, subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from ..errors import TalkwireError
+from ..remote import call_params
+from ..session import Incoming, Outgoing
+from .connection import Connection
+from .sources import close_source, iterate
+
+
+class Stream:
+    """`async for` over a call's output; `aclose()` cancels what is left."""
+
+    def __init__(self, connection: Connection, outgoing: Outgoing, deadline: Optional[float]) -> None:
+        self._connection, self._outgoing, self._deadline = connection, outgoing, deadline
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Any:
+        call = self._outgoing
+        items = call.items
+        assert items is not None
+        try:
+            while not items.ready():
+                left = None if self._deadline is None else self._deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    self._connection.cancel(call, TalkwireError("DEADLINE_EXCEEDED", f"{call.method} took too long"))
+                    break
+                await call.signal.wait(left)
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        if len(items):
+            value, credit = items.take()
+            self._connection.give_credit("$/credit", call.id, credit)
+            return value
+        if call.error is not None and call.error.code != "STREAM_CLOSED":
+            raise call.error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._connection.cancel(self._outgoing, TalkwireError("STREAM_CLOSED", "the stream was closed here"))
+
+    async def __aenter__(self) -> "Stream":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+class Subscription:
+    """Events at a function or coroutine function, until `await close()`."""
+
+    def __init__(self, remote: "Remote", event: str, function: Callable[[Any], Any]) -> None:
+        self.event, self.function, self.lost = event, function, 0
+        self._remote = remote
+
+    async def close(self) -> None:
+        await self._remote._off(self)
+
+
+def _split_input(args: Tuple[Any, ...]) -> Tuple[Tuple[Any, ...], Any]:
+    if len(args) == 1 and (hasattr(args[0], "__anext__") or hasattr(args[0], "__next__")):
+        return (), args[0]
+    return args, None
+
+
+class Remote:
+    """The other side: `await remote.add(2, 5)`."""
+
+    def __init__(self, connection: Connection, parent: Optional[Incoming] = None) -> None:
+        self._connection, self._parent = connection, parent
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._connection.peer_streams:
+            return lambda *args, **named: self._open_stream(name, args, named)
+        return lambda *args, **named: self._call(name, args, named)
+
+    async def call(
+        self,
+        method: str,
+        *args: Any,
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], Any]] = None,
+        **named: Any,
+    ) -> Any:
+        """As the blocking `call`. Cancelling the task cancels the call."""
+        return await self._call(method, args, named, timeout, metadata, on_progress)
+
+    async def _call(
+        self,
+        method: str,
+        args: Tuple[Any, ...],
+        named: Dict[str, Any],
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], Any]] = None,
+    ) -> Any:
+        args, source = _split_input(args)
+        outgoing, timeout = await self._open(method, call_params(args, named), timeout, metadata, on_progress, source, False)
+        parent = self._parent
+        if parent is not None:
+            parent.children.add(outgoing)
+            if parent.cancelled:  # meanwhile, so that nobody saw the child
+                self._connection.cancel(outgoing)
+        try:
+            if source is not None:
+                self._connection._spawn(_pump(self._connection, outgoing, source))
+            return await self._connection.result(outgoing, timeout)
+        finally:
+            if parent is not None:
+                parent.children.discard(outgoing)
+
+    async def _open(
+        self, method: str, params: Any, timeout: Any, metadata: Any, on_progress: Any, source: Any, stream: bool
+    ) -> Tuple[Outgoing, Optional[float]]:
+        if self._parent is not None:
+            stopped = self._parent.stop_reason()
+            if stopped is not None:
+                raise stopped
+            limits = [t for t in (timeout, self._parent.remaining()) if t is not None]
+            timeout = min(limits) if limits else None
+        await self._connection.room()
+        return self._connection.open(
+            method, params, timeout=timeout, metadata=metadata, on_progress=on_progress,
+            stream=stream, input=source is not None,
+        ), timeout  # fmt: skip
+
+    async def stream(
+        self,
+        method: str,
+        *args: Any,
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], Any]] = None,
+        **named: Any,
+    ) -> Stream:
+        """`async for item in await remote.stream('watch', …)`. An (async) iterator as argument is sent meanwhile."""
+        return await self._open_stream(method, args, named, timeout, metadata, on_progress)
+
+    async def _open_stream(
+        self,
+        method: str,
+        args: Tuple[Any, ...],
+        named: Dict[str, Any],
+        timeout: Optional[float] = None,
+        metadata: Optional[Dict[str, str]] = None,
+        on_progress: Optional[Callable[[Any], Any]] = None,
+    ) -> Stream:
+        args, source = _split_input(args)
+        outgoing, timeout = await self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
+        if source is not None:
+            self._connection._spawn(_pump(self._connection, outgoing, source))
+        return Stream(self._connection, outgoing, None if timeout is None else time.monotonic() + timeout)
+
+    async def notify(self, method: str, *args: Any, **named: Any) -> None:
+        await self._connection.room()
+        self._connection.notify(method, call_params(args, named))
+
+    async def on(self, event: str, function: Callable[[Any], Any]) -> Subscription:
+        subscription = Subscription(self, event, function)
+        held = self._connection.listeners.setdefault(event, [])
+        held.append(subscription)
+        if len(held) == 1:
+            await self.call("rpc.on", {"event": event})
+        return subscription
+
+    async def _off(self, subscription: Subscription) -> None:
+        held = self._connection.listeners.get(subscription.event, [])
+        if subscription in held:
+            held.remove(subscription)
+            if not held:
+                del self._connection.listeners[subscription.event]
+                if self._connection.ended is None and not self._connection.closing:
+                    await self.call("rpc.off", {"event": subscription.event})
+
+
+async def _pump(connection: Connection, call: Outgoing, source: Any) -> None:
+    credit = call.credit
+    assert credit is not None
+    try:
+        async for value in iterate(source):
+            while not credit.ready() and not call.done:
+                await call.signal.wait()
+            if call.done:
+                return
+            credit.change(-connection.send_value("$/input", call.id, value))
+            await connection.room()
+        if not call.done:
+            connection.end_input(call.id)
+    except Exception as error:
+        if connection.ended is None:
+            connection.end_input(call.id, TalkwireError("CANCELLED", "the input stream failed"))
+            connection.cancel(call, TalkwireError("INPUT_FAILED", f"the input stream failed: {error!r}", outcome="maybe-ran"))
+    finally:
+        await close_source(source)
