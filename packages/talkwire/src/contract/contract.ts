@@ -43,7 +43,19 @@ export interface Contract<M extends Members = Members> {
 }
 
 /** Names that a client object uses itself. */
-const RESERVED = new Set(['on', 'close', 'closed', 'then', 'constructor', 'prototype', '__proto__', 'toJSON', 'toString', 'valueOf'])
+const RESERVED = new Set([
+  'on',
+  'once',
+  'close',
+  'closed',
+  'then',
+  'constructor',
+  'prototype',
+  '__proto__',
+  'toJSON',
+  'toString',
+  'valueOf',
+])
 const CONTRACT_ID = /^(.+)\/(\d{1,9})$/
 const DECLARED_ERROR = /^[A-Z][A-Za-z0-9]{0,63}$/
 
@@ -206,6 +218,8 @@ export interface ClientBase {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/** For `once`; without them it waits as long as the client lasts. */
+export type WaitOptions = Pick<CallOptions, 'signal' | 'timeout'>
 /** Called for each event; `lost` counts those that this subscriber was too slow for since the last one. */
 export type Listener<T> = (payload: T, info: { readonly lost: number }) => void
 /** Ends the subscription. */
@@ -214,6 +228,8 @@ export type Unsubscribe = (() => Promise<void>) & { [Symbol.asyncDispose](): Pro
 /** The caller's typed view of a service with a contract. */
 export type ContractClient<C extends Contract> = { readonly [K in MethodNames<C>]: Method<C['members'][K]> } & ClientBase & {
     on<K extends EventNames<C>>(event: K, listener: Listener<EventPayload<C, K>>): Promise<Unsubscribe>
+    /** The next event. Those that come between two calls of it are missed: `on` gets them all. */
+    once<K extends EventNames<C>>(event: K, options?: WaitOptions): Promise<EventPayload<C, K>>
   }
 
 /** A function over the wire: asynchronous, its iterables asynchronous, its function arguments as they are. */
@@ -235,6 +251,8 @@ export type FunctionsClient<F> = {
   readonly [K in keyof F as F[K] extends (...args: never[]) => unknown ? K : never]: Remote<F[K]>
 } & ClientBase & {
     on(event: string, listener: Listener<any>): Promise<Unsubscribe>
+    /** The next event. Those that come between two calls of it are missed: `on` gets them all. */
+    once(event: string, options?: WaitOptions): Promise<any>
   }
 
 export type Client<T> = T extends Contract ? ContractClient<T> : FunctionsClient<T>

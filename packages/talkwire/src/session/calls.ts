@@ -352,8 +352,13 @@ function cleanUp(call: Pending): void {
 function remaining(options: CallOptions | undefined): number | undefined {
   const inherited = options?.from?.deadline === undefined ? undefined : options.from.deadline - performance.now()
   if (options?.timeout === undefined) return inherited
-  if (!(options.timeout > 0)) throw new TypeError(`timeout is a positive number of milliseconds, not ${String(options.timeout)}`)
+  validateTimeout(options.timeout)
   return inherited === undefined ? options.timeout : Math.min(options.timeout, inherited)
+}
+
+/** Throws TypeError. */
+export function validateTimeout(timeout: number | undefined): void {
+  if (timeout !== undefined && !(timeout > 0)) throw new TypeError(`timeout is a positive number of milliseconds, not ${String(timeout)}`)
 }
 
 const ignore = (): void => {}

@@ -1,6 +1,7 @@
 /** The caller's typed view of a service. */
 import { isStream, type CallOptions, type Listener, type Rpc } from '../contract/contract.js'
 import type { ClientCall, Link } from './link.js'
+import { once } from './once.js'
 import { paramsOf } from './service.js'
 
 const links = new WeakMap<object, Link>()
@@ -17,6 +18,7 @@ export function createClient(link: Link, defaults?: CallOptions): object {
   const { contract } = link.options
   const client: Record<PropertyKey, unknown> = Object.create(null)
   client['on'] = (event: string, listener: Listener<any>) => link.on(event, listener)
+  client['once'] = (event: string, options?: CallOptions) => once(link, event, merge(defaults, options))
   client['close'] = () => link.close()
   client[Symbol.asyncDispose] = () => link.close()
   Object.defineProperty(client, 'closed', { get: () => link.ended })

@@ -54,6 +54,8 @@ const CLOSE_TIMEOUT = 5_000
 interface Subscription {
   readonly listeners: Set<Listener<any>>
   lost: number
+  /** The service takes it. */
+  accepted?: Promise<unknown>
 }
 
 export class Link {
@@ -66,6 +68,7 @@ export class Link {
   /** A call waits, not only a subscription. */
   private wanted = true
   private stopWaiting: (() => void) | undefined
+  private endings: Set<(cause: TalkwireError | undefined) => void> | undefined
   private readonly subscriptions = new Map<string, Subscription>()
 
   constructor(readonly options: LinkOptions) {}
@@ -110,6 +113,14 @@ export class Link {
     return this.end.promise
   }
 
+  /** As `ended`, for who may lose interest before: a promise would keep it. Returns how. */
+  onEnded(action: (cause: TalkwireError | undefined) => void): () => void {
+    const endings = (this.endings ??= new Set())
+    if (this.told === 'closed') action(this.lastCause)
+    else endings.add(action)
+    return () => endings.delete(action)
+  }
+
   /** The first `closed` is the last word. */
   private tell(state: ConnectionChange['state'], cause?: TalkwireError): void {
     if (state === this.told || this.told === 'closed') return
@@ -117,6 +128,7 @@ export class Link {
     if (state === 'closed') {
       this.lastCause = cause
       this.end?.resolve(cause)
+      for (const action of this.endings ?? []) action(cause)
     }
     try {
       this.options.onConnection?.({ state, cause })
@@ -187,10 +199,9 @@ export class Link {
     if (typeof listener !== 'function') throw new TypeError('on(event, listener) takes a function')
     let subscription = this.subscriptions.get(event)
     if (!subscription) this.subscriptions.set(event, (subscription = { listeners: new Set(), lost: 0 }))
-    const first = subscription.listeners.size === 0
     subscription.listeners.add(listener)
     try {
-      if (first) await this.unary('rpc.on', { event }, undefined, undefined, true)
+      await (subscription.accepted ??= this.unary('rpc.on', { event }, undefined, undefined, true))
     } catch (reason) {
       this.dropListener(event, listener)
       throw reason

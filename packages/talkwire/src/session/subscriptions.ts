@@ -27,9 +27,12 @@ export class Subscriptions {
     const event = eventName(params)
     const { service } = this.session.options
     if (service?.events && !service.events.has(event))
-      throw visibleError('INVALID_INPUT', `"${service.name}" has no event ${JSON.stringify(event)}`)
+      throw visibleError(
+        'INVALID_INPUT',
+        `"${service.name}" has no event ${JSON.stringify(event)}; it has ${[...service.events].slice(0, 8).join(', ') || 'none'}`,
+      )
     const lost = (this.lost ??= new Map())
-    if (lost.size >= MOST) throw visibleError('LIMIT_EXCEEDED', `more than ${MOST} subscriptions on one connection`)
+    if (lost.size >= MOST) throw visibleError('LIMIT_EXCEEDED', `more than ${MOST} subscriptions on one connection; end some`)
     if (!lost.has(event)) lost.set(event, 0)
     return null
   }

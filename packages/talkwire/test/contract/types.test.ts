@@ -115,6 +115,20 @@ test('a transform: the caller writes what goes in, the receiver gets what comes 
     holds<Equal<ReturnType<Handlers<typeof bank>['day']>, Date | undefined | Promise<Date | undefined>>>()
   }))
 
+test('an event of a client', () =>
+  compiled(async () => {
+    const client = connect(bank)
+    holds<Equal<Awaited<ReturnType<typeof client.once<'overdrawn'>>>, { account: string }>>()
+    const { account } = await client.once('overdrawn', { timeout: 1000, signal: new AbortController().signal })
+    holds<Equal<typeof account, string>>()
+    // @ts-expect-error no event
+    client.once('deposit')
+    // @ts-expect-error nothing is asked of a handler
+    client.once('overdrawn', { metadata: {} })
+    const payload = await connect<typeof calc>('calc').once('anything')
+    holds<Equal<typeof payload, any>>()
+  }))
+
 test('a client with valibot and arktype', () =>
   compiled(async () => {
     const client = connect(tools)

@@ -1,0 +1,42 @@
+/** Waiting for one event. */
+import type { CallOptions } from '../contract/contract.js'
+import { TalkwireError } from '../error.js'
+import { validateTimeout } from './calls.js'
+import { MAX_TIMER } from './incoming.js'
+import type { Link } from './link.js'
+
+/**
+ * The payload of the next event, which may come after a lost connection has healed. Rejects with DEADLINE_EXCEEDED,
+ * the signal's reason, what the service has against the subscription, or CONNECTION_CLOSED once the client has ended.
+ */
+export function once(link: Link, event: string, options: Pick<CallOptions, 'signal' | 'timeout'> = {}): Promise<unknown> {
+  const { signal, timeout } = options
+  return new Promise((resolve, reject) => {
+    validateTimeout(timeout)
+    signal?.throwIfAborted()
+    const settled = new AbortController()
+    const settle = <T>(how: (value: T) => void) => {
+      return (value: T): void => {
+        settled.abort()
+        how(value)
+      }
+    }
+    const fail = settle<unknown>(reject)
+    const subscribing = link.on(event, settle(resolve))
+    subscribing.catch(fail)
+    const late = (): void => fail(new TalkwireError('DEADLINE_EXCEEDED', `no event "${event}" came within ${timeout} ms; raise timeout`))
+    const timer = timeout === undefined ? undefined : setTimeout(late, Math.min(timeout, MAX_TIMER))
+    const forget = link.onEnded((cause) => fail(gone(event, cause)))
+    signal?.addEventListener('abort', () => fail(signal.reason), { signal: settled.signal })
+    const over = (): void => {
+      clearTimeout(timer)
+      forget()
+      subscribing.then((off) => off()).catch(() => {})
+    }
+    if (settled.signal.aborted) over()
+    else settled.signal.addEventListener('abort', over, { once: true })
+  })
+}
+
+const gone = (event: string, cause: TalkwireError | undefined): TalkwireError =>
+  new TalkwireError('CONNECTION_CLOSED', `the connection ended before "${event}" came; connect() makes a new one`, { cause })
