@@ -156,6 +156,8 @@ export class Calls {
     const { limits, wire } = this.session
     options?.signal?.throwIfAborted()
     options?.from?.signal.throwIfAborted()
+    if (call.input && !canBeSent(call.input))
+      throw new TypeError(`"${call.method}" takes a stream as its input; pass an iterable, such as an array or a generator`)
     const timeout = remaining(options)
     if (timeout !== undefined && timeout <= 0)
       throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent; give it more time')
@@ -355,6 +357,8 @@ function remaining(options: CallOptions | undefined): number | undefined {
   validateTimeout(options.timeout)
   return inherited === undefined ? options.timeout : Math.min(options.timeout, inherited)
 }
+
+const canBeSent = (input: unknown): boolean => typeof input === 'object' && (Symbol.asyncIterator in input! || Symbol.iterator in input!)
 
 /** Throws TypeError. */
 export function validateTimeout(timeout: number | undefined): void {

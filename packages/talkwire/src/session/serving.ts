@@ -5,7 +5,7 @@ import { deadlinePassed, Incoming, NOBODY, runInput, runWith, within } from './i
 import { inputOf, notFound, type Method } from './service.js'
 import type { ServerCall, Session } from './session.js'
 import { Credit, isIterable, pump, StreamReader } from './stream.js'
-import { isVisible, validate } from './validate.js'
+import { isVisible, validate, visibleError } from './validate.js'
 
 const EMPTY: unknown[] = []
 /** Milliseconds that the timers of one deadline, in several processes, may be apart. */
@@ -258,6 +258,11 @@ export class Serving {
     const { session } = this
     const { id, target } = call
     const { input } = target
+    if (!meta?.input)
+      throw visibleError(
+        'INVALID_INPUT',
+        `"${target.name}" takes a stream as its input; pass an iterable (on the wire: meta.input, then $/input and $/end)`,
+      )
     call.input = new StreamReader({
       window: session.limits.window,
       grant: (bytes) => {
@@ -266,8 +271,7 @@ export class Serving {
       stop: () => {},
       validate: input && ((value) => validate(input, value, target.name, 'INVALID_INPUT', 'maybe-ran')),
     })
-    if (meta?.input) this.track(call)
-    else call.input.end()
+    this.track(call)
   }
 }
 

@@ -59,6 +59,31 @@ for (const wire of wires) {
     }
   }
 
+  test(`${wire}: a method that takes a stream and gets none says so, and its handler does not run`, async () => {
+    let ran = 0
+    const count = (): number => ++ran
+    await using pair = await opened({
+      sum: count,
+      async *upper() {
+        yield String(count())
+      },
+    })
+    const { client, errors } = pair
+    const refused = (reason: unknown): boolean => fails('INVALID_INPUT', 'not-sent')(reason) && /pass an iterable/.test(String(reason))
+    await assert.rejects(client.sum(undefined as never), refused)
+    await assert.rejects(collect(client.upper(undefined as never)), refused)
+    await assert.rejects(sessionOf(client)!.call('sum', [[1, 2]]), refused)
+    for (const wrong of [5, 'text', {}, () => {}]) {
+      await assert.rejects(client.sum(wrong as never), TypeError)
+      await assert.rejects(collect(client.upper(wrong as never)), TypeError)
+    }
+    assert.equal(ran, 0)
+    await sessionOf(client)!.notify('sum', [])
+    await until(() => errors.length === 1)
+    assert.ok(refused(errors[0]))
+    assert.equal(sessionOf(client)!.calls.size, 0)
+  })
+
   test(`${wire}: server, client and bidirectional streams`, async () => {
     await using pair = await opened()
     assert.deepEqual(await collect(pair.client.count(5)), [0, 1, 2, 3, 4])
