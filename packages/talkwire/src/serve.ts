@@ -21,7 +21,7 @@ import { createClient } from './session/client.js'
 import type { Incoming } from './session/incoming.js'
 import { withDefaults, type Limits } from './session/limits.js'
 import { linkEnded, linkOver } from './session/link.js'
-import { contractService, functionsService, paramsOf, type Service } from './session/service.js'
+import { contractService, functionsService, paramsOf, type Method, type Service } from './session/service.js'
 import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
 import type { Connection, Listener, Peer } from './transports/transport.js'
 
@@ -211,8 +211,11 @@ async function hashOf({ contract }: Service): Promise<string | undefined> {
 
 async function discover({ contract, name, methods }: Service, hash: string | undefined): Promise<unknown> {
   const { openRpc } = await import('./contract/openrpc.js')
-  if (!contract)
-    return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: method.handler.length })) })
+  if (!contract) {
+    const { parameterNames } = await import('./contract/parameters.js')
+    const parametersOf = ({ source, handler }: Method): number | readonly string[] => (source && parameterNames(source)) ?? handler.length
+    return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: parametersOf(method) })) })
+  }
   const { jsonSchema } = await import('./contract/json-schema.js')
   return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })
 }

@@ -8,6 +8,8 @@ type Handler = (...args: any[]) => unknown
 export interface Method {
   readonly name: string
   readonly handler: Handler
+  /** The function as it was given: its text has the names of its parameters. */
+  readonly source?: Handler
   /** True: arguments by position, as the function takes them. False: `(input, ctx)`. */
   readonly positional: boolean
   readonly inputStream: boolean
@@ -70,6 +72,7 @@ export function functionsService(name: string, functions: Functions | object): S
     methods.set(method, {
       name: method,
       handler: handler.bind(functions),
+      source: handler,
       positional: true,
       inputStream: false,
       outputStream: generators.has(handler.constructor.name),

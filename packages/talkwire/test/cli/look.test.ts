@@ -55,7 +55,7 @@ events
 
 test('describe: functions without a contract', async () => {
   await serving([fixture('calc.ts')], async () => {
-    assert.match(await prints(['describe', 'calc']), /^calc {2}unix:calc\nmethods\n(.*\n)* {2}add\(arg1, arg2\)\n/)
+    assert.match(await prints(['describe', 'calc']), /^calc {2}unix:calc\nmethods\n(.*\n)* {2}add\(a, b\)\n/)
   })
 })
 
