@@ -336,7 +336,7 @@ const FAULTS = [
       ],
       [
         'calls are left hanging when the connection ends',
-        "this.calls.fail(reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'));",
+        "this.calls.fail(() => reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'));",
         '',
       ],
     ],

@@ -293,9 +293,10 @@ export class Calls {
     this.session.violated(new TalkwireError('INVALID_MESSAGE', `a response to ${JSON.stringify(id)}, which was never asked`))
   }
 
-  /** The connection is gone: every call settles, and says whether it was sent. */
-  fail(reason: TalkwireError): void {
+  /** The connection is gone: every call settles, and says whether it was sent. Without calls no error is built: thousands of peers may go at once. */
+  fail(why: () => TalkwireError): void {
     if (this.pending.size === 0) return
+    const reason = why()
     const calls = [...this.pending.values()]
     this.pending.clear()
     const { sequence, connection } = this.session

@@ -70,8 +70,10 @@ export class Serving {
   }
 
   /** Nobody will read an answer any more. */
-  abandon(reason: TalkwireError): void {
-    if (this.incoming) for (const call of this.incoming.values()) call.abort(reason)
+  abandon(): void {
+    if (this.size === 0) return
+    const reason = new TalkwireError('CANCELLED', 'the caller is gone', { cause: this.session.cause })
+    for (const call of this.incoming!.values()) call.abort(reason)
   }
 
   private refusal(id: Id): TalkwireError | undefined {

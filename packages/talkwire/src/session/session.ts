@@ -11,6 +11,7 @@ import { authServer, type AuthKey } from './auth.js'
 import { Calls } from './calls.js'
 import { MAX_TIMER, NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
+import { later } from './pace.js'
 import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
 import { inputOf, type Service } from './service.js'
 import { Serving } from './serving.js'
@@ -66,6 +67,8 @@ const LOOK = 200
 const GRACE = 1000
 /** Milliseconds that close() waits for a Talkwire peer to say that it sends no more calls, and for a plain one to end. */
 const FAREWELL = 1000
+/** Milliseconds between looks whether a plain peer that ended its half still waits. */
+const PROBE = 1000
 /** Milliseconds: a peer may not ask for a timer that keeps us busy. */
 const MIN_HEARTBEAT = 10
 
@@ -106,6 +109,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private idle: (() => void) | undefined
   private handshakeTimer: NodeJS.Timeout | undefined
   private heartbeatTimer: NodeJS.Timeout | undefined
+  private probeTimer: NodeJS.Timeout | undefined
   private stall: Stall | undefined
   private heard = true
   private silent = 0
@@ -250,17 +254,23 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   ended(why?: TalkwireError): void {
     // A Talkwire peer that closes on purpose says $/close first; without it, it was cut off.
     const orderly = this.peerClosing || this.state === 'closing' || !this.wire.extended
-    const reason =
-      why ??
-      (orderly
-        ? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection')
-        : new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut'))
     this.peerCloses()
-    if (!orderly) this.closeCause ??= reason
+    if (!orderly)
+      this.closeCause ??=
+        why ?? new TalkwireError('CONNECTION_LOST', 'the peer is gone, and did not say so: it was killed, or its connection was cut')
     // Nobody will answer any more. What a plain peer asked is still answered.
-    this.calls.fail(reason)
-    if (this.wire.extended) this.serving.abandon(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
-    void this.finish()
+    this.calls.fail(() => why ?? this.closeCause ?? new TalkwireError('CONNECTION_CLOSED', 'the peer closed the connection'))
+    if (this.wire.extended) this.serving.abandon()
+    else if (this.serving.owes) this.watchHalf()
+    // Thousands of peers may go at once, and letting go of one costs as much as a call.
+    later(() => void this.finish())
+  }
+
+  /** A plain peer may end its half and wait for its answers, or may have been killed: the end looks the same. */
+  private watchHalf(): void {
+    this.connection.probe?.()
+    this.probeTimer ??= setInterval(() => this.connection.probe?.(), PROBE)
+    this.probeTimer.unref()
   }
 
   closed(cause?: TalkwireError): void {
@@ -269,9 +279,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     const reason = (this.closeCause ??= cause)
     clearTimeout(this.handshakeTimer)
     clearInterval(this.heartbeatTimer)
+    clearInterval(this.probeTimer)
     this.options.onClosed?.(this, reason)
-    this.calls.fail(reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'))
-    this.serving.abandon(new TalkwireError('CANCELLED', 'the caller is gone', { cause: reason }))
+    this.calls.fail(() => reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'))
+    this.serving.abandon()
     this.references.clear()
     this.drained()
     this.checkIdle()

@@ -29,6 +29,8 @@ const MAX_IDLE_SLAB = 256 * 1024
 /** All sockets read into this one buffer: libuv fills it and calls back before anyone else can. */
 const shared = Buffer.allocUnsafeSlow(256 * 1024)
 
+const NOTHING = Buffer.alloc(0)
+
 export interface StreamOptions {
   readonly maxMessage?: number | undefined
   /** Given by the side that connects; the accepting side recognises it. */
@@ -169,6 +171,12 @@ export class StreamConnection implements ByteConnection {
     this.state = 'closed'
     this.reader.stopped = true
     this.stream.destroy()
+  }
+
+  /** A write of nothing fails on a socket whose peer is gone, and does nothing on one whose peer has only ended its half. */
+  probe(): void {
+    const isSocket = this.stream instanceof net.Socket && !(this.stream instanceof tls.TLSSocket)
+    if (isSocket && this.state === 'open' && !this.stream.writableNeedDrain) this.stream.write(NOTHING)
   }
 
   ref(): void {

@@ -42,6 +42,8 @@ interface ConnectionBase {
   close(): Promise<void>
   /** Drops what was not delivered and ends now; `sink.closed(cause)` follows. */
   abort(cause: TalkwireError): void
+  /** Asks the kernel whether a peer that sends no more is there at all. If it is known to be gone, the connection ends. For `Sink.ended`; where the wire cannot tell, it is missing. */
+  probe?(): void
   /** Bytes taken by `commit`/`post` that the kernel (or the receiver) has not yet taken. */
   readonly buffered: number
   /** How many messages of those sent are certainly still here: they are lost for sure, and certainly not with the peer, when the connection ends now. */
