@@ -5,9 +5,11 @@ import { Session, type SessionOptions } from './session/session.js'
 import type { Connection } from './transports/transport.js'
 
 export function openSession(session: Session, connection: Connection): Session {
-  const { depth, batch } = session.limits
+  const { depth, batch, values } = session.limits
   const wire =
-    connection.kind === 'bytes' ? new JsonRpc(connection, session, { depth, batch }) : new ValueProtocol(connection, session, { depth })
+    connection.kind === 'bytes'
+      ? new JsonRpc(connection, session, { depth, batch, values })
+      : new ValueProtocol(connection, session, { depth })
   return session.open(connection, wire)
 }
 

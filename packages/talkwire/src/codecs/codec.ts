@@ -25,6 +25,8 @@ export interface Codec {
 
 export interface CodecContext {
   readonly depth: number
+  /** Most values that a message may hold when it is read: elements and members, not what is inside binary. Default: `VALUES`. */
+  readonly values?: number
   /** False for a plain JSON-RPC peer: no tags, no attachments, no references. */
   extended: boolean
   /** Whether typed arrays may travel beside the message. */
@@ -34,6 +36,13 @@ export interface CodecContext {
 
 export const DEPTH = 64
 
+export const VALUES = 1_000_000
+
+export const tooMany = (limit: number): TalkwireError =>
+  new TalkwireError(
+    'LIMIT_EXCEEDED',
+    `a message of more than ${limit} values; send numbers as a typed array, many things as a stream, or raise limits.values`,
+  )
 export const tooDeep = (limit: number): TalkwireError =>
   new TalkwireError('TOO_DEEP', `a value nested deeper than ${limit}; flatten it or raise limits.depth`)
 

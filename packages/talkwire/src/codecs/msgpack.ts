@@ -17,7 +17,9 @@ import {
   isPlainObject,
   shapeOf,
   tooDeep,
+  tooMany,
   unsendable,
+  VALUES,
   type Codec,
   type CodecContext,
   type DType,
@@ -317,6 +319,8 @@ let used: Set<number> | undefined
 /** Inside the description of an attachment or a reference. */
 let describing = false
 let context: CodecContext
+/** Values that the payload may still hold. */
+let room = 0
 
 /** Sets the reader on a payload. `readX` follow, then `finish`. */
 export function start(source: Buffer, from: number, to: number, beside: readonly Uint8Array[], with_: CodecContext): void {
@@ -327,7 +331,16 @@ export function start(source: Buffer, from: number, to: number, beside: readonly
   taken = 0
   used = undefined
   context = with_
+  room = with_.values ?? VALUES
 }
+
+/** Lets go of the payload: the reader would keep it until the next one. */
+export function forget(): void {
+  bytes = NO_BYTES
+  attachments = []
+  used = undefined
+}
+const NO_BYTES = Buffer.alloc(0)
 
 /** Throws INVALID_MESSAGE unless every byte and every attachment was read. */
 export function finish(): void {
@@ -470,8 +483,14 @@ function binary(length: number): Uint8Array {
   return keepBytes(bytes, from, at)
 }
 
+/** A small value costs many times its bytes: 64 MiB of empty arrays take half a minute and gigabytes. */
+function take(count: number): void {
+  if ((room -= count) < 0) throw tooMany(context.values ?? VALUES)
+}
+
 function readArray(length: number, depth: number): unknown[] {
   if (depth >= context.depth) throw tooDeep(context.depth)
+  take(length)
   const array: unknown[] = []
   for (let index = 0; index < length; index++) array.push(readValue(depth + 1))
   return array
@@ -479,6 +498,7 @@ function readArray(length: number, depth: number): unknown[] {
 
 function readMap(length: number, depth: number): Record<string, unknown> {
   if (depth >= context.depth) throw tooDeep(context.depth)
+  take(length)
   const map: Record<string, unknown> = {}
   for (let index = 0; index < length; index++) {
     const key = readKey(depth)

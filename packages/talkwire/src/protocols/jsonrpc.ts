@@ -1,5 +1,5 @@
 /** JSON-RPC 2.0 (jsonrpc.org/specification) and its MessagePack form: bytes to messages and back. */
-import { DEPTH, type CodecContext, type References } from '../codecs/codec.js'
+import { DEPTH, tooMany, VALUES, type CodecContext, type References } from '../codecs/codec.js'
 import { ENVELOPE, open } from '../codecs/envelope.js'
 import * as json from '../codecs/json.js'
 import * as msgpack from '../codecs/msgpack.js'
@@ -12,9 +12,15 @@ export interface JsonRpcOptions {
   readonly depth?: number
   /** Most entries of a batch. */
   readonly batch?: number
+  /** Most values in a message. */
+  readonly values?: number
 }
 
 const HEAD = '{"jsonrpc":"2.0"'
+/** Bytes from which a message is not kept in a reader that has read it. */
+const LARGE = 64 * 1024
+/** How a message usually begins, so that one which is not parsed fails its call and not the connection. */
+const HEAD_OF_ONE = /^\{"jsonrpc":"2\.0","id":(\d{1,15}),"(method|result|error)"/
 /** Notifications that are messages of their own, by kind. */
 const methodOf: Partial<Record<Kind, string>> = {
   [Kind.item]: '$/item',
@@ -70,7 +76,13 @@ export class JsonRpc implements Wire {
     private readonly receiver: Receiver,
     options: JsonRpcOptions = {},
   ) {
-    this.context = { depth: options.depth ?? DEPTH, extended: false, binary: false, references: undefined }
+    this.context = {
+      depth: options.depth ?? DEPTH,
+      values: options.values ?? VALUES,
+      extended: false,
+      binary: false,
+      references: undefined,
+    }
     this.maxBatch = options.batch ?? 100
   }
 
@@ -248,6 +260,8 @@ export class JsonRpc implements Wire {
         kind === Kind.call || isResponse(kind) ? id : null,
         isResponse(kind),
       )
+    } finally {
+      if (size > LARGE) msgpack.forget()
     }
     this.receiver.receive(kind, id, method, value, meta, size)
   }
@@ -255,6 +269,11 @@ export class JsonRpc implements Wire {
   private readText(bytes: Buffer, start: number, end: number, attachments: readonly Uint8Array[], size: number): void {
     if (hasMore(bytes, start, end, this.maxBatch))
       return this.receiver.misunderstood(new TalkwireError('LIMIT_EXCEEDED', `a batch of more than ${this.maxBatch}; send several`), null)
+    if (json.hasMoreValues(bytes, start, end, this.context.values!)) {
+      const head = HEAD_OF_ONE.exec(bytes.toString('latin1', start, Math.min(end, start + 64)))
+      const error = tooMany(this.context.values!)
+      return this.receiver.misunderstood(error, head ? Number(head[1]) : null, head !== null && head[2] !== 'method')
+    }
     let parsed: unknown
     try {
       parsed = json.parse(bytes, start, end)

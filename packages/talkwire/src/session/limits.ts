@@ -4,6 +4,8 @@ export interface Limits {
   readonly message: number
   /** Deepest nesting of a value: 64. */
   readonly depth: number
+  /** Most values in one message: elements and members; a typed array is one. 1,000,000: what is parsed in one go keeps everything else waiting. */
+  readonly values: number
   /** Most entries of a JSON-RPC batch: 100. */
   readonly batch: number
   /** Calls in flight on one connection, each way: 10,000. More are refused with LIMIT_EXCEEDED. */
@@ -25,6 +27,7 @@ export interface Limits {
 export const defaultLimits: Limits = {
   message: 64 * 1024 * 1024,
   depth: 64,
+  values: 1_000_000,
   batch: 100,
   calls: 10_000,
   streams: 256,

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { contextOf, encode, decode } from '../../compliance/codec.js'
 import { testCodec } from '../../compliance/index.js'
 import { ndarray } from '../../src/codecs/codec.js'
-import { json } from '../../src/codecs/json.js'
+import { hasMoreValues, json } from '../../src/codecs/json.js'
 import { fails } from '../helpers/expect.js'
 import { anyCodecProperty } from '../helpers/properties.js'
 
@@ -210,4 +210,31 @@ test('json: more attachments than an envelope holds are refused', () => {
   const many = Array.from({ length: 65_536 }, () => new Uint8Array(1))
   assert.throws(() => encode(json, many), TypeError)
   assert.equal(encode(json, many.slice(1)).attachments.length, 65_535)
+})
+
+test('values are counted before they are parsed: at a limit, and past everything that looks like one in a string', () => {
+  const more = (content: string, most: number): boolean => {
+    const bytes = text(`xx${content}xx`)
+    return hasMoreValues(bytes, 2, bytes.length - 2, most)
+  }
+  const list = (count: number): string => `[${Array.from({ length: count }, () => 100).join()}]`
+  assert.deepEqual(
+    [99, 100, 101].map((count) => more(list(count), 100)),
+    [false, false, true],
+  )
+  assert.equal(more(`[${'{"a":1,"b":2},'.repeat(50)}1]`, 149), true)
+  assert.equal(more(`[${'{"a":1,"b":2},'.repeat(50)}1]`, 151), false)
+  // 1 value, whatever the string holds and however long it is.
+  for (const inside of [
+    '[{,'.repeat(500),
+    '\\"[,'.repeat(500),
+    '\\\\'.repeat(500),
+    `${'x'.repeat(40)}\\\\\\",,,`,
+    '"'.repeat(0),
+    'é,'.repeat(300),
+  ])
+    for (const before of ['', 'y'.repeat(31), 'y'.repeat(33)]) assert.equal(more(`["${before}${inside}"]`, 2), false, inside.slice(0, 20))
+  assert.equal(more('["' + 'x'.repeat(50) + '\\\\",1,2,3]', 3), true)
+  // Unclosed: the parser will say so.
+  assert.equal(more('["' + ','.repeat(500), 2), false)
 })

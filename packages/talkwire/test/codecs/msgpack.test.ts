@@ -238,3 +238,19 @@ test('msgpack: what is above 4096 bytes travels beside the message, up to what a
   assert.equal(attachments.length, 65_535)
   assert.equal((decode(msgpack, { bytes, attachments }) as unknown[]).length, 65_537)
 })
+
+test('no more values than the limit are read, in arrays, maps, Maps and Sets', () => {
+  const context = contextOf({ values: 100 })
+  for (const value of [
+    (count: number) => Array.from({ length: count }, () => 1),
+    (count: number) => Array.from({ length: count }, () => []),
+    (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, 1])),
+    (count: number) => new Set(Array.from({ length: count }, (_, index) => index)),
+    (count: number) => new Map(Array.from({ length: count / 2 }, (_, index) => [index, 1])),
+    (count: number) => [Array.from({ length: count / 2 - 1 }, () => 1), Array.from({ length: count / 2 - 1 }, () => 1)],
+  ]) {
+    decode(msgpack, encode(msgpack, value(100)), context)
+    assert.throws(() => decode(msgpack, encode(msgpack, value(102)), context), fails('LIMIT_EXCEEDED'))
+  }
+  decode(msgpack, encode(msgpack, new Float64Array(1000)), context)
+})

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { envelopeOf } from '../../compliance/ends.js'
 import { testErrors, testProtocol } from '../../compliance/index.js'
@@ -41,7 +43,7 @@ interface End {
 function end(
   receiver: (received: Received, wire: () => JsonRpc) => Receiver = (received) => received,
   extended?: 'json' | 'msgpack',
-  options: { batch?: number; depth?: number; maxMessage?: number } = {},
+  options: { batch?: number; depth?: number; values?: number; maxMessage?: number } = {},
 ): End {
   const received = new Received()
   const connection = captured(options)
@@ -503,4 +505,42 @@ test('jsonrpc: readValue is for values', () => {
   assert.throws(() => {
     throw new TalkwireError('TOO_DEEP', 'x')
   }, fails('TOO_DEEP'))
+})
+
+test('jsonrpc: more values than the limit fail their call or their answer, in both forms, and are not parsed', () => {
+  const list = (count: number): string => `[${Array.from({ length: count }, () => 1).join()}]`
+  const refused = (payload: Buffer | string): unknown => {
+    const { received, read } = end(undefined, 'msgpack', { values: 100 })
+    read(payload)
+    assert.deepEqual(received.messages, [])
+    return received.refused
+  }
+  const many = list(200)
+  assert.deepEqual(refused(`{"jsonrpc":"2.0","id":7,"method":"f","params":[${many}]}`), [{ code: 'LIMIT_EXCEEDED', id: 7 }])
+  assert.deepEqual(refused(`{"jsonrpc":"2.0","id":7,"result":${many}}`), [{ code: 'LIMIT_EXCEEDED', id: 7, ofResponse: true }])
+  assert.deepEqual(refused(`{"id":7,"jsonrpc":"2.0","method":"f","params":[${many}]}`), [{ code: 'LIMIT_EXCEEDED', id: null }])
+  assert.deepEqual(refused(`{"jsonrpc":"2.0","method":"f","params":[${many}] nonsense`), [{ code: 'LIMIT_EXCEEDED', id: null }])
+  const packed = Buffer.concat([hex('dc 00c8'), Buffer.alloc(200, 1)])
+  assert.deepEqual(refused(Buffer.concat([hex('94 00 07 a1 66 91'), packed])), [{ code: 'LIMIT_EXCEEDED', id: 7 }])
+  assert.deepEqual(refused(Buffer.concat([hex('94 01 07 c0'), packed])), [{ code: 'LIMIT_EXCEEDED', id: 7, ofResponse: true }])
+  const { received, read } = end(undefined, 'msgpack', { values: 100 })
+  read(`{"jsonrpc":"2.0","id":7,"method":"f","params":${list(95)}}`)
+  assert.equal(received.messages.length, 1)
+})
+
+test('jsonrpc: the reader keeps no large message, whether it could be read or not', async () => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const { wire } = end(undefined, 'msgpack')
+  const read = (begin: Buffer): WeakRef<object> => {
+    const payload = Buffer.concat([begin, hex('91 c6 000f4240'), Buffer.alloc(1_000_000)])
+    wire.read(payload, 0, payload.length, false)
+    return new WeakRef(payload)
+  }
+  for (const begin of [hex('94 00 07 a1 66'), hex('94 0f')]) {
+    const kept = read(begin)
+    await new Promise((resolve) => setImmediate(resolve))
+    gc()
+    assert.equal(kept.deref(), undefined)
+  }
 })

@@ -16,6 +16,7 @@ import {
   type Framing,
   type Raw,
   type Victim,
+  unpack,
 } from './attack.js'
 
 let victim: Victim
@@ -144,6 +145,42 @@ for (const framing of framings) {
     await until('the peers are gone', async () => (await victim.health()).peers === 0)
   })
 }
+
+test('16 MiB of tiny values fail their call before they are parsed, in both codecs, and the others are served', async (t) => {
+  const MESSAGE = 16 * 1024 * 1024
+  const json = (one: string): Buffer =>
+    frame(`{"jsonrpc":"2.0","id":2,"method":"measure","params":[[${one.repeat(Math.floor(MESSAGE / one.length) - 100)}1]]}`)
+  const head = Buffer.concat([Buffer.from([0x94, 0, 2, 0xa7]), Buffer.from('measure'), Buffer.from([0x91])])
+  const packed = (one: readonly number[], tag: number): Buffer => {
+    const count = Math.floor((MESSAGE - 100) / one.length)
+    return frame(Buffer.concat([head, Buffer.from([tag]), u32(count), Buffer.alloc(count * one.length, Buffer.from(one))]))
+  }
+  const { memory } = await staysHealthy(t, victim, async () => {
+    for (const one of ['[],', '1,', '{"a":1},', '"",']) {
+      const plain = await raw(victim.unix)
+      await pour(plain, json(one))
+      const { error, id } = await plain.next()
+      assert.deepEqual([error.code, id], [-32002, 2], one)
+      assert.equal((await plain.call('add', [1, 1], 5)).result, 2)
+      plain.socket.destroy()
+    }
+    // Empty arrays, nil, and a map of them.
+    for (const [one, tag] of [
+      [[0x90], 0xdd],
+      [[0xc0], 0xdd],
+      [[0xa1, 0x61, 0x90], 0xdf],
+    ] as const) {
+      const peer = await hello(victim.tcp, { codecs: ['msgpack'] })
+      await pour(peer, packed(one, tag))
+      const answer = unpack((await peer.next()) as Buffer)
+      assert.deepEqual([answer[1], answer[2].code], [2, -32002], String(one))
+      peer.send(pack([0, 3, 'add', [1, 1]]))
+      assert.equal(unpack((await peer.next()) as Buffer)[3], 2)
+      peer.socket.destroy()
+    }
+  })
+  t.diagnostic(`memory ${memory.join(' -> ')} MiB`)
+})
 
 test('a peer that asks and never reads: held at the limit, cut after 10 s, counted; memory is back', async (t) => {
   const { memory, health } = await staysHealthy(t, victim, async () => {
