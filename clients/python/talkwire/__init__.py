@@ -9,6 +9,7 @@ from .client import Client, connect
 from .codec_json import Map
 from .errors import TalkwireError, declared_error
 from .limits import Limits
+from .reconnecting import Reconnect
 from .references import Reference, ref
 from .handling import Context
 from .remote import Call, Remote, Stream, Subscription
@@ -18,6 +19,6 @@ from .wire import Peer
 __version__ = "0.1.0"
 
 __all__ = [
-    "Call", "Client", "Context", "Limits", "Map", "Peer", "Reference", "Remote", "Service", "Stream",
+    "Call", "Client", "Context", "Limits", "Map", "Peer", "Reconnect", "Reference", "Remote", "Service", "Stream",
     "Subscription", "TalkwireError", "connect", "declared_error", "ref", "serve",
 ]  # fmt: skip

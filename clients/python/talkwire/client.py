@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
-
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 from .connection import Connection
 from .errors import TalkwireError
@@ -11,44 +11,76 @@ from .limits import Limits
 from .methods import method_table
 from .names import Entry
 from .handling import answer_value, run_call
-from .remote import Remote
+from .link import Link
+from .reconnecting import Reconnect, may_repeat, reconnect_for
+from .remote import CallOptions, Opened, Remote, _left
 from .session import Session
 from .starting import await_gone, find_or_start
 from .transports import registry
 from .transports.registry import Options
-from .wire import Wire
+from .wire import Peer, Wire
 
 
 class Client(Remote):
-    """A connection to a service: `client.add(2, 5)`. Close it, or use `with`."""
+    """A connection to a service: `client.add(2, 5)`. Close it, or use `with`.
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
+    One that was made with a name, a Unix socket, TCP, TLS or a FIFO connects again when its connection is lost:
+    calls that were not sent and idempotent ones are made again, others fail with the outcome `maybe-ran`,
+    subscriptions heal, streams and references end.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._parent = None
+
+    @property
+    def _connection(self) -> Connection:  # type: ignore[override]
+        return self._link.connection
 
     def emit(self, event: str, payload: Any = None) -> None:
         """Sends an event of ours to the other side, if it subscribed. Never blocks."""
         self._connection.publish(event, payload)
 
     @property
-    def peer(self) -> Any:
+    def peer(self) -> Peer:
         return self._connection.peer
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Lets calls in flight finish, then ends. Blocks up to `timeout` s (default `limits.drain`)."""
-        self._connection.close(timeout)
+        self._link.close(timeout)
 
     def wait(self, timeout: Optional[float] = None) -> bool:
-        """Blocks until the connection has ended; False after `timeout` s."""
-        connection = self._connection
-        return connection.wait(lambda: connection.ended is not None, connection._end_signal, timeout)
+        """Blocks until there is no connection and none is being made; False after `timeout` s."""
+        return self._link.wait(timeout)
 
     def abort(self) -> None:
         """Ends now."""
-        self._connection.abort()
+        self._link.abort()
 
     @property
     def closed(self) -> bool:
-        return self._connection.ended is not None
+        """Is there no connection, and is none being made?"""
+        return self._link.ended
+
+    def notify(self, method: str, *args: Any, **named: Any) -> None:
+        """Sends a notification: nobody answers."""
+        self._link.ready(None)
+        super().notify(method, *args, **named)
+
+    def _open(
+        self, method: str, params: Any, source: Any, options: CallOptions, stream: bool, input: bool = False
+    ) -> Opened:
+        until = None if options.timeout is None else time.monotonic() + options.timeout
+        while True:
+            connection = self._link.ready(_left(until))
+            try:
+                return super()._open(method, params, source, options._replace(timeout=_left(until)), stream, input)
+            except TalkwireError as error:
+                if not self._again(connection, error, False):
+                    raise
+
+    def _again(self, connection: Connection, error: TalkwireError, idempotent: bool) -> bool:
+        return self._link.lasts and may_repeat(connection, error, idempotent)
 
     def __enter__(self) -> "Client":
         return self
@@ -118,6 +150,7 @@ def connect(
     timeout: float = 5.0,
     framing: str = "length",
     hello: bool = True,
+    reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
 ) -> Client:
     """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`, `'spawn:python3 w.py'`).
@@ -125,28 +158,34 @@ def connect(
     `serve`: handlers that the other side may call. `start`: a command that starts
     the service if nothing is found. `timeout`: seconds for connecting and for
     the handshake, each. `framing` and `hello=False` are for plain JSON-RPC servers.
+    `reconnect`: by default on, but off for child processes.
     Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
-    wire = open_wire(target, Options(authkey, timeout=timeout), start)
-    connection = Connection(
-        wire,
-        execute=run_call,
-        answer=answer_value,
-        connector=True,
-        methods=method_table(serve) if serve is not None else {},
-        contract=None,
-        limits=limits or Limits(),
-        framing=framing,
-    )
-    client = Client(connection)
-    try:
-        if hello or authkey is not None:
-            shake_hands(connection, _wanted(target), authkey, lambda method, params: _greet(connection, method, params, timeout))
-    except BaseException:
-        connection.abort()
-        raise
-    connection.begin_idle()
-    return client
+    methods = method_table(serve) if serve is not None else {}
+    options = Options(authkey, timeout=timeout)
+
+    def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
+        connection = Connection(
+            open_wire(target, options, start if may_start else None),
+            execute=run_call,
+            answer=answer_value,
+            on_end=on_end,
+            connector=True,
+            methods=methods,
+            contract=None,
+            limits=limits or Limits(),
+            framing=framing,
+        )
+        try:
+            if hello or authkey is not None:
+                shake_hands(connection, wanted_contract(target), authkey, lambda method, params: _greet(connection, method, params, timeout))
+        except BaseException:
+            connection.abort()
+            raise
+        connection.begin_idle()
+        return connection
+
+    return Client(Link(dial, reconnect_for(target, reconnect)))
 
 
 def _greet(connection: Connection, method: str, params: Dict[str, Any], timeout: float) -> Any:
@@ -154,8 +193,6 @@ def _greet(connection: Connection, method: str, params: Dict[str, Any], timeout:
     return connection.result(connection.open(method, params, on_result=on_result), timeout)
 
 
-def _wanted(target: str) -> Optional[str]:
+def wanted_contract(target: str) -> Optional[str]:
     """The contract to ask for: only a name with a version says one."""
     return target if "/" in target and ":" not in target else None
-
-

@@ -28,6 +28,7 @@ def run_call(call: Incoming) -> None:
     except TalkwireError:
         if call.session.ended is None:
             raise
+        # otherwise the connection has gone: nobody is left to be told
 
 
 def answer_value(call: Incoming, result: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator as IteratorType
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .connection import Connection
 from .errors import TalkwireError
@@ -29,6 +29,32 @@ def call_params(args: Tuple[Any, ...], named: Dict[str, Any]) -> Union[List[Any]
         found: Union[List[Any], Dict[str, Any]] = as_params(args[0]) if type(args[0]) is dict else [args[0]]
         return found
     return list(args)
+
+
+def _request_of(args: Tuple[Any, ...], named: Dict[str, Any]) -> Tuple[Any, Optional[Iterable[Any]]]:
+    """(params, input stream). Raises TypeError for a mixture."""
+    args, source = split_input(args)
+    return call_params(args, named), source
+
+
+class CallOptions(NamedTuple):
+    """What is said of a call beside its arguments."""
+
+    timeout: Optional[float] = None
+    metadata: Optional[Dict[str, str]] = None
+    on_progress: Optional[Callable[[Any], Any]] = None
+    idempotent: bool = False
+
+
+_PLAIN = CallOptions()
+
+
+class Opened(NamedTuple):
+    """A call that was sent, and where."""
+
+    connection: Connection
+    outgoing: Outgoing
+    deadline: Optional[float]
 
 
 class Call:
@@ -148,8 +174,8 @@ class Remote:
 
         def method(*args: Any, **named: Any) -> Any:
             if name in self._connection.peer_streams:
-                return self._open_stream(name, args, named)
-            return self._call(name, args, named)
+                return self._open_stream(name, args, named, _PLAIN)
+            return self._call(name, args, named, _PLAIN)
 
         method.__name__ = name
         self.__dict__[name] = method
@@ -162,13 +188,15 @@ class Remote:
         timeout: Optional[float] = None,
         metadata: Optional[Dict[str, str]] = None,
         on_progress: Optional[Callable[[Any], None]] = None,
+        idempotent: bool = False,
         **named: Any,
     ) -> Any:
         """Calls and waits. `timeout` in seconds reaches the handler too; `on_progress` runs on another thread.
 
+        `idempotent`: may be repeated after a lost connection.
         Raises TalkwireError; TypeError for arguments that cannot travel.
         """
-        return self._call(method, args, named, timeout, metadata, on_progress)
+        return self._call(method, args, named, CallOptions(timeout, metadata, on_progress, idempotent))
 
     def start(
         self,
@@ -179,12 +207,9 @@ class Remote:
         on_progress: Optional[Callable[[Any], None]] = None,
         **named: Any,
     ) -> Call:
-        """Calls and does not wait."""
-        args, source = split_input(args)
-        outgoing, deadline = self._open(method, call_params(args, named), timeout, metadata, on_progress, source, False)
-        if source is not None:
-            pool().submit(pump_quietly, self._connection, outgoing, source)
-        return Call(self._connection, outgoing, deadline)
+        """Calls and does not wait. Ends with its connection."""
+        opened = self._open(method, *_request_of(args, named), CallOptions(timeout, metadata, on_progress), False)
+        return Call(opened.connection, opened.outgoing, opened.deadline)
 
     def stream(
         self,
@@ -195,23 +220,15 @@ class Remote:
         on_progress: Optional[Callable[[Any], None]] = None,
         **named: Any,
     ) -> Stream:
-        """Calls a method whose output is a stream; iterate over the result. An iterator as argument is sent meanwhile."""
-        return self._open_stream(method, args, named, timeout, metadata, on_progress)
+        """Calls a method whose output is a stream; iterate over the result. An iterator as argument is sent meanwhile.
 
-    def _open_stream(
-        self,
-        method: str,
-        args: Tuple[Any, ...],
-        named: Dict[str, Any],
-        timeout: Optional[float] = None,
-        metadata: Optional[Dict[str, str]] = None,
-        on_progress: Optional[Callable[[Any], None]] = None,
-    ) -> Stream:
-        args, source = split_input(args)
-        outgoing, deadline = self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
-        if source is not None:
-            pool().submit(pump_quietly, self._connection, outgoing, source)
-        return Stream(self._connection, outgoing, deadline)
+        Ends with its connection.
+        """
+        return self._open_stream(method, args, named, CallOptions(timeout, metadata, on_progress))
+
+    def _open_stream(self, method: str, args: Tuple[Any, ...], named: Dict[str, Any], options: "CallOptions") -> Stream:
+        opened = self._open(method, *_request_of(args, named), options, True)
+        return Stream(opened.connection, opened.outgoing, opened.deadline)
 
     def notify(self, method: str, *args: Any, **named: Any) -> None:
         """Sends a notification: nobody answers."""
@@ -224,7 +241,7 @@ class Remote:
         held.append(subscription)
         if len(held) == 1:
             try:
-                self.call("rpc.on", {"event": event})
+                self.call("rpc.on", {"event": event}, idempotent=True)
             except BaseException:
                 self._forget(subscription)
                 raise
@@ -244,41 +261,50 @@ class Remote:
         if self._forget(subscription) and self._connection.ended is None and not self._connection.closing:
             self.call("rpc.off", {"event": subscription.event})
 
-    def _call(
-        self,
-        method: str,
-        args: Tuple[Any, ...],
-        named: Dict[str, Any],
-        timeout: Optional[float] = None,
-        metadata: Optional[Dict[str, str]] = None,
-        on_progress: Optional[Callable[[Any], None]] = None,
-    ) -> Any:
-        args, source = split_input(args)
-        params = call_params(args, named)
-        outgoing, deadline = self._open(method, params, timeout, metadata, on_progress, source, False)
+    def _call(self, method: str, args: Tuple[Any, ...], named: Dict[str, Any], options: "CallOptions") -> Any:
+        params, source = _request_of(args, named)
+        until = None if options.timeout is None else time.monotonic() + options.timeout
+        while True:
+            opened = self._open(method, params, None, options._replace(timeout=_left(until)), False, source is not None)
+            try:
+                return self._await(opened, source)
+            except TalkwireError as error:
+                # An input stream has been used up: it cannot be sent again.
+                if source is not None or not self._again(opened.connection, error, options.idempotent):
+                    raise
+
+    def _again(self, connection: Connection, error: TalkwireError, idempotent: bool) -> bool:
+        """Is a call that failed so made once more, on another connection?"""
+        return False
+
+    def _await(self, opened: "Opened", source: Optional[Iterable[Any]]) -> Any:
+        connection, outgoing, deadline = opened
         parent = self._parent
         if parent is not None:
             parent.children.add(outgoing)
             if parent.cancelled:  # meanwhile, so that nobody saw the child
-                self._connection.cancel(outgoing)
+                connection.cancel(outgoing)
         try:
             if source is not None:
-                pump(self._connection, outgoing, source, _left(deadline))
-            return self._connection.result(outgoing, _left(deadline))
+                pump(connection, outgoing, source, _left(deadline))
+            return connection.result(outgoing, _left(deadline))
         finally:
             if parent is not None:
                 parent.children.discard(outgoing)
 
     def _open(
-        self, method: str, params: Any, timeout: Any, metadata: Any, on_progress: Any, source: Any, stream: bool
-    ) -> Tuple[Outgoing, Optional[float]]:
-        if self._parent is not None:
-            timeout = self._inherit(self._parent, timeout)
-        outgoing = self._connection.open(
-            method, params, timeout=timeout, metadata=metadata, on_progress=on_progress,
-            stream=stream, input=source is not None,
+        self, method: str, params: Any, source: Optional[Iterable[Any]], options: "CallOptions", stream: bool, input: bool = False
+    ) -> "Opened":
+        """Sends the request; what is in `source` follows on another thread."""
+        timeout = options.timeout if self._parent is None else self._inherit(self._parent, options.timeout)
+        connection = self._connection
+        outgoing = connection.open(
+            method, params, timeout=timeout, metadata=options.metadata, on_progress=options.on_progress,
+            stream=stream, input=input or source is not None,
         )  # fmt: skip
-        return outgoing, None if timeout is None else time.monotonic() + timeout
+        if source is not None:
+            pool().submit(pump_quietly, connection, outgoing, source)
+        return Opened(connection, outgoing, None if timeout is None else time.monotonic() + timeout)
 
     def _inherit(self, parent: Incoming, timeout: Optional[float]) -> Optional[float]:
         """A handler's own calls end with the call that it serves."""
@@ -325,4 +351,3 @@ def pump_quietly(connection: Connection, call: Outgoing, source: Iterable[Any]) 
         import logging
 
         logging.getLogger("talkwire").exception("an input stream failed")
-        # otherwise the connection has gone: nobody is left to be told

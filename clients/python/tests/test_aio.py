@@ -200,7 +200,7 @@ async def test_events_and_close():
     await subscription.close()
     await service.close()
     await c.wait()
-    assert (await refused(c.add(1, 1))).outcome == "not-sent"
+    assert (await refused(c.call("add", 1, 1, timeout=0.05))).outcome == "not-sent"
     await c.close()
 
 

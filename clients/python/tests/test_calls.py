@@ -357,7 +357,7 @@ def test_close_drains(served):
         gate.wait()
         return "finished"
 
-    service, c = served({"work": work})
+    service, c = served({"work": work}, client={"reconnect": False})
     call = c.start("work")
     entered.wait()
     closer = threading.Thread(target=service.close)

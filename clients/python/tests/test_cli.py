@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -102,6 +103,36 @@ def serving(tmp_path):
 
 
 CALC = "from os.path import join\ndef add(a, b): return a + b\ndef _no(): pass\n"
+
+
+def test_watching_goes_on_when_the_service_is_back():
+    source = "import talkwire\nservice = talkwire.serve('svc', {'tick': lambda: service.emit('tick', 1)})\nprint('up', flush=True)\nservice.wait()\n"
+    first = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "up\n"
+    watching = subprocess.Popen([sys.executable, "-m", "talkwire", "watch", "svc", "tick"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def heard():
+        while not talkwire.names.list_services():
+            time.sleep(0.001)
+        with talkwire.connect("svc") as other:
+            while True:  # it may not have subscribed yet
+                other.tick()
+                if select.select([watching.stdout], [], [], 0.02)[0]:
+                    return watching.stdout.readline()
+
+    assert heard() == "1\n"
+    first.kill()
+    first.communicate()
+    with talkwire.serve("svc", {"tick": lambda: service.emit("tick", 2)}) as service:
+        while not service._subscribers.get("tick"):
+            time.sleep(0.001)
+        service.emit("tick", 2)
+        line = watching.stdout.readline()
+        while line == "1\n":  # said more than once above
+            line = watching.stdout.readline()
+        assert line == "2\n"
+    assert watching.wait(20) == 3
+    assert "[CONNECTION_CLOSED] the service is gone" in watching.communicate()[1]
 
 
 def test_serve_a_file_until_sigterm(serving):

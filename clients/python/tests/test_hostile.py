@@ -329,7 +329,7 @@ def test_kill_9_in_the_middle_of_a_call(child):
         "s = talkwire.serve('svc', {'work': work, 'add': lambda a, b: a + b})\nprint(1, flush=True)\ns.wait()"
     )
     started = threading.Event()
-    c = talkwire.connect("svc", serve={"started": started.set})
+    c = talkwire.connect("svc", serve={"started": started.set}, reconnect=False)
     calls = [c.start("work") for _ in range(3)]
     assert started.wait(5)
     os.kill(server.pid, signal.SIGKILL)

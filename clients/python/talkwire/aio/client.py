@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional, Sequence
+import time
+from typing import Any, Callable, Optional, Sequence, Union
 
-from ..client import _wanted, open_wire
+from ..client import wanted_contract, open_wire
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
+from ..reconnecting import Reconnect, may_repeat, reconnect_for
+from ..remote import CallOptions
 from ..session import Handshake
 from ..transports.registry import Options
 from ..wire import Peer
 from .connection import Connection
 from .handling import execute
-from .remote import Remote
+from .link import Link
+from .remote import Opened, Remote, _left
 
 
 class Client(Remote):
-    """A connection to a service; `async with`, or `await close()`."""
+    """A connection to a service; `async with`, or `await close()`. Connects again as the blocking one does."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._parent = None
+
+    @property
+    def _connection(self) -> Connection:  # type: ignore[override]
+        return self._link.connection
 
     async def close(self, timeout: Optional[float] = None) -> None:
-        await self._connection.close(timeout)
+        await self._link.close(timeout)
 
     def abort(self) -> None:
-        self._connection.abort()
+        self._link.abort()
 
     def emit(self, event: str, payload: Any = None) -> None:
         self._connection.publish(event, payload)
@@ -35,12 +47,29 @@ class Client(Remote):
 
     @property
     def closed(self) -> bool:
-        return self._connection.ended is not None
+        """Is there no connection, and is none being made?"""
+        return self._link.ended
 
     async def wait(self) -> None:
-        """Until the connection has ended."""
-        while self._connection.ended is None:
-            await self._connection._changed.wait()
+        """Until there is no connection and none is being made."""
+        await self._link.wait()
+
+    async def notify(self, method: str, *args: Any, **named: Any) -> None:
+        await self._link.ready(None)
+        await super().notify(method, *args, **named)
+
+    async def _open(self, method: str, params: Any, source: Any, options: CallOptions, stream: bool) -> Opened:
+        until = None if options.timeout is None else time.monotonic() + options.timeout
+        while True:
+            connection = await self._link.ready(_left(until))
+            try:
+                return await super()._open(method, params, source, options._replace(timeout=_left(until)), stream)
+            except TalkwireError as error:
+                if not self._again(connection, error, False):
+                    raise
+
+    def _again(self, connection: Connection, error: TalkwireError, idempotent: bool) -> bool:
+        return self._link.lasts and may_repeat(connection, error, idempotent)
 
     async def __aenter__(self) -> "Client":
         return self
@@ -73,29 +102,33 @@ async def connect(
     timeout: float = 5.0,
     framing: str = "length",
     hello: bool = True,
+    reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
 ) -> Client:
     """As `talkwire.connect`; what may block happens on another thread."""
+    methods = method_table(serve) if serve is not None else {}
     options = Options(authkey, timeout=timeout)
-    wire = await asyncio.get_running_loop().run_in_executor(None, open_wire, target, options, start)
-    connection = Connection(
-        wire,
-        execute=execute,
-        connector=True,
-        methods=method_table(serve) if serve is not None else {},
-        contract=None,
-        limits=limits or Limits(),
-        framing=framing,
-    )
-    auth = None
-    if authkey is not None:
-        from ..auth import ClientAuth
 
-        auth = ClientAuth(authkey)
-    try:
-        if hello or auth is not None:
-            await _shake_hands(connection, connection.handshake(_wanted(target), auth), timeout)
-    except BaseException:
-        connection.abort()
-        raise
-    return Client(connection)
+    async def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(
+            await loop.run_in_executor(None, open_wire, target, options, start if may_start else None),
+            execute=execute, on_end=on_end, connector=True, methods=methods, contract=None,
+            limits=limits or Limits(), framing=framing,
+        )  # fmt: skip
+        auth = None
+        if authkey is not None:
+            from ..auth import ClientAuth
+
+            auth = ClientAuth(authkey)
+        try:
+            if hello or auth is not None:
+                await _shake_hands(connection, connection.handshake(wanted_contract(target), auth), timeout)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    link = Link(dial, reconnect_for(target, reconnect))
+    await link.open()
+    return Client(link)

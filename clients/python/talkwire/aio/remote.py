@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from ..errors import TalkwireError
-from ..remote import call_params
+from ..remote import CallOptions, call_params
 from ..session import Incoming, Outgoing
 from .connection import Connection
 from .sources import close_source, iterate
@@ -71,6 +71,21 @@ def _split_input(args: Tuple[Any, ...]) -> Tuple[Tuple[Any, ...], Any]:
     return args, None
 
 
+class Opened(NamedTuple):
+    """A call that was sent, and where."""
+
+    connection: Connection
+    outgoing: Outgoing
+    deadline: Optional[float]
+
+
+def _left(deadline: Optional[float]) -> Optional[float]:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+_PLAIN = CallOptions()
+
+
 class Remote:
     """The other side: `await remote.add(2, 5)`."""
 
@@ -81,8 +96,8 @@ class Remote:
         if name.startswith("_"):
             raise AttributeError(name)
         if name in self._connection.peer_streams:
-            return lambda *args, **named: self._open_stream(name, args, named)
-        return lambda *args, **named: self._call(name, args, named)
+            return lambda *args, **named: self._open_stream(name, args, named, _PLAIN)
+        return lambda *args, **named: self._call(name, args, named, _PLAIN)
 
     async def call(
         self,
@@ -91,49 +106,60 @@ class Remote:
         timeout: Optional[float] = None,
         metadata: Optional[Dict[str, str]] = None,
         on_progress: Optional[Callable[[Any], Any]] = None,
+        idempotent: bool = False,
         **named: Any,
     ) -> Any:
         """As the blocking `call`. Cancelling the task cancels the call."""
-        return await self._call(method, args, named, timeout, metadata, on_progress)
+        return await self._call(method, args, named, CallOptions(timeout, metadata, on_progress, idempotent))
 
-    async def _call(
-        self,
-        method: str,
-        args: Tuple[Any, ...],
-        named: Dict[str, Any],
-        timeout: Optional[float] = None,
-        metadata: Optional[Dict[str, str]] = None,
-        on_progress: Optional[Callable[[Any], Any]] = None,
-    ) -> Any:
+    async def _call(self, method: str, args: Tuple[Any, ...], named: Dict[str, Any], options: CallOptions) -> Any:
         args, source = _split_input(args)
-        outgoing, timeout = await self._open(method, call_params(args, named), timeout, metadata, on_progress, source, False)
+        params = call_params(args, named)
+        until = None if options.timeout is None else time.monotonic() + options.timeout
+        while True:
+            opened = await self._open(method, params, source, options._replace(timeout=_left(until)), False)
+            try:
+                return await self._await(opened)
+            except TalkwireError as error:
+                # An input stream has been used up: it cannot be sent again.
+                if source is not None or not self._again(opened.connection, error, options.idempotent):
+                    raise
+
+    def _again(self, connection: Connection, error: TalkwireError, idempotent: bool) -> bool:
+        """Is a call that failed so made once more, on another connection?"""
+        return False
+
+    async def _await(self, opened: "Opened") -> Any:
+        connection, outgoing, deadline = opened
         parent = self._parent
         if parent is not None:
             parent.children.add(outgoing)
             if parent.cancelled:  # meanwhile, so that nobody saw the child
-                self._connection.cancel(outgoing)
+                connection.cancel(outgoing)
         try:
-            if source is not None:
-                self._connection._spawn(_pump(self._connection, outgoing, source))
-            return await self._connection.result(outgoing, timeout)
+            return await connection.result(outgoing, _left(deadline))
         finally:
             if parent is not None:
                 parent.children.discard(outgoing)
 
-    async def _open(
-        self, method: str, params: Any, timeout: Any, metadata: Any, on_progress: Any, source: Any, stream: bool
-    ) -> Tuple[Outgoing, Optional[float]]:
+    async def _open(self, method: str, params: Any, source: Any, options: CallOptions, stream: bool) -> "Opened":
+        """Sends the request; what is in `source` follows."""
+        timeout = options.timeout
         if self._parent is not None:
             stopped = self._parent.stop_reason()
             if stopped is not None:
                 raise stopped
             limits = [t for t in (timeout, self._parent.remaining()) if t is not None]
             timeout = min(limits) if limits else None
-        await self._connection.room()
-        return self._connection.open(
-            method, params, timeout=timeout, metadata=metadata, on_progress=on_progress,
+        connection = self._connection
+        await connection.room()
+        outgoing = connection.open(
+            method, params, timeout=timeout, metadata=options.metadata, on_progress=options.on_progress,
             stream=stream, input=source is not None,
-        ), timeout  # fmt: skip
+        )  # fmt: skip
+        if source is not None:
+            connection._spawn(_pump(connection, outgoing, source))
+        return Opened(connection, outgoing, None if timeout is None else time.monotonic() + timeout)
 
     async def stream(
         self,
@@ -145,22 +171,12 @@ class Remote:
         **named: Any,
     ) -> Stream:
         """`async for item in await remote.stream('watch', …)`. An (async) iterator as argument is sent meanwhile."""
-        return await self._open_stream(method, args, named, timeout, metadata, on_progress)
+        return await self._open_stream(method, args, named, CallOptions(timeout, metadata, on_progress))
 
-    async def _open_stream(
-        self,
-        method: str,
-        args: Tuple[Any, ...],
-        named: Dict[str, Any],
-        timeout: Optional[float] = None,
-        metadata: Optional[Dict[str, str]] = None,
-        on_progress: Optional[Callable[[Any], Any]] = None,
-    ) -> Stream:
+    async def _open_stream(self, method: str, args: Tuple[Any, ...], named: Dict[str, Any], options: CallOptions) -> Stream:
         args, source = _split_input(args)
-        outgoing, timeout = await self._open(method, call_params(args, named), timeout, metadata, on_progress, source, True)
-        if source is not None:
-            self._connection._spawn(_pump(self._connection, outgoing, source))
-        return Stream(self._connection, outgoing, None if timeout is None else time.monotonic() + timeout)
+        opened = await self._open(method, call_params(args, named), source, options, True)
+        return Stream(opened.connection, opened.outgoing, opened.deadline)
 
     async def notify(self, method: str, *args: Any, **named: Any) -> None:
         await self._connection.room()
@@ -171,17 +187,27 @@ class Remote:
         held = self._connection.listeners.setdefault(event, [])
         held.append(subscription)
         if len(held) == 1:
-            await self.call("rpc.on", {"event": event})
+            try:
+                await self.call("rpc.on", {"event": event}, idempotent=True)
+            except BaseException:
+                self._forget(subscription)
+                raise
         return subscription
 
+    def _forget(self, subscription: Subscription) -> bool:
+        """True if it was the last one of its event."""
+        listeners = self._connection.listeners
+        held = listeners.get(subscription.event, [])
+        if subscription not in held:
+            return False
+        held.remove(subscription)
+        if not held:
+            del listeners[subscription.event]
+        return not held
+
     async def _off(self, subscription: Subscription) -> None:
-        held = self._connection.listeners.get(subscription.event, [])
-        if subscription in held:
-            held.remove(subscription)
-            if not held:
-                del self._connection.listeners[subscription.event]
-                if self._connection.ended is None and not self._connection.closing:
-                    await self.call("rpc.off", {"event": subscription.event})
+        if self._forget(subscription) and self._connection.is_open:
+            await self.call("rpc.off", {"event": subscription.event})
 
 
 async def _pump(connection: Connection, call: Outgoing, source: Any) -> None:

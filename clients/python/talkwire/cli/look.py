@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from .. import names
-from .output import show
-from .target import open_target
+from ..errors import TalkwireError
+from ..reconnecting import Reconnect
+from .output import note, show
+from .target import NotFound, open_target
+
+_PATIENCE = 5.0  # seconds that a watched service gets to be back
 
 
 def ls(arguments: argparse.Namespace) -> int:
@@ -34,7 +39,17 @@ def describe(arguments: argparse.Namespace) -> int:
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    with open_target(arguments) as client:
-        client.on(arguments.event, lambda payload: show(payload, True))
+    with open_target(arguments, Reconnect(give_up=_PATIENCE)) as client:
+        told = 0
+
+        def tell(payload: Any) -> None:
+            nonlocal told
+            show(payload, True)
+            lost = sum(held.lost for held in client._connection.listeners.get(arguments.event, ()))
+            if lost > told:
+                note(f"{lost - told} events were lost")
+                told = lost
+
+        client.on(arguments.event, tell)
         client.wait()
-    return 0
+    raise NotFound(TalkwireError("CONNECTION_CLOSED", "the service is gone"))

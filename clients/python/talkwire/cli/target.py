@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Union
 
 from ..client import Client, connect
 from ..errors import TalkwireError
+from ..reconnecting import Reconnect
 from .authkey import read_authkey
 
 
@@ -17,11 +19,11 @@ class NotFound(Exception):
         self.reason = reason
 
 
-def open_target(arguments: argparse.Namespace) -> Client:
+def open_target(arguments: argparse.Namespace, reconnect: Union[Reconnect, bool] = False) -> Client:
     """Raises NotFound; INVALID_ADDRESS, UsageError for what is wrong in the command line."""
     authkey = read_authkey(arguments.authkey_file)
     try:
-        return connect(arguments.target, authkey=authkey)
+        return connect(arguments.target, authkey=authkey, reconnect=reconnect)
     except TalkwireError as error:
         if error.code == "INVALID_ADDRESS":
             raise

@@ -59,6 +59,11 @@ class Core:
         self.answering = 0  # calls out of flight whose answer is being sent
         self.references = References(int(limits.max_references), self._make_reference)
 
+    @property
+    def is_open(self) -> bool:
+        """May new calls be made?"""
+        return self.ended is None and not self.closing and not self.peer_closing
+
     # -- values
 
     def _read(self, value: Any, walk: bool, attachments: Any, around: int = 0) -> Any:
