@@ -145,8 +145,9 @@ async function listenOn(
       `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
     )
   const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
+  const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
   const accept = (connection: Connection): Session => {
-    const session = newSession(sessionOptions(service, options, limits, sessions, heartbeat, hash))
+    const session = newSession(forEach)
     openSession(session, connection)
     if (sessions.size >= limits.connections)
       queueMicrotask(() =>

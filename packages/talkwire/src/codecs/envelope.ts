@@ -68,7 +68,8 @@ export function open(bytes: Buffer, start: number, end: number, owned: boolean):
 function take(bytes: Buffer, start: number, end: number, owned: boolean): Uint8Array {
   const at = bytes.byteOffset + start
   if (owned && at % 8 === 0) return new Uint8Array(bytes.buffer, at, end - start)
-  const copy = new Uint8Array(end - start)
+  const { buffer } = Buffer.allocUnsafeSlow(end - start)
+  const copy = new Uint8Array(buffer)
   copy.set(bytes.subarray(start, end))
   return copy
 }

@@ -491,6 +491,9 @@ function take(count: number): void {
 function readArray(length: number, depth: number): unknown[] {
   if (depth >= context.depth) throw tooDeep(context.depth)
   take(length)
+  // The first push() reserves room for 17.
+  if (length === 1) return [readValue(depth + 1)]
+  if (length === 2) return [readValue(depth + 1), readValue(depth + 1)]
   const array: unknown[] = []
   for (let index = 0; index < length; index++) array.push(readValue(depth + 1))
   return array

@@ -41,5 +41,8 @@ export function readName(bytes: Buffer, start: number, end: number): string {
     while (at < length && known.charCodeAt(at) === bytes[start + at]) at++
     if (at === length) return known
   }
-  return (cache[slot] = bytes.toString('latin1', start, end))
+  return (cache[slot] = interned(bytes.toString('latin1', start, end)))
 }
+
+/** As the engine keeps names of properties: a Map finds it by its address. */
+const interned = (name: string): string => Object.keys({ [name]: 0 })[0]!

@@ -72,6 +72,8 @@ const PROBE = 1000
 /** Milliseconds: a peer may not ask for a timer that keeps us busy. */
 const MIN_HEARTBEAT = 10
 
+const DOLLAR = 0x24
+
 /** Why nothing is read from the peer at the moment. */
 type Hold = 'notes' | 'outgoing'
 
@@ -342,7 +344,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   }
 
   private onNotify(method: string, params: unknown): void {
-    if (method.startsWith('$/')) return this.onControl(method, params)
+    if (method.charCodeAt(0) === DOLLAR && method.startsWith('$/')) return this.onControl(method, params)
     if (this.serving.onNotify(method, params)) return
     const { onEvent } = this.options
     if (onEvent) this.guarded(method, () => onEvent(method, inputOf(params), 0))

@@ -108,6 +108,8 @@ export function open<S extends net.Socket, T>(
 
 /** A server whose sockets become connections. `admit` may refuse one by throwing. */
 export function createServer(accept: Accept, options: TransportOptions, admit: (socket: net.Socket) => Peer): net.Server {
+  const { maxMessage } = options
+  const stream = { maxMessage }
   return net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (accepted) => {
     const socket = adopt(accepted)
     let peer: Peer
@@ -118,7 +120,7 @@ export function createServer(accept: Accept, options: TransportOptions, admit: (
       socket.destroy()
       return
     }
-    const connection = new StreamConnection(socket, peer, { maxMessage: options.maxMessage })
+    const connection = new StreamConnection(socket, peer, stream)
     connection.attach(accept(connection))
   })
 }

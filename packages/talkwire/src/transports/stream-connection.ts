@@ -12,8 +12,12 @@ import { TalkwireError } from '../error.js'
 import { FrameReader, LENGTH_HEADER, type Framing } from './framing.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
-/** A turn's messages leave in one write, but not later than this many bytes. */
+/**
+ * A turn's messages leave in one write, but not later than this many bytes or messages. When all of 256 answers
+ * left at the end of the turn, each side would work while the other waits; in parts, both work.
+ */
 const FLUSH_AT = 64 * 1024
+const FLUSH_MESSAGES = 64
 /** Smaller attachments are copied beside their message: a second buffer in a write costs more. */
 const COPY_BELOW = 16 * 1024
 /** Messages of one connection, and milliseconds, before other work gets a turn. Looked at every LOOK_EVERY messages. */
@@ -23,6 +27,8 @@ const LOOK_EVERY = 128
 
 /** Idle connections hold no slab: one is borrowed for the time between the first message of a turn and its write. */
 const slabs: Writer[] = []
+/** How many of them wait. push() and pop() would make and drop the array's memory at each turn. */
+let idleSlabs = 0
 const MAX_IDLE_SLABS = 16
 const MAX_IDLE_SLAB = 256 * 1024
 
@@ -80,23 +86,23 @@ export class StreamConnection implements ByteConnection {
   /** Starts delivery. Call once, with the sink in place, in the turn in which the connection came to be. */
   attach(sink: Sink): this {
     this.sink = sink
-    const { stream } = this
-    stream.on('drain', this.onDrain)
-    stream.on('end', this.onEnd)
-    stream.on('error', this.onError)
-    stream.once('close', this.onClose)
-    const slot = directReaders.get(stream)
-    if (slot) {
-      slot.connection = this
+    const stream: Attached = this.stream
+    stream.on('drain', onDrain)
+    stream.on('end', onEnd)
+    stream.on('error', onError)
+    stream.on('close', onClose)
+    const direct = CONNECTION in stream
+    stream[CONNECTION] = this
+    if (direct) {
       stream.resume()
       stream.read(0)
-    } else stream.on('data', this.onData)
+    } else stream.on('data', onData)
     return this
   }
 
   begin(): Writer {
     if (this.state !== 'open') throw this.closedError()
-    const writer = (this.writer ??= slabs.pop() ?? new Writer())
+    const writer = (this.writer ??= idleSlabs > 0 ? slabs[--idleSlabs]! : new Writer())
     this.start = writer.position
     // Who accepted and speaks first cannot know what the other side will begin with.
     if ((this.reader.framing ??= 'length') === 'length') {
@@ -136,7 +142,7 @@ export class StreamConnection implements ByteConnection {
     this.unsent++
     this.committed = length
     if (writer.attachments.length > 0) this.commitAttachments(writer, this.start + head)
-    else if (writer.position >= FLUSH_AT) this.flush()
+    else if (writer.position >= FLUSH_AT || (this.unsent >= FLUSH_MESSAGES && !this.stream.writableNeedDrain)) this.flush()
     else if (!this.scheduled) this.schedule()
     if (this.stream.writableNeedDrain) this.refused = true
     return !this.refused
@@ -205,7 +211,8 @@ export class StreamConnection implements ByteConnection {
     return this.state !== 'closed' && !this.reader.paused
   }
 
-  private readonly onData = (chunk: Buffer): void => {
+  /** For 'data'. */
+  push(chunk: Buffer): void {
     try {
       this.reader.push(chunk)
     } catch (reason) {
@@ -249,14 +256,16 @@ export class StreamConnection implements ByteConnection {
     if (!this.reader.paused) this.stream.resume()
   }
 
-  private readonly onDrain = (): void => {
+  /** For 'drain'. */
+  drained(): void {
     if (this.writer) this.flush()
     if (!this.refused || this.stream.writableNeedDrain) return
     this.refused = false
     this.sink.drained()
   }
 
-  private readonly onEnd = (): void => {
+  /** For 'end'. */
+  ended(): void {
     this.reader.finish()
     if (this.reader.midMessage && !this.reader.paused) this.fail(new TalkwireError('CONNECTION_LOST', 'the stream ended inside a message'))
     else if (this.state === 'open') {
@@ -265,9 +274,8 @@ export class StreamConnection implements ByteConnection {
     }
   }
 
-  private readonly onError = (reason: unknown): void => this.fail(reason)
-
-  private readonly onClose = (): void => {
+  /** For 'close'. */
+  closed(): void {
     this.state = 'closed'
     this.reader.stopped = true
     this.returnSlab()
@@ -281,7 +289,8 @@ export class StreamConnection implements ByteConnection {
     this.sink.broken(reason)
   }
 
-  private fail(reason: unknown): void {
+  /** For 'error', too. */
+  fail(reason: unknown): void {
     // Not an override's: that one is told what somebody wants, and this just happened.
     StreamConnection.prototype.abort.call(this, TalkwireError.from(reason, 'CONNECTION_LOST'))
   }
@@ -364,7 +373,7 @@ export class StreamConnection implements ByteConnection {
     this.writer = undefined
     writer.position = 0
     writer.attachments.length = 0
-    if (slabs.length < MAX_IDLE_SLABS && writer.buffer.length <= MAX_IDLE_SLAB) slabs.push(writer)
+    if (idleSlabs < MAX_IDLE_SLABS && writer.buffer.length <= MAX_IDLE_SLAB) slabs[idleSlabs++] = writer
   }
 }
 
@@ -389,25 +398,46 @@ function insert(writer: Writer, at: number, text: string): void {
   writer.position += text.length
 }
 
-interface DirectReader {
-  connection?: StreamConnection
+/**
+ * Where a stream keeps its connection, so that all streams have the same listeners: of its own, an idle
+ * connection would need 400 bytes for them. The property is there from the beginning where `onread` is used.
+ */
+const CONNECTION = Symbol('connection')
+interface Attached extends Duplex {
+  [CONNECTION]?: StreamConnection | undefined
 }
-const directReaders = new WeakMap<Duplex, DirectReader>()
 
-/** Node's `onread`: bytes arrive without a buffer of their own and without Readable's queue in between. */
-function onread(slot: DirectReader): net.OnReadOpts {
-  return {
-    buffer: () => slot.connection?.readTarget() ?? shared,
-    callback: (count, buffer) => slot.connection?.read(buffer as Buffer, count) ?? false,
-  }
+function onData(this: Attached, chunk: Buffer): void {
+  this[CONNECTION]!.push(chunk)
+}
+function onDrain(this: Attached): void {
+  this[CONNECTION]!.drained()
+}
+function onEnd(this: Attached): void {
+  this[CONNECTION]!.ended()
+}
+function onError(this: Attached, reason: unknown): void {
+  this[CONNECTION]!.fail(reason)
+}
+function onClose(this: Attached): void {
+  this[CONNECTION]!.closed()
+}
+
+/** A socket with Node's `onread`: bytes arrive without a buffer of their own and without Readable's queue in between. */
+function withReader(make: (onread: net.OnReadOpts) => net.Socket): net.Socket {
+  // Node asks for the first buffer while the socket is being made.
+  let socket: (net.Socket & Attached) | undefined
+  socket = make({
+    buffer: () => socket?.[CONNECTION]?.readTarget() ?? shared,
+    callback: (count, buffer) => socket?.[CONNECTION]?.read(buffer as Buffer, count) ?? false,
+  })
+  socket[CONNECTION] = undefined
+  return socket
 }
 
 /** A connecting socket whose bytes go straight to its StreamConnection. Attach in its 'connect' event, before it reads. */
 export function dial(options: net.NetConnectOpts): net.Socket {
-  const slot: DirectReader = {}
-  const socket = net.connect({ ...options, allowHalfOpen: true, onread: onread(slot) } as net.NetConnectOpts)
-  directReaders.set(socket, slot)
-  return socket
+  return withReader((onread) => net.connect({ ...options, allowHalfOpen: true, onread } as net.NetConnectOpts))
 }
 
 /**
@@ -418,10 +448,9 @@ export function dial(options: net.NetConnectOpts): net.Socket {
 export function adopt(socket: net.Socket): net.Socket {
   const handle = (socket as unknown as { _handle: unknown })._handle
   if (typeof (handle as { useUserBuffer?: unknown } | null)?.useUserBuffer !== 'function') return socket
-  const slot: DirectReader = {}
   ;(socket as unknown as { _handle: unknown })._handle = null
-  // Node would read at once; what came before `attach` would have nobody to go to.
-  const adopted = new net.Socket({ handle, allowHalfOpen: true, manualStart: true, onread: onread(slot) } as net.SocketConstructorOpts)
-  directReaders.set(adopted, slot)
-  return adopted
+  return withReader(
+    // Node would read at once; what came before `attach` would have nobody to go to.
+    (onread) => new net.Socket({ handle, allowHalfOpen: true, manualStart: true, onread } as net.SocketConstructorOpts),
+  )
 }
