@@ -90,6 +90,7 @@ const FAULTS = [
         'if (this.stream.writableNeedDrain)',
       ],
       ['abort() loses its cause', 'this.cause ??= cause;', ';'],
+      ['all of a turn leaves at its end', 'this.unsent >= FLUSH_MESSAGES', 'false'],
       ['messages are delivered after abort()', 'this.reader.stopped = true;\n        this.stream.destroy();', 'this.stream.destroy();'],
       ['pause() does nothing', 'this.wantsPause = true;', 'return;'],
       ['a slab is written to while the kernel reads it', 'if (this.reusesSlab && this.stream.writableLength === 0)', 'if (true)', 'short'],

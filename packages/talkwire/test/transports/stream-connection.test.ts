@@ -66,17 +66,27 @@ function recorded(options: StreamOptions = { framing: 'length' }): { end: LocalE
 
 test('messages of one turn leave in one write, at its end', async () => {
   const { end, stream, connection } = recorded()
-  for (let index = 0; index < 100; index++) end.send(Buffer.from('{}'))
+  for (let index = 0; index < 50; index++) end.send(Buffer.from('{}'))
   assert.equal(stream.writes.length, 0)
-  assert.equal(connection.buffered, 600)
-  assert.equal(connection.unsent, 100)
+  assert.equal(connection.buffered, 300)
+  assert.equal(connection.unsent, 50)
   await turns()
   assert.equal(stream.writes.length, 1)
-  assert.equal(stream.writes[0]![0]!.toString('latin1'), '\0\0\0\x02{}'.repeat(100))
+  assert.equal(stream.writes[0]![0]!.toString('latin1'), '\0\0\0\x02{}'.repeat(50))
   assert.deepEqual([connection.buffered, connection.unsent], [0, 0])
   end.send(Buffer.from('[]'))
   await turns()
   assert.equal(stream.writes.length, 2)
+})
+
+test('many messages of one turn leave in parts, so that the peer need not wait for the last', async () => {
+  const { end, stream, connection } = recorded()
+  for (let index = 0; index < 200; index++) end.send(Buffer.from('{}'))
+  assert.equal(stream.writes.length, 3)
+  assert.equal(connection.unsent, 200 - 3 * 64)
+  await turns()
+  assert.equal(stream.writes.length, 4)
+  assert.equal(Buffer.concat(stream.writes.flat()).toString('latin1'), '\0\0\0\x02{}'.repeat(200))
 })
 
 test('a turn with many bytes does not gather all of them', async () => {
