@@ -17,6 +17,8 @@ export interface Pending {
   readonly schema: StandardSchema | undefined
   readonly idempotent: boolean
   options: CallOptions | undefined
+  /** On the clock of `performance.now()`, from when it was first sent. */
+  deadline?: number
   /** For calls whose output is a stream. */
   reader: StreamReader | undefined
   /** For calls whose input is a stream. */
@@ -33,7 +35,7 @@ const EMPTY: unknown[] = []
 
 export class Calls {
   /** Calls that may be repeated elsewhere are handed over instead of rejected. */
-  onUnfinished: ((calls: Pending[]) => void) | undefined
+  onUnfinished: ((call: Pending) => void) | undefined
   private lastId = 0
   private pending: Map<Id, Pending> = NONE
   private streams = 0
@@ -161,6 +163,7 @@ export class Calls {
     const timeout = remaining(options)
     if (timeout !== undefined && timeout <= 0)
       throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline had passed before the call was sent; give it more time')
+    if (timeout !== undefined) call.deadline ??= performance.now() + timeout
     const metadata = options ? inheritMetadata(options) : undefined
     if ((call.input || call.reader) && this.streams >= limits.streams)
       throw new TalkwireError('LIMIT_EXCEEDED', `${limits.streams} streams are open on this connection; end some, or raise limits.streams`)
@@ -254,7 +257,7 @@ export class Calls {
     if (call === undefined) return this.stray(id)
     // It crossed with the peer's `$/close`.
     const repeat = error.code === 'UNAVAILABLE' && error.outcome === 'not-sent' && !this.session.isOpen
-    if (repeat && this.isRepeatable(call)) this.handOver([call])
+    if (repeat && this.isRepeatable(call)) this.handOver(call)
     else settleFailed(call, error)
   }
 
@@ -307,7 +310,7 @@ export class Calls {
       if ((call.idempotent || outcome === 'not-sent') && this.isRepeatable(call)) repeat.push(call)
       else settleFailed(call, reason.withOutcome(outcome))
     }
-    if (repeat.length > 0) this.handOver(repeat)
+    for (const call of repeat) this.handOver(call)
     this.session.checkIdle()
   }
 
@@ -315,9 +318,9 @@ export class Calls {
     return this.onUnfinished !== undefined && !call.reader && !call.input
   }
 
-  private handOver(calls: Pending[]): void {
-    for (const call of calls) cleanUp(call)
-    this.onUnfinished!(calls)
+  private handOver(call: Pending): void {
+    cleanUp(call)
+    this.onUnfinished!(call)
   }
 
   private take(id: Id): Pending | undefined {
@@ -352,7 +355,8 @@ function cleanUp(call: Pending): void {
   cleanup?.()
 }
 
-function remaining(options: CallOptions | undefined): number | undefined {
+/** Milliseconds that a call with these options has; undefined: as long as it takes. Throws TypeError for what is no time. */
+export function remaining(options: CallOptions | undefined): number | undefined {
   const inherited = options?.from?.deadline === undefined ? undefined : options.from.deadline - performance.now()
   if (options?.timeout === undefined) return inherited
   validateTimeout(options.timeout)

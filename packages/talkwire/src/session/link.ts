@@ -2,7 +2,7 @@
 import type { CallOptions, Contract, Listener, Unsubscribe } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
-import type { Pending } from './calls.js'
+import { remaining, type Pending } from './calls.js'
 import { LOST, type Session } from './session.js'
 
 export interface ReconnectOptions {
@@ -147,23 +147,32 @@ export class Link {
     const { session } = this
     if (session !== undefined && session.isOpen)
       return session.call(method, params, options, schema, idempotent || options?.idempotent === true)
-    return this.later(options, (ready) => ready.call(method, params, options, schema, idempotent || options?.idempotent === true))
+    return this.later(options, (ready, left) => ready.call(method, params, left, schema, idempotent || options?.idempotent === true))
   }
 
-  /** A call while there is no connection waits for the next, but not longer than its own deadline and signal. */
-  private async later<T>(options: CallOptions | undefined, action: (session: Session) => Promise<T>): Promise<T> {
-    options?.signal?.throwIfAborted()
-    const waits: Promise<never>[] = []
+  /**
+   * A call while there is no connection waits for the next, but not longer than its own deadline and signals, those of `from`
+   * included. `action` gets the options with what is left of the time.
+   */
+  private async later<T>(
+    options: CallOptions | undefined,
+    action: (session: Session, options: CallOptions | undefined) => Promise<T>,
+  ): Promise<T> {
+    const deadline = options?.timeout === undefined ? undefined : performance.now() + options.timeout
+    const session = await this.readyFor(options)
+    return action(session, until(deadline, options))
+  }
+
+  private async readyFor(options: CallOptions | undefined): Promise<Session> {
+    const signals = [options?.signal, options?.from?.signal].filter((each) => each !== undefined)
+    for (const signal of signals) signal.throwIfAborted()
+    const left = remaining(options)
+    if (left === undefined && signals.length === 0) return this.ready()
     const stop = new AbortController()
-    if (options?.timeout !== undefined) waits.push(rejectAfter(options.timeout, stop.signal))
-    const signal = options?.signal
-    if (signal) {
-      waits.push(
-        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true, signal: stop.signal })),
-      )
-    }
+    const waits = signals.map((signal) => rejectOn(signal, stop.signal))
+    if (left !== undefined) waits.push(rejectAfter(left, stop.signal))
     try {
-      return await action(await Promise.race([this.ready(), ...waits]))
+      return await Promise.race([this.ready(), ...waits])
     } finally {
       stop.abort()
     }
@@ -175,7 +184,7 @@ export class Link {
     options: CallOptions | undefined,
     schema: StandardSchema | undefined,
   ): Promise<unknown> {
-    return this.later(options, (session) => session.calls.upload(method, input, options, schema))
+    return this.later(options, (session, left) => session.calls.upload(method, input, left, schema))
   }
 
   stream(
@@ -186,7 +195,7 @@ export class Link {
     schema: StandardSchema | undefined,
   ): AsyncIterableIterator<unknown> {
     if (this.session?.isOpen) return this.session.calls.stream(method, params, input, options, schema)
-    return lazily(this.later(options, async (session) => session.calls.stream(method, params, input, options, schema)))
+    return lazily(this.later(options, async (session, left) => session.calls.stream(method, params, input, left, schema)))
   }
 
   /** Undefined once the message is taken, a promise while the connection is full. */
@@ -266,7 +275,7 @@ export class Link {
   private async attempt(): Promise<Session> {
     const session = await this.options.open(this.onEvent, this.onClosed, this.wanted)
     this.wanted = false
-    if (this.options.reconnect !== false) session.calls.onUnfinished = (calls) => void this.repeat(calls)
+    if (this.options.reconnect !== false) session.calls.onUnfinished = (call) => void this.repeat(call)
     if (this.closed) {
       await session.close()
       throw new TalkwireError('CONNECTION_CLOSED', 'this client was closed while it connected')
@@ -309,13 +318,14 @@ export class Link {
     await Promise.all([...this.subscriptions.keys()].map((event) => session.call('rpc.on', { event })))
   }
 
-  /** Calls that a lost connection left behind and that may run again. */
-  private async repeat(calls: Pending[]): Promise<void> {
+  /** A call that a lost connection left behind and that may run again, within the time and the signals that it had. */
+  private async repeat(call: Pending): Promise<void> {
     try {
-      const session = await this.ready()
-      for (const call of calls) session.calls.start(call)
+      const session = await this.readyFor(until(call.deadline, call.options))
+      call.options = until(call.deadline, call.options)
+      session.calls.start(call)
     } catch (reason) {
-      for (const call of calls) call.reject(call.idempotent ? TalkwireError.from(reason).withOutcome('maybe-ran') : reason)
+      call.reject(call.idempotent && reason instanceof TalkwireError ? reason.withOutcome('maybe-ran') : reason)
     }
   }
 
@@ -344,6 +354,18 @@ export class Link {
       },
     )
   }
+}
+
+/** The options with what is left of the time. Throws DEADLINE_EXCEEDED. */
+function until(deadline: number | undefined, options: CallOptions | undefined): CallOptions | undefined {
+  if (deadline === undefined) return options
+  const timeout = deadline - performance.now()
+  if (timeout <= 0) throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline passed before there was a connection')
+  return { ...options, timeout }
+}
+
+function rejectOn(signal: AbortSignal, stop: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true, signal: stop }))
 }
 
 function rejectAfter(milliseconds: number, stop: AbortSignal): Promise<never> {

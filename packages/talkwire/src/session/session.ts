@@ -477,7 +477,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   /** Both sides' hello agreed on it. */
   startHeartbeat(milliseconds: number): void {
-    if (milliseconds <= 0 || this.heartbeatTimer) return
+    // What was agreed may have been agreed with a peer that is gone by now.
+    if (milliseconds <= 0 || this.heartbeatTimer || this.state === 'closed') return
     const period = Math.min(MAX_TIMER, Math.max(MIN_HEARTBEAT, milliseconds))
     this.heartbeatTimer = setInterval(() => this.beat(period), period)
     this.heartbeatTimer.unref()

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connect, find, sessionOf, TalkwireError } from '../../src/index.js'
+import { Session } from '../../src/session/session.js'
 import { service } from './fixtures/server.js'
 import { fails, freshAddress, until } from './harness.js'
 import { fixture } from './processes.js'
@@ -97,6 +98,61 @@ test('a waiting call keeps its own deadline and signal', async () => {
   fails('CONNECTION_CLOSED', 'not-sent')(await last)
 })
 
+test('a call that is to be made again keeps the deadline and the signals that it had', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address, 'hang')
+  const client = await connect(service, address)
+  const reason = new Error('no more')
+  const [own, outer] = [new AbortController(), new AbortController()]
+  const from = { signal: outer.signal, deadline: undefined, metadata: {} }
+  const late = { signal: new AbortController().signal, deadline: performance.now() + 400, metadata: {} }
+  const rejections = [
+    assert.rejects(client.hangLook('timeout', { timeout: 300 }), fails('DEADLINE_EXCEEDED', 'maybe-ran')),
+    assert.rejects(client.hangLook('deadline', { from: late }), fails('DEADLINE_EXCEEDED', 'maybe-ran')),
+    assert.rejects(client.hangLook('signal', { signal: own.signal }), (error) => error === reason),
+    assert.rejects(client.hangLook('from', { from }), (error) => error === reason),
+  ]
+  for (const name of ['timeout', 'deadline', 'signal', 'from']) await server.line(`hangLook ${name}`)
+  await server.kill()
+  await until(() => !sessionOf(client)?.isOpen)
+  own.abort(reason)
+  outer.abort(reason)
+  await Promise.all(rejections)
+  // One that is made while there is no connection, too.
+  await assert.rejects(client.look(1, { from }), (error) => error === reason)
+  await assert.rejects(
+    client.look(1, { from: { ...from, signal: late.signal, deadline: performance.now() + 20 } }),
+    fails('DEADLINE_EXCEEDED'),
+  )
+  await client.close()
+})
+
+test('a call that waited for its connection has only the rest of its time', async () => {
+  const address = freshAddress('unix')
+  let server = await start(address)
+  const client = await connect(service, address, { reconnect: { initial: 1, max: 5 } })
+  await server.kill()
+  await until(() => !sessionOf(client)?.isOpen)
+  const began = performance.now()
+  const call = client.look(1, { timeout: 60_000 })
+  let left: number | undefined
+  const { call: original } = Session.prototype
+  Session.prototype.call = function (...args) {
+    if (args[0] === 'look') left = args[2]?.timeout
+    return original.apply(this, args)
+  }
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    server = await start(address)
+    await call
+  } finally {
+    Session.prototype.call = original
+  }
+  assert.ok(left! <= 60_000 - 20 && left! >= 60_000 - (performance.now() - began), `${left} ms`)
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
 test('it gives up after a while, says so, and a later call tries anew', async () => {
   const address = freshAddress('unix')
   let server = await start(address)
@@ -130,6 +186,24 @@ test('a stopped peer is not a dead one: calls wait, and are answered when it goe
   process.kill(server.pid, 'SIGCONT')
   assert.equal(await call, 'patience')
   await client.close()
+  await server.kill('SIGTERM')
+})
+
+test('a session that has ended beats no more', async () => {
+  const address = freshAddress('unix')
+  const server = await start(address)
+  const client = await connect(service, address, { reconnect: false })
+  const session = sessionOf(client)!
+  await client.close()
+  const { setInterval: original } = globalThis
+  let started = 0
+  globalThis.setInterval = ((...args: Parameters<typeof original>) => (started++, original(...args))) as typeof original
+  try {
+    session.startHeartbeat(1000)
+  } finally {
+    globalThis.setInterval = original
+  }
+  assert.equal(started, 0)
   await server.kill('SIGTERM')
 })
 
