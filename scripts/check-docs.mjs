@@ -2,6 +2,7 @@
 //   ```ts            a whole module; must compile          ```ts ignore     a fragment, or not meant to compile
 //   ```ts bank.ts    the same, and other blocks of the page may import './bank.js'
 //   ```ts run        compiles and runs                     ```js run        runs
+//   ```sh run        runs in a bash beside the page's files, with `talkwire` in its PATH; `command  # → text` says what it prints
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,6 +14,7 @@ import { readText, repositoryFiles } from './lib/repository.mjs'
 const RUN_TIMEOUT = 30_000
 const TYPESCRIPT = ['ts', 'typescript']
 const JAVASCRIPT = ['js', 'mjs', 'javascript']
+const SHELL = ['sh', 'bash']
 
 /** @typedef {{ page: string, line: number, run: boolean, file: string, code: string }} Program `file` is relative to the folder of programs */
 
@@ -37,12 +39,32 @@ function programsOf(root, page) {
   const folder = page.slice(0, -'.md'.length).replaceAll('/', '-')
   return blocksOf(readText(path.join(root, page))).flatMap(({ language, words, line, code }) => {
     const run = words.includes('run')
-    const typescript = TYPESCRIPT.includes(language)
-    if (words.includes('ignore') || !(typescript || (run && JAVASCRIPT.includes(language)))) return []
-    const name = words.find((word) => /^[\w./-]+\.[mc]?[jt]s$/.test(word)) ?? `line-${line}.${typescript ? 'ts' : 'mjs'}`
+    const ending = TYPESCRIPT.includes(language)
+      ? 'ts'
+      : !run
+        ? ''
+        : JAVASCRIPT.includes(language)
+          ? 'mjs'
+          : SHELL.includes(language)
+            ? 'sh'
+            : ''
+    if (words.includes('ignore') || ending === '') return []
+    if (ending === 'sh') return [{ page, line, run, file: `${folder}/line-${line}.sh`, code: checkedShell(code) }]
+    const name = words.find((word) => /^[\w./-]+\.[mc]?[jt]s$/.test(word)) ?? `line-${line}.${ending}`
     // Blank lines before it, so that the compiler's line numbers are the page's.
     return [{ page, line, run, file: `${folder}/${name}`, code: '\n'.repeat(line) + code }]
   })
+}
+
+/** What it starts ends with it; what `# →` announces is compared. @param {string} code */
+function checkedShell(code) {
+  const lines = code.split('\n').map((line) => {
+    const [, command, expected] = /^(.*\S)\s+# → (.*)$/.exec(line) ?? []
+    if (command === undefined || expected === undefined) return line
+    const text = `'${expected.replaceAll("'", `'\\''`)}'`
+    return `printed=$(${command})\n[ "$printed" = ${text} ] || { echo "it printed $printed, not" ${text}; exit 1; }`
+  })
+  return `set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n${lines.join('\n')}`
 }
 
 /** @param {string} root @param {string} folder @param {readonly Program[]} programs @returns {string[]} */
@@ -71,12 +93,17 @@ function compile(root, folder, programs) {
   return problems.length ? problems : [`tsc ended with code ${status}: ${stderr}`]
 }
 
-/** @param {string} folder @param {Program} program @returns {string[]} */
-function run(folder, { page, line, file }) {
+/** @param {string} root @param {string} folder @param {Program} program @returns {string[]} */
+function run(root, folder, { page, line, file }) {
   const runtime = mkdtempSync(path.join(tmpdir(), 'tw-'))
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [path.join(folder, file.replace(/ts$/, 'js'))], {
+  const program = file.endsWith('.sh') ? 'bash' : process.execPath
+  const { status, signal, stdout, stderr } = spawnSync(program, [path.join(folder, file.replace(/ts$/, 'js'))], {
     cwd: path.dirname(path.join(folder, file)),
-    env: { ...process.env, TALKWIRE_RUNTIME_DIR: runtime },
+    env: {
+      ...process.env,
+      TALKWIRE_RUNTIME_DIR: runtime,
+      PATH: [path.join(root, 'node_modules/.bin'), process.env['PATH']].join(path.delimiter),
+    },
     encoding: 'utf8',
     timeout: RUN_TIMEOUT,
     killSignal: 'SIGKILL',
@@ -108,7 +135,7 @@ export function check(root) {
   }
   writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
   problems.push(...sameNames(programs), ...compile(root, folder, programs))
-  if (problems.length === 0) problems.push(...programs.filter((program) => program.run).flatMap((program) => run(folder, program)))
+  if (problems.length === 0) problems.push(...programs.filter((program) => program.run).flatMap((program) => run(root, folder, program)))
   rmSync(folder, { recursive: true, force: true })
   return problems
 }

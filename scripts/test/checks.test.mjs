@@ -230,6 +230,13 @@ const faults = [
     { 'docs/a.md': "text\n\n```ts\nimport { unix } from 'talkwire'\nexport const n: number = unix.scheme\n```\n" },
     /docs\/a\.md:5 TS2322/,
   ],
+  ['docs', 'a command that fails', { 'docs/a.md': '```sh run\ntrue\nfalse\n```\n' }, /docs\/a\.md:1 exit code 1/],
+  [
+    'docs',
+    'a command that prints something else',
+    { 'docs/a.md': '```sh run\nsleep 100 &\necho 1   # → 1\necho "it\'s"   # → its\n```\n' },
+    /docs\/a\.md:1 exit code 1\nit printed it's, not its/,
+  ],
   ['docs', 'code that does not run', { 'docs/a.md': '```js run\nthrow new Error("no")\n```\n' }, /docs\/a\.md:1 exit code 1/],
   [
     'docs',

@@ -59,7 +59,7 @@ async function candidatesFor(before: readonly string[], typed: string, commands:
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (!command) return []
   if (typed.startsWith('-')) return [...Object.keys(command.options), 'help'].map((option) => `--${option}`)
-  const given = before.slice(1).filter((word) => !word.startsWith('-'))
+  const given = plainWords(before.slice(1), command)
   if (name === 'completion') return Object.keys(SCRIPTS)
   const takesService = name === 'call' || name === 'describe' || name === 'watch'
   if (!takesService) return []
@@ -68,6 +68,10 @@ async function candidatesFor(before: readonly string[], typed: string, commands:
   const { methods, events } = await ask(given[0]!)
   return name === 'call' ? methods.map((method) => method.name) : [...events.keys()]
 }
+
+/** Without options and their values. */
+const plainWords = (words: readonly string[], { options }: Command): string[] =>
+  words.filter((word, index) => !word.startsWith('-') && options[words[index - 1]?.replace(/^--/, '') ?? '']?.type !== 'string')
 
 /** Only services that run: completing must not start anything. */
 async function ask(name: string): ReturnType<typeof describe> {

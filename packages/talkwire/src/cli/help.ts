@@ -1,13 +1,15 @@
 import type { Command, Option } from './command.js'
 import { table } from './output.js'
 
+const EXIT_CODES = 'Exit codes: 0 ok, 1 the call failed, 2 wrong usage, 3 nothing found or no connection, 130 interrupted.'
+
 export function overview(commands: Readonly<Record<string, Command>>): string {
   return `Call functions in other processes, and let them call yours.
 
 ${indented(table(Object.values(commands).map((command) => [`talkwire ${command.usage}`, command.summary])))}
 
 talkwire <command> --help shows options and examples; talkwire --version.
-Exit codes: 0 ok, 1 the call failed, 2 wrong usage, 3 nothing found or no connection, 130 interrupted.`
+${EXIT_CODES}`
 }
 
 export function help({ usage, summary, help: more, options, examples }: Command): string {
@@ -16,6 +18,7 @@ export function help({ usage, summary, help: more, options, examples }: Command)
   const rows = Object.entries(options).map(([name, option]) => [flag(name, option), option.help])
   parts.push(`Options\n${indented(table([...rows, ['--help', 'this text']]))}`)
   parts.push(`Examples\n${indented(table(examples.map(([line, what]) => [line, what])))}`)
+  parts.push(EXIT_CODES)
   return parts.join('\n\n')
 }
 

@@ -1,7 +1,18 @@
 /** `talkwire ls`, `describe`, `watch`, `completion` and the help. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { after, before, test } from 'node:test'
+import { parseArgs } from 'node:util'
+import { parseWords } from '../../src/address.js'
+import { call } from '../../src/cli/call.js'
+import type { Command } from '../../src/cli/command.js'
+import { completion } from '../../src/cli/completion.js'
+import { describe } from '../../src/cli/describe.js'
+import { ls } from '../../src/cli/ls.js'
+import { serve as serveCommand } from '../../src/cli/serve.js'
+import { watch } from '../../src/cli/watch.js'
+import { freshPath } from '../helpers/place.js'
 import { fixture, lines, program, serving, start, startProgram, talkwire, type Running } from './program.js'
 
 let bank: Running
@@ -114,6 +125,7 @@ test('completion: commands, options, services, methods, events', async () => {
   assert.deepEqual(await complete('call', 'ba'), ['bank'])
   assert.deepEqual(await complete('call', 'bank', ''), ['balance', 'deposit', 'numbers', 'shout', 'total'])
   assert.deepEqual(await complete('call', '--json', 'bank', 'de'), ['deposit'])
+  assert.deepEqual(await complete('call', '--timeout', '5', 'bank', 'de'), ['deposit'])
   assert.deepEqual(await complete('watch', 'bank', ''), ['overdrawn'])
   assert.deepEqual(await complete('serve', '--au'), ['--authkey-file'])
   assert.deepEqual(await complete('completion', ''), ['bash', 'fish', 'zsh'])
@@ -121,14 +133,49 @@ test('completion: commands, options, services, methods, events', async () => {
   assert.deepEqual(await complete('nonsense', ''), [])
 })
 
-test('completion: bash offers what the command says', async () => {
-  const script = `talkwire() { "${process.execPath}" "${program}" "$@"; }
+test('completion: bash asks the command at every word', async () => {
+  const script = `set -e
+talkwire() { "${process.execPath}" "${program}" "$@"; }
 eval "$(talkwire completion bash)"
-COMP_WORDS=(talkwire call bank d); COMP_CWORD=3
-_talkwire; printf '%s\\n' "\${COMPREPLY[@]}"`
-  assert.deepEqual(await startProgram('bash', ['-c', script]).ended, { code: 0, stdout: 'deposit\n', stderr: '' })
-  for (const shell of ['zsh', 'fish']) assert.match(await prints(['completion', shell]), /talkwire complete -- /)
+complete -p talkwire
+offer() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _talkwire; echo "\${COMPREPLY[*]}"; }
+offer talkwire des
+offer talkwire call b
+offer talkwire call bank d
+offer talkwire call bank --time
+offer talkwire call absent d`
+  assert.deepEqual(await startProgram('bash', ['--norc', '-c', script]).ended, {
+    code: 0,
+    stdout: 'complete -o default -F _talkwire talkwire\ndescribe\nbank\ndeposit\n--timeout\n\n',
+    stderr: '',
+  })
   await fails(['completion', 'tcsh'], 2, /no completion for "tcsh"; there is bash, zsh, fish/)
+})
+
+test('completion: the shells that are here can read their scripts', async () => {
+  const isHere = (shell: string): boolean => process.env['PATH']!.split(delimiter).some((folder) => existsSync(join(folder, shell)))
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    const script = await prints(['completion', shell])
+    assert.match(script, /talkwire complete -- /)
+    const file = freshPath(`.${shell}`)
+    writeFileSync(file, script)
+    if (isHere(shell)) assert.deepEqual(await startProgram(shell, ['-n', file]).ended, { code: 0, stdout: '', stderr: '' })
+  }
+})
+
+test('help: every example is a line that the command takes', () => {
+  const commands: Record<string, Command> = { serve: serveCommand, call, ls, describe, watch, completion }
+  for (const [name, { examples, options, words }] of Object.entries(commands)) {
+    assert.ok(examples.length > 0)
+    for (const [line] of examples) {
+      const own = /\btalkwire ([^|>)]*)/.exec(line)?.[1]
+      assert.ok(own !== undefined, line)
+      const [command, ...args] = parseWords(own.replace(/"$/, ''))
+      assert.equal(command, name, line)
+      const { positionals } = parseArgs({ args, options, allowPositionals: true })
+      assert.ok(positionals.length >= words.least && positionals.length <= words.most, line)
+    }
+  }
 })
 
 test('help and version', async () => {
@@ -136,7 +183,7 @@ test('help and version', async () => {
   for (const command of ['serve', 'call', 'ls', 'describe', 'watch', 'completion']) {
     assert.match(overview, new RegExp(`^ {2}talkwire ${command} `, 'm'))
     const help = await prints([command, '--help'])
-    assert.match(help, new RegExp(`^talkwire ${command}.*\\n\\n[A-Z].*Examples\\n {2}\\S`, 's'))
+    assert.match(help, new RegExp(`^talkwire ${command}.*\\n\\n[A-Z].*Examples\\n {2}\\S.*\\n\\nExit codes: 0 ok`, 's'))
     assert.equal(await prints(['help', command]), help)
   }
   const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
