@@ -18,6 +18,7 @@ from .handling import answer_value, run_call
 from .remote import Remote
 from .session import Session
 from .transports.registry import Options, listen as listen_on
+from .wakeup import WakeUp
 from .wire import Listener, Wire
 
 
@@ -76,6 +77,7 @@ class Service:
         self._listeners: List[Listener] = []
         self._claims: List[Claim] = []
         self._closed = threading.Event()
+        self._waker: Optional[WakeUp] = None
         self._closing = False
         self._keeper = keeper_module.enter()
         try:
@@ -183,7 +185,21 @@ class Service:
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Blocks until the service is closed; False after `timeout` s. Ctrl-C raises KeyboardInterrupt."""
-        return self._closed.wait(timeout)
+        waker = WakeUp.of_main_thread()
+        if waker is None:
+            return self._closed.wait(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._waker = waker
+        try:
+            while not self._closed.is_set():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                waker.wait(left)
+            return self._closed.is_set()
+        finally:
+            self._waker = None
+            waker.close()
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Takes no new calls, lets those in flight finish (up to `timeout` s, default `limits.drain`), ends. Blocks."""
@@ -198,6 +214,9 @@ class Service:
         self._release()
         keeper_module.leave()
         self._closed.set()
+        waker = self._waker
+        if waker is not None:
+            waker.notify()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
