@@ -235,16 +235,33 @@ export type ContractClient<C extends Contract> = { readonly [K in MethodNames<C>
 /** A function over the wire: asynchronous, its iterables asynchronous, its function arguments as they are. */
 export type Remote<F> = F extends (...args: infer A) => infer R ? (...args: A) => Result<R> : never
 
+declare const referred: unique symbol
+/** What `ref` marks: the receiver gets its methods, not its data. */
+export interface Referred<T extends object> {
+  readonly [referred]: T
+}
+/** An object of the other side: its methods; released by `using`. */
+export type RemoteObject<T> = {
+  readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? K : never]: Remote<T[K]>
+} & { [Symbol.dispose](): void }
+
 /** `never` and `any` would pass for anything, also for a stream. */
 type Result<R> = [R] extends [never]
   ? Promise<never>
   : 0 extends 1 & R
     ? Promise<any>
-    : Awaited<R> extends AsyncIterable<infer T>
+    : Awaited<R> extends Referred<infer T>
+      ? Promise<RemoteObject<T>>
+      : Awaited<R> extends (...args: never[]) => unknown
+        ? Promise<Remote<Awaited<R>> & { [Symbol.dispose](): void }>
+        : Many<R>
+
+type Many<R> =
+  Awaited<R> extends AsyncIterable<infer T>
+    ? AsyncIterableIterator<T>
+    : Awaited<R> extends Generator<infer T>
       ? AsyncIterableIterator<T>
-      : Awaited<R> extends Generator<infer T>
-        ? AsyncIterableIterator<T>
-        : Promise<Awaited<R>>
+      : Promise<Awaited<R>>
 
 /** The caller's typed view of plain functions: `connect<typeof calc>('calc')`. */
 export type FunctionsClient<F> = {

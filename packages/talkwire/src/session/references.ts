@@ -1,12 +1,13 @@
 /** Functions and objects that stay where they are and are called from the other side: spec/wire.md § 5. */
 import type { ReferenceDescriptor, References } from '../codecs/codec.js'
+import type { Referred } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 
 /** An object to be passed by reference. Made by `ref`. A class of its own, so that no codec takes it for data. */
 class Reference<T extends object> {
   constructor(readonly target: T) {}
 }
-export type Ref<T extends object = object> = Reference<T>
+export type Ref<T extends object = object> = Reference<T> & Referred<T>
 
 /**
  * Passes an object by reference: its methods can be called from the other side, its data stays here.
@@ -14,7 +15,7 @@ export type Ref<T extends object = object> = Reference<T>
  */
 export function ref<T extends object>(object: T): Ref<T> {
   if (typeof object !== 'object' || object === null) throw new TypeError('ref(…) takes an object; functions need none')
-  return new Reference(object)
+  return new Reference(object) as Ref<T>
 }
 
 /** A function or object of the other side. */

@@ -21,6 +21,7 @@ import {
   type Unsubscribe,
 } from '../../src/contract/contract.js'
 import { TalkwireError } from '../../src/error.js'
+import { ref } from '../../src/session/references.js'
 import { context } from '../../src/session/incoming.js'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -395,6 +396,8 @@ const calc = {
   refuse: (): never => {
     throw new Error('no')
   },
+  open: () => ref({ up: (by: number) => by, name: 'x' }),
+  maker: async () => (start: number) => String(start),
   version: 3,
 }
 
@@ -408,6 +411,14 @@ test('without a contract: types come from the functions', () =>
     holds<Equal<ReturnType<typeof client.ticks>, AsyncIterableIterator<string>>>()
     holds<Equal<ReturnType<typeof client.parse>, Promise<any>>>()
     holds<Equal<ReturnType<typeof client.refuse>, Promise<never>>>()
+    const object = await client.open()
+    holds<Equal<ReturnType<typeof object.up>, Promise<number>>>()
+    // @ts-expect-error its data stays where it is
+    object.name
+    object[Symbol.dispose]()
+    const make = await client.maker()
+    holds<Equal<ReturnType<typeof make>, Promise<string>>>()
+    make[Symbol.dispose]()
     await client.each(['a'], (item) => holds<Equal<typeof item, string>>())
     await client.first('a')
     // @ts-expect-error numbers
