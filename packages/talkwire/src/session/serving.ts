@@ -80,7 +80,7 @@ export class Serving {
     const { incoming, session } = this
     if (session.state === 'closing')
       return new TalkwireError('UNAVAILABLE', 'this side is closing and takes no new calls; connect and call again')
-    if (session.overfull)
+    if (session.reading.overfull)
       return new TalkwireError(
         'LIMIT_EXCEEDED',
         `more than ${session.limits.outgoing} bytes wait to be read by the caller; read faster, or raise limits.outgoing`,
@@ -145,9 +145,9 @@ export class Serving {
   /** Notifications cannot be refused: when too many run, the peer is not read from. */
   private awaitNote(call: Incoming, result: Promise<unknown>): void {
     const { session } = this
-    if (++this.notes >= session.limits.calls) session.hold('notes')
+    if (++this.notes >= session.limits.calls) session.reading.hold('notes')
     const done = (): void => {
-      if (--this.notes === session.limits.calls >> 1) session.unhold('notes')
+      if (--this.notes === session.limits.calls >> 1) session.reading.unhold('notes')
     }
     result.then(done, (reason) => {
       this.answerFailure(call, reason)

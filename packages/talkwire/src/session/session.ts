@@ -12,6 +12,7 @@ import { Calls } from './calls.js'
 import { MAX_TIMER, NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
 import { later } from './pace.js'
+import { Reading } from './reading.js'
 import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
 import { inputOf, type Service } from './service.js'
 import { Serving } from './serving.js'
@@ -60,9 +61,6 @@ export const LOST = Symbol('lost')
 const DONE = Promise.resolve()
 /** Messages that a hand-written peer may get wrong. */
 const PATIENCE = 100
-/** Milliseconds for a peer with `limits.outgoing` unread to read something, and between looks whether it did. */
-const STALL = 10_000
-const LOOK = 200
 /** Milliseconds for the last answer to a peer that is being cut off. */
 const GRACE = 1000
 /** Milliseconds that close() waits for a Talkwire peer to say that it sends no more calls, and for a plain one to end. */
@@ -73,18 +71,6 @@ const PROBE = 1000
 const MIN_HEARTBEAT = 10
 
 const DOLLAR = 0x24
-
-/** Why nothing is read from the peer at the moment. */
-type Hold = 'notes' | 'outgoing'
-
-/** More than `limits.outgoing` waits for the peer, until all of it has left. */
-interface Stall {
-  readonly timer: NodeJS.Timeout
-  /** Bytes when it began; the least seen since the peer last read something, and when that was. */
-  readonly level: number
-  left: number
-  since: number
-}
 
 export class Session implements Receiver, Sink, Host, ReferenceHost {
   connection!: Connection
@@ -99,6 +85,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   readonly calls: Calls
   /** Messages sent so far. */
   sequence = 0
+  /** Whether the peer is read from. */
+  readonly reading: Reading
   private readonly serving: Serving
   private readonly subscriptions: Subscriptions
   private congested = false
@@ -112,19 +100,18 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   private handshakeTimer: NodeJS.Timeout | undefined
   private heartbeatTimer: NodeJS.Timeout | undefined
   private probeTimer: NodeJS.Timeout | undefined
-  private stall: Stall | undefined
   private heard = true
   private silent = 0
   private auth: ReturnType<typeof authServer> | undefined
   private closeCause: TalkwireError | undefined
   private deaf = false
   private misunderstandings = 0
-  private held: readonly Hold[] = []
 
   constructor(readonly options: SessionOptions) {
     this.limits = options.limits
     this.references = new ReferenceTable(this)
     this.calls = new Calls(this)
+    this.reading = new Reading(this)
     this.serving = new Serving(this)
     this.subscriptions = new Subscriptions(this)
   }
@@ -247,7 +234,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
 
   drained(): void {
     this.congested = false
-    if (this.stall) this.endStall(this.stall)
+    this.reading.drained()
     const { drain } = this
     this.drain = undefined
     drain?.resolve()
@@ -407,7 +394,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       if (this.connection.buffered > 0) since = performance.now()
       else if (performance.now() - since >= FAREWELL) this.abort(new TalkwireError('CONNECTION_CLOSED', 'the peer did not end its side'))
     }
-    const timer = this.wire.extended || this.options.side === 'connector' ? undefined : setInterval(look, LOOK)
+    const timer = this.wire.extended || this.options.side === 'connector' ? undefined : setInterval(look, FAREWELL / 5)
     await this.connection.close()
     clearInterval(timer)
   }
@@ -524,7 +511,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     try {
       if (!this.wire.send(kind, id, method, value, meta)) {
         this.congested = true
-        if (this.connection.buffered > this.limits.outgoing) this.holdUntilRead(this.connection.buffered)
+        if (this.connection.buffered > this.limits.outgoing) this.reading.outgrown(this.connection.buffered)
       }
     } catch (reason) {
       this.sequence--
@@ -566,54 +553,6 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     } catch (reason) {
       if (!isEnding(reason)) throw reason
     }
-  }
-
-  /** A peer that asks and does not read the answers: it is not read from until it does, and not for ever. */
-  private holdUntilRead(buffered: number): void {
-    if (this.stall && buffered <= this.stall.level + 2 * this.limits.outgoing) return
-    this.hold('outgoing')
-    this.stall ??= { timer: setInterval(() => this.look(this.stall!), LOOK), level: buffered, left: buffered, since: performance.now() }
-  }
-
-  /**
-   * Two that wait for each other to read would wait for ever. So a Talkwire peer that does not read is read
-   * from again: its calls run while they add less than the limit, are refused while that adds less than the limit.
-   */
-  private look(stall: Stall): void {
-    const { buffered } = this.connection
-    if (buffered < stall.left) stall.since = performance.now()
-    else if (performance.now() - stall.since >= STALL) {
-      return this.abort(
-        new TalkwireError(
-          'LIMIT_EXCEEDED',
-          `the peer left more than ${this.limits.outgoing} bytes unread for ${STALL} ms (limits.outgoing)`,
-          { outcome: 'maybe-ran' },
-        ),
-      )
-    } else if (this.wire.extended && buffered <= stall.level + 2 * this.limits.outgoing) this.unhold('outgoing')
-    stall.left = buffered
-  }
-
-  private endStall(stall: Stall): void {
-    clearInterval(stall.timer)
-    this.stall = undefined
-    this.unhold('outgoing')
-  }
-
-  /** What its calls could add now would only make it worse. */
-  get overfull(): boolean {
-    return this.stall !== undefined && this.connection.buffered > this.stall.level + this.limits.outgoing
-  }
-
-  hold(why: Hold): void {
-    if (!this.held.includes(why)) this.held = [...this.held, why]
-    this.connection.pause()
-  }
-
-  unhold(why: Hold): void {
-    if (!this.held.includes(why)) return
-    this.held = this.held.filter((each) => each !== why)
-    if (this.held.length === 0 && this.state !== 'closed') this.connection.resume()
   }
 
   /** Whether a call may be made. Throws CONNECTION_CLOSED or LIMIT_EXCEEDED, `not-sent`. */
