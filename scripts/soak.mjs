@@ -95,8 +95,10 @@ const ENOUGH = new Error('enough')
 
 /** What this process holds. */
 function holdings() {
-  // V8 keeps the pages that it emptied; only the last resort gives them back to the system.
+  // V8 keeps the pages that it emptied; only the last resort gives them back to the system. Node 20 does not know it,
+  // and takes any options for a wish to collect what is young: it needs the plain call.
   globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+  globalThis.gc?.()
   return {
     descriptors: readdirSync('/proc/self/fd').length,
     listeners: process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0),
