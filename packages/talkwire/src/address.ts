@@ -17,7 +17,7 @@ export function validateName(text: string): string {
   if (!isName(text))
     throw new TalkwireError(
       'INVALID_ADDRESS',
-      `${JSON.stringify(text.slice(0, 80))} is no name; write 1 to 64 letters, digits, ".", "_" or "-", beginning with a letter or digit and not ending with .json, .sock or .lock`,
+      `${JSON.stringify(text.slice(0, 80))} is no name; write 1 to 64 letters, digits, ".", "_" or "-", beginning with a letter or digit and not ending with .json, .sock or .lock${text.includes('/') ? "; a socket's path is written unix:/path" : ''}`,
     )
   return text
 }

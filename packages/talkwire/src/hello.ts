@@ -51,8 +51,14 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
   try {
     answer = ((await session.call('rpc.hello', params, { timeout })) ?? {}) as Hello
   } catch (reason) {
-    if (reason instanceof TalkwireError && reason.code === 'METHOD_NOT_FOUND') return
-    throw reason
+    if (!(reason instanceof TalkwireError)) throw reason
+    if (reason.code === 'METHOD_NOT_FOUND') return
+    if (reason.code !== 'DEADLINE_EXCEEDED') throw reason
+    throw new TalkwireError(
+      'DEADLINE_EXCEEDED',
+      `the other side was reached, but answered nothing within ${timeout} ms; check that it speaks JSON-RPC, or raise limits.handshake`,
+      { cause: reason, outcome: reason.outcome },
+    )
   }
   if (Array.isArray(answer.streams))
     session.peerStreams = new Set(answer.streams.filter((name): name is string => typeof name === 'string'))

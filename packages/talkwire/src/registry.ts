@@ -22,8 +22,8 @@ export const registry: Readonly<Record<string, Load>> = {
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */
 export async function transportFor(scheme: string): Promise<Transport<any>> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
-  if (!load) throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address${suggestion(`${scheme}:`, schemes(), Infinity)}`)
-  return load()
+  if (load) return load()
+  const schemes = Object.keys(registry).map((each) => `${each}:`)
+  const host = /^localhost$/.test(scheme) ? '; for a host and its port write tcp://host:port' : ''
+  throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address${host || suggestion(`${scheme}:`, schemes, Infinity)}`)
 }
-
-const schemes = (): string[] => Object.keys(registry).map((scheme) => `${scheme}:`)

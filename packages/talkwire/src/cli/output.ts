@@ -160,6 +160,8 @@ export function printError(reason: unknown, json: boolean): void {
   const { code, outcome, declared, details } = reason
   const plain = reason.message.replace(`[${code}] `, '')
   if (json) return note(toLine({ error: { code, message: plain, outcome, declared, ...(details !== undefined && { details }) } }))
-  note(`[${clean(code)}] ${clean(plain)} (outcome: ${outcome})`)
-  if (details !== undefined) note(`details: ${toText(details)}`)
+  // What a child said on stderr has been seen there.
+  const ended = code === 'PEER_EXITED' ? plain.replace(/; the last of its stderr:\n.*$/s, '') : plain
+  note(`[${clean(code)}] ${clean(ended)} (outcome: ${outcome})`)
+  if (details !== undefined && code !== 'PEER_EXITED') note(`details: ${toText(details)}`)
 }

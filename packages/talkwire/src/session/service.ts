@@ -66,6 +66,8 @@ const generators = new Set(['GeneratorFunction', 'AsyncGeneratorFunction'])
 
 /** Own functions of an object, or the methods of an instance of a class. Throws TypeError when there are none. */
 export function functionsService(name: string, functions: Functions | object): Service {
+  if (typeof functions !== 'object' || functions === null)
+    throw new TypeError(`"${name}" serves an object of functions, such as { add: (a, b) => a + b }, not a ${typeof functions}`)
   const methods = new Map<string, Method>()
   for (const [method, handler] of functionsOf(functions)) {
     validateMethodName(method)

@@ -271,8 +271,10 @@ export class FrameReader {
 }
 
 function tooLarge(length: number, limit: number): TalkwireError {
-  return new TalkwireError(
-    'MESSAGE_TOO_LARGE',
-    `a message of ${length} bytes arrived, the limit is ${limit}; send less at a time or raise limits.message`,
-  )
+  const text = String.fromCharCode(length >>> 24, (length >>> 16) & 255, (length >>> 8) & 255, length & 255)
+  // Whoever answers in words has not understood us: the length is the beginning of a sentence.
+  const advice = /^[ -~]{4}$/.test(text)
+    ? `that is the text ${JSON.stringify(text)}: most likely the other end speaks another protocol`
+    : 'send less at a time or raise limits.message'
+  return new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes arrived, the limit is ${limit}; ${advice}`)
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { chmodSync, writeFileSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { after, before, test } from 'node:test'
 import { freshPath } from '../helpers/place.js'
 import { fixture, program, serving, start, startProgram, talkwire, type Running } from './program.js'
@@ -108,7 +108,8 @@ test('wrong usage is told before anything is called', async () => {
   await fails(['call', 'calc', 'echo', '{"a":'], 2, /\{"a": is no JSON/)
   await fails(['call', 'calc', 'echo', 'a=[1'], 2, /\[1 is no JSON/)
   await fails(['call', 'calc', 'add', '--timeout', 'soon'], 2, /--timeout takes a positive number/)
-  await fails(['call', '../etc', 'add'], 2, /^\[INVALID_ADDRESS\]/)
+  await fails(['call', '../etc', 'add'], 2, /^\[INVALID_ADDRESS\] "\.\.\/etc" is no name; .*; a socket's path is written unix:\/path/)
+  await fails(['call', 'localhost:7000', 'add'], 2, /^\[INVALID_ADDRESS\] .*write tcp:\/\/host:port/)
   await fails(['call', 'nosuch:thing', 'add'], 2, /^\[INVALID_ADDRESS\].*no known address; there is memory:, unix:, .*spawn\+stdio:/)
   await fails([], 2, /talkwire call/)
 })
@@ -171,6 +172,22 @@ test('Ctrl-C cancels the call, here and there', async () => {
   const { code, stderr } = await stream.stop('SIGINT')
   assert.deepEqual([code, stderr], [130, ''])
   await work().said('ended stream')
+})
+
+test('a child that ends: its stderr is shown once', async () => {
+  const file = freshPath('.mjs')
+  writeFileSync(file, 'process.stderr.write("last words\\n"); process.exitCode = 5')
+  const { code, stdout, stderr } = await talkwire(['call', `spawn:'${process.execPath}' '${file}'`, 'add'])
+  assert.deepEqual([code, stdout], [3, ''])
+  assert.match(stderr, /^last words\n\[PEER_EXITED\] \S+ ended with exit code 5 \(outcome: not-sent\)\n$/)
+})
+
+test('somebody who speaks another protocol', async () => {
+  const web = createServer((socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1')
+  await once(web, 'listening')
+  const address = `tcp://127.0.0.1:${(web.address() as AddressInfo).port}`
+  await fails(['call', address, 'add'], 3, /that is the text "HTTP": most likely the other end speaks another protocol/)
+  web.close()
 })
 
 test('Ctrl-C while nobody answers ends at once', async () => {

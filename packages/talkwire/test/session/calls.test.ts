@@ -385,6 +385,10 @@ test('wrong arguments are a TypeError at once', async () => {
   await assert.rejects(serve(bank, {} as never, { listen: freshAddress('memory') }), TypeError)
   await assert.rejects(serve('x', { add: () => 1 }, { listen: freshAddress('memory'), limits: { nothing: 1 } as never }), TypeError)
   await assert.rejects(serve('x', {}, { listen: freshAddress('memory') }), TypeError)
+  await assert.rejects(
+    serve('x', () => 1, { listen: freshAddress('memory') }),
+    /serves an object of functions, .*not a function/,
+  )
   await assert.rejects(connect('nobody-here'), fails('PEER_NOT_FOUND', 'not-sent'))
   await assert.rejects(connect('nothing://x'), fails('INVALID_ADDRESS'))
 })
