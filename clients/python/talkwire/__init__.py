@@ -5,6 +5,10 @@
 7
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .client import Client, connect
 from .codec_json import Map
 from .errors import TalkwireError, declared_error
@@ -16,9 +20,22 @@ from .remote import Call, Remote, Stream, Subscription
 from .service import Service, serve
 from .wire import Peer
 
+
+if TYPE_CHECKING:
+    from .transports.tls import Tls
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Tls":  # imports ssl, which takes a while
+        from .transports.tls import Tls
+
+        return Tls
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Call", "Client", "Context", "Limits", "Map", "Peer", "Reconnect", "Reference", "Remote", "Service", "Stream",
-    "Subscription", "TalkwireError", "connect", "declared_error", "ref", "serve",
+    "Subscription", "TalkwireError", "Tls", "connect", "declared_error", "ref", "serve",
 ]  # fmt: skip

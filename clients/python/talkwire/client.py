@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
 
 from .connection import Connection
 from .errors import TalkwireError
@@ -12,13 +12,16 @@ from .methods import method_table
 from .names import Entry
 from .handling import answer_value, run_call
 from .link import Link
-from .reconnecting import Reconnect, may_repeat, reconnect_for
+from .reconnecting import Reconnect, may_repeat, not_sent, reconnect_for
 from .remote import CallOptions, Opened, Remote, _left
 from .session import Session
 from .starting import await_gone, find_or_start
 from .transports import registry
 from .transports.registry import Options
 from .wire import Peer, Wire
+
+if TYPE_CHECKING:
+    from .transports.tls import Tls  # imports ssl, which takes a while
 
 
 class Client(Remote):
@@ -138,7 +141,7 @@ def _open_first(name: str, entry: Entry, options: Options) -> Wire:
 
 
 def _usable(entry: Entry) -> List[str]:
-    return [address for address in entry["addresses"] if address.partition(":")[0] in ("unix", "tcp", "fifo")]
+    return [address for address in entry["addresses"] if address.partition(":")[0] in ("unix", "tcp", "tls", "fifo")]
 
 
 def connect(
@@ -147,6 +150,7 @@ def connect(
     serve: Any = None,
     start: Optional[Sequence[str]] = None,
     authkey: Optional[bytes] = None,
+    tls: Optional["Tls"] = None,
     timeout: float = 5.0,
     framing: str = "length",
     hello: bool = True,
@@ -157,16 +161,17 @@ def connect(
 
     `serve`: handlers that the other side may call. `start`: a command that starts
     the service if nothing is found. `timeout`: seconds for connecting and for
-    the handshake, each. `framing` and `hello=False` are for plain JSON-RPC servers.
+    the handshake, each. `tls`: certificates for `tls:`. `framing` and `hello=False` are for plain JSON-RPC servers.
     `reconnect`: by default on, but off for child processes.
     Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
     methods = method_table(serve) if serve is not None else {}
-    options = Options(authkey, timeout=timeout)
+    options = Options(authkey, timeout=timeout, tls=tls)
 
     def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
+        wire = open_wire(target, options, start if may_start else None)
         connection = Connection(
-            open_wire(target, options, start if may_start else None),
+            wire,
             execute=run_call,
             answer=answer_value,
             on_end=on_end,
@@ -179,13 +184,24 @@ def connect(
         try:
             if hello or authkey is not None:
                 shake_hands(connection, wanted_contract(target), authkey, lambda method, params: _greet(connection, method, params, timeout))
-        except BaseException:
+        except BaseException as error:
             connection.abort()
-            raise
+            raise explained(error, wire) from error
         connection.begin_idle()
         return connection
 
     return Client(Link(dial, reconnect_for(target, reconnect)))
+
+
+def explained(error: BaseException, wire: Wire) -> BaseException:
+    """Why there is no connection: a peer that ends it instead of answering `rpc.hello` may have a reason that the wire knows."""
+    if not isinstance(error, TalkwireError):
+        return error
+    if wire.unanswered is None or not error.code.startswith("CONNECTION_"):
+        return not_sent(error)
+    return TalkwireError(
+        "UNAUTHENTICATED", f"{wire.peer.address} ended the connection before it answered: {wire.unanswered}", outcome="not-sent"
+    )
 
 
 def _greet(connection: Connection, method: str, params: Dict[str, Any], timeout: float) -> Any:

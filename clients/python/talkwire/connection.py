@@ -125,7 +125,10 @@ class Connection(Session):
         self._reader = 0
         if self.ended is None:
             self._parked = True
-            self._keeper.arm(self._wire.fileno(), self._unparked)
+            if self._wire.pending:
+                self._unparked()
+            else:
+                self._keeper.arm(self._wire.fileno(), self._unparked)
 
     def _unparked(self) -> None:
         pool().submit(self._read_on, urgent=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Dict, List, Optional, Sequence, Set, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from . import keeper as keeper_module
 from .connection import Connection
@@ -19,7 +19,10 @@ from .remote import Remote
 from .session import Session
 from .transports.registry import Options, listen as listen_on
 from .wakeup import WakeUp
-from .wire import Listener, Wire
+from .wire import Listener, Peer, Wire
+
+if TYPE_CHECKING:
+    from .transports.tls import Tls
 
 
 def addresses_to_listen(listen: Union[str, Sequence[str], None], name: str) -> List[str]:
@@ -63,6 +66,8 @@ class Service:
         listen: Union[str, Sequence[str], None] = None,
         authkey: Optional[bytes] = None,
         insecure: bool = False,
+        tls: Optional["Tls"] = None,
+        allow: Optional[Callable[[Peer], bool]] = None,
         announce: bool = False,
         limits: Optional[Limits] = None,
     ) -> None:
@@ -81,7 +86,7 @@ class Service:
         self._closing = False
         self._keeper = keeper_module.enter()
         try:
-            self._listen(addresses_to_listen(listen, self.name), Options(authkey, insecure), announce)
+            self._listen(addresses_to_listen(listen, self.name), Options(authkey, insecure, tls=tls, allow=allow), announce)
         except BaseException:
             self._stop_listening()
             self._release()
@@ -254,14 +259,17 @@ def serve(
     listen: Union[str, Sequence[str], None] = None,
     authkey: Optional[bytes] = None,
     insecure: bool = False,
+    tls: Optional["Tls"] = None,
+    allow: Optional[Callable[[Peer], bool]] = None,
     announce: bool = False,
     limits: Optional[Limits] = None,
 ) -> Service:
     """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
 
     `listen`: an address or several, by default whoever started us by `connect("spawn:…")`, else `unix:<name>`. `announce`: be found
-    by name even without that address. Does not block; see `Service.wait`.
+    by name even without that address. `tls`: certificates for `tls:`. `allow(peer)`: who may
+    connect to `unix:`, by default our own user and root; must not block. Does not block; see `Service.wait`.
     Raises ADDRESS_IN_USE, PERMISSION_DENIED (also an open address without authkey), INVALID_ADDRESS.
     """
     name = contract if isinstance(contract, str) else contract.name
-    return Service(name, handlers, listen, authkey, insecure, announce, limits)
+    return Service(name, handlers, listen, authkey, insecure, tls, allow, announce, limits)

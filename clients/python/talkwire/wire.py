@@ -16,15 +16,16 @@ _UCRED = struct.Struct("3i")
 
 
 class Peer:
-    """Who is at the other end: `pid`, `uid`, `gid` (None where the wire does not tell) and `address`."""
+    """Who is at the other end: `pid`, `uid`, `gid`, `identity` (its certificate's name; None where the wire does not tell), `address`."""
 
-    __slots__ = ("pid", "uid", "gid", "address", "authenticated")
+    __slots__ = ("pid", "uid", "gid", "address", "identity", "authenticated")
 
     def __init__(
         self, address: str, pid: Optional[int] = None, uid: Optional[int] = None, gid: Optional[int] = None
     ) -> None:
         self.address = address
         self.pid, self.uid, self.gid = pid, uid, gid
+        self.identity: Optional[str] = None
         self.authenticated = False
 
     def __repr__(self) -> str:
@@ -43,10 +44,17 @@ class Wire:
     peer: Peer
     #: runs once after the descriptors are closed: releases claims, reaps a child
     on_close: Optional[Callable[[], None]] = None
+    #: what it most likely means when the peer ends the connection before it has answered
+    unanswered: Optional[str] = None
 
     def fileno(self) -> int:
         """The descriptor to wait on for reading."""
         raise NotImplementedError
+
+    @property
+    def pending(self) -> bool:
+        """Have bytes arrived that the descriptor does not announce any more?"""
+        return False
 
     def write_fileno(self) -> int:
         return self.fileno()

@@ -457,6 +457,8 @@ def test_a_deadline_is_never_told_shorter_than_it_is(served, raw):
     service, _ = served({})
     peer = raw()
     peer.hello()
+    peer.frame(request(2, "nothing"))
+    peer.read_frame()  # now the service knows for sure that hello is over
     for remote in service.clients():
         remote.start("f", timeout=0.0105).cancel()
     assert peer.read_frame()["meta"]["timeout"] == 11

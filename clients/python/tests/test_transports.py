@@ -304,3 +304,43 @@ def test_a_service_that_drains_has_its_address_still(address, runtime_dir):
     client.close()
     closing.join()
     talkwire.serve("svc", handlers(), listen=address).close()
+
+
+# -- who may connect
+
+
+def test_allow_decides_who_may_connect(runtime_dir):
+    asked = []
+
+    def allow(peer):
+        asked.append((peer.pid, peer.uid))
+        return len(asked) > 1
+
+    with talkwire.serve("svc", handlers(), allow=allow):
+        with pytest.raises(TalkwireError) as caught:
+            talkwire.connect("svc", reconnect=False)
+        assert caught.value.outcome == "not-sent"
+        with talkwire.connect("svc") as c:
+            assert c.add(1, 2) == 3
+    assert asked == [(os.getpid(), os.getuid())] * 2
+
+
+def test_an_allow_that_fails_lets_nobody_in(caplog):
+    with talkwire.serve("svc", handlers(), allow=lambda peer: 1 / 0):
+        with pytest.raises(TalkwireError):
+            talkwire.connect("svc", reconnect=False)
+    assert "allow() failed" in caplog.text
+
+
+def test_tls_that_would_check_nobody_is_refused():
+    def attempt(**settings):
+        return talkwire.serve("svc", handlers(), listen="tls://0.0.0.0:0", tls=talkwire.Tls(**settings))
+
+    with pytest.raises(TypeError, match="cert=…, key=…"):
+        attempt()
+    with pytest.raises(TypeError, match="Tls.ca"):
+        attempt(cert="c", key="k")
+    with pytest.raises(TalkwireError, match="PERMISSION_DENIED"):
+        attempt(cert="c", key="k", check_clients=False)
+    with pytest.raises(FileNotFoundError):
+        attempt(ca="a", cert="c", key="k")

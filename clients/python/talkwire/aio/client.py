@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Callable, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
-from ..client import wanted_contract, open_wire
+from ..client import explained, open_wire, wanted_contract
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
@@ -19,6 +19,9 @@ from .connection import Connection
 from .handling import execute
 from .link import Link
 from .remote import Opened, Remote, _left
+
+if TYPE_CHECKING:
+    from ..transports.tls import Tls
 
 
 class Client(Remote):
@@ -102,18 +105,19 @@ async def connect(
     timeout: float = 5.0,
     framing: str = "length",
     hello: bool = True,
+    tls: Optional["Tls"] = None,
     reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
 ) -> Client:
     """As `talkwire.connect`; what may block happens on another thread."""
     methods = method_table(serve) if serve is not None else {}
-    options = Options(authkey, timeout=timeout)
+    options = Options(authkey, timeout=timeout, tls=tls)
 
     async def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
         loop = asyncio.get_running_loop()
+        wire = await loop.run_in_executor(None, open_wire, target, options, start if may_start else None)
         connection = Connection(
-            await loop.run_in_executor(None, open_wire, target, options, start if may_start else None),
-            execute=execute, on_end=on_end, connector=True, methods=methods, contract=None,
+            wire, execute=execute, on_end=on_end, connector=True, methods=methods, contract=None,
             limits=limits or Limits(), framing=framing,
         )  # fmt: skip
         auth = None
@@ -124,9 +128,9 @@ async def connect(
         try:
             if hello or auth is not None:
                 await _shake_hands(connection, connection.handshake(wanted_contract(target), auth), timeout)
-        except BaseException:
+        except BaseException as error:
             connection.abort()
-            raise
+            raise explained(error, wire) from error
         return connection
 
     link = Link(dial, reconnect_for(target, reconnect))

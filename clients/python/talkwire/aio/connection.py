@@ -86,6 +86,8 @@ class Connection(Session):
             count = self._wire.receive(self.decoder.get_buffer())
         except (BlockingIOError, InterruptedError):
             return
+        except TalkwireError as error:
+            return self._break(error)
         except OSError as error:
             return self._lost(f"the connection broke: {error.strerror or error}")
         if count == 0:
@@ -93,6 +95,12 @@ class Connection(Session):
         self._heard = time.monotonic()
         self.decoder.received(count)
         self._handle_received()
+        if self._reading and self._wire.pending:
+            self.loop.call_soon(self._read_pending)
+
+    def _read_pending(self) -> None:
+        if self._reading and self.ended is None and self._wire.pending:
+            self._readable()
 
     def _handle_received(self) -> None:
         """What has arrived whole, a budget at a time: a flood of tiny messages leaves the loop to others."""
@@ -118,6 +126,7 @@ class Connection(Session):
         if not self._reading and self.ended is None and not self._half_closed:
             self._reading = True
             self.loop.add_reader(self._wire.fileno(), self._readable)
+            self.loop.call_soon(self._read_pending)
 
     def _peer_ended(self) -> None:
         clean = not self.decoder.pending

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Dict, List, Optional, Sequence, Set, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from .. import names
 from ..errors import TalkwireError
@@ -13,10 +13,13 @@ from ..service import addresses_to_listen, announce_service
 from ..session import Session
 from ..transports.registry import Options
 from ..transports.registry import listen as listen_on
-from ..wire import Listener, Wire
+from ..wire import Listener, Peer, Wire
 from .connection import Connection, log_failure
 from .handling import execute
 from .remote import Remote
+
+if TYPE_CHECKING:
+    from ..transports.tls import Tls
 
 
 class Service:
@@ -148,6 +151,8 @@ async def serve(
     listen: Union[str, Sequence[str], None] = None,
     authkey: Optional[bytes] = None,
     insecure: bool = False,
+    tls: Optional["Tls"] = None,
+    allow: Optional[Callable[[Peer], bool]] = None,
     announce: bool = False,
     limits: Optional[Limits] = None,
 ) -> Service:
@@ -155,7 +160,7 @@ async def serve(
     name = contract if isinstance(contract, str) else contract.name
     service = Service(name, handlers, authkey, limits or Limits())
     try:
-        service._listen(addresses_to_listen(listen, service.name), Options(authkey, insecure), announce)
+        service._listen(addresses_to_listen(listen, service.name), Options(authkey, insecure, tls=tls, allow=allow), announce)
     except BaseException:
         service._stop_listening()
         service._release()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from ..errors import TalkwireError
 from ..names import check_name
-from ..wire import Listener, Wire
+from ..wire import Listener, Peer, Wire
 
 SCHEMES = {
     "unix": "unix",
     "tcp": "tcp",
+    "tls": "tls",
     "stdio": "stdio",
     "spawn": "spawn",
     "fifo": "fifo",
@@ -21,12 +22,21 @@ SCHEMES = {
 class Options:
     """What a transport may need to know."""
 
-    def __init__(self, authkey: Optional[bytes] = None, insecure: bool = False, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        authkey: Optional[bytes] = None,
+        insecure: bool = False,
+        timeout: float = 5.0,
+        tls: Any = None,
+        allow: Optional[Callable[[Peer], bool]] = None,
+    ) -> None:
         if authkey is not None and len(authkey) < 16:
             raise ValueError("an authkey has at least 16 bytes")
         self.authkey = authkey
         self.insecure = insecure
         self.timeout = timeout
+        self.tls = tls
+        self.allow = allow
 
 
 def split(address: str) -> Tuple[str, str]:

@@ -11,11 +11,11 @@ from ..wire import Listener, Peer, SocketWire, Wire
 from .registry import Options
 
 
-def host_port(rest: str) -> Tuple[str, int]:
+def host_port(rest: str, scheme: str = "tcp") -> Tuple[str, int]:
     """From `//host:port` or `//[v6]:port`. Raises INVALID_ADDRESS."""
     host, colon, port = rest[2:].rpartition(":")
     if not rest.startswith("//") or not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise TalkwireError("INVALID_ADDRESS", f"an address like tcp://127.0.0.1:7000 is wanted, not tcp:{rest}")
+        raise TalkwireError("INVALID_ADDRESS", f"an address like {scheme}://127.0.0.1:7000 is wanted, not {scheme}:{rest}")
     return host.strip("[]"), int(port)
 
 
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
-def _tune(sock: socket.socket) -> None:
+def tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -36,15 +36,18 @@ def _tune(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def listen(rest: str, options: Options) -> Listener:
-    """Listens; port 0 takes a free one, see the listener's `address`."""
-    host, port = host_port(rest)
-    family, where = _resolve(host, port)
-    if not is_loopback(where[0]) and options.authkey is None and not options.insecure:
+def check_reach(scheme: str, rest: str, authenticated: bool) -> None:
+    """Raises PERMISSION_DENIED for an address that others can reach, without authentication."""
+    if not authenticated and not is_loopback(_resolve(*host_port(rest, scheme))[1][0]):
         raise TalkwireError(
             "PERMISSION_DENIED",
-            f"tcp:{rest} can be reached from other machines: give both sides an authkey, or say insecure=True (--insecure)",
+            f"{scheme}:{rest} can be reached from other machines: give both sides an authkey, or say insecure=True (--insecure)",
         )
+
+
+def open_listener(scheme: str, rest: str) -> socket.socket:
+    """Raises ADDRESS_IN_USE."""
+    family, where = _resolve(*host_port(rest, scheme))
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,8 +55,14 @@ def listen(rest: str, options: Options) -> Listener:
         sock.listen(1024)
     except OSError as error:
         sock.close()
-        raise TalkwireError("ADDRESS_IN_USE", f"cannot listen on tcp:{rest} ({error.strerror})") from error
-    return _TcpListener(sock)
+        raise TalkwireError("ADDRESS_IN_USE", f"cannot listen on {scheme}:{rest} ({error.strerror})") from error
+    return sock
+
+
+def listen(rest: str, options: Options) -> Listener:
+    """Listens; port 0 takes a free one, see the listener's `address`."""
+    check_reach("tcp", rest, options.authkey is not None or options.insecure)
+    return _TcpListener(open_listener("tcp", rest))
 
 
 class _TcpListener(Listener):
@@ -71,7 +80,7 @@ class _TcpListener(Listener):
             sock, where = self._sock.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return None
-        _tune(sock)
+        tune(sock)
         return SocketWire(sock, Peer(f"tcp://{where[0]}:{where[1]}"))
 
     def close(self) -> None:
@@ -85,5 +94,5 @@ def connect(rest: str, options: Options) -> Wire:
         sock = socket.create_connection((host, port), timeout=options.timeout)
     except OSError as error:
         raise TalkwireError("PEER_NOT_FOUND", f"nobody serves tcp:{rest} ({error.strerror or error})") from error
-    _tune(sock)
+    tune(sock)
     return SocketWire(sock, Peer(f"tcp:{rest}"))

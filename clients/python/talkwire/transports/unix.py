@@ -11,7 +11,7 @@ from typing import Optional, Union
 
 from .. import names
 from ..errors import TalkwireError
-from ..wire import Listener, SocketWire, Wire, check_peer, socket_peer
+from ..wire import Listener, Peer, SocketWire, Wire, check_peer, socket_peer
 from .registry import Options
 
 _MAX_PATH = 107
@@ -35,11 +35,11 @@ def listen(rest: str, options: Options) -> Listener:
     """Claims the address and binds it with mode 0600."""
     path = socket_path(rest)
     if isinstance(path, bytes):
-        return _UnixListener(_bind(path), f"unix:{rest}", None, None)
+        return _UnixListener(_bind(path), f"unix:{rest}", None, None, options)
     held = names.claim(names.path_claim_name(path) if rest.startswith("/") else rest)
     try:
         _clear_stale(path)
-        return _UnixListener(_bind(path), f"unix:{rest}", path, held)
+        return _UnixListener(_bind(path), f"unix:{rest}", path, held, options)
     except BaseException:
         held.release()
         raise
@@ -79,7 +79,10 @@ def _clear_stale(path: str) -> None:
 
 
 class _UnixListener(Listener):
-    def __init__(self, sock: socket.socket, address: str, path: Optional[str], held: Optional[names.Claim]) -> None:
+    def __init__(
+        self, sock: socket.socket, address: str, path: Optional[str], held: Optional[names.Claim], options: Options
+    ) -> None:
+        self._allow = options.allow
         self.address = address
         self.claim = held
         self._sock = sock
@@ -96,11 +99,25 @@ class _UnixListener(Listener):
             return None
         try:
             peer = socket_peer(sock, self.address)
-            check_peer(peer)
+            self._admit(peer)
         except BaseException:
             sock.close()
             raise
         return SocketWire(sock, peer)
+
+    def _admit(self, peer: Peer) -> None:
+        """Raises UNAUTHENTICATED."""
+        if self._allow is None:
+            return check_peer(peer)
+        try:
+            allowed = self._allow(peer)
+        except Exception as error:
+            import logging
+
+            logging.getLogger("talkwire").exception("allow() failed, and so nobody was let in")
+            raise TalkwireError("UNAUTHENTICATED", "allow() failed") from error
+        if not allowed:
+            raise TalkwireError("UNAUTHENTICATED", f"{peer} is not allowed in")
 
     def close(self) -> None:
         self._sock.close()
