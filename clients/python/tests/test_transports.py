@@ -215,7 +215,7 @@ def test_fifo_notices_a_killed_client_and_a_killed_server(tmp_path, child):
 def test_only_the_usual_descriptors_reach_a_grandchild(worker):
     with talkwire.connect(f"spawn:{sys.executable} -m talkwire serve {worker}") as c:
         assert c.add(1, 1) == 2
-        assert len(c.inherited()) < 12
+        assert len(c.inherited()) <= 12  # 0 to 2, epoll, the wire, a pipe for each of keeper, stdio and signals, the listing itself
     ours, theirs = socket.socketpair()
     code = "from talkwire.transports.stdio import adopt_parent_fd as a; import os; a(); os.execvp('ls', ['ls', '/proc/self/fd'])"
     out = subprocess.run(
