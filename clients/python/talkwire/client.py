@@ -144,8 +144,19 @@ def _usable(entry: Entry) -> List[str]:
     return [address for address in entry["addresses"] if address.partition(":")[0] in ("unix", "tcp", "tls", "fifo")]
 
 
+def target_address(target: Union[str, Sequence[str]]) -> str:
+    """The address; a list is a command for `spawn:`, of which no word is split. Raises TypeError."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, (list, tuple)) and target and all(isinstance(word, str) for word in target):
+        import shlex
+
+        return "spawn:" + " ".join(map(shlex.quote, target))
+    raise TypeError("connect takes a name, an address, or a command as a list, such as ['python3', 'worker.py']")
+
+
 def connect(
-    target: str,
+    target: Union[str, Sequence[str]],
     *,
     serve: Any = None,
     start: Optional[Sequence[str]] = None,
@@ -157,7 +168,7 @@ def connect(
     reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
 ) -> Client:
-    """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`, `'spawn:python3 w.py'`).
+    """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`), or starts a child (`['python3', 'w.py']`).
 
     `serve`: handlers that the other side may call. `start`: a command that starts
     the service if nothing is found. `timeout`: seconds for connecting and for
@@ -165,11 +176,12 @@ def connect(
     `reconnect`: by default on, but off for child processes.
     Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
+    address = target_address(target)
     methods = method_table(serve) if serve is not None else {}
     options = Options(authkey, timeout=timeout, tls=tls)
 
     def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
-        wire = open_wire(target, options, start if may_start else None)
+        wire = open_wire(address, options, start if may_start else None)
         connection = Connection(
             wire,
             execute=run_call,
@@ -183,14 +195,14 @@ def connect(
         )
         try:
             if hello or authkey is not None:
-                shake_hands(connection, wanted_contract(target), authkey, lambda method, params: _greet(connection, method, params, timeout))
+                shake_hands(connection, wanted_contract(address), authkey, lambda method, params: _greet(connection, method, params, timeout))
         except BaseException as error:
             connection.abort()
             raise explained(error, wire) from error
         connection.begin_idle()
         return connection
 
-    return Client(Link(dial, reconnect_for(target, reconnect)))
+    return Client(Link(dial, reconnect_for(address, reconnect)))
 
 
 def explained(error: BaseException, wire: Wire) -> BaseException:

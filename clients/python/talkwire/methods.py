@@ -72,12 +72,17 @@ def _signature(function: Callable[..., Any]) -> Optional[inspect.Signature]:
 
 def method_table(handlers: Any) -> MethodTable:
     """From a dict, a module (its own public functions, or `__all__`) or an object (its public methods)."""
+    if inspect.isroutine(handlers) or inspect.isclass(handlers) or isinstance(handlers, str):
+        raise TypeError("handlers are a dict of functions, a module or an object with public methods, such as {'add': add}")
     if isinstance(handlers, Mapping):
         found = dict(handlers)
     elif isinstance(handlers, ModuleType):
         found = _of_module(handlers)
     else:
         found = _of_object(handlers)
+    for name, function in found.items():
+        if not callable(function):
+            raise TypeError(f"the handler {name!r} is no function")
     return {_checked(name): Method(name, function) for name, function in found.items()}
 
 

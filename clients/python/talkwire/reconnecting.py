@@ -57,4 +57,4 @@ def closed_error() -> TalkwireError:
 
 
 def late_error(timeout: float) -> TalkwireError:
-    return TalkwireError("DEADLINE_EXCEEDED", f"no connection within {timeout:g} s", outcome=NOT_SENT)
+    return TalkwireError("DEADLINE_EXCEEDED", f"no connection within {timeout:.3g} s", outcome=NOT_SENT)

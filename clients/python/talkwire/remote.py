@@ -168,6 +168,9 @@ class Remote:
         self._connection = connection
         self._parent = parent
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._connection.peer.address}>"
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -236,6 +239,8 @@ class Remote:
 
     def on(self, event: str, function: Callable[[Any], None]) -> Subscription:
         """Calls `function(payload)` for each such event, in order, on another thread."""
+        if not callable(function):
+            raise TypeError("on(event, function) takes a function")
         subscription = Subscription(self, event, function)
         held = self._connection.listeners.setdefault(event, [])
         held.append(subscription)

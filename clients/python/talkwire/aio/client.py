@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
-from ..client import explained, open_wire, wanted_contract
+from ..client import explained, open_wire, target_address, wanted_contract
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
@@ -97,7 +97,7 @@ async def _shake_hands(connection: Connection, steps: Handshake, timeout: float)
 
 
 async def connect(
-    target: str,
+    target: Union[str, Sequence[str]],
     *,
     serve: Any = None,
     start: Optional[Sequence[str]] = None,
@@ -110,12 +110,13 @@ async def connect(
     limits: Optional[Limits] = None,
 ) -> Client:
     """As `talkwire.connect`; what may block happens on another thread."""
+    address = target_address(target)
     methods = method_table(serve) if serve is not None else {}
     options = Options(authkey, timeout=timeout, tls=tls)
 
     async def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
         loop = asyncio.get_running_loop()
-        wire = await loop.run_in_executor(None, open_wire, target, options, start if may_start else None)
+        wire = await loop.run_in_executor(None, open_wire, address, options, start if may_start else None)
         connection = Connection(
             wire, execute=execute, on_end=on_end, connector=True, methods=methods, contract=None,
             limits=limits or Limits(), framing=framing,
@@ -127,12 +128,12 @@ async def connect(
             auth = ClientAuth(authkey)
         try:
             if hello or auth is not None:
-                await _shake_hands(connection, connection.handshake(wanted_contract(target), auth), timeout)
+                await _shake_hands(connection, connection.handshake(wanted_contract(address), auth), timeout)
         except BaseException as error:
             connection.abort()
             raise explained(error, wire) from error
         return connection
 
-    link = Link(dial, reconnect_for(target, reconnect))
+    link = Link(dial, reconnect_for(address, reconnect))
     await link.open()
     return Client(link)

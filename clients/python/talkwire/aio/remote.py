@@ -92,6 +92,9 @@ class Remote:
     def __init__(self, connection: Connection, parent: Optional[Incoming] = None) -> None:
         self._connection, self._parent = connection, parent
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._connection.peer.address}>"
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -183,6 +186,8 @@ class Remote:
         self._connection.notify(method, call_params(args, named))
 
     async def on(self, event: str, function: Callable[[Any], Any]) -> Subscription:
+        if not callable(function):
+            raise TypeError("on(event, function) takes a function")
         subscription = Subscription(self, event, function)
         held = self._connection.listeners.setdefault(event, [])
         held.append(subscription)

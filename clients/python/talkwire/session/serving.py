@@ -37,8 +37,16 @@ class Serving(Calls):
             return self.references.find(name)
         method = self.methods.get(name)
         if method is None:
-            raise TalkwireError("METHOD_NOT_FOUND", f"no method {name[:100]!r}")
+            raise TalkwireError("METHOD_NOT_FOUND", f"no method {name[:100]!r}{self._suggestion(name)}")
         return method
+
+    def _suggestion(self, name: str) -> str:
+        if not 2 < len(name) <= 100 or not name.isidentifier():
+            return ""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, list(self.methods)[:1000], 1, 0.75)
+        return f'; did you mean "{near[0]}"?' if near else ""
 
     def _read_meta(self, call: Incoming, meta: Any) -> None:
         if type(meta) is not dict:

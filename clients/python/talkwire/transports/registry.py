@@ -30,6 +30,8 @@ class Options:
         tls: Any = None,
         allow: Optional[Callable[[Peer], bool]] = None,
     ) -> None:
+        if authkey is not None and not isinstance(authkey, (bytes, bytearray)):
+            raise TypeError("an authkey is bytes, such as secret.encode()")
         if authkey is not None and len(authkey) < 16:
             raise ValueError("an authkey has at least 16 bytes")
         self.authkey = authkey
