@@ -23,7 +23,7 @@ export function blocksOf(text) {
 }
 
 /** The text with its code blanked; lines stay. @param {string} text */
-export function proseOf(text) {
+function proseOf(text) {
   let fence = ''
   return text
     .split('\n')

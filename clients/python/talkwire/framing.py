@@ -14,7 +14,6 @@ from .errors import TalkwireError
 from .landing import Landing
 
 LENGTH, HEADER, LINE = "length", "header", "line"
-FRAMINGS = (LENGTH, HEADER, LINE)
 
 _CHUNK = 64 * 1024
 _GROWTH = 128  # a length that was only announced takes at most so many times what has arrived

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Any, Callable, Tuple
+from typing import Any, Callable
 
 _IDLE = 5.0  # seconds that a thread waits for more work
 MAX_WORKERS = 256  # handlers at the same time; more wait. Threads that read are never refused.
 
-Task = Tuple[Callable[..., Any], Tuple[Any, ...]]
 
 
 class Pool:

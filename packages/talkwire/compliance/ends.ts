@@ -77,7 +77,7 @@ export function envelopeOf(head: Uint8Array, attachments: readonly Uint8Array[])
 // ── an end in this process ───────────────────────────────────────────────────────────────────────
 
 /** What both kinds of end have: the record, and waiting for it. */
-export class Recorder {
+class Recorder {
   readonly happenings: Happening[] = []
   private waiting: (() => void)[] = []
 

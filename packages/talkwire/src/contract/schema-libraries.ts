@@ -35,7 +35,7 @@ const DTYPES: Readonly<Record<string, string>> = {
   Uint8ClampedArray: 'c1',
 }
 
-export const undescribed = (reason: string): JsonSchema => ({ 'x-talkwire': 'undescribed', $comment: reason })
+const undescribed = (reason: string): JsonSchema => ({ 'x-talkwire': 'undescribed', $comment: reason })
 const mark = (kind: string): JsonSchema => ({ 'x-talkwire': kind })
 
 /** The schema of what travels, which is what the schema takes, not what it makes of it. Never rejects: what cannot be said is marked `undescribed`. */

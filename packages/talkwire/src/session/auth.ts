@@ -3,7 +3,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { TalkwireError } from '../error.js'
 
 export type AuthKey = string | Uint8Array
-export const MIN_KEY = 16
+const MIN_KEY = 16
 
 /** Throws TypeError for a key that could be guessed from a recorded handshake. */
 export function validateKey(key: AuthKey): void {

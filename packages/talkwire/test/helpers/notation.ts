@@ -82,7 +82,7 @@ export function fromNotation(noted: unknown): unknown {
 }
 
 /** How a value is noted. */
-export function toNotation(value: unknown): unknown {
+function toNotation(value: unknown): unknown {
   if (value === undefined) return { $undefined: 0 }
   if (typeof value === 'bigint') return { $bigint: String(value) }
   if (typeof value === 'number')

@@ -22,7 +22,7 @@ const key = fc
   .filter((name) => name !== '__proto__' && name !== 'constructor')
 
 /** Any value of the specification. */
-export const anyValue = fc.letrec<{ value: unknown }>((tie) => ({
+const anyValue = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 5, depthSize: 'small' },
     fc.constantFrom(null, true, false, undefined),

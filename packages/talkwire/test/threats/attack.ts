@@ -34,7 +34,7 @@ export function memoryOf(pid: number): number {
 export const descriptorsOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length
 
 /** The highest resident memory that was seen while something happened. */
-export async function peakDuring<T>(pid: number, action: () => Promise<T>): Promise<{ peak: number; result: T }> {
+async function peakDuring<T>(pid: number, action: () => Promise<T>): Promise<{ peak: number; result: T }> {
   let peak = memoryOf(pid)
   const timer = setInterval(() => {
     peak = Math.max(peak, memoryOf(pid))
