@@ -217,7 +217,10 @@ class Claim:
         """Gives the name back. The socket must be gone before."""
         if not self.released and self._pid == os.getpid():
             self.released = True
-            self._replace(state="released", addresses=[])
+            try:
+                self._replace(state="released", addresses=[])
+            except FileNotFoundError:
+                pass  # somebody removed the directory, and the name with it
 
     def _replace(self, **changes: Any) -> None:
         self._entry.update(changes)

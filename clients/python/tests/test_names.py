@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -208,3 +209,11 @@ client.await_gone = tell
 with talkwire.connect("bank", start=[sys.argv[1], "-m", "talkwire", "serve", sys.argv[2]]) as bank:
     print(bank.new())
 """
+
+
+def test_a_service_ends_even_if_its_directory_was_removed(monkeypatch, tmp_path):
+    monkeypatch.setenv("TALKWIRE_RUNTIME_DIR", str(tmp_path / "run"))
+    service = talkwire.serve("bank", {"f": print})
+    shutil.rmtree(tmp_path / "run")
+    service.close()
+    assert service.wait(0)
