@@ -30,6 +30,16 @@ async function transportsOf(folder, file) {
     .map(([name, value]) => ({ name, scheme: value.scheme }))
 }
 
+/** What a stranger asks of a wire; each part of a page begins with its word. */
+const PARTS = ['What', 'When', 'Address', 'Limits', 'Cost', 'Other languages']
+
+/** @param {string} root @param {string} page @returns {string[]} */
+function checkPage(root, page) {
+  const text = readText(path.join(root, page))
+  const missing = PARTS.filter((part) => !new RegExp(`^\\*\\*${part}(es)?\\.\\*\\*`, 'm').test(text))
+  return missing.length ? [`${page} does not say: ${missing.join(', ')}. Write a paragraph that begins with **${missing[0]}.**`] : []
+}
+
 /** @param {string} root */
 export async function check(root) {
   const folder = path.join(root, 'packages/talkwire')
@@ -47,7 +57,8 @@ export async function check(root) {
       problems.push(`"${scheme}:" is in the registry; packages/talkwire/src/transports/${file}.ts does not exist`)
     if (missing((name) => `packages/talkwire/test/transports/${name}.test.ts`))
       problems.push(`"${scheme}:" has no test. Write packages/talkwire/test/transports/${scheme}.test.ts`)
-    if (missing((name) => `docs/transports/${name}.md`)) problems.push(`"${scheme}:" has no page. Write docs/transports/${scheme}.md`)
+    const page = [scheme, file].map((name) => `docs/transports/${name}.md`).find((name) => existsSync(path.join(root, name)))
+    problems.push(...(page ? checkPage(root, page) : [`"${scheme}:" has no page. Write docs/transports/${scheme}.md`]))
   }
   const files = filesBelow(path.join(folder, 'src/transports'))
     .filter((file) => file.endsWith('.ts'))

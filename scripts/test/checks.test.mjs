@@ -44,7 +44,8 @@ const right = {
   [`${built}/transports/unix.js`]: unix,
   [`${built}/transports/unix.d.ts`]: 'export declare const unix: { scheme: string }\n',
   [`${pkg}/test/transports/unix.test.ts`]: '',
-  'docs/transports/unix.md': '# Unix\n\nSee [the start](../../README.md#two-minutes).\n',
+  'docs/transports/unix.md':
+    '# Unix\n\n**What.** See [the start](../../README.md#two-minutes).\n\n**When.** a\n\n**Addresses.** a\n\n**Limits.** a\n\n**Cost.** a\n\n**Other languages.** a\n',
   'README.md':
     "# Talkwire\n\n## Two minutes\n\n```ts\nimport { unix } from 'talkwire'\nexport const scheme: string = unix.scheme\n```\n\n```js run\nconst { unix } = await import('talkwire')\nif (unix.scheme !== 'unix') process.exit(1)\n```\n",
   'package-lock.json': '{ "packages": { "": {}, "node_modules/a": { "version": "1.0.0" } } }',
@@ -159,6 +160,12 @@ const faults = [
       [`${src}/transports/ab.ts`]: '',
     },
     /"ab:" has no page/,
+  ],
+  [
+    'adapters',
+    'a page that leaves questions',
+    { 'docs/transports/unix.md': '**What.** a\n\n**When.** a\n' },
+    /does not say: Address, Limits, Cost, Other languages/,
   ],
   [
     'adapters',
