@@ -111,7 +111,11 @@ const FAULTS = [
       ],
       ['who speaks first speaks lines', "(this.reader.framing ??= 'length') === 'length'", "this.reader.framing === 'length'"],
       ['large attachments are copied', 'if (total <= COPY_BELOW) {', 'if (true) {'],
-      ['every message is a write of its own', 'else if (writer.position >= FLUSH_AT)', 'else if (true)'],
+      [
+        'every message is a write of its own',
+        'else if (writer.position >= FLUSH_AT || (this.unsent >= FLUSH_MESSAGES && !this.stream.writableNeedDrain))',
+        'else if (true)',
+      ],
       ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
       ['the end of a connection is not told', 'this.sink.closed(', 'void (', 'short'],
     ],
