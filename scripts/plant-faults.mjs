@@ -121,6 +121,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'transports/stream-connection.js',
+    ['session/half'],
+    [['a killed plain peer is not found out', 'this.stream.write(NOTHING);', ';']],
+  ),
+  ...faultsOf(
     'transports/socket.js',
     ['transports/unix'],
     [
@@ -154,6 +159,94 @@ const FAULTS = [
     [
       ['everybody may listen to everybody', 'if (!guarded && !isLoopback(number))', 'if (false)'],
       ['the chosen port is not told', 'address.replace(/:\\d+\\/?$/,', '(() => address)(/:\\d+\\/?$/,'],
+      ['every address of this machine counts as loopback', "loopback.addSubnet('127.0.0.0', 8);", "loopback.addSubnet('0.0.0.0', 0);"],
+      ['the other host is not told', '`[${host}]` : host}:${remotePort}`, host }', '`[${host}]` : host}:${remotePort}` }'],
+      ['a query is ignored', 'if (parsed.query.size > 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/tls.js',
+    ['transports/tls'],
+    [
+      ['any certificate of a server will do', 'rejectUnauthorized: true,', 'rejectUnauthorized: false,', 'short'],
+      ['any client is let in', 'rejectUnauthorized: checksClients }', 'rejectUnauthorized: false }'],
+      ['clients are not asked for a certificate', 'requestCert: checksClients,', 'requestCert: false,'],
+      ['TLS 1.0 is spoken', "'TLSv1.3' : 'TLSv1.2'", "'TLSv1.3' : 'TLSv1'"],
+      ['whoever leaves in the handshake is kept', '(_, socket) => socket.destroy()', '() => { }'],
+      ['the public authorities open the door', 'if (checksClients && !settings.ca)', 'if (false)'],
+      ['the name in the certificate is not told', "typeof name === 'string' ? { identity: name } : {}", '{}'],
+      ['rejectUnauthorized: false is obeyed', 'if (settings.rejectUnauthorized === false)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/fifo.js',
+    ['transports/fifo'],
+    [
+      ['a second client is let in', 'return claim(`${paths.claim}.client`);', 'return { release() { } };'],
+      [
+        'the claim of a client is never given back',
+        'clearInterval(probe);\n            try {\n                held.release();',
+        'clearInterval(probe);\n            try {\n',
+      ],
+      [
+        "another client's session is joined",
+        "if (reason.code === 'EAGAIN')\n            return true;",
+        "if (reason.code === 'EAGAIN')\n            return false;",
+        'short',
+      ],
+      ['pipes of anybody are opened', 'stat.isFIFO() && stat.uid === process.getuid?.() && (stat.mode & 0o077) === 0', 'true'],
+      ['the pipes are not made anew', '{ ending: () => this.renew() }', '{ }'],
+      ['close() leaves the pipes', 'remove(this.paths.c2s);\n        remove(this.paths.s2c);\n        this.waiting', 'this.waiting'],
+      ['any file in the way is removed', 'if (!stat.isFIFO() || stat.uid !== process.getuid?.())', 'if (false)'],
+      ['a server that ends before it answers is waited for', 'if (isListening(output, paths))', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/pipe-pair.js',
+    ['transports/fifo', 'transports/spawn'],
+    [
+      ['pause() does not hold the pipe back', 'input.pause();', ';'],
+      ['the end of one pipe is not told', "input.on('end', () => this.push(null));", ''],
+      ['a pipe that is torn off is a clean end', 'input.readableEnded || this.destroy()', 'input.readableEnded || this.push(null)'],
+      ['close() leaves the other pipe open', 'this.output.end(done);', 'done();'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/ipc.js',
+    ['transports/ipc', 'transports/fork'],
+    [
+      ['messages of one turn overtake each other', 'this.batch.push(', 'this.batch.unshift(', 'short'],
+      ['abort() delivers what was sent', "if (note.is === 'abort')\n            this.batch = [];", ''],
+      ["the programs' own messages are taken for ours", 'if (cmd !== CMD || is', 'if (is'],
+      ['no limit on receiving', 'if (bytes.length <= this.maxMessage)', 'if (true)'],
+      ['the end of the channel is not told', 'this.mailbox.lost(child ?', 'void (child ?'],
+      ['a second listener is let in', 'if (listening)\n', 'if (false)\n'],
+      ['one connection is all', 'void pipe.over.then(welcome);', ''],
+      ['a listener stays at the channel', "endpoint.off('internalMessage', this.onPacket);", ''],
+    ],
+  ),
+  ...faultsOf(
+    'transports/worker.js',
+    ['transports/worker'],
+    [
+      [
+        'a thread outlives its connection',
+        'const timer = setTimeout(() => void this.thread.terminate(), GRACE);',
+        'const timer = setTimeout(() => { }, GRACE);',
+      ],
+      ['what a thread said last is lost', 'for (let next = receiveMessageOnPort(this.port);', 'for (let next = undefined;', 'short'],
+      ['a value that waits is not copied', 'copy: (value) => structuredClone(value)', 'copy: (value) => value'],
+      ['the error of a thread is not told', 'this.failure = reason;', ';'],
+      ['binary values weigh nothing', 'return BASE_SIZE + value.byteLength;', 'return BASE_SIZE;'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/spawn.js',
+    ['transports/spawn'],
+    [
+      ["the child's stdout is its wire's", "stdio: ['ignore', 2, how.stderr, 'pipe']", "stdio: ['ignore', 1, how.stderr, 'pipe']"],
+      ['a child is told of no wire', 'env: childEnvironment(options, WIRE)', 'env: childEnvironment(options)'],
+      ['lines are not what a plain child gets', "framing = 'line'", "framing = 'length'"],
     ],
   ),
   ...faultsOf(
@@ -171,6 +264,11 @@ const FAULTS = [
     'transports/child.js',
     ['transports/fork', 'transports/spawn'],
     [
+      ['only the last of stderr is not kept', '.subarray(-STDERR_KEPT)', '.subarray(0)'],
+      ['a child outlives us', "process.on('exit', killAll);", ''],
+      ['abort() lets the child live', 'super.abort(cause);\n        this.child.kill();', 'super.abort(cause);'],
+      ['a grandchild keeps the wire open', 'return this.abort(this.child.end);', 'return;'],
+      ['close() does not wait for the exit', 'return this.done;', 'return Promise.resolve();'],
       [
         "a child's exit is not explained",
         "sink.closed(because && cause?.code !== 'PEER_EXITED' ? child.end : cause);",
@@ -216,6 +314,8 @@ const FAULTS = [
         'if (depth > context.depth)\n        return false;',
       ],
       ['an attachment is used twice', 'if (used.has(index))', 'if (false)'],
+      ['what is in a string counts as values', 'if (byte === QUOTE)', 'if (false)'],
+      ['an escaped quote ends a string', 'if (slashes % 2 === 0)', 'if (true)'],
       [
         'holes are null',
         'return Array.from(value, inner);\n    if (value instanceof Map)\n        return { $map',
@@ -244,6 +344,7 @@ const FAULTS = [
         'return new Uint8Array(bytes.buffer, bytes.byteOffset + from, length);',
       ],
       ['bytes after the message are ignored', 'if (at !== end)', 'if (false)'],
+      ['any number of values is read', 'if ((room -= count) < 0)', 'if (false)'],
       ['a key that is forbidden passes', 'if (forbidden(key, value))', 'if (false)'],
       [
         'depth is not counted',
@@ -269,6 +370,8 @@ const FAULTS = [
       ['a message that cannot be sent stays half written', 'connection.rollback();', ';'],
       ['the size of what was sent is not told', 'this.sent = connection.committed;', ';'],
       ['typed arrays in a batch are lost', 'if (unused.attachments.length > 0)', 'if (false)'],
+      ['too many values are parsed', 'if (json.hasMoreValues(bytes, start, end, this.context.values)) {', 'if (false) {'],
+      ['a large message is kept', 'msgpack.forget();', ';'],
     ],
   ),
   ...faultsOf(
@@ -294,7 +397,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'session/calls.js',
-    ['protocols/session', 'session/cancel', 'session/calls', 'session/reconnect', 'session/close'],
+    ['protocols/session', 'session/cancel', 'session/calls', 'session/reconnect', 'session/close', 'session/crossing'],
     [
       ['cancelling does not tell the peer', 'this.session.hint(Kind.cancel, id, undefined);', ';'],
       ['a lost call says it was not sent', "call.sequence > lastSent ? 'not-sent' : 'maybe-ran'", "'not-sent'", 'short'],
@@ -302,6 +405,9 @@ const FAULTS = [
       ['the deadline is not sent', 'meta.timeout = timeout;', ';'],
       ['a late answer ends the connection', 'id > 0 && id <= this.lastId', 'false'],
       ["an input's end is not told", 'session.hint(Kind.end, id, undefined);', ';'],
+      ['a refused call that crossed is made twice', 'if (repeat && this.isRepeatable(call))', 'if (this.isRepeatable(call))'],
+      ['a call that crossed is not made again', 'if (repeat && this.isRepeatable(call))', 'if (false)'],
+      ['the deadline starts anew on the next connection', 'call.deadline ??= performance.now() + timeout;', ';'],
     ],
   ),
   ...faultsOf(
@@ -332,7 +438,16 @@ const FAULTS = [
   ),
   ...faultsOf(
     'session/session.js',
-    ['protocols/session', 'session/close', 'session/calls', 'session/hello'],
+    [
+      'protocols/session',
+      'session/close',
+      'session/calls',
+      'session/hello',
+      'session/crossing',
+      'session/burst',
+      'session/half',
+      'session/reconnect',
+    ],
     [
       [
         'an unreadable request settles a call of ours',
@@ -344,6 +459,43 @@ const FAULTS = [
         "this.calls.fail(() => reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'));",
         '',
       ],
+      [
+        'close() does not wait for what crosses',
+        "if (!this.wire.extended || this.peerClosing || this.state === 'closed')\n            return DONE;",
+        'return DONE;',
+        'short',
+      ],
+      ['$/close is not answered', 'this.peerCloses();\n                this.sayClose();', 'this.peerCloses();'],
+      ['$/close is answered every time', 'if (this.saidClose || !this.wire.extended)', 'if (!this.wire.extended)'],
+      ['a peer that never ends keeps close()', 'else if (performance.now() - since >= FAREWELL)', 'else if (false)'],
+      ['all sessions go in one turn', 'later(() => void this.finish());', 'void this.finish();'],
+      [
+        'a plain peer is looked at once',
+        'this.probeTimer ??= setInterval(() => this.connection.probe?.(), PROBE);',
+        'this.probeTimer ??= setInterval(() => { }, PROBE);',
+      ],
+      [
+        'an ended session beats on',
+        " || this.state === 'closed')\n            return;\n        const period",
+        ')\n            return;\n        const period',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'discovery/start.js',
+    ['discovery/start'],
+    [
+      [
+        'a service that is closing is not waited for',
+        'found.since !== since)\n            return true;',
+        'true)\n            return true;',
+      ],
+      [
+        'everybody starts it',
+        'const starter = found.claimed ? undefined : tryClaim(`${name}.start`);',
+        'const starter = { release() { } };',
+      ],
+      ['what failed to serve is left behind', 'child.kill();', ';'],
     ],
   ),
   ...faultsOf(
@@ -357,8 +509,20 @@ const FAULTS = [
   ),
   ...faultsOf(
     'session/link.js',
-    ['protocols/session', 'session/calls', 'session/reconnect', 'session/events', 'session/close'],
+    ['session/connection', 'protocols/session', 'session/calls', 'session/reconnect', 'session/events', 'session/close'],
     [
+      ['a client is not told of its end', 'this.end?.resolve(cause);', ';'],
+      ['the end is told twice', "if (state === this.told || this.told === 'closed')", 'if (false)'],
+      [
+        '"open" comes before the subscriptions have healed',
+        'this.adopt(session);\n                await this.heal(session);',
+        "this.adopt(session);\n                this.tell('open');\n                await this.heal(session);",
+      ],
+      [
+        'a call that waits forgets the call that it is made for',
+        'const signals = [options?.signal, options?.from?.signal]',
+        'const signals = [options?.signal]',
+      ],
       ['a lost connection forgets its subscriptions', 'await this.heal(session);', ';'],
       [
         'a closed client connects again',

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { connect, find, sessionOf, TalkwireError } from '../../src/index.js'
+import { connect, contract, find, rpc, serve, sessionOf, TalkwireError } from '../../src/index.js'
 import { Session } from '../../src/session/session.js'
 import { service } from './fixtures/server.js'
-import { fails, freshAddress, until } from './harness.js'
+import { fails, freshAddress, number, until } from './harness.js'
 import { fixture } from './processes.js'
 
 const start = async (address: string, mode = '') => {
@@ -125,6 +125,26 @@ test('a call that is to be made again keeps the deadline and the signals that it
     fails('DEADLINE_EXCEEDED'),
   )
   await client.close()
+})
+
+test('a call that is made again is told what is left of its time, not all of it', async () => {
+  const patient = contract('patient/1', { left: rpc({ output: number, idempotent: true }) })
+  let asked = 0
+  const running = await serve(
+    patient,
+    { left: (_, ctx) => (++asked === 1 ? new Promise<number>(() => {}) : ctx.deadline! - performance.now()) },
+    { listen: freshAddress('unix') },
+  )
+  const client = await connect(patient, running.addresses[0]!, { reconnect: { initial: 1, max: 5 } })
+  const began = performance.now()
+  const call = client.left(undefined, { timeout: 60_000 })
+  await until(() => asked === 1)
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const elapsed = performance.now() - began
+  sessionOf(client)!.abort(new TalkwireError('CONNECTION_LOST', 'cut'))
+  assert.ok((await call) <= 60_000 - elapsed)
+  await client.close()
+  await running.close()
 })
 
 test('a call that waited for its connection has only the rest of its time', async () => {

@@ -119,7 +119,7 @@ test('tls: a client that cannot be trusted is UNAUTHENTICATED and never reaches 
 })
 
 test('tls: nothing older than TLS 1.2, on either side', async () => {
-  await using service = await listen({ tls: { ...serverTls, minVersion: 'TLSv1' } })
+  await using service = await listen({ tls: { ...serverTls, minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' } })
   const port = Number(service.addresses[0]!.split(':').pop())
   const old = tls.connect({
     port,
@@ -138,7 +138,7 @@ test('tls: nothing older than TLS 1.2, on either side', async () => {
   await once(ancient, 'listening')
   await refused(
     `tls://localhost:${(ancient.address() as net.AddressInfo).port}`,
-    { tls: { ...clientTls, minVersion: 'TLSv1' } },
+    { tls: { ...clientTls, minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' } },
     'PEER_NOT_FOUND',
     /does not speak TLS as we do/,
   )
