@@ -12,6 +12,7 @@ import { fails } from '../helpers/expect.js'
 import { freshName, freshPath } from '../helpers/place.js'
 import { fixture, python, run, type Running } from '../session/processes.js'
 
+process.env['TALKWIRE_TEST_PID'] = String(process.pid)
 const daemon = fileURLToPath(new URL('fixtures/daemon.js', import.meta.url))
 const clients = fileURLToPath(new URL('../../../../../clients/python', import.meta.url))
 const pythonStarter = (...args: string[]): Running =>

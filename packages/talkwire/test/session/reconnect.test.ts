@@ -7,6 +7,7 @@ import { service } from './fixtures/server.js'
 import { fails, freshAddress, number, until } from './harness.js'
 import { fixture } from './processes.js'
 
+process.env['TALKWIRE_TEST_PID'] = String(process.pid)
 const start = async (address: string, mode = '') => {
   const server = fixture(import.meta.url, 'server.js', address, mode)
   await server.line('listening')
@@ -230,10 +231,10 @@ test('a session that has ended beats no more', async () => {
 test('with a heartbeat, a peer that is silent for twice as long is given up', async () => {
   const address = freshAddress('unix')
   const server = await start(address)
-  const client = await connect(service, address, { heartbeat: 40, reconnect: false })
+  const client = await connect(service, address, { heartbeat: 500, reconnect: false })
   assert.equal(await client.look(1), 1)
   const before = sessionOf(client)!
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await new Promise((resolve) => setTimeout(resolve, 2000))
   assert.equal(before.state, 'open', 'a living peer answers the ping')
   process.kill(server.pid, 'SIGSTOP')
   await assert.rejects(client.look(2), fails('CONNECTION_LOST', 'maybe-ran'))
