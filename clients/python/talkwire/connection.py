@@ -376,25 +376,39 @@ class Connection(Session):
     # -- writing
 
     def _transmit(self, parts: List[Any], size: int, patient: bool) -> None:
-        with self._out_lock:
-            if self.ended is not None:
-                raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
-            queued = self._writing
-            self._writing = True
-        if queued:
-            return self._enqueue(parts, size, patient)
+        mine = False
         try:
-            rest = self._wire.send(parts)
-        except OSError as error:
-            raise self._write_failed(error) from error
-        if not rest:
             with self._out_lock:
-                if not self._queue:
-                    self._writing = False
-                    if self._flushing:
-                        self._out.notify_all()
-                    return
-        self._write_on(rest, patient)
+                if self.ended is not None:
+                    raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
+                mine = not self._writing
+                self._writing = True
+            if not mine:
+                return self._enqueue(parts, size, patient)
+            try:
+                rest = self._wire.send(parts)
+            except OSError as error:
+                raise self._write_failed(error) from error
+            if not rest:
+                with self._out_lock:
+                    if not self._queue:
+                        self._writing = False
+                        if self._flushing:
+                            self._out.notify_all()
+                        return
+            self._write_on(rest, patient)
+        except Exception:
+            raise
+        except BaseException:
+            if mine:
+                self._interrupted()
+            raise
+
+    def _interrupted(self) -> None:
+        """Ctrl-C while this thread wrote: how much of the message has left cannot be known, so nothing may follow it."""
+        with self._out:
+            self._writing = False
+        self._lost("Ctrl-C came in the middle of a message")
 
     def _enqueue(self, parts: List[Any], size: int, patient: bool) -> None:
         owned = [b"".join(parts)] if len(parts) > 1 else parts
@@ -443,9 +457,10 @@ class Connection(Session):
                     self._queued -= sum(len(part) for part in rest)
                     self._out.notify_all()
         except (OSError, ValueError) as error:
-            with self._out:
-                self._writing = False
             self._write_failed(error)
+        except BaseException:
+            self._interrupted()
+            raise
 
     def _write_failed(self, error: Exception) -> TalkwireError:
         with self._out:

@@ -14,6 +14,7 @@ import itertools
 import os
 import queue
 import select
+import signal
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
@@ -50,7 +51,13 @@ class Keeper:
         self._lock = threading.Lock()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="talkwire-keeper", daemon=True)
-        self._thread.start()
+        # The kernel hands a signal to whichever thread runs, and Python's handler waits for the main thread, which then
+        # sleeps on: Ctrl-C would be lost. This thread is handed none.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     # -- from other threads
 

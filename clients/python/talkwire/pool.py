@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 _IDLE = 5.0  # seconds that a thread waits for more work
 MAX_WORKERS = 256  # handlers at the same time; more wait. Threads that read are never refused.
@@ -20,12 +21,14 @@ class Pool:
         self._idle = 0
         self._threads = 0
         self._users = 0
+        self._mask: Iterable[int] = ()
         self._backlog = 0  # queued tasks that no idle thread was reserved for
 
     def enter(self) -> None:
         """A connection or listener begins to use the pool."""
         with self._lock:
             self._users += 1
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def leave(self) -> None:
         """With the last user all idle threads end."""
@@ -59,6 +62,8 @@ class Pool:
             self._tasks.put((function, args))
 
     def _work(self, task: Any) -> None:
+        # The keeper, which starts threads, has signals blocked; what a handler starts would inherit that.
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         while task is not None:
             function, args = task
             try:

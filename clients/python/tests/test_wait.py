@@ -63,3 +63,19 @@ def test_whoever_is_woken_by_signals_already_keeps_that():
         os.close(read)
         os.close(write)
         service.close()
+
+
+def test_ctrl_c_in_the_middle_of_sending_does_not_keep_close_waiting(served):
+    _, client = served({"echo": lambda value: value})
+    wire = client._connection._wire
+    send = wire.send
+
+    def interrupted(parts):
+        send(parts)
+        raise KeyboardInterrupt
+
+    wire.send = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        client.echo(1)
+    assert client._connection.ended.code == "CONNECTION_LOST"
+    client.close()
