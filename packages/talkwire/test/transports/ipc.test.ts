@@ -135,6 +135,33 @@ test('ipc: a child that only listens ends when its parent is killed', async () =
   await gone(pid)
 })
 
+test('ipc: a process listens once at a time', async () => {
+  const child = forked('listens-twice', [], 'json')
+  const [said] = (await soon(once(child, 'message'), 'what it says')) as [unknown]
+  assert.deepEqual(said, ['ADDRESS_IN_USE', 'ipc:'])
+  await gone(child.pid!)
+})
+
+test('ipc: abort() drops what the turn has sent, and nothing of ours stays at the channel', async () => {
+  const child = forked('child', ['ipc:'], 'advanced')
+  const listeners = (): number[] => [child.listenerCount('internalMessage'), child.listenerCount('disconnect')]
+  const before = listeners()
+  const client = await connect<Child>('ipc:', { child })
+  assert.equal(await client.add(2, 5), 7)
+  const packets: unknown[] = []
+  const { send } = child
+  child.send = ((packet: { is?: unknown }, ...rest: []) => {
+    packets.push(packet.is)
+    return send.call(child, packet as never, ...rest)
+  }) as never
+  const call = client.echo('dropped')
+  sessionOf(client)!.abort(new TalkwireError('CANCELLED', 'the test says so'))
+  await assert.rejects(call, fails('CANCELLED'))
+  await client.close()
+  assert.deepEqual(packets, ['abort'])
+  assert.deepEqual(listeners(), before)
+})
+
 test('ipc: packets that are none do no harm', async () => {
   const child = forked('child', ['ipc:'], 'advanced')
   await using client = await connect<Child>('ipc:', { child })

@@ -267,6 +267,13 @@ for (const scheme of ['spawn', 'spawn+stdio'] as const) {
   })
 }
 
+test('spawn: whoever ends takes a busy child along, also where the kernel is not asked to', async () => {
+  // Neither side has koffi: the child cannot ask to die with its parent, and does not see the end of its wire.
+  const address = command('spawn', process.execPath, '--require', script('without-koffi.cjs'), program('child'))
+  const parent = start(process.execPath, '--require', script('without-koffi.cjs'), program('busy-family'), address, 'exit')
+  await gone(Number(await printed(parent)))
+})
+
 test('spawn: a child that a busy loop keeps from listening is ended all the same', async () => {
   const client = await child()
   const pid = await client.pid()
