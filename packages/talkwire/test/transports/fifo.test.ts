@@ -16,7 +16,7 @@ import { fails } from '../helpers/expect.js'
 import '../helpers/place.js'
 import { python, run } from '../session/processes.js'
 import { fifoSpeaksFirst } from './fixtures/speaks-first.js'
-import { eventually, printed, program, script, start } from './fixtures/support.js'
+import { eventually, gone, printed, program, script, start } from './fixtures/support.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'tw-fifo-'))
 after(() => rmSync(directory, { recursive: true, force: true }))
@@ -114,6 +114,22 @@ test('fifo: a client that is killed is noticed, and the next is served', async (
     await using next = await connect<typeof functions>(at)
     assert.equal(await next.add(round, 1), round + 1)
   }
+})
+
+test('fifo: nobody gets into the session of a client that is gone, while the service has not noticed', async () => {
+  const at = address()
+  const server = start(process.execPath, program('fifo-server'), at)
+  await soon(printed(server), 'the service listens')
+  const client = start(process.execPath, program('parent'), at)
+  await soon(printed(client), 'the client has called')
+  server.kill('SIGSTOP')
+  client.kill('SIGKILL')
+  await gone(client.pid!)
+  const reason = await connect(at, { reconnect: false, limits: { handshake: 200 } }).catch((error: TalkwireError) => error)
+  assert.match(String((reason as TalkwireError).message), /PEER_NOT_FOUND.*still holds the session of a client that is gone/)
+  server.kill('SIGCONT')
+  await using next = await connect<typeof functions>(at)
+  assert.equal(await next.add(2, 5), 7)
 })
 
 test('fifo: a service that is killed is noticed, another takes its pipes over, and the client heals', async () => {
