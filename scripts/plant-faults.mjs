@@ -203,7 +203,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'transports/pipe-pair.js',
-    ['transports/fifo', 'transports/spawn'],
+    ['transports/pipe-pair', 'transports/fifo', 'transports/spawn'],
     [
       ['pause() does not hold the pipe back', 'input.pause();', ';'],
       ['the end of one pipe is not told', "input.on('end', () => this.push(null));", ''],
