@@ -93,7 +93,7 @@ const FAULTS = [
       ['all of a turn leaves at its end', 'this.unsent >= FLUSH_MESSAGES', 'false'],
       ['messages are delivered after abort()', 'this.reader.stopped = true;\n        this.stream.destroy();', 'this.stream.destroy();'],
       ['pause() does nothing', 'this.wantsPause = true;', 'return;'],
-      ['a slab is written to while the kernel reads it', 'if (this.reusesSlab && this.stream.writableLength === 0)', 'if (true)', 'short'],
+      ['a slab is written to while the kernel reads it', 'if (this.isSocket && this.stream.writableLength === 0)', 'if (true)', 'short'],
       [
         'a chunk of tiny messages keeps everybody waiting',
         'if (this.handled >= MESSAGES_A_TURN || now - this.since > MILLISECONDS_A_TURN)',

@@ -13,7 +13,7 @@ from .names import Entry
 from .handling import answer_value, run_call
 from .link import Link
 from .reconnecting import Reconnect, may_repeat, not_sent, reconnect_for
-from .remote import CallOptions, Opened, Remote, _left
+from .remote import CallOptions, Opened, Remote, left
 from .session import Session
 from .starting import await_gone, find_or_start
 from .transports import registry
@@ -75,9 +75,9 @@ class Client(Remote):
     ) -> Opened:
         until = None if options.timeout is None else time.monotonic() + options.timeout
         while True:
-            connection = self._link.ready(_left(until))
+            connection = self._link.ready(left(until))
             try:
-                return super()._open(method, params, source, options._replace(timeout=_left(until)), stream, input)
+                return super()._open(method, params, source, options._replace(timeout=left(until)), stream, input)
             except TalkwireError as error:
                 if not self._again(connection, error, False):
                     raise

@@ -9,7 +9,7 @@ from .connection import Connection
 from .context import CallContext
 from .errors import TalkwireError
 from .remote import Remote
-from .session import Incoming
+from .session import END, Incoming
 
 
 def run_call(call: Incoming) -> None:
@@ -103,16 +103,10 @@ class Input(IteratorType):  # type: ignore[type-arg]
         assert items is not None
         if not items.ready():
             self._connection.wait(items.ready, self._call.signal, self._call.remaining())
-        if len(items):
-            value, credit = items.take()
-            self._connection.give_credit("$/inputCredit", self._call.id, credit)
-            return value
-        stopped = self._call.stop_reason()
-        if stopped is not None:
-            raise stopped
-        if items.error is not None:
-            raise items.error
-        raise StopIteration
+        value = self._call.next_input()
+        if value is END:
+            raise StopIteration
+        return value
 
 
 class Context(CallContext):

@@ -46,7 +46,7 @@ class CallOptions(NamedTuple):
     idempotent: bool = False
 
 
-_PLAIN = CallOptions()
+PLAIN = CallOptions()
 
 
 class Opened(NamedTuple):
@@ -73,14 +73,14 @@ class Call:
         call = self._outgoing
         if timeout is not None and not self._connection.wait(lambda: call.done, call.signal, timeout):
             raise TimeoutError(f"{call.method} has not answered within {timeout} s")
-        return self._connection.result(call, _left(self._deadline))
+        return self._connection.result(call, left(self._deadline))
 
     def cancel(self) -> None:
         """Settles the call as CANCELLED and asks the other side to stop."""
         self._connection.cancel(self._outgoing)
 
 
-def _left(deadline: Optional[float]) -> Optional[float]:
+def left(deadline: Optional[float]) -> Optional[float]:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
@@ -112,7 +112,7 @@ class Stream(IteratorType):  # type: ignore[type-arg]
     def _wait(self, call: Outgoing) -> None:
         assert call.items is not None
         try:
-            self._connection.wait(call.items.ready, call.signal, _left(self._deadline))
+            self._connection.wait(call.items.ready, call.signal, left(self._deadline))
         except BaseException:
             self.close()
             raise
@@ -177,8 +177,8 @@ class Remote:
 
         def method(*args: Any, **named: Any) -> Any:
             if name in self._connection.peer_streams:
-                return self._open_stream(name, args, named, _PLAIN)
-            return self._call(name, args, named, _PLAIN)
+                return self._open_stream(name, args, named, PLAIN)
+            return self._call(name, args, named, PLAIN)
 
         method.__name__ = name
         self.__dict__[name] = method
@@ -270,7 +270,7 @@ class Remote:
         params, source = _request_of(args, named)
         until = None if options.timeout is None else time.monotonic() + options.timeout
         while True:
-            opened = self._open(method, params, None, options._replace(timeout=_left(until)), False, source is not None)
+            opened = self._open(method, params, None, options._replace(timeout=left(until)), False, source is not None)
             try:
                 return self._await(opened, source)
             except TalkwireError as error:
@@ -291,8 +291,8 @@ class Remote:
                 connection.cancel(outgoing)
         try:
             if source is not None:
-                pump(connection, outgoing, source, _left(deadline))
-            return connection.result(outgoing, _left(deadline))
+                pump(connection, outgoing, source, left(deadline))
+            return connection.result(outgoing, left(deadline))
         finally:
             if parent is not None:
                 parent.children.discard(outgoing)
@@ -301,7 +301,7 @@ class Remote:
         self, method: str, params: Any, source: Optional[Iterable[Any]], options: "CallOptions", stream: bool, input: bool = False
     ) -> "Opened":
         """Sends the request; what is in `source` follows on another thread."""
-        timeout = options.timeout if self._parent is None else self._inherit(self._parent, options.timeout)
+        timeout = options.timeout if self._parent is None else self._parent.time_for(options.timeout)
         connection = self._connection
         outgoing = connection.open(
             method, params, timeout=timeout, metadata=options.metadata, on_progress=options.on_progress,
@@ -310,16 +310,6 @@ class Remote:
         if source is not None:
             pool().submit(pump_quietly, connection, outgoing, source)
         return Opened(connection, outgoing, None if timeout is None else time.monotonic() + timeout)
-
-    def _inherit(self, parent: Incoming, timeout: Optional[float]) -> Optional[float]:
-        """A handler's own calls end with the call that it serves."""
-        stopped = parent.stop_reason()
-        if stopped is not None:
-            raise stopped
-        remaining = parent.remaining()
-        if remaining is None:
-            return timeout
-        return remaining if timeout is None else min(timeout, remaining)
 
 
 def pump(connection: Connection, call: Outgoing, source: Iterable[Any], timeout: Optional[float] = None) -> None:

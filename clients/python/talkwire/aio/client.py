@@ -18,7 +18,8 @@ from ..wire import Peer
 from .connection import Connection
 from .handling import execute
 from .link import Link
-from .remote import Opened, Remote, _left
+from ..remote import left
+from .remote import Opened, Remote
 
 if TYPE_CHECKING:
     from ..transports.tls import Tls
@@ -64,9 +65,9 @@ class Client(Remote):
     async def _open(self, method: str, params: Any, source: Any, options: CallOptions, stream: bool) -> Opened:
         until = None if options.timeout is None else time.monotonic() + options.timeout
         while True:
-            connection = await self._link.ready(_left(until))
+            connection = await self._link.ready(left(until))
             try:
-                return await super()._open(method, params, source, options._replace(timeout=_left(until)), stream)
+                return await super()._open(method, params, source, options._replace(timeout=left(until)), stream)
             except TalkwireError as error:
                 if not self._again(connection, error, False):
                     raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..context import CallContext
 from ..errors import TalkwireError
-from ..session import Incoming
+from ..session import END, Incoming
 from .connection import Connection
 from .remote import Remote
 from .sources import close_source, iterate
@@ -45,7 +45,7 @@ async def _run(connection: Connection, call: Incoming) -> None:
     named = dict(call.kwargs or {})
     if call.method.wants_ctx:
         named["ctx"] = Context(connection, call)
-    args = call.args if call.input is None else [Input(connection, call)]
+    args = call.args if call.input is None else [Input(call)]
     try:
         result = call.method.function(*args, **named)
     except Exception as error:
@@ -105,8 +105,8 @@ async def _stream_out(connection: Connection, call: Incoming, source: Any) -> No
 class Input:
     """The items that the caller streams to a handler: `async for`."""
 
-    def __init__(self, connection: Connection, call: Incoming) -> None:
-        self._connection, self._call = connection, call
+    def __init__(self, call: Incoming) -> None:
+        self._call = call
 
     def __aiter__(self) -> "Input":
         return self
@@ -116,16 +116,10 @@ class Input:
         assert items is not None
         while not items.ready() and self._call.stop_reason() is None:
             await self._call.signal.wait(self._call.remaining())
-        if len(items):
-            value, credit = items.take()
-            self._connection.give_credit("$/inputCredit", self._call.id, credit)
-            return value
-        stopped = self._call.stop_reason()
-        if stopped is not None:
-            raise stopped
-        if items.error is not None:
-            raise items.error
-        raise StopAsyncIteration
+        value = self._call.next_input()
+        if value is END:
+            raise StopAsyncIteration
+        return value
 
 
 class Context(CallContext):

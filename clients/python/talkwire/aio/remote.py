@@ -7,7 +7,7 @@ import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from ..errors import TalkwireError
-from ..remote import CallOptions, call_params
+from ..remote import PLAIN, CallOptions, call_params, left
 from ..session import Incoming, Outgoing
 from .connection import Connection
 from .sources import close_source, iterate
@@ -79,13 +79,6 @@ class Opened(NamedTuple):
     deadline: Optional[float]
 
 
-def _left(deadline: Optional[float]) -> Optional[float]:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-_PLAIN = CallOptions()
-
-
 class Remote:
     """The other side: `await remote.add(2, 5)`."""
 
@@ -99,8 +92,8 @@ class Remote:
         if name.startswith("_"):
             raise AttributeError(name)
         if name in self._connection.peer_streams:
-            return lambda *args, **named: self._open_stream(name, args, named, _PLAIN)
-        return lambda *args, **named: self._call(name, args, named, _PLAIN)
+            return lambda *args, **named: self._open_stream(name, args, named, PLAIN)
+        return lambda *args, **named: self._call(name, args, named, PLAIN)
 
     async def call(
         self,
@@ -120,7 +113,7 @@ class Remote:
         params = call_params(args, named)
         until = None if options.timeout is None else time.monotonic() + options.timeout
         while True:
-            opened = await self._open(method, params, source, options._replace(timeout=_left(until)), False)
+            opened = await self._open(method, params, source, options._replace(timeout=left(until)), False)
             try:
                 return await self._await(opened)
             except TalkwireError as error:
@@ -140,20 +133,14 @@ class Remote:
             if parent.cancelled:  # meanwhile, so that nobody saw the child
                 connection.cancel(outgoing)
         try:
-            return await connection.result(outgoing, _left(deadline))
+            return await connection.result(outgoing, left(deadline))
         finally:
             if parent is not None:
                 parent.children.discard(outgoing)
 
     async def _open(self, method: str, params: Any, source: Any, options: CallOptions, stream: bool) -> "Opened":
         """Sends the request; what is in `source` follows."""
-        timeout = options.timeout
-        if self._parent is not None:
-            stopped = self._parent.stop_reason()
-            if stopped is not None:
-                raise stopped
-            limits = [t for t in (timeout, self._parent.remaining()) if t is not None]
-            timeout = min(limits) if limits else None
+        timeout = options.timeout if self._parent is None else self._parent.time_for(options.timeout)
         connection = self._connection
         await connection.room()
         outgoing = connection.open(

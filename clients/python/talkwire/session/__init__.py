@@ -10,9 +10,9 @@ be called by any thread.
 """
 
 from .hello import Handshake
-from .incoming import INLINE, Incoming
+from .incoming import END, INLINE, Incoming
 from .outgoing import Outgoing
 from .session import Session
 from .subscriptions import as_params
 
-__all__ = ["INLINE", "Handshake", "Incoming", "Outgoing", "Session", "as_params"]
+__all__ = ["END", "INLINE", "Handshake", "Incoming", "Outgoing", "Session", "as_params"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .serving import Serving
 
 _SAME_DEADLINE = 0.01  # seconds that the timers of one deadline, in several processes, may be apart
+END: Any = object()  # of an input stream, in place of an item
 NO_ID: Any = object()  # the id of a notification: nobody waits for its answer
 
 
@@ -43,6 +44,31 @@ class Incoming:
     def remaining(self) -> Optional[float]:
         """Seconds until the deadline (may be negative); None without one."""
         return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def time_for(self, timeout: Optional[float]) -> Optional[float]:
+        """Seconds for a call that the handler makes: it ends with this one. Raises what stops this one."""
+        stopped = self.stop_reason()
+        if stopped is not None:
+            raise stopped
+        remaining = self.remaining()
+        if remaining is None:
+            return timeout
+        return remaining if timeout is None else min(timeout, remaining)
+
+    def next_input(self) -> Any:
+        """An item of the input stream, or END; to be asked when one is there or none will come. Raises the caller's error, CANCELLED, DEADLINE_EXCEEDED."""
+        items = self.input
+        assert items is not None
+        if len(items):
+            value, credit = items.take()
+            self.session.give_credit("$/inputCredit", self.id, credit)
+            return value
+        stopped = self.stop_reason()
+        if stopped is not None:
+            raise stopped
+        if items.error is not None:
+            raise items.error
+        return END
 
     def stop_reason(self, started: bool = True) -> Optional[TalkwireError]:
         """Why the work should stop, if it should."""

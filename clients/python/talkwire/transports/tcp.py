@@ -62,15 +62,16 @@ def open_listener(scheme: str, rest: str) -> socket.socket:
 def listen(rest: str, options: Options) -> Listener:
     """Listens; port 0 takes a free one, see the listener's `address`."""
     check_reach("tcp", rest, options.authkey is not None or options.insecure)
-    return _TcpListener(open_listener("tcp", rest))
+    return TcpListener(open_listener("tcp", rest))
 
 
-class _TcpListener(Listener):
+class TcpListener(Listener):
+    scheme = "tcp"
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         host, port = sock.getsockname()[:2]
-        self.address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        self.address = f"{self.scheme}://[{host}]:{port}" if ":" in host else f"{self.scheme}://{host}:{port}"
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -81,7 +82,10 @@ class _TcpListener(Listener):
         except (BlockingIOError, ConnectionAbortedError):
             return None
         tune(sock)
-        return SocketWire(sock, Peer(f"tcp://{where[0]}:{where[1]}"))
+        return self._wire(sock, Peer(f"{self.scheme}://{where[0]}:{where[1]}"))
+
+    def _wire(self, sock: socket.socket, peer: Peer) -> Wire:
+        return SocketWire(sock, peer)
 
     def close(self) -> None:
         self._sock.close()

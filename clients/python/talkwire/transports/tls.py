@@ -11,7 +11,7 @@ from typing import Any, List, Optional
 from ..errors import TalkwireError
 from ..wire import Listener, Peer, SocketWire, Wire
 from .registry import Options
-from .tcp import check_reach, host_port, open_listener, tune
+from .tcp import TcpListener, check_reach, host_port, open_listener, tune
 
 _RECORD = 16 * 1024  # bytes; TLS carries no more in one piece
 _HANDSHAKE = 1.0  # seconds that one step of a handshake may wait for room to write
@@ -185,27 +185,16 @@ def listen(rest: str, options: Options) -> Listener:
     return _TlsListener(open_listener("tls", rest), context)
 
 
-class _TlsListener(Listener):
+class _TlsListener(TcpListener):
+    scheme = "tls"
+
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        self._sock, self._context = sock, context
-        host, port = sock.getsockname()[:2]
-        self.address = f"tls://[{host}]:{port}" if ":" in host else f"tls://{host}:{port}"
+        super().__init__(sock)
+        self._context = context
 
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def accept(self) -> Optional[Wire]:
-        try:
-            sock, where = self._sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return None
-        tune(sock)
+    def _wire(self, sock: socket.socket, peer: Peer) -> Wire:
         sock.setblocking(False)
-        secured = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        return TlsWire(secured, Peer(f"tls://{where[0]}:{where[1]}"))
-
-    def close(self) -> None:
-        self._sock.close()
+        return TlsWire(self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), peer)
 
 
 def connect(rest: str, options: Options) -> Wire:

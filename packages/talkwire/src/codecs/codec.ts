@@ -5,6 +5,14 @@ import type { Writer } from './writer.js'
 /** How the two ends name a function or object that stays where it is. */
 export type ReferenceDescriptor = readonly [id: number] | readonly [id: number, methods: readonly string[]]
 
+export function isDescriptor(descriptor: unknown): descriptor is ReferenceDescriptor {
+  if (!Array.isArray(descriptor)) return false
+  const [id, methods] = descriptor as unknown[]
+  return (
+    Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
+  )
+}
+
 /** The session's side of references. Without one, functions are refused. */
 export interface References {
   /** A function or a `ref(…)` in an outgoing value; `own` for a reference that goes back to its owner. */

@@ -6,6 +6,7 @@ import {
   dtypeOf,
   forbidden,
   forbiddenKey,
+  isDescriptor,
   isDType,
   isPlainObject,
   shapeOf,
@@ -13,7 +14,6 @@ import {
   unsendable,
   type Codec,
   type CodecContext,
-  type ReferenceDescriptor,
   type TypedArray,
 } from './codec.js'
 import { MAX_ATTACHMENTS } from './envelope.js'
@@ -315,12 +315,9 @@ function binary([index, dtype = 'u1', shape]: unknown[], attachments: Attachment
   return arrayFrom(data, dtype, shape as number[] | undefined)
 }
 
-function imported(descriptor: unknown[], context: CodecContext): unknown {
-  const [id, methods] = descriptor
-  const valid =
-    Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
-  if (!valid || !context.references) throw invalid('a $ref')
-  return context.references.import(descriptor as unknown as ReferenceDescriptor)
+function imported(descriptor: unknown, context: CodecContext): unknown {
+  if (!isDescriptor(descriptor) || !context.references) throw invalid('a $ref')
+  return context.references.import(descriptor)
 }
 
 function home(id: unknown, context: CodecContext): unknown {

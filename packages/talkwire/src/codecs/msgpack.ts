@@ -13,6 +13,7 @@ import {
   dtypeOf,
   forbidden,
   forbiddenKey,
+  isDescriptor,
   isDType,
   isPlainObject,
   shapeOf,
@@ -23,7 +24,6 @@ import {
   type Codec,
   type CodecContext,
   type DType,
-  type ReferenceDescriptor,
   type TypedArray,
 } from './codec.js'
 import { keepBytes } from './chunk.js'
@@ -629,12 +629,9 @@ function attachment([index, dtype = 'u1', shape]: unknown[]): TypedArray {
   return arrayFrom(data, dtype, shape as number[] | undefined)
 }
 
-function reference(descriptor: unknown[]): unknown {
-  const [id, methods] = descriptor
-  const valid =
-    Number.isSafeInteger(id) && (methods === undefined || (Array.isArray(methods) && methods.every((method) => typeof method === 'string')))
-  if (!valid || !context.references) throw invalid('a reference')
-  return context.references.import(descriptor as unknown as ReferenceDescriptor)
+function reference(descriptor: unknown): unknown {
+  if (!isDescriptor(descriptor) || !context.references) throw invalid('a reference')
+  return context.references.import(descriptor)
 }
 
 function home(id: unknown): unknown {

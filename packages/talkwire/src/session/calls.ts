@@ -57,6 +57,22 @@ export class Calls {
     schema: StandardSchema | undefined,
     idempotent: boolean,
   ): Promise<unknown> {
+    return this.promised(method, params, undefined, options, schema, idempotent)
+  }
+
+  /** A call whose input is a stream and whose output is one value. */
+  upload(method: string, input: NonNullable<Pending['input']>, options?: CallOptions, schema?: StandardSchema): Promise<unknown> {
+    return this.promised(method, EMPTY, input, options, schema, false)
+  }
+
+  private promised(
+    method: string,
+    params: unknown,
+    input: Pending['input'],
+    options: CallOptions | undefined,
+    schema: StandardSchema | undefined,
+    idempotent: boolean,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.start({
         method,
@@ -65,26 +81,6 @@ export class Calls {
         reject,
         schema,
         idempotent,
-        options,
-        reader: undefined,
-        input: undefined,
-        credit: undefined,
-        sequence: 0,
-        cleanup: undefined,
-      })
-    })
-  }
-
-  /** A call whose input is a stream and whose output is one value. */
-  upload(method: string, input: NonNullable<Pending['input']>, options?: CallOptions, schema?: StandardSchema): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.start({
-        method,
-        params: EMPTY,
-        resolve,
-        reject,
-        schema,
-        idempotent: false,
         options,
         reader: undefined,
         input,

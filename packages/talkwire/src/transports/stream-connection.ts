@@ -60,7 +60,8 @@ export class StreamConnection implements ByteConnection {
   private wantsPause = false
   private readonly reader: FrameReader
   private maxSend: number
-  private readonly reusesSlab: boolean
+  /** A socket of the kernel's, nothing in between. */
+  private readonly isSocket: boolean
   unsent = 0
   committed = 0
 
@@ -70,8 +71,7 @@ export class StreamConnection implements ByteConnection {
     private readonly options: StreamOptions = {},
   ) {
     this.maxSend = options.maxMessage ?? MAX_MESSAGE
-    // A socket is done with the bytes once its length is back at 0; another stream may keep them.
-    this.reusesSlab = stream instanceof net.Socket && !(stream instanceof tls.TLSSocket)
+    this.isSocket = stream instanceof net.Socket && !(stream instanceof tls.TLSSocket)
     this.reader = new FrameReader(this.maxSend, this.onMessage, options.framing)
   }
 
@@ -181,8 +181,7 @@ export class StreamConnection implements ByteConnection {
 
   /** A write of nothing fails on a socket whose peer is gone, and does nothing on one whose peer has only ended its half. */
   probe(): void {
-    const isSocket = this.stream instanceof net.Socket && !(this.stream instanceof tls.TLSSocket)
-    if (isSocket && this.state === 'open' && !this.stream.writableNeedDrain) this.stream.write(NOTHING)
+    if (this.isSocket && this.state === 'open' && !this.stream.writableNeedDrain) this.stream.write(NOTHING)
   }
 
   ref(): void {
@@ -361,7 +360,8 @@ export class StreamConnection implements ByteConnection {
 
   /** After a write: the slab is free again if the socket took all of it, else it goes with the write. */
   private release(writer: Writer): void {
-    if (this.reusesSlab && this.stream.writableLength === 0) return this.returnSlab()
+    // A socket is done with the bytes once its length is back at 0; another stream may keep them.
+    if (this.isSocket && this.stream.writableLength === 0) return this.returnSlab()
     writer.position = 0
     writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
     this.returnSlab()

@@ -113,9 +113,8 @@ test('a service that was killed is started again', async () => {
   assert.equal(pidsIn(file).length, 2)
 })
 
-test('a service that is closing is waited for, and then started again, once', async () => {
-  const name = freshName()
-  const { file, start } = command()
+/** A service that closes and waits for a call: its name is announced, and nobody listens. Returns what ends it. */
+async function closingService(name: string): Promise<() => Promise<void>> {
   let finish!: () => void
   const gate = new Promise<void>((resolve) => (finish = resolve))
   const service = await serve(name, { work: () => gate })
@@ -123,19 +122,28 @@ test('a service that is closing is waited for, and then started again, once', as
   const work = busy.work()
   await poll(() => (service.stats()[0]?.handling === 1 ? true : undefined))
   const closing = service.close()
-  // From here on the name is announced, and nobody listens.
   await poll(() => (existsSync(join(runtimeDirectory(), `${name}.sock`)) ? undefined : true))
+  return async () => {
+    finish()
+    await Promise.all([work, closing])
+    await busy.close()
+  }
+}
+
+test('a service that is closing is waited for, and then started again, once', async () => {
+  const name = freshName()
+  const { file, start } = command()
+  const finish = await closingService(name)
   assert.ok(!('reason' in find(name)))
   let early = 0
   const wanting = Array.from({ length: 5 }, () => connect<{ pid(): number }>(name, { start, reconnect: false }).finally(() => early++))
   await assert.rejects(connect(name, { reconnect: false }), fails('PEER_NOT_FOUND'))
   assert.equal(early, 0)
-  finish()
-  await Promise.all([work, closing])
+  await finish()
   const clients = await Promise.all(wanting)
   const pids = await Promise.all(clients.map((client) => client.pid()))
   assert.deepEqual(pidsIn(file), [...new Set(pids)])
-  await Promise.all([...clients, busy].map((client) => client.close()))
+  await Promise.all(clients.map((client) => client.close()))
 })
 
 test('a service that is killed while it is connected to is started again, once', async () => {
@@ -165,20 +173,12 @@ test('a service that is killed while it is connected to is started again, once',
 test('whoever gives up waiting for a service that is closing starts none', async () => {
   const name = freshName()
   const { file, start } = command()
-  let finish!: () => void
-  const gate = new Promise<void>((resolve) => (finish = resolve))
-  const service = await serve(name, { work: () => gate })
-  const busy = await connect<{ work(): void }>(name, { reconnect: false })
-  const work = busy.work()
-  await poll(() => (service.stats()[0]?.handling === 1 ? true : undefined))
-  const closing = service.close()
-  await poll(() => (existsSync(join(runtimeDirectory(), `${name}.sock`)) ? undefined : true))
+  const finish = await closingService(name)
   const controller = new AbortController()
   const connecting = connect(name, { start, signal: controller.signal })
   controller.abort(new Error('enough'))
   await assert.rejects(connecting, /enough/)
-  finish()
-  await Promise.all([work, closing, busy.close()])
+  await finish()
   assert.equal(existsSync(file), false)
 })
 
