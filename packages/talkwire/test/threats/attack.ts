@@ -66,6 +66,9 @@ export interface Victim {
   end(): Promise<void>
 }
 
+/** glibc keeps what was freed below something that is still held; with these, resident memory is what the victim holds. */
+const GIVES_BACK = { MALLOC_MMAP_THRESHOLD_: '16384', MALLOC_TRIM_THRESHOLD_: '16384' }
+
 /** A victim on a Unix socket and on TCP, or as said. `descriptors`: its ulimit -n. */
 export async function startVictim(setting: Partial<Setting> = {}, descriptors?: number): Promise<Victim> {
   const listen = setting.listen ?? [`unix:${freshPath('.sock')}`, 'tcp://127.0.0.1:0']
@@ -75,8 +78,8 @@ export async function startVictim(setting: Partial<Setting> = {}, descriptors?: 
   const command = [process.execPath, '--no-warnings', '--expose-gc', script, argument]
   const running =
     descriptors === undefined
-      ? run(command[0]!, command.slice(1))
-      : run('sh', ['-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command])
+      ? run(command[0]!, command.slice(1), { env: GIVES_BACK })
+      : run('sh', ['-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command], { env: GIVES_BACK })
   const addresses = JSON.parse((await running.line('listening ')).slice('listening '.length)) as string[]
   return {
     running,
