@@ -14,10 +14,10 @@ export const LAYERS = [
   { name: 'address', files: ['address.ts'], uses: ['error'] },
   { name: 'suggest', files: ['suggest.ts'], uses: [] },
   { name: 'kernel', files: ['kernel/'], uses: ['error', 'address'] },
-  { name: 'memory', files: ['memory/'], uses: ['error', 'address', 'kernel'] },
-  { name: 'sync', files: ['sync/'], uses: ['error', 'address', 'kernel', 'memory'] },
-  { name: 'codecs', files: ['codecs/'], uses: ['error'] },
   { name: 'names', files: ['discovery/names.ts', 'discovery/identity.ts'], uses: ['error', 'address', 'kernel'] },
+  { name: 'memory', files: ['memory/'], uses: ['error', 'address', 'kernel', 'names'] },
+  { name: 'sync', files: ['sync/'], uses: ['error', 'address', 'kernel', 'names', 'memory'] },
+  { name: 'codecs', files: ['codecs/'], uses: ['error'] },
   {
     name: 'transports',
     files: ['transports/'],

@@ -28,6 +28,12 @@ export type Code =
   | 'MISSING_PACKAGE'
   | 'START_FAILED'
   | 'PEER_EXITED'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'NO_SPACE'
+  | 'INVALID_MEMORY'
+  | 'CLOSED'
+  | 'DEADLOCK'
   | 'UNKNOWN'
 
 export interface TalkwireErrorOptions {

@@ -1,15 +1,25 @@
 /** The only door to native functions: libc through koffi, which is optional and loaded on first use. */
 import { createRequire } from 'node:module'
 import { getSystemErrorName } from 'node:util'
+import { TalkwireError } from '../error.js'
 
 /** The part of koffi that is used here. */
 export interface NativeLibrary {
   func(prototype: string): (...args: any[]) => any
 }
 
+/** Watches a descriptor in the event loop; it keeps the process alive until `close()` or `unref()`. */
+export interface PollHandle {
+  close(): void
+  ref(): void
+  unref(): void
+}
+
 interface Koffi {
   load(path: string | null): NativeLibrary
   errno(): number
+  view(address: bigint, length: number): ArrayBuffer
+  node: { poll(fd: number, events: { readable?: boolean; writable?: boolean }, callback: () => void): PollHandle }
 }
 
 let koffi: Koffi | undefined
@@ -30,5 +40,30 @@ function load(): NativeLibrary | undefined {
   }
 }
 
+/** The C library of a Linux machine, for `what` ("shared memory"). Throws UNSUPPORTED or MISSING_PACKAGE. */
+export function linuxLibc(what: string): NativeLibrary {
+  if (process.platform !== 'linux')
+    throw new TalkwireError('UNSUPPORTED', `${what} needs Linux; take a socket (unix:, tcp:) between processes here`)
+  const found = libc()
+  if (!found)
+    throw new TalkwireError(
+      'MISSING_PACKAGE',
+      `${what} needs koffi, which is not installed or has no build for this machine; npm install koffi, or take unix:`,
+    )
+  return found
+}
+
 /** Why the last native call failed, as in `fs` errors: `ENOENT`. Ask in the same turn. */
 export const errno = (): string => getSystemErrorName(-koffi!.errno())
+
+/** An error as `fs` throws it, from `errno()`. */
+export function systemError(syscall: string, code: string, path?: string): NodeJS.ErrnoException {
+  const text = path === undefined ? `${syscall}: ${code}` : `${syscall} ${path}: ${code}`
+  return Object.assign(new Error(text), { code, syscall, ...(path !== undefined && { path }) })
+}
+
+/** The bytes at an address, without a copy. The caller keeps them mapped while anybody can reach the buffer. */
+export const viewOf = (address: bigint, length: number): ArrayBuffer => koffi!.view(address, length)
+
+/** Calls back in the event loop while `fd` is readable: any descriptor that epoll(7) takes, also a pidfd or an eventfd. */
+export const pollReadable = (fd: number, callback: () => void): PollHandle => koffi!.node.poll(fd, { readable: true }, callback)

@@ -1,0 +1,28 @@
+/** What the kernel refuses, in Talkwire's words. */
+import { TalkwireError, type Code } from '../error.js'
+
+const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
+  ENOENT: ['NOT_FOUND', 'it is not there (any more)'],
+  EEXIST: ['ALREADY_EXISTS', 'it exists; open it, or take another name'],
+  EACCES: ['PERMISSION_DENIED', 'its mode does not let this user in; its maker sets it with { mode }'],
+  EPERM: ['PERMISSION_DENIED', 'this user may not do that'],
+  ELOOP: ['PERMISSION_DENIED', 'it is a symbolic link; links are not followed'],
+  ENOSPC: ['NO_SPACE', 'there is no room; free some (talkwire doctor --clean, or unlink what is not needed), or enlarge the file system'],
+  EDQUOT: ['NO_SPACE', 'the quota is used up'],
+  ENOMEM: ['NO_SPACE', 'there is not enough memory'],
+  EFBIG: ['NO_SPACE', 'it is larger than files may be here'],
+  EMFILE: ['LIMIT_EXCEEDED', 'this process has too many files open; close some, or raise ulimit -n'],
+  ENFILE: ['LIMIT_EXCEEDED', 'this machine has too many files open'],
+}
+
+/** Runs it; what the kernel throws becomes a TalkwireError that names `subject` and says what to do. */
+export function memoryError<T>(subject: string, action: () => T): T {
+  try {
+    return action()
+  } catch (reason) {
+    const code = (reason as NodeJS.ErrnoException).code
+    const [known, advice] = (code !== undefined && CODES[code]) || []
+    if (!known) throw reason
+    throw new TalkwireError(known, `${subject}: ${advice}`, { cause: reason })
+  }
+}

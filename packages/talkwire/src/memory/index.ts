@@ -1,0 +1,4 @@
+/** `talkwire/memory`: memory that several processes share. */
+export { MappedFile, type MappedFileOptions } from './mapped-file.js'
+export { SharedMemory, type CreateOptions, type OpenOptions, type SegmentInfo } from './shared-memory.js'
+export type { ViewConstructor } from './view.js'

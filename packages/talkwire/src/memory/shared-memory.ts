@@ -1,0 +1,224 @@
+/**
+ * Memory that several processes share, by name, by descriptor or by a path: docs/memory/shared-memory.md. The bytes are the
+ * caller's alone, no header of ours stands in them. The names are those of Python's `multiprocessing.shared_memory`.
+ */
+import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from 'node:fs'
+import { isAlive } from '../discovery/identity.js'
+import { TalkwireError } from '../error.js'
+import { mappersOf } from '../kernel/mappers.js'
+import { SEAL, sealsOf } from '../kernel/mapping.js'
+import { memoryError } from './errors.js'
+import { pathOfSegment, SHM, validateSegmentName } from './names.js'
+import { readRecord } from './record.js'
+import { createAnonymous, createSegment, keepSegment, openSegment, reclaim, unlinkSegment } from './segment.js'
+import { validateSize, View, type ViewConstructor } from './view.js'
+
+export interface CreateOptions {
+  /** Permissions. Default 0o600: this user only. */
+  readonly mode?: number
+  /** It stays when all its users crash. Without it, what a crash left behind is taken away by whoever wants the name next. */
+  readonly persist?: boolean
+}
+
+export interface OpenOptions {
+  /** Then a write to it ends the process (SIGSEGV), because JavaScript has no arrays that refuse writes. */
+  readonly readOnly?: boolean
+}
+
+/** What `SharedMemory.list()` tells of one. */
+export interface SegmentInfo {
+  readonly name: string
+  /** Bytes. */
+  readonly size: number
+  readonly mode: number
+  readonly uid: number
+  /** Which process made it with Talkwire, and whether that one still runs. */
+  readonly creator: { readonly pid: number; readonly since: Date; readonly alive: boolean } | undefined
+  /** Processes that have it mapped, of those that we may look into. */
+  readonly users: readonly number[]
+}
+
+export class SharedMemory implements Disposable {
+  private readonly view: View
+  private made = false
+
+  private constructor(
+    /** Undefined for anonymous memory. */
+    readonly name: string | undefined,
+    /** Closed by `close()`; not to be closed by anybody else. */
+    readonly fd: number,
+    readonly readOnly: boolean,
+  ) {
+    try {
+      const { size } = fstatSync(fd)
+      if (size === 0) throw new TalkwireError('INVALID_MEMORY', `${name ?? 'the memory'} has no bytes (yet); its maker sets the size`)
+      this.view = new View(fd, size, readOnly, name === undefined ? 'anonymous memory' : `shared memory ${name}`)
+    } catch (reason) {
+      closeSync(fd)
+      throw reason
+    }
+    open.add(this)
+  }
+
+  /**
+   * Makes `size` bytes of zeros under a name that nobody has. Throws ALREADY_EXISTS, NO_SPACE, PERMISSION_DENIED,
+   * INVALID_ADDRESS. Blocks while the kernel finds the pages, so that none is missing later.
+   */
+  static create(name: string, size: number, { mode = 0o600, persist = false }: CreateOptions = {}): SharedMemory {
+    const plain = validateSegmentName(name)
+    validateSize(size)
+    return memoryError(pathOfSegment(plain), () => {
+      freeIfAbandoned(plain)
+      const memory = new SharedMemory(plain, createSegment(plain, size, mode, persist), false)
+      memory.made = !persist
+      return memory
+    })
+  }
+
+  /** Opens what is there. Throws NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, INVALID_MEMORY. */
+  static open(name: string, { readOnly = false }: OpenOptions = {}): SharedMemory {
+    const plain = validateSegmentName(name)
+    return memoryError(pathOfSegment(plain), () => new SharedMemory(plain, openSegment(plain, readOnly), readOnly))
+  }
+
+  /** Opens what is there, or makes it. What is there may be larger than `size`; INVALID_MEMORY when it is smaller. Throws as both do. */
+  static openOrCreate(name: string, size: number, options: CreateOptions = {}): SharedMemory {
+    for (;;) {
+      const memory =
+        unless('ALREADY_EXISTS', () => SharedMemory.create(name, size, options)) ?? unless('NOT_FOUND', () => SharedMemory.open(name))
+      if (memory && memory.size >= size) return memory
+      if (!memory) continue
+      memory.close()
+      throw new TalkwireError(
+        'INVALID_MEMORY',
+        `shared memory ${name} has ${memory.size} bytes, not ${size}; unlink it or take another name`,
+      )
+    }
+  }
+
+  /** `size` bytes of zeros without a name, which nobody can make smaller: a sealed memfd. Others open its `path`, or get its descriptor. */
+  static anonymous(size: number): SharedMemory {
+    validateSize(size)
+    return memoryError('anonymous memory', () => new SharedMemory(undefined, createAnonymous(size), false))
+  }
+
+  /**
+   * Memory at a path or behind a descriptor, for example `path` of another process's anonymous one. It must be sealed against
+   * shrinking: of a file that anybody cuts off, the next touch would end this process. Throws INVALID_MEMORY, NOT_FOUND,
+   * PERMISSION_DENIED. A descriptor stays the caller's.
+   */
+  static attach(from: string | number, { readOnly = false }: OpenOptions = {}): SharedMemory {
+    const path = typeof from === 'number' ? `/proc/self/fd/${from}` : from
+    return memoryError(path, () => {
+      const fd = openSync(path, readOnly ? constants.O_RDONLY : constants.O_RDWR)
+      if ((sealsOf(fd) & SEAL.shrink) !== 0) return new SharedMemory(undefined, fd, readOnly)
+      closeSync(fd)
+      throw new TalkwireError(
+        'INVALID_MEMORY',
+        `${path} is not sealed against shrinking; its maker adds F_SEAL_SHRINK, or open it with MappedFile`,
+      )
+    })
+  }
+
+  /** Takes the name away; who has it open keeps it. Throws NOT_FOUND, PERMISSION_DENIED. */
+  static unlink(name: string): void {
+    const plain = validateSegmentName(name)
+    memoryError(pathOfSegment(plain), () => unlinkSegment(plain))
+  }
+
+  /** All there are on this machine, whoever made them. Looks into every process: some milliseconds. */
+  static list(): SegmentInfo[] {
+    return readdirSync(SHM).flatMap((name) => describe(name) ?? [])
+  }
+
+  /** Bytes. */
+  get size(): number {
+    return this.view.size
+  }
+
+  /** Where other processes of this user open anonymous memory, as long as this one has it open. */
+  get path(): string {
+    return this.name === undefined ? `/proc/${process.pid}/fd/${this.fd}` : pathOfSegment(this.name)
+  }
+
+  /** All of it. Throws CLOSED. */
+  get bytes(): Uint8Array {
+    return this.view.array(Uint8Array)
+  }
+
+  /** `length` elements from byte `offset` on; without one, all that fit. Not a copy. Throws RangeError, CLOSED. */
+  array<T extends object>(type: ViewConstructor<T>, offset?: number, length?: number): T {
+    return this.view.array(type, offset, length)
+  }
+
+  /** Arrays that are still reachable, or were not collected yet; they keep the memory mapped. */
+  get held(): number {
+    return this.view.held
+  }
+
+  /** Gives no more arrays; those that were given stay valid. Returns how many are still held. The name stays: see `unlink`. */
+  close(): number {
+    if (!open.delete(this)) return this.view.held
+    if (this.made) keepSegment(this.name!, this.fd)
+    closeSync(this.fd)
+    return this.view.close()
+  }
+
+  /** Takes the name away, if it is still this memory's; who has it open keeps it. Throws PERMISSION_DENIED, CLOSED. */
+  unlink(): void {
+    const { name } = this
+    if (name === undefined) return
+    if (this.view.closed)
+      throw new TalkwireError(
+        'CLOSED',
+        `shared memory ${name} was closed; SharedMemory.unlink(${JSON.stringify(name)}) takes away what has the name now`,
+      )
+    memoryError(this.path, () => unlinkSegment(name, fstatSync(this.fd).ino))
+    this.made = false
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
+  }
+}
+
+/** What this process has open. A process that ends by itself closes all of it; one that crashes does not get here. */
+const open = new Set<SharedMemory>()
+process.on('exit', () => {
+  for (const memory of open) memory.close()
+})
+
+function unless<T>(code: string, action: () => T): T | undefined {
+  try {
+    return action()
+  } catch (reason) {
+    if (reason instanceof TalkwireError && reason.code === code) return undefined
+    throw reason
+  }
+}
+
+/** Takes a name away from what a crash left behind. */
+function freeIfAbandoned(name: string): void {
+  const fd = unless('NOT_FOUND', () => memoryError(name, () => openSync(pathOfSegment(name), constants.O_RDWR | constants.O_NOFOLLOW)))
+  if (fd === undefined) return
+  try {
+    reclaim(name, fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function describe(name: string): SegmentInfo | undefined {
+  const path = pathOfSegment(name)
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (!stat?.isFile()) return undefined
+  const record = readRecord(name, stat.ino)
+  return {
+    name,
+    size: stat.size,
+    mode: stat.mode & 0o7777,
+    uid: stat.uid,
+    creator: record && { pid: record.pid, since: new Date(record.since), alive: isAlive(record) },
+    users: mappersOf(path, stat.ino),
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Every change of shared memory that an algorithm depends on goes through here, so that a test can end the process right
+ * before any one of them. Plain payload is written directly. `Atomics` work on the kernel's memory as on a SharedArrayBuffer
+ * (tested with each version of Node), except `wait` and `notify`.
+ */
+
+let armed = false
+let seen = 0
+let last = 0
+
+/** For tests: from now on changes are counted, and this process kills itself in place of number `at` (from 1 on; 0: never). */
+export function countChanges(at: number): void {
+  armed = true
+  seen = 0
+  last = at
+}
+
+/** For tests: how many there were since `countChanges`. */
+export const changes = (): number => seen
+
+function step(): void {
+  if (++seen === last) process.kill(process.pid, 'SIGKILL')
+}
+
+export function store(words: Int32Array, index: number, value: number): void {
+  if (armed) step()
+  Atomics.store(words, index, value)
+}
+
+/** True when `expected` was there, and `value` is now. */
+export function swap(words: Int32Array, index: number, expected: number, value: number): boolean {
+  if (armed) step()
+  return Atomics.compareExchange(words, index, expected, value) === expected
+}
+
+/** Returns what was there. */
+export function add(words: Int32Array, index: number, value: number): number {
+  if (armed) step()
+  return Atomics.add(words, index, value)
+}
+
+export function storeBig(words: BigInt64Array, index: number, value: bigint): void {
+  if (armed) step()
+  Atomics.store(words, index, value)
+}
+
+/** True when `expected` was there, and `value` is now. */
+export function swapBig(words: BigInt64Array, index: number, expected: bigint, value: bigint): boolean {
+  if (armed) step()
+  return Atomics.compareExchange(words, index, expected, value) === expected
+}
+
+/** Eight bytes at once, on every machine that Node runs on; for whoever owns them. */
+export function storeFloat(words: Float64Array, index: number, value: number): void {
+  if (armed) step()
+  words[index] = value
+}

@@ -1,0 +1,35 @@
+/**
+ * Where the words of a lock are: spec/sync.md § 3. Zeroed memory is a lock that nobody has.
+ *
+ *   0  u32 kind        'TW', version, which kind of lock    8  i64 owner
+ *   4  u32 flags                                           16  f64 fence      number of the last grant
+ *  24  f64 since       of the last grant, ms since 1970    32  u32 damaged    an owner died, no one repaired yet
+ *  36  u32 waiting     somebody may wait                   40  u32 sequence   given last
+ *  44  u32 hungry      somebody has waited too long
+ *  64  u8[32] label    of the owner, UTF-8
+ *  96  29 waiters of 32 bytes
+ *       0  i64 who     0: free          8  u32 sequence  0: not waiting (yet)    12  u32 bell
+ *      16  f64 since                   24  u32 rung
+ */
+export const LOCK_BYTES = 1024
+export const LOCK_ALIGNMENT = 8
+
+/** Indices of 32-bit words. */
+export const WORD = { kind: 0, flags: 1, damaged: 8, waiting: 9, sequence: 10, hungry: 11 } as const
+/** Indices of 64-bit words, owners and floats alike. */
+export const LONG = { owner: 1, fence: 2, since: 3 } as const
+export const LABEL = { offset: 64, size: 32 } as const
+
+export const KIND = { mutex: 1 } as const
+export type Kind = keyof typeof KIND
+/** 'TW', layout 1. */
+export const kindWord = (kind: Kind): number => 0x5457_0100 | KIND[kind]
+
+export const FAIR = 1
+
+export const WAITERS = 29
+/** Of waiter `n`: its first 32-bit and 64-bit word. */
+export const waiterWord = (n: number): number => 24 + 8 * n
+export const waiterLong = (n: number): number => 12 + 4 * n
+export const WAITER = { sequence: 2, bell: 3, rung: 6 } as const
+export const WAITER_LONG = { who: 0, since: 2 } as const

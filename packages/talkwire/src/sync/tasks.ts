@@ -1,0 +1,64 @@
+/** Those of one thread that wait for the same thing, in the order in which they came. Each may give up by itself. */
+import { timedOut } from './waiting.js'
+
+export interface WaitOptions {
+  /** Milliseconds; 0 tries once. Default: as long as it takes. */
+  readonly timeout?: number
+  /** Ends the waiting: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+interface Task<T> {
+  resolve(value: T): void
+  reject(reason: unknown): void
+}
+
+export class Tasks<T> {
+  private readonly tasks = new Set<Task<T>>()
+
+  constructor(
+    private readonly title: string,
+    /** Nobody waits any more. */
+    private readonly empty: () => void,
+  ) {}
+
+  get size(): number {
+    return this.tasks.size
+  }
+
+  /** Rejects with DEADLINE_EXCEEDED or the signal's reason; the task is then no longer among them. */
+  add({ timeout, signal }: WaitOptions): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+        this.tasks.delete(task)
+        if (this.tasks.size === 0) this.empty()
+      }
+      const task: Task<T> = {
+        resolve(value) {
+          leave()
+          resolve(value)
+        },
+        reject(reason) {
+          leave()
+          reject(reason as Error)
+        },
+      }
+      const abort = (): void => task.reject(signal!.reason)
+      const timer =
+        timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => task.reject(timedOut(this.title, timeout)), timeout)
+      signal?.addEventListener('abort', abort)
+      this.tasks.add(task)
+    })
+  }
+
+  /** Settles the one that came first. */
+  resolveFirst(value: T): void {
+    for (const task of this.tasks) return task.resolve(value)
+  }
+
+  rejectAll(reason: unknown): void {
+    for (const task of this.tasks) task.reject(reason)
+  }
+}

@@ -1,0 +1,36 @@
+/** Processes that hold, want and lose locks; each obeys lines. */
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { run, type Running } from '../session/processes.js'
+
+export interface Holder {
+  readonly running: Running
+  readonly pid: number
+  /** What it answers. Answers come in the order of the commands. */
+  tell(command: string): Promise<string>
+  kill(signal?: NodeJS.Signals): Promise<void>
+  /** Ends it in good order. */
+  end(): Promise<void>
+}
+
+export const script = fileURLToPath(new URL('fixtures/holder.js', import.meta.url))
+
+export async function startHolder(...args: string[]): Promise<Holder> {
+  const running = run(process.execPath, [script, ...args])
+  await running.line('ready')
+  let asked = 0
+  return {
+    running,
+    pid: running.pid,
+    async tell(command) {
+      const number = `#${++asked} `
+      running.child.stdin!.write(`${number}${command}\n`)
+      return (await running.line(number)).slice(number.length)
+    },
+    kill: (signal = 'SIGKILL') => running.kill(signal),
+    async end() {
+      running.child.stdin!.end()
+      if (running.child.exitCode === null) await once(running.child, 'exit')
+    },
+  }
+}
