@@ -173,7 +173,7 @@ export class SharedMemory implements Disposable {
         'CLOSED',
         `shared memory ${name} was closed; SharedMemory.unlink(${JSON.stringify(name)}) takes away what has the name now`,
       )
-    memoryError(this.path, () => unlinkSegment(name, fstatSync(this.fd).ino))
+    unless('NOT_FOUND', () => memoryError(this.path, () => unlinkSegment(name, fstatSync(this.fd).ino)))
     this.made = false
   }
 

@@ -144,7 +144,7 @@ class State {
   take(place: Place | undefined, late: boolean): Lock | undefined {
     const { block } = this
     if (!late && !mayGo(block, place)) return undefined
-    if (!swapBig(block.long, LONG.owner, NOBODY, self()) && !(late && inherit(block))) return undefined
+    if (Atomics.load(block.long, LONG.owner) !== NOBODY ? !(late && inherit(block)) : !swapBig(block.long, LONG.owner, NOBODY, self())) return undefined
     this.held = true
     const fence = (block.float[LONG.fence] || FIRST_FENCE()) + 1
     storeFloat(block.float, LONG.fence, fence)
