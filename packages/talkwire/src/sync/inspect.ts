@@ -1,7 +1,7 @@
 /** Who holds a lock and who waits, for people. */
 import { readFileSync } from 'node:fs'
 import { LONG, WORD } from './lock-layout.js'
-import { idOf, isAlive, NOBODY } from './owner.js'
+import { idOf, isAlive, NOBODY } from '../memory/owner.js'
 import type { Block } from './place.js'
 import { waiters } from './queue.js'
 

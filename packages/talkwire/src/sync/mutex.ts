@@ -3,7 +3,7 @@ import { TalkwireError } from '../error.js'
 import { store, storeFloat, swapBig } from '../memory/store.js'
 import { inspectLock, type LockInfo } from './inspect.js'
 import { FAIR, LABEL, LONG, WORD } from './lock-layout.js'
-import { isAlive, NOBODY, self } from './owner.js'
+import { isAlive, NOBODY, self } from '../memory/owner.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { answer, dequeue, enqueue, isFirst, wakeFirst, type Place } from './queue.js'
 import { Tasks, type WaitOptions } from './tasks.js'
@@ -144,7 +144,8 @@ class State {
   take(place: Place | undefined, late: boolean): Lock | undefined {
     const { block } = this
     if (!late && !mayGo(block, place)) return undefined
-    if (Atomics.load(block.long, LONG.owner) !== NOBODY ? !(late && inherit(block)) : !swapBig(block.long, LONG.owner, NOBODY, self())) return undefined
+    if (Atomics.load(block.long, LONG.owner) !== NOBODY ? !(late && inherit(block)) : !swapBig(block.long, LONG.owner, NOBODY, self()))
+      return undefined
     this.held = true
     const fence = (block.float[LONG.fence] || FIRST_FENCE()) + 1
     storeFloat(block.float, LONG.fence, fence)

@@ -5,7 +5,7 @@ import { tryFlock, unlockFlock } from '../kernel/mapping.js'
 import { SharedMemory } from '../memory/shared-memory.js'
 import { swap } from '../memory/store.js'
 import { kindWord, LABEL, LOCK_ALIGNMENT, LOCK_BYTES, LONG, WORD, type Kind } from './lock-layout.js'
-import { NOBODY } from './owner.js'
+import { NOBODY } from '../memory/owner.js'
 import type { Words } from './queue.js'
 
 /** Room for a lock in shared memory. The bytes were zeros when the first one came. */

@@ -1,8 +1,8 @@
 /** Who waits for a lock, in the lock's own memory: spec/sync.md § 3. The lowest sequence is the first. */
 import { add, store, storeBig, storeFloat, swap, swapBig } from '../memory/store.js'
-import { bellDescriptor, ring } from './bell.js'
+import { bellDescriptor, ring } from '../memory/bell.js'
 import { WAITER, WAITER_LONG, waiterLong, WAITERS, waiterWord, WORD } from './lock-layout.js'
-import { isAlive, NOBODY, self } from './owner.js'
+import { isAlive, NOBODY, self } from '../memory/owner.js'
 
 /** The words of one lock. */
 export interface Words {

@@ -3,8 +3,8 @@ import { closeSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
 import { pollReadable, type PollHandle } from '../kernel/libc.js'
 import { openProcess } from '../kernel/waiting.js'
-import { onBell, waitForBell } from './bell.js'
-import { idOf, isAlive, NOBODY, self } from './owner.js'
+import { onBell, waitForBell } from '../memory/bell.js'
+import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 
 /** What is waited for. */
 export interface Waitable {
