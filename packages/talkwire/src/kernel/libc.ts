@@ -8,18 +8,10 @@ export interface NativeLibrary {
   func(prototype: string): (...args: any[]) => any
 }
 
-/** Watches a descriptor in the event loop; it keeps the process alive until `close()` or `unref()`. */
-export interface PollHandle {
-  close(): void
-  ref(): void
-  unref(): void
-}
-
 interface Koffi {
   load(path: string | null): NativeLibrary
   errno(): number
   view(address: bigint, length: number): ArrayBuffer
-  node: { poll(fd: number, events: { readable?: boolean; writable?: boolean }, callback: () => void): PollHandle }
 }
 
 let koffi: Koffi | undefined
@@ -64,6 +56,3 @@ export function systemError(syscall: string, code: string, path?: string): NodeJ
 
 /** The bytes at an address, without a copy. The caller keeps them mapped while anybody can reach the buffer. */
 export const viewOf = (address: bigint, length: number): ArrayBuffer => koffi!.view(address, length)
-
-/** Calls back in the event loop while `fd` is readable: any descriptor that epoll(7) takes, also a pidfd or an eventfd. */
-export const pollReadable = (fd: number, callback: () => void): PollHandle => koffi!.node.poll(fd, { readable: true }, callback)

@@ -3,18 +3,33 @@
  * file system, the event loop watches it, and it costs nothing while nobody rings. spec/sync.md § 4.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs'
-import { pollReadable, type PollHandle } from '../kernel/libc.js'
-import { makePipe, waitReadable } from '../kernel/waiting.js'
+import type net from 'node:net'
+import { makePipe, readPipe, waitReadable } from '../kernel/waiting.js'
 import { idOf, isAlive } from './owner.js'
 
 let pipe: { readonly read: number; readonly write: number } | undefined
-let watching: PollHandle | undefined
+let reader: net.Socket | undefined
 const waiters = new Set<() => void>()
 const drained = Buffer.allocUnsafe(4096)
 
 /** The descriptor that others find below /proc/<id>/fd. The write end stays open too: without one it would be at its end. */
 export function bellDescriptor(): number {
   return (pipe ??= makePipe()).read
+}
+
+/** Calls `wake` whenever somebody rang, for whatever reason. Returns what ends it. */
+export function onBell(wake: () => void): () => void {
+  waiters.add(wake)
+  reader ??= readPipe(bellDescriptor(), wakeAll)
+  reader.ref()
+  return () => {
+    waiters.delete(wake)
+    if (waiters.size === 0) reader?.unref()
+  }
+}
+
+function wakeAll(): void {
+  for (const waiter of waiters) waiter()
 }
 
 /** Takes the rings that came so far. */
@@ -26,25 +41,13 @@ function drain(): void {
   }
 }
 
-/** Calls `wake` whenever somebody rang, for whatever reason. Returns what ends it. */
-export function onBell(wake: () => void): () => void {
-  waiters.add(wake)
-  watching ??= pollReadable(bellDescriptor(), () => {
-    drain()
-    for (const waiter of waiters) waiter()
-  })
-  watching.ref()
-  return () => {
-    waiters.delete(wake)
-    if (waiters.size === 0) watching?.unref()
-  }
-}
-
 /** Blocks this thread until somebody rang, `also` is readable, or so many milliseconds have passed. True when somebody rang. */
 export function waitForBell(also: number | undefined, milliseconds: number): boolean {
   const bell = bellDescriptor()
   const rung = waitReadable(also === undefined ? [bell] : [bell, also], milliseconds) === bell
   if (rung) drain()
+  // It may have been meant for those who wait in the event loop.
+  if (rung && waiters.size > 0) setImmediate(wakeAll)
   return rung
 }
 

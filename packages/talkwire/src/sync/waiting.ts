@@ -1,8 +1,7 @@
 /** Waiting until something can be had: woken by a bell, by the owner's end, and now and then by the clock. spec/sync.md § 4. */
 import { closeSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
-import { pollReadable, type PollHandle } from '../kernel/libc.js'
-import { openProcess } from '../kernel/waiting.js'
+import { onceEnded, openProcess } from '../kernel/waiting.js'
 import { onBell, waitForBell } from '../memory/bell.js'
 import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 
@@ -91,12 +90,10 @@ function descriptorOf(owner: bigint): number | undefined {
 /** Calls back when the owner that is watched last has ended. */
 function watchOwner(ended: () => void): { watch(owner: bigint): boolean; close(): void } {
   let watched = NOBODY
-  let fd: number | undefined
-  let handle: PollHandle | undefined
+  let stop: (() => void) | undefined
   const close = (): void => {
-    handle?.close()
-    if (fd !== undefined) closeSync(fd)
-    handle = fd = undefined
+    stop?.()
+    stop = undefined
   }
   return {
     close,
@@ -105,13 +102,8 @@ function watchOwner(ended: () => void): { watch(owner: bigint): boolean; close()
       if (owner === watched) return false
       close()
       watched = owner
-      fd = descriptorOf(owner)
-      if (fd === undefined) return true
-      handle = pollReadable(fd, () => {
-        close()
-        ended()
-      })
-      handle.unref()
+      const process = descriptorOf(owner)
+      if (process !== undefined) stop = onceEnded(process, ended)
       return true
     },
   }
