@@ -140,12 +140,12 @@ class State {
     this.tasks = new Tasks(block.title, () => this.stopLooking?.())
   }
 
-  /** `late`: also from a dead owner, and past those that had their time. */
-  take(place: Place | undefined, late: boolean): Lock | undefined {
+  /** `late`: also from a dead owner. */
+  take(place: Place | undefined, late: boolean, overtake = false): Lock | undefined {
     const { block } = this
-    if (!late && !mayGo(block, place)) return undefined
-    if (Atomics.load(block.long, LONG.owner) !== NOBODY ? !(late && inherit(block)) : !swapBig(block.long, LONG.owner, NOBODY, self()))
-      return undefined
+    if (!overtake && !mayGo(block, place)) return undefined
+    const free = Atomics.load(block.long, LONG.owner) === NOBODY
+    if (free ? !swapBig(block.long, LONG.owner, NOBODY, self()) : !(late && inherit(block))) return undefined
     this.held = true
     const fence = (block.float[LONG.fence] || FIRST_FENCE()) + 1
     storeFloat(block.float, LONG.fence, fence)
@@ -184,7 +184,7 @@ class State {
   /** Whether it is time again to ask whether the owner lives, which costs some microseconds. */
   isDue(): boolean {
     const now = performance.now()
-    if (now - this.lookedAt < LOOK_AGAIN || !mayGo(this.block, undefined)) return false
+    if (now - this.lookedAt < LOOK_AGAIN) return false
     this.lookedAt = now
     return true
   }
@@ -195,6 +195,8 @@ class Wish implements Waitable {
   lock: Lock | undefined
   private place: Place | undefined
   private readonly since = performance.now()
+  private lastOwner = -1n
+  private lastFence = -1
 
   constructor(private readonly state: State) {}
 
@@ -207,14 +209,26 @@ class Wish implements Waitable {
     const { block } = state
     if (state.held) return false
     if (this.place) answer(block, this.place)
-    this.lock = state.take(this.place, late)
+    const overtake = late && this.isLeft()
+    this.lock = state.take(this.place, late, overtake)
     if (!this.lock && !this.place) {
       // Whoever lets go from here on finds the place; whoever did before is found by the second look.
       this.place = enqueue(block)
-      this.lock = state.take(this.place, late)
+      this.lock = state.take(this.place, late, overtake)
     }
     if (!this.lock && this.place && performance.now() - this.since > HUNGRY) store(block.word, WORD.hungry, 1)
     return this.lock !== undefined
+  }
+
+  /** Nobody has had it since the look before: whoever is to go first is stopped, or slow, and may be passed. */
+  private isLeft(): boolean {
+    const { long, float } = this.state.block
+    const owner = Atomics.load(long, LONG.owner)
+    const fence = float[LONG.fence]!
+    const left = owner === this.lastOwner && fence === this.lastFence
+    this.lastOwner = owner
+    this.lastFence = fence
+    return left && (owner === NOBODY || !isAlive(owner))
   }
 
   owner(): bigint {

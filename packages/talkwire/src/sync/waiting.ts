@@ -8,7 +8,7 @@ import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 /** What is waited for. */
 export interface Waitable {
   readonly title: string
-  /** Takes it if it can be had. `late`: whoever comes before has had its time and may be passed. */
+  /** Takes it if it can be had. `late`: nobody rang; whoever has it, or is to go first, may be dead. */
   attempt(late: boolean): boolean
   /** Whose end may change that; NOBODY if nobody's. */
   owner(): bigint
