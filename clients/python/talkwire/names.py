@@ -100,6 +100,12 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def process_identity() -> Dict[str, Any]:
+    """This process, so that another one with its pid is not taken for it."""
+    pid = os.getpid()
+    return {"pid": pid, "start": _process(pid)[1], "boot": _boot(), "pidns": _pidns()}
+
+
 def is_dead(entry: Optional[Entry]) -> bool:
     """Can this entry's process not be serving any more? None, which no process has written whole, is dead."""
     if entry is None or entry.get("state") == "released":
@@ -253,10 +259,9 @@ def claim(name: str) -> Claim:
 
 def _create(directory: str, name: str, number: int) -> Optional[Claim]:
     """Step 2: the link. None if somebody was faster."""
-    pid = os.getpid()
     entry: Entry = {
         "talkwire": 1, "name": name, "state": "claimed", "contract": None, "hash": None, "addresses": [],
-        "pid": pid, "start": _process(pid)[1], "boot": _boot(), "pidns": _pidns(),
+        **process_identity(),
         "language": "python", "since": int(time.time() * 1000),
     }  # fmt: skip
     temporary = _write_temporary(directory, name, entry)

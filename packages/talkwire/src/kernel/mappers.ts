@@ -1,21 +1,40 @@
-/** Which processes have a file mapped, as the kernel knows it: proc_pid_maps(5). Linux. */
+/** Which processes have which file mapped, as the kernel knows it: proc_pid_maps(5). Linux. */
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Their pids; without those that we may not look into (another user's). Reads a file of each process: some milliseconds. */
-export function mappersOf(path: string, inode: number): number[] {
-  // address perms offset dev inode path
-  const ends = [` ${path}`, ` ${path} (deleted)`]
-  const shows = (line: string): boolean => ends.some((end) => line.endsWith(end)) && line.split(' ', 5)[4] === String(inode)
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry))
-    .filter((pid) => mapsOf(pid).split('\n').some(shows))
-    .map(Number)
+export interface Mappers {
+  /** Their pids. */
+  of(file: { readonly dev: number; readonly ino: number }): readonly number[]
+  /** There are processes that we may not look into: another user's. */
+  readonly hidden: boolean
 }
 
-function mapsOf(pid: string): string {
+/** Looks into every process: some milliseconds. By device and inode, because a name may differ in another mount namespace. */
+export function findMappers(): Mappers {
+  const found = new Map<string, number[]>()
+  let hidden = false
+  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    const text = mapsOf(pid)
+    if (text === undefined) hidden = true
+    else for (const file of new Set(filesIn(text))) found.set(file, [...(found.get(file) ?? []), Number(pid)])
+  }
+  return { of: ({ dev, ino }) => found.get(`${deviceText(dev)} ${ino}`) ?? [], hidden }
+}
+
+/** `device inode` of each line: address perms offset dev inode path. */
+const filesIn = (maps: string): string[] => Array.from(maps.matchAll(/^\S+ \S+ \S+ (\S+ \d+)/gm), ([, file]) => file!)
+
+/** As makedev(3) packs it, and the kernel prints it. */
+function deviceText(dev: number): string {
+  const hex = (part: number): string => part.toString(16).padStart(2, '0')
+  return `${hex((dev >>> 8) & 0xfff)}:${hex((dev & 0xff) | ((dev >>> 12) & 0xfff00))}`
+}
+
+/** Empty for a process that is gone; undefined for one that keeps us out. */
+function mapsOf(pid: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/maps`, 'utf8')
-  } catch {
-    return ''
+  } catch (reason) {
+    const { code } = reason as NodeJS.ErrnoException
+    return code === 'EACCES' || code === 'EPERM' ? undefined : ''
   }
 }

@@ -37,6 +37,9 @@ interface Calls {
 }
 let calls: Calls | undefined
 
+/** Throws UNSUPPORTED or MISSING_PACKAGE, before anything is made that could not be mapped. */
+export const needMapping = (): void => void native()
+
 function native(): Calls {
   if (calls) return calls
   const c = linuxLibc('shared memory')
@@ -83,8 +86,14 @@ export function map(fd: number, size: number, write: boolean): Mapping {
   if (address === FAILED) throw systemError('mmap', errno())
   const buffer = viewOf(address, size)
   refuseTransfer(buffer)
-  unmapping.register(buffer, { address, size })
+  unmapping.register(buffer, { address, size }, buffer)
   return { buffer, address }
+}
+
+/** Now. Only for a buffer that nobody else has ever seen. */
+export function unmap({ buffer, address }: Mapping): void {
+  unmapping.unregister(buffer)
+  native().munmap(address, buffer.byteLength)
 }
 
 /** Moved away, the memory would have a second owner, which the collection of the first one pulls it from under. */

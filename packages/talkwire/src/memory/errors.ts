@@ -12,6 +12,12 @@ const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
   ENOMEM: ['NO_SPACE', 'there is not enough memory'],
   EFBIG: ['NO_SPACE', 'it is larger than files may be here'],
   EMFILE: ['LIMIT_EXCEEDED', 'this process has too many files open; close some, or raise ulimit -n'],
+  EISDIR: ['INVALID_MEMORY', 'it is a directory'],
+  ENOTDIR: ['NOT_FOUND', 'what stands before the last "/" is no directory'],
+  ENXIO: ['INVALID_MEMORY', 'it is a pipe, a socket or a device; only regular files can be mapped'],
+  ENODEV: ['INVALID_MEMORY', 'files of this file system cannot be mapped'],
+  ENAMETOOLONG: ['INVALID_ADDRESS', 'its name is too long'],
+  EROFS: ['PERMISSION_DENIED', 'its file system is read-only; open it with { readOnly: true }'],
   ENFILE: ['LIMIT_EXCEEDED', 'this machine has too many files open'],
 }
 

@@ -2,7 +2,7 @@
 import { closeSync, constants, fdatasync, fstatSync, openSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { TalkwireError } from '../error.js'
-import { reserve } from '../kernel/mapping.js'
+import { map, needMapping, reserve, sync } from '../kernel/mapping.js'
 import { memoryError } from './errors.js'
 import { validateSize, View, type ViewConstructor } from './view.js'
 
@@ -21,6 +21,8 @@ export interface MappedFileOptions {
  */
 export class MappedFile implements Disposable {
   private readonly view: View
+  /** Flushes that have not ended: until then the number of the descriptor must not become another file's. */
+  private flushing = 0
 
   private constructor(
     readonly path: string,
@@ -28,15 +30,19 @@ export class MappedFile implements Disposable {
     size: number,
     readonly readOnly: boolean,
   ) {
-    this.view = new View(fd, size, readOnly, path)
+    this.view = new View(map(fd, size, !readOnly), path)
   }
 
-  /** Throws NOT_FOUND, PERMISSION_DENIED, NO_SPACE, INVALID_MEMORY. Blocks while the file system finds the blocks. */
+  /**
+   * Throws NOT_FOUND, PERMISSION_DENIED, NO_SPACE, INVALID_MEMORY, LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED. Blocks while
+   * the file system finds the blocks.
+   */
   static open(path: string, { size, mode = 0o600, readOnly = false }: MappedFileOptions = {}): MappedFile {
     if (size !== undefined) validateSize(size)
+    needMapping()
     return memoryError(path, () => {
       const flags = readOnly ? constants.O_RDONLY : size === undefined ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
-      const fd = openSync(path, flags, mode)
+      const fd = openSync(path, flags | constants.O_NONBLOCK, mode)
       try {
         if (!fstatSync(fd).isFile()) throw new TalkwireError('INVALID_MEMORY', `${path} is no regular file; only those can be mapped`)
         if (size !== undefined && fstatSync(fd).size < size && !readOnly) reserve(fd, size, path)
@@ -69,25 +75,37 @@ export class MappedFile implements Disposable {
     return this.view.array(type, offset, length)
   }
 
-  /** Makes the file larger and maps it anew; arrays that were given before show the same bytes still. Throws NO_SPACE, CLOSED. */
+  /**
+   * Makes the file at least `size` bytes large and maps all of it anew, also what another process has added; arrays that were
+   * given before show the same bytes still. Throws NO_SPACE, CLOSED, PERMISSION_DENIED when it is read-only.
+   */
   grow(size: number): void {
     validateSize(size)
-    if (this.view.closed) throw new TalkwireError('CLOSED', `${this.path} was closed; open it again`)
+    this.view.mapped()
     memoryError(this.path, () => {
-      if (fstatSync(this.fd).size < size) reserve(this.fd, size, this.path)
-      this.view.grow(fstatSync(this.fd).size)
+      const enough = fstatSync(this.fd).size >= size
+      if (!enough && this.readOnly)
+        throw new TalkwireError('PERMISSION_DENIED', `${this.path} was opened with readOnly; open it without to make it larger`)
+      if (!enough) reserve(this.fd, size, this.path)
+      this.view.replace(map(this.fd, fstatSync(this.fd).size, !this.readOnly))
     })
   }
 
   /** Resolves when everything that was written is on the disk. Does not block. Throws CLOSED, and what the disk says (EIO). */
   async flush(): Promise<void> {
-    if (this.view.closed) throw new TalkwireError('CLOSED', `${this.path} was closed; open it again`)
-    await promisify(fdatasync)(this.fd)
+    this.view.mapped()
+    this.flushing++
+    try {
+      await promisify(fdatasync)(this.fd)
+    } finally {
+      this.flushing--
+      this.release()
+    }
   }
 
   /** The same, and blocks until it is done: msync(2). */
   flushSync(): void {
-    this.view.flush()
+    sync(this.view.mapped(), this.size)
   }
 
   /** Arrays that are still reachable, or were not collected yet; they keep the file mapped. */
@@ -97,11 +115,17 @@ export class MappedFile implements Disposable {
 
   /** Gives no more arrays; those that were given stay valid. Returns how many are still held. What was written stays in the file. */
   close(): number {
-    if (!this.view.closed) closeSync(this.fd)
-    return this.view.close()
+    if (this.view.closed) return this.view.held
+    const held = this.view.close()
+    this.release()
+    return held
   }
 
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  private release(): void {
+    if (this.view.closed && this.flushing === 0) closeSync(this.fd)
   }
 }

@@ -12,11 +12,12 @@ export const pathOfSegment = (name: string): string => `${SHM}/${name}`
 export function validateSegmentName(name: string): string {
   if (typeof name !== 'string') throw new TypeError('the name of shared memory is a string')
   const plain = name.startsWith('/') ? name.slice(1) : name
-  // oxlint-disable-next-line no-control-regex
-  if (plain === '' || plain === '.' || plain === '..' || /[/\x00-\x1f\x7f]/.test(plain) || Buffer.byteLength(plain) > MAX_NAME)
+  const reserved = plain === '' || plain === '.' || plain === '..' || plain.startsWith('sem.')
+  // oxlint-disable-next-line no-control-regex -- half a surrogate pair would become the same bytes as any other half
+  if (reserved || /[/\x00-\x1f\x7f-\x9f\p{Surrogate}]/u.test(plain) || Buffer.byteLength(plain) > MAX_NAME)
     throw new TalkwireError(
       'INVALID_ADDRESS',
-      `${JSON.stringify(name.slice(0, 80))} cannot name shared memory; take 1 to ${MAX_NAME} bytes without "/" and control characters`,
+      `${JSON.stringify(name.slice(0, 80))} cannot name shared memory; take 1 to ${MAX_NAME} bytes without "/" and control characters, not "sem." at its beginning`,
     )
   return plain
 }

@@ -1,5 +1,5 @@
 /** Who made a segment, in a file of the runtime directory beside its name: spec/memory.md § 2. Missing for what others made. */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 import { ownIdentity, type ProcessIdentity } from '../discovery/identity.js'
 import { runtimeDirectory } from '../discovery/names.js'
@@ -8,32 +8,47 @@ export interface SegmentRecord extends ProcessIdentity {
   readonly talkwire: 1
   /** Of the segment that this is about; another one under the same name is somebody else's. */
   readonly inode: number
-  /** Milliseconds since 1970. */
+  /** When it was made, milliseconds since 1970. */
   readonly since: number
   /** Left on purpose: `persist`, or its maker closed it without unlinking it. */
   readonly kept: boolean
 }
 
-function pathOf(name: string, inode: number): string {
+/** Made if need be. Throws PERMISSION_DENIED. */
+export function recordDirectory(): string {
   const directory = join(runtimeDirectory(), 'memory')
   mkdirSync(directory, { mode: 0o700, recursive: true })
-  return join(directory, `${name}.${inode}.json`)
+  return directory
 }
 
-/** The record of exactly that segment; undefined also for one that cannot be read as such. */
-export function readRecord(name: string, inode: number): SegmentRecord | undefined {
+const pathOf = (name: string, inode: number): string => join(recordDirectory(), `${name}.${inode}.json`)
+
+/**
+ * The record of exactly that segment; undefined also for one that cannot be read as such. Numbers of inodes begin anew with
+ * each boot and file system: a record that is older than the segment is about another one.
+ */
+export function readRecord(name: string, { ino, birthtimeMs }: Stats): SegmentRecord | undefined {
   try {
-    const record = JSON.parse(readFileSync(pathOf(name, inode), 'utf8')) as SegmentRecord
-    return record.talkwire === 1 && record.inode === inode && Number.isSafeInteger(record.pid) ? record : undefined
+    const record = JSON.parse(readFileSync(pathOf(name, ino), 'utf8')) as SegmentRecord
+    const about = record.talkwire === 1 && record.inode === ino && record.boot === ownIdentity().boot && birthtimeMs <= record.since + 1
+    return about && Number.isSafeInteger(record.pid) ? record : undefined
   } catch {
     return undefined
   }
 }
 
 /** Says that this process made it, and whether it is to stay. */
-export function writeRecord(name: string, inode: number, kept: boolean): void {
-  const record: SegmentRecord = { talkwire: 1, ...ownIdentity(), inode, since: Date.now(), kept }
-  const path = pathOf(name, inode)
+export const recordMaker = (name: string, inode: number, kept: boolean): void =>
+  write(name, { talkwire: 1, ...ownIdentity(), inode, since: Date.now(), kept })
+
+/** Says that it is to stay. */
+export function recordKept(name: string, stat: Stats): void {
+  const record = readRecord(name, stat)
+  if (record) write(name, { ...record, kept: true })
+}
+
+function write(name: string, record: SegmentRecord): void {
+  const path = pathOf(name, record.inode)
   writeFileSync(`${path}.${process.pid}`, JSON.stringify(record), { mode: 0o600 })
   renameSync(`${path}.${process.pid}`, path)
 }

@@ -1,28 +1,29 @@
 /**
  * Named segments as open files, and their end: spec/memory.md § 2. Whoever has one open holds a shared flock(2) on it, which
- * the kernel takes back with the process; only who gets the exclusive one may take a segment's name away.
+ * the kernel takes back with the process; only who gets the exclusive one may take a crashed maker's segment away.
  */
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, statSync, unlinkSync, type Stats } from 'node:fs'
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, lstatSync, openSync, unlinkSync, type Stats } from 'node:fs'
 import { isAlive } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
-import { mappersOf } from '../kernel/mappers.js'
+import { findMappers } from '../kernel/mappers.js'
 import { addSeals, createMemfd, nameFile, O_TMPFILE, reserve, SEAL, tryFlock } from '../kernel/mapping.js'
+import { exclusively, patiently } from './guard.js'
 import { pathOfSegment, SHM } from './names.js'
-import { readRecord, removeRecord, writeRecord } from './record.js'
+import { readRecord, recordKept, recordMaker, removeRecord } from './record.js'
 
-/** How long an opener waits for one that is taking the same name away: a few system calls, unless it is stopped in between. */
-const PATIENCE = 1000
+/** Somebody may have put a link or a pipe there: neither is followed, nor waited for. */
+const CAREFULLY = constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** A new file of zeros, complete before it has a name: nobody ever sees it smaller. Returns its descriptor. Throws as `fs` does. */
 export function createSegment(name: string, size: number, mode: number, persist: boolean): number {
   const fd = openSync(SHM, O_TMPFILE | constants.O_RDWR, 0o600)
-  try {
+  return closing(fd, () => {
     ftruncateSync(fd, size)
     reserve(fd, size, name)
     fchmodSync(fd, mode)
     tryFlock(fd, false)
     const { ino } = fstatSync(fd)
-    writeRecord(name, ino, persist)
+    recordMaker(name, ino, persist)
     try {
       nameFile(fd, pathOfSegment(name))
     } catch (reason) {
@@ -30,6 +31,13 @@ export function createSegment(name: string, size: number, mode: number, persist:
       throw reason
     }
     return fd
+  })
+}
+
+/** Closes `fd` when it fails. */
+function closing<T>(fd: number, action: () => T): T {
+  try {
+    return action()
   } catch (reason) {
     closeSync(fd)
     throw reason
@@ -39,18 +47,49 @@ export function createSegment(name: string, size: number, mode: number, persist:
 /** Opens what has that name, unless all who had it crashed: then it is taken away first. Throws as `fs` does: ENOENT. */
 export function openSegment(name: string, readOnly: boolean): number {
   const path = pathOfSegment(name)
-  const end = performance.now() + PATIENCE
-  for (;;) {
-    const fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NOFOLLOW)
-    try {
-      if (!reclaim(name, fd) && tryFlock(fd, false) && fstatSync(fd).nlink > 0) return fd
-    } catch (reason) {
-      closeSync(fd)
-      throw reason
-    }
+  let opened: number | undefined
+  const attempt = (): boolean => {
+    const fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | CAREFULLY)
+    return closing(fd, () => {
+      validateFile(path, fstatSync(fd))
+      if (!reclaim(name, fd) && tryFlock(fd, false) && fstatSync(fd).nlink > 0) opened = fd
+      else closeSync(fd)
+      return opened !== undefined
+    })
+  }
+  if (patiently(attempt)) return opened!
+  throw new TalkwireError('UNAVAILABLE', `${path} is locked (flock) by another process; end that one, or unlink the segment`)
+}
+
+/** What another user owns, that one can make smaller under us: then the next touch would end this process. */
+function validateFile(path: string, stat: Stats): void {
+  const wrong = !stat.isFile()
+    ? 'is no regular file; unlink it, or take another name'
+    : stat.nlink > 1
+      ? 'has a second name (a hard link), so it may be something else; remove one of the two'
+      : undefined
+  if (wrong) throw new TalkwireError('INVALID_MEMORY', `${path} ${wrong}`)
+  if (stat.uid !== process.getuid!())
+    throw new TalkwireError(
+      'PERMISSION_DENIED',
+      `${path} belongs to user ${stat.uid}, who could make it smaller and so end this process; between users take SharedMemory.anonymous()`,
+    )
+}
+
+/** Takes the name away from what a crash left behind. */
+export function freeIfAbandoned(name: string): void {
+  let fd: number
+  try {
+    fd = openSync(pathOfSegment(name), constants.O_RDONLY | CAREFULLY)
+  } catch (reason) {
+    // Nothing there; or what we may not even read, and did not make.
+    if (['ENOENT', 'EACCES', 'ENXIO', 'ELOOP'].includes((reason as NodeJS.ErrnoException).code ?? '')) return
+    throw reason
+  }
+  try {
+    reclaim(name, fd)
+  } finally {
     closeSync(fd)
-    if (performance.now() > end)
-      throw new TalkwireError('UNAVAILABLE', `${path} is locked (flock) by another process; end that one, or unlink the segment`)
   }
 }
 
@@ -59,43 +98,47 @@ export function reclaim(name: string, fd: number): boolean {
   const stat = fstatSync(fd)
   if (!isAbandoned(name, stat) || !tryFlock(fd, true)) return false
   // Nobody who uses Talkwire has it open, nor can anybody open it now. Others may have it mapped.
-  const path = pathOfSegment(name)
-  if (fstatSync(fd).nlink === 0 || mappersOf(path, stat.ino).length > 0) return false
-  unlinkSync(path)
-  removeRecord(name, stat.ino)
-  return true
+  const mappers = findMappers()
+  const others = (stat.mode & 0o077) !== 0
+  if (mappers.of(stat).length > 0 || (others && mappers.hidden)) return false
+  return exclusively(() => {
+    if (fstatSync(fd).nlink === 0) return false
+    unlinkSync(pathOfSegment(name))
+    removeRecord(name, stat.ino)
+    return true
+  })
 }
 
-function isAbandoned(name: string, { ino }: Stats): boolean {
-  const record = readRecord(name, ino)
+function isAbandoned(name: string, stat: Stats): boolean {
+  const record = readRecord(name, stat)
   return record !== undefined && !record.kept && !isAlive(record)
 }
 
 /** A new file of zeros without a name, which can only be used as large as it is. Returns its descriptor. Throws as `fs` does. */
 export function createAnonymous(size: number): number {
   const fd = createMemfd('talkwire')
-  try {
+  return closing(fd, () => {
     ftruncateSync(fd, size)
     reserve(fd, size)
     addSeals(fd, SEAL.shrink | SEAL.grow | SEAL.seal)
     return fd
-  } catch (reason) {
-    closeSync(fd)
-    throw reason
-  }
+  })
 }
 
 /** Its maker is done with it and leaves it there on purpose. */
 export function keepSegment(name: string, fd: number): void {
-  const { ino, nlink } = fstatSync(fd)
-  if (nlink > 0) writeRecord(name, ino, true)
+  recordKept(name, fstatSync(fd))
+  const { nlink, ino } = fstatSync(fd)
+  if (nlink === 0) removeRecord(name, ino)
 }
 
 /** Takes the name away; with an `inode` only from that segment. Throws as `fs` does: ENOENT. */
 export function unlinkSegment(name: string, inode?: number): void {
   const path = pathOfSegment(name)
-  const { ino } = statSync(path)
-  if (inode !== undefined && ino !== inode) return
-  unlinkSync(path)
-  removeRecord(name, ino)
+  exclusively(() => {
+    const { ino } = lstatSync(path)
+    if (inode !== undefined && ino !== inode) return
+    unlinkSync(path)
+    removeRecord(name, ino)
+  })
 }

@@ -2,21 +2,21 @@
  * Memory that several processes share, by name, by descriptor or by a path: docs/memory/shared-memory.md. The bytes are the
  * caller's alone, no header of ours stands in them. The names are those of Python's `multiprocessing.shared_memory`.
  */
-import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs'
 import { isAlive } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
-import { mappersOf } from '../kernel/mappers.js'
-import { SEAL, sealsOf } from '../kernel/mapping.js'
+import { findMappers, type Mappers } from '../kernel/mappers.js'
+import { map, needMapping, SEAL, sealsOf } from '../kernel/mapping.js'
 import { memoryError } from './errors.js'
 import { pathOfSegment, SHM, validateSegmentName } from './names.js'
 import { readRecord } from './record.js'
-import { createAnonymous, createSegment, keepSegment, openSegment, reclaim, unlinkSegment } from './segment.js'
+import { createAnonymous, createSegment, freeIfAbandoned, keepSegment, openSegment, unlinkSegment } from './segment.js'
 import { validateSize, View, type ViewConstructor } from './view.js'
 
 export interface CreateOptions {
   /** Permissions. Default 0o600: this user only. */
   readonly mode?: number
-  /** It stays when all its users crash. Without it, what a crash left behind is taken away by whoever wants the name next. */
+  /** It stays when its maker and all its users crash. Without it, what a crash left behind is taken away by whoever wants the name next. */
   readonly persist?: boolean
 }
 
@@ -52,7 +52,7 @@ export class SharedMemory implements Disposable {
     try {
       const { size } = fstatSync(fd)
       if (size === 0) throw new TalkwireError('INVALID_MEMORY', `${name ?? 'the memory'} has no bytes (yet); its maker sets the size`)
-      this.view = new View(fd, size, readOnly, name === undefined ? 'anonymous memory' : `shared memory ${name}`)
+      this.view = new View(map(fd, size, !readOnly), name === undefined ? 'anonymous memory' : `shared memory ${name}`)
     } catch (reason) {
       closeSync(fd)
       throw reason
@@ -62,11 +62,13 @@ export class SharedMemory implements Disposable {
 
   /**
    * Makes `size` bytes of zeros under a name that nobody has. Throws ALREADY_EXISTS, NO_SPACE, PERMISSION_DENIED,
-   * INVALID_ADDRESS. Blocks while the kernel finds the pages, so that none is missing later.
+   * INVALID_ADDRESS, LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED; RangeError. Blocks while the kernel finds the pages, so
+   * that none is missing later.
    */
   static create(name: string, size: number, { mode = 0o600, persist = false }: CreateOptions = {}): SharedMemory {
     const plain = validateSegmentName(name)
     validateSize(size)
+    needMapping()
     return memoryError(pathOfSegment(plain), () => {
       freeIfAbandoned(plain)
       const memory = new SharedMemory(plain, createSegment(plain, size, mode, persist), false)
@@ -75,9 +77,13 @@ export class SharedMemory implements Disposable {
     })
   }
 
-  /** Opens what is there. Throws NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, INVALID_MEMORY. */
+  /**
+   * Opens what is there, if it is this user's. Throws NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, INVALID_MEMORY,
+   * LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED.
+   */
   static open(name: string, { readOnly = false }: OpenOptions = {}): SharedMemory {
     const plain = validateSegmentName(name)
+    needMapping()
     return memoryError(pathOfSegment(plain), () => new SharedMemory(plain, openSegment(plain, readOnly), readOnly))
   }
 
@@ -99,18 +105,20 @@ export class SharedMemory implements Disposable {
   /** `size` bytes of zeros without a name, which nobody can make smaller: a sealed memfd. Others open its `path`, or get its descriptor. */
   static anonymous(size: number): SharedMemory {
     validateSize(size)
+    needMapping()
     return memoryError('anonymous memory', () => new SharedMemory(undefined, createAnonymous(size), false))
   }
 
   /**
    * Memory at a path or behind a descriptor, for example `path` of another process's anonymous one. It must be sealed against
    * shrinking: of a file that anybody cuts off, the next touch would end this process. Throws INVALID_MEMORY, NOT_FOUND,
-   * PERMISSION_DENIED. A descriptor stays the caller's.
+   * PERMISSION_DENIED, LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED. A descriptor stays the caller's.
    */
   static attach(from: string | number, { readOnly = false }: OpenOptions = {}): SharedMemory {
     const path = typeof from === 'number' ? `/proc/self/fd/${from}` : from
+    needMapping()
     return memoryError(path, () => {
-      const fd = openSync(path, readOnly ? constants.O_RDONLY : constants.O_RDWR)
+      const fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NONBLOCK)
       if ((sealsOf(fd) & SEAL.shrink) !== 0) return new SharedMemory(undefined, fd, readOnly)
       closeSync(fd)
       throw new TalkwireError(
@@ -126,9 +134,11 @@ export class SharedMemory implements Disposable {
     memoryError(pathOfSegment(plain), () => unlinkSegment(plain))
   }
 
-  /** All there are on this machine, whoever made them. Looks into every process: some milliseconds. */
+  /** All there are on this machine, whoever made them. Looks into every process: some milliseconds. Throws UNSUPPORTED. */
   static list(): SegmentInfo[] {
-    return readdirSync(SHM).flatMap((name) => describe(name) ?? [])
+    needMapping()
+    const mappers = findMappers()
+    return readdirSync(SHM).flatMap((name) => describe(name, mappers) ?? [])
   }
 
   /** Bytes. */
@@ -182,10 +192,10 @@ export class SharedMemory implements Disposable {
   }
 }
 
-/** What this process has open. A process that ends by itself closes all of it; one that crashes does not get here. */
+/** What this process has open. One that ends well closes all of it; what one leaves that fails is taken away like after a crash. */
 const open = new Set<SharedMemory>()
-process.on('exit', () => {
-  for (const memory of open) memory.close()
+process.on('exit', (code) => {
+  if (code === 0) for (const memory of open) memory.close()
 })
 
 function unless<T>(code: string, action: () => T): T | undefined {
@@ -197,28 +207,17 @@ function unless<T>(code: string, action: () => T): T | undefined {
   }
 }
 
-/** Takes a name away from what a crash left behind. */
-function freeIfAbandoned(name: string): void {
-  const fd = unless('NOT_FOUND', () => memoryError(name, () => openSync(pathOfSegment(name), constants.O_RDWR | constants.O_NOFOLLOW)))
-  if (fd === undefined) return
-  try {
-    reclaim(name, fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function describe(name: string): SegmentInfo | undefined {
-  const path = pathOfSegment(name)
-  const stat = statSync(path, { throwIfNoEntry: false })
-  if (!stat?.isFile()) return undefined
-  const record = readRecord(name, stat.ino)
+function describe(name: string, mappers: Mappers): SegmentInfo | undefined {
+  const stat = lstatSync(pathOfSegment(name), { throwIfNoEntry: false })
+  // POSIX semaphores are in the same folder: sem_overview(7).
+  if (!stat?.isFile() || name.startsWith('sem.')) return undefined
+  const record = readRecord(name, stat)
   return {
     name,
     size: stat.size,
     mode: stat.mode & 0o7777,
     uid: stat.uid,
     creator: record && { pid: record.pid, since: new Date(record.since), alive: isAlive(record) },
-    users: mappersOf(path, stat.ino),
+    users: mappers.of(stat),
   }
 }

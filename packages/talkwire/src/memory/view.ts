@@ -1,6 +1,6 @@
 /** A file's bytes as typed arrays. */
 import { TalkwireError } from '../error.js'
-import { map, sync, type Mapping } from '../kernel/mapping.js'
+import { unmap, type Mapping } from '../kernel/mapping.js'
 
 export interface ViewConstructor<T> {
   readonly BYTES_PER_ELEMENT: number
@@ -13,32 +13,33 @@ export interface ViewConstructor<T> {
  * them is collected, whatever was closed or unlinked. So a late one shows old bytes, never somebody else's.
  */
 export class View {
-  private mapping: Mapping | undefined
   private readonly arrays = new Set<WeakRef<object>>()
+  /** When so many are in `arrays`, those that were collected are taken out. */
+  private crowd = 64
+  private bytes: number
+  private shown = false
 
   constructor(
-    private readonly fd: number,
-    private bytes: number,
-    private readonly readOnly: boolean,
+    private mapping: Mapping | undefined,
     private readonly what: string,
   ) {
-    this.mapping = map(fd, bytes, !readOnly)
+    this.bytes = mapping!.buffer.byteLength
   }
 
   get size(): number {
     return this.bytes
   }
 
-  /** Shows a file that has become larger; earlier arrays show its beginning still. */
-  grow(size: number): void {
-    this.open()
-    this.mapping = map(this.fd, size, !this.readOnly)
-    this.bytes = size
+  /** Shows another mapping from now on; earlier arrays show theirs. */
+  replace(mapping: Mapping): void {
+    this.end()
+    this.mapping = mapping
+    this.bytes = mapping.buffer.byteLength
   }
 
   /** `length` elements from byte `offset` on; without one, all that fit. Throws RangeError with the numbers in it, CLOSED. */
   array<T extends object>(type: ViewConstructor<T>, offset = 0, length?: number): T {
-    const { buffer } = this.open()
+    const { buffer } = this.mapped()
     const size = type.BYTES_PER_ELEMENT
     if (!Number.isSafeInteger(offset) || offset < 0 || offset % size !== 0 || offset > this.size)
       throw new RangeError(`offset ${offset} of a ${type.name}: take a multiple of ${size} from 0 to ${this.size}`)
@@ -47,18 +48,15 @@ export class View {
     if (!Number.isSafeInteger(count) || count < 0 || count > most)
       throw new RangeError(`${count} elements of ${size} bytes from byte ${offset} on: there is room for ${most}`)
     const array = new type(buffer, offset, count)
+    this.shown = true
     this.arrays.add(new WeakRef(array))
+    if (this.arrays.size >= this.crowd) this.crowd = Math.max(64, 2 * this.held)
     return array
-  }
-
-  /** Writes what changed to the file: msync(2). Blocks until it is there. */
-  flush(): void {
-    sync(this.open(), this.size)
   }
 
   /** Gives no more arrays. Returns how many are still held and keep the memory mapped. */
   close(): number {
-    this.mapping = undefined
+    if (this.mapping) this.end()
     return this.held
   }
 
@@ -72,7 +70,15 @@ export class View {
     return this.mapping === undefined
   }
 
-  private open(): Mapping {
+  private end(): void {
+    const mapping = this.mapped()
+    this.mapping = undefined
+    if (!this.shown) unmap(mapping)
+    this.shown = false
+  }
+
+  /** Throws CLOSED. */
+  mapped(): Mapping {
     if (this.mapping) return this.mapping
     throw new TalkwireError('CLOSED', `${this.what} was closed; open it again`)
   }
