@@ -68,12 +68,27 @@ function restarting(syscall: string, call: () => number, path?: string): number 
 export interface Mapping {
   readonly buffer: ArrayBuffer
   readonly address: bigint
+  /** Now. Only for a buffer that nobody else has ever seen. */
+  unmap(): void
 }
 
 /** Where the mappings are that some buffer still shows, so that their end can be found. */
-const unmapping = new FinalizationRegistry<{ address: bigint; size: number }>(({ address, size }) => {
-  native().munmap(address, size)
-})
+const unmapping = new FinalizationRegistry<() => void>((end) => end())
+
+/** Memory that is mapped already, as a buffer. `end` unmaps it: once no view can reach the buffer any more. */
+export function mappingAt(address: bigint, size: number, end: () => void): Mapping {
+  const buffer = viewOf(address, size)
+  refuseTransfer(buffer)
+  unmapping.register(buffer, end, buffer)
+  return {
+    buffer,
+    address,
+    unmap() {
+      unmapping.unregister(buffer)
+      end()
+    },
+  }
+}
 
 /**
  * Maps the first `size` bytes of a file, shared with whoever maps it too. The caller has checked that the file is that large:
@@ -84,16 +99,7 @@ export function map(fd: number, size: number, write: boolean): Mapping {
   const protection = write ? PROT_READ | PROT_WRITE : PROT_READ
   const address = native().mmap(null, size, protection, MAP_SHARED, fd, 0)
   if (address === FAILED) throw systemError('mmap', errno())
-  const buffer = viewOf(address, size)
-  refuseTransfer(buffer)
-  unmapping.register(buffer, { address, size }, buffer)
-  return { buffer, address }
-}
-
-/** Now. Only for a buffer that nobody else has ever seen. */
-export function unmap({ buffer, address }: Mapping): void {
-  unmapping.unregister(buffer)
-  native().munmap(address, buffer.byteLength)
+  return mappingAt(address, size, () => native().munmap(address, size))
 }
 
 /** Moved away, the memory would have a second owner, which the collection of the first one pulls it from under. */

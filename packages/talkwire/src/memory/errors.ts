@@ -32,3 +32,13 @@ export function memoryError<T>(subject: string, action: () => T): T {
     throw new TalkwireError(known, `${subject}: ${advice}`, { cause: reason })
   }
 }
+
+/** Undefined in place of an error with that code. */
+export function unless<T>(code: string, action: () => T): T | undefined {
+  try {
+    return action()
+  } catch (reason) {
+    if (reason instanceof TalkwireError && reason.code === code) return undefined
+    throw reason
+  }
+}

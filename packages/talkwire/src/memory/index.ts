@@ -2,3 +2,5 @@
 export { MappedFile, type MappedFileOptions } from './mapped-file.js'
 export { SharedMemory, type CreateOptions, type OpenOptions, type SegmentInfo } from './shared-memory.js'
 export type { ViewConstructor } from './view.js'
+export { SystemVMemory, type SystemVOptions } from './system-v.js'
+export type { SystemVSegment } from '../kernel/system-v-memory.js'

@@ -7,7 +7,7 @@ import { isAlive } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
 import { findMappers, type Mappers } from '../kernel/mappers.js'
 import { map, needMapping, SEAL, sealsOf } from '../kernel/mapping.js'
-import { memoryError } from './errors.js'
+import { memoryError, unless } from './errors.js'
 import { pathOfSegment, SHM, validateSegmentName } from './names.js'
 import { readRecord } from './record.js'
 import { createAnonymous, createSegment, freeIfAbandoned, keepSegment, openSegment, unlinkSegment } from './segment.js'
@@ -197,15 +197,6 @@ const open = new Set<SharedMemory>()
 process.on('exit', (code) => {
   if (code === 0) for (const memory of open) memory.close()
 })
-
-function unless<T>(code: string, action: () => T): T | undefined {
-  try {
-    return action()
-  } catch (reason) {
-    if (reason instanceof TalkwireError && reason.code === code) return undefined
-    throw reason
-  }
-}
 
 function describe(name: string, mappers: Mappers): SegmentInfo | undefined {
   const stat = lstatSync(pathOfSegment(name), { throwIfNoEntry: false })

@@ -1,6 +1,6 @@
 /** A file's bytes as typed arrays. */
 import { TalkwireError } from '../error.js'
-import { unmap, type Mapping } from '../kernel/mapping.js'
+import type { Mapping } from '../kernel/mapping.js'
 
 export interface ViewConstructor<T> {
   readonly BYTES_PER_ELEMENT: number
@@ -73,7 +73,7 @@ export class View {
   private end(): void {
     const mapping = this.mapped()
     this.mapping = undefined
-    if (!this.shown) unmap(mapping)
+    if (!this.shown) mapping.unmap()
     this.shown = false
   }
 
