@@ -12,6 +12,7 @@ interface Calls {
   pipe2(fds: Int32Array, flags: number): number
   dup3(from: number, to: number, flags: number): number
   poll(fds: Int32Array, count: number, milliseconds: number): number
+  sched_yield(): number
   syscall(number: number, type: 'int', pid: number, type2: 'unsigned int', flags: number): number
 }
 let calls: Calls | undefined
@@ -23,6 +24,7 @@ function native(): Calls {
     pipe2: c.func('int pipe2(_Out_ int *fds, int flags)') as Calls['pipe2'],
     dup3: c.func('int dup3(int from, int to, int flags)') as Calls['dup3'],
     poll: c.func('int poll(_Inout_ int *fds, unsigned long count, int milliseconds)') as Calls['poll'],
+    sched_yield: c.func('int sched_yield()') as Calls['sched_yield'],
     syscall: c.func('long syscall(long number, ...)') as Calls['syscall'],
   })
 }
@@ -97,3 +99,6 @@ export function onceEnded(process: number, ended: () => void): () => void {
     socket.destroy()
   }
 }
+
+/** Lets others run first: sched_yield(2). Comes back at once when nobody wants to. */
+export const yieldProcessor = (): void => void native().sched_yield()

@@ -4,3 +4,10 @@ export { SharedMemory, type CreateOptions, type OpenOptions, type SegmentInfo } 
 export type { ViewConstructor } from './view.js'
 export { SystemVMemory, type SystemVOptions } from './system-v.js'
 export type { SystemVSegment } from '../kernel/system-v-memory.js'
+
+export { Ring, type RingOptions } from './ring.js'
+export { FULL, type Producer } from './producer.js'
+export type { Consumer, Handler } from './consumer.js'
+export { ringBytes } from './ring-layout.js'
+export type { RingData, RingPlace } from './ring-place.js'
+export type { SyncWaitOptions, Wait, WaitOptions } from './ring-waiting.js'
