@@ -17,15 +17,18 @@ function load(): Calls | undefined {
   })
 }
 
+/** Another descriptor for the same, which no child inherits. Undefined where koffi is missing, or no more may be open. */
+export function duplicate(fd: number): number | undefined {
+  const copy = load()?.fcntl(fd, F_DUPFD_CLOEXEC, 'int', 3)
+  return copy !== undefined && copy >= 0 ? copy : undefined
+}
+
 /**
  * Takes `fd` away: returns a descriptor for what it was, which no child inherits, and makes `fd` mean what `instead` does.
  * Undefined, with nothing changed, where koffi is missing. Does not block.
  */
 export function takeDescriptor(fd: number, instead: number): number | undefined {
-  const native = load()
-  if (!native) return undefined
-  const taken = native.fcntl(fd, F_DUPFD_CLOEXEC, 'int', 3)
-  if (taken < 0) return undefined
-  native.dup2(instead, fd)
+  const taken = duplicate(fd)
+  if (taken !== undefined) load()!.dup2(instead, fd)
   return taken
 }

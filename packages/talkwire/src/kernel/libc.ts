@@ -54,5 +54,15 @@ export function systemError(syscall: string, code: string, path?: string): NodeJ
   return Object.assign(new Error(text), { code, syscall, ...(path !== undefined && { path }) })
 }
 
+/** Repeats a call that a signal interrupted: signal(7). Throws as `fs` does. */
+export function restarting(syscall: string, call: () => number, path?: string): number {
+  for (;;) {
+    const result = call()
+    if (result >= 0) return result
+    const code = errno()
+    if (code !== 'EINTR') throw systemError(syscall, code, path)
+  }
+}
+
 /** The bytes at an address, without a copy. The caller keeps them mapped while anybody can reach the buffer. */
 export const viewOf = (address: bigint, length: number): ArrayBuffer => koffi!.view(address, length)

@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
-import { errno, linuxLibc, systemError, viewOf } from './libc.js'
+import { errno, linuxLibc, restarting, systemError, viewOf } from './libc.js'
 
 const PROT_READ = 1
 const PROT_WRITE = 2
@@ -53,16 +53,6 @@ function native(): Calls {
     linkat: c.func('int linkat(int from, const char *path, int to, const char *name, int flags)') as Calls['linkat'],
     flock: c.func('int flock(int fd, int operation)') as Calls['flock'],
   })
-}
-
-/** Repeats a call that a signal interrupted: signal(7). */
-function restarting(syscall: string, call: () => number, path?: string): number {
-  for (;;) {
-    const result = call()
-    if (result >= 0) return result
-    const code = errno()
-    if (code !== 'EINTR') throw systemError(syscall, code, path)
-  }
 }
 
 export interface Mapping {

@@ -7,6 +7,8 @@ const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
   EACCES: ['PERMISSION_DENIED', 'its mode does not let this user in; its maker sets it with { mode }'],
   EPERM: ['PERMISSION_DENIED', 'this user may not do that'],
   ELOOP: ['PERMISSION_DENIED', 'it is a symbolic link; links are not followed'],
+  ENOLCK: ['UNSUPPORTED', 'this file system has no such locks; take LockFile'],
+  EOPNOTSUPP: ['UNSUPPORTED', 'this file system cannot do that'],
   ENOSPC: ['NO_SPACE', 'there is no room; free some (talkwire doctor --clean, or unlink what is not needed), or enlarge the file system'],
   EDQUOT: ['NO_SPACE', 'the quota is used up'],
   ENOMEM: ['NO_SPACE', 'there is not enough memory'],

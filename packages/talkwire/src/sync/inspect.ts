@@ -47,7 +47,8 @@ function party(owner: bigint, since: number): Party {
 
 const MOST = 200
 
-function commandOf(pid: number): string {
+/** As it was started; empty when it has ended. */
+export function commandOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim().slice(0, MOST)
   } catch {

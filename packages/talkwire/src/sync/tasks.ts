@@ -8,13 +8,14 @@ export interface WaitOptions {
   readonly signal?: AbortSignal
 }
 
-interface Task<T> {
+interface Task<T, O> {
+  readonly options: O
   resolve(value: T): void
   reject(reason: unknown): void
 }
 
-export class Tasks<T> {
-  private readonly tasks = new Set<Task<T>>()
+export class Tasks<T, O extends WaitOptions = WaitOptions> {
+  private readonly tasks = new Set<Task<T, O>>()
 
   constructor(
     private readonly title: string,
@@ -26,8 +27,15 @@ export class Tasks<T> {
     return this.tasks.size
   }
 
+  /** What the one that came first wants. */
+  get first(): O | undefined {
+    for (const { options } of this.tasks) return options
+    return undefined
+  }
+
   /** Rejects with DEADLINE_EXCEEDED or the signal's reason; the task is then no longer among them. */
-  add({ timeout, signal }: WaitOptions): Promise<T> {
+  add(options: O): Promise<T> {
+    const { timeout, signal } = options
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer)
@@ -35,7 +43,8 @@ export class Tasks<T> {
         this.tasks.delete(task)
         if (this.tasks.size === 0) this.empty()
       }
-      const task: Task<T> = {
+      const task: Task<T, O> = {
+        options,
         resolve(value) {
           leave()
           resolve(value)

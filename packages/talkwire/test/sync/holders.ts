@@ -1,7 +1,7 @@
 /** Processes that hold, want and lose locks; each obeys lines. */
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { run, type Running } from '../session/processes.js'
+import { python, run, type Running } from '../session/processes.js'
 
 export interface Holder {
   readonly running: Running
@@ -15,8 +15,18 @@ export interface Holder {
 
 export const script = fileURLToPath(new URL('fixtures/holder.js', import.meta.url))
 
-export async function startHolder(...args: string[]): Promise<Holder> {
-  const running = run(process.execPath, [script, ...args])
+export const startHolder = (...args: string[]): Promise<Holder> => start(process.execPath, script, ...args)
+
+export const lockHolder = fileURLToPath(new URL('fixtures/lock-holder.js', import.meta.url))
+/** Of any lock: test/sync/locks.ts. */
+export const startLockHolder = (lock: string, place: string): Promise<Holder> => start(process.execPath, lockHolder, lock, place)
+
+const inPython = fileURLToPath(new URL('../../../test/sync/fixtures/lock_holder.py', import.meta.url))
+export const startPythonHolder = (lock: string, place: string): Promise<Holder> => start(python, inPython, lock, place)
+
+/** Any program that obeys. */
+export async function start(program: string, ...args: string[]): Promise<Holder> {
+  const running = run(program, args)
   await running.line('ready')
   let asked = 0
   return {

@@ -1,0 +1,145 @@
+/**
+ * Waiting for what rings no bell: locks of the kernel, and files. One looks again at growing pauses; where the kernel tells
+ * of a change, at once. Tasks of one thread wait in a row, of which the first one looks.
+ */
+import { TalkwireError } from '../error.js'
+import { waitReadable } from '../kernel/waiting.js'
+import type { Grant } from './grant.js'
+import { Tasks, type WaitOptions } from './tasks.js'
+import { timedOut } from './waiting.js'
+
+/** One who wants it, from its first look to its last. */
+export interface Attempt {
+  /** Takes it if it can be had. Does not block. */
+  take(): Grant | undefined
+  /** Whether this very thread has it, so that blocking the thread would be for ever. */
+  isOurs(): boolean
+  /** Calls back when it may be free now. Returns what ends that. */
+  watch(changed: () => void): () => void
+  /** Blocks this thread until it may be free, for at most so many milliseconds. True when it may be. */
+  sleep(milliseconds: number): boolean
+  /** It looks no more. */
+  end(): void
+}
+
+/** Milliseconds between two looks that nobody asked for: the first pause, and the last one that it grows to. */
+const FIRST_PAUSE = 1
+const LAST_PAUSE = 32
+
+/** Blocks this thread. */
+export function sleep(milliseconds: number): false {
+  waitReadable([], milliseconds)
+  return false
+}
+
+export class Turns<O extends WaitOptions> {
+  private readonly tasks: Tasks<Grant, O>
+  private stop: (() => void) | undefined
+  private again: (() => void) | undefined
+
+  constructor(
+    private readonly title: string,
+    private readonly begin: (options: O) => Attempt,
+  ) {
+    this.tasks = new Tasks(title, () => this.stop?.())
+  }
+
+  /** Waits for it without blocking. Rejects with DEADLINE_EXCEEDED or the signal's reason; then nothing is held. */
+  async acquire(options: O): Promise<Grant> {
+    options.signal?.throwIfAborted()
+    const grant = this.tasks.size === 0 ? this.tryAcquire(options) : undefined
+    if (grant) return grant
+    const turn = this.tasks.add(options)
+    this.lookForFirst()
+    return turn
+  }
+
+  /** Blocks this thread. Throws DEADLINE_EXCEEDED, and DEADLOCK when this very thread has it. */
+  acquireSync(options: O): Grant {
+    const { timeout = Infinity } = options
+    const end = performance.now() + timeout
+    const attempt = this.begin(options)
+    try {
+      for (let pause = FIRST_PAUSE; ; pause = Math.min(2 * pause, LAST_PAUSE)) {
+        const grant = attempt.take()
+        if (grant) return grant
+        const left = end - performance.now()
+        if (left <= 0) throw timedOut(this.title, timeout)
+        if (attempt.isOurs())
+          throw new TalkwireError('DEADLOCK', `${this.title} is held by this very thread, which could never let go; await acquire()`)
+        if (attempt.sleep(Math.min(pause, left))) pause = FIRST_PAUSE
+      }
+    } finally {
+      attempt.end()
+    }
+  }
+
+  /** Takes it if it can be had. Does not block. */
+  tryAcquire(options: O): Grant | undefined {
+    const attempt = this.begin(options)
+    try {
+      return attempt.take()
+    } finally {
+      attempt.end()
+    }
+  }
+
+  /** To be called when something of it was let go of here. */
+  released(): void {
+    this.again?.()
+  }
+
+  private lookForFirst(): void {
+    const options = this.tasks.first
+    if (this.stop || !options) return
+    try {
+      this.lookFor(options, this.begin(options))
+    } catch (reason) {
+      this.fail(reason)
+    }
+  }
+
+  private fail(reason: unknown): void {
+    this.stop?.()
+    this.tasks.rejectAll(reason)
+  }
+
+  private lookFor(options: O, attempt: Attempt): void {
+    let pause = FIRST_PAUSE
+    let timer: NodeJS.Timeout | undefined
+    let quiet = (): void => {}
+    const stop = (this.stop = () => {
+      this.stop = this.again = undefined
+      clearTimeout(timer)
+      quiet()
+      attempt.end()
+    })
+    const look = (): void => {
+      clearTimeout(timer)
+      // Who was first may have given up, and the next one may want something else.
+      if (this.tasks.first !== options) return next()
+      const grant = attempt.take()
+      if (grant) return next(grant)
+      timer = setTimeout(guarded, pause)
+      pause = Math.min(2 * pause, LAST_PAUSE)
+    }
+    const next = (grant?: Grant): void => {
+      stop()
+      if (grant) this.tasks.resolveFirst(grant)
+      this.lookForFirst()
+    }
+    const guarded = (): void => {
+      try {
+        look()
+      } catch (reason) {
+        this.fail(reason)
+      }
+    }
+    this.again = () => {
+      pause = FIRST_PAUSE
+      guarded()
+    }
+    quiet = attempt.watch(this.again)
+    guarded()
+  }
+}

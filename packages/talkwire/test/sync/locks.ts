@@ -1,0 +1,13 @@
+/** Every lock, by a word: for processes that are told which one to use. */
+import { FileLock } from '../../src/sync/file-lock.js'
+import { Mutex } from '../../src/sync/mutex.js'
+import type { LockUnderTest } from '../../compliance/lock.js'
+
+export const locks = {
+  mutex: (place: string) => new Mutex(place),
+  'fair-mutex': (place: string) => new Mutex(place, { fair: true }),
+  flock: (place: string) => new FileLock(place),
+  ofd: (place: string) => new FileLock(place, { kind: 'ofd' }),
+} satisfies Record<string, (place: string) => LockUnderTest>
+
+export type LockWord = keyof typeof locks
