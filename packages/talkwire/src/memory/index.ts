@@ -6,6 +6,8 @@ export { SystemVMemory, type SystemVOptions } from './system-v.js'
 export type { SystemVSegment } from '../kernel/system-v-memory.js'
 
 export { Ring, type RingOptions } from './ring.js'
+export { BroadcastRing, type BroadcastWriter } from './broadcast.js'
+export type { BroadcastReader } from './broadcast-reader.js'
 export { FULL, type Producer } from './producer.js'
 export type { Consumer, Handler } from './consumer.js'
 export { ringBytes } from './ring-layout.js'

@@ -1,7 +1,7 @@
 /** The writing end of a ring: docs/memory/ring.md, spec/rings.md §§ 4, 5. */
 import { TalkwireError } from '../error.js'
 import { broken, RECORD_HEADER, SEATS, SKIP, WORD } from './ring-layout.js'
-import type { OpenRing, RingData } from './ring-place.js'
+import { tooLarge, type OpenRing, type RingData } from './ring-place.js'
 import { waitFor, waitForSync, type SyncWaitOptions, type WaitOptions } from './ring-waiting.js'
 import { isGone, leave, sit, wake, wordOf } from './seats.js'
 import { fence, put, release, store, swap } from './store.js'
@@ -257,11 +257,7 @@ export class Producer implements Disposable {
     const { title } = this.ring
     if (this.closed) return new TalkwireError('CLOSED', `this producer of ${title} was closed; make another one`)
     if (this.at !== NO_CLAIM) return new TypeError('the claim before this one is open; commit() or abort() it first')
-    if (!Number.isSafeInteger(length) || length < 0) return new RangeError(`a message of ${length} bytes: take a whole number from 0 on`)
-    return new TalkwireError(
-      'MESSAGE_TOO_LARGE',
-      `${length} bytes; ${title} takes ${this.maxMessage} at most: a quarter of it. Send it in parts, or make a larger ring`,
-    )
+    return tooLarge(this.ring, length)
   }
 }
 

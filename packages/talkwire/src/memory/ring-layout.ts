@@ -68,6 +68,11 @@ export const SEAT = { generation: 2, bell: 3, sleeping: 4 } as const
 
 export const RECORD_HEADER = 8
 export const SKIP = -1
+/** Messages of a broadcast are numbered with 31 bits, so that no number is -1. */
+export const NUMBERS = 0x7fff_ffff
+
+/** Of the message at `tail`, when that at `latest` has the number `mark`. It is not yet before the tail while it is published. */
+export const numberBehind = (tail: number, latest: number, mark: number): number => (mark + (((latest - tail) | 0) < 0 ? 1 : 0)) & NUMBERS
 
 /** Bytes that a ring of that capacity needs. Throws RangeError. */
 export function ringBytes(capacity: number): number {

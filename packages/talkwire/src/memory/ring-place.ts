@@ -74,3 +74,12 @@ function capacityOf(title: string, kind: RingKind, word: number, most: number): 
     throw new TalkwireError('INVALID_MEMORY', `${title} has 2^${log2} bytes of data, but room for 2^${most}; open all of its memory`)
   return 2 ** log2
 }
+
+/** Why a message of so many bytes is refused. */
+export function tooLarge({ title, maxMessage }: OpenRing, length: number): Error {
+  if (!Number.isSafeInteger(length) || length < 0) return new RangeError(`a message of ${length} bytes: take a whole number from 0 on`)
+  return new TalkwireError(
+    'MESSAGE_TOO_LARGE',
+    `${length} bytes; ${title} takes ${maxMessage} at most: a quarter of it. Send it in parts, or make a larger ring`,
+  )
+}

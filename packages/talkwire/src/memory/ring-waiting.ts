@@ -42,11 +42,11 @@ function spin(ready: () => boolean): boolean {
   return false
 }
 
-/** Blocks this thread until `ready()`. Throws DEADLINE_EXCEEDED, and what `ready` throws. */
+/** Blocks this thread until `ready()`. Who has no seat is not rung for, and looks by itself. Throws DEADLINE_EXCEEDED, and what `ready` throws. */
 export function waitForSync(
   ring: OpenRing,
   side: Side,
-  seat: number,
+  seat: number | undefined,
   ready: () => boolean,
   { wait = 'adaptive', timeout = Infinity }: SyncWaitOptions,
 ): void {
@@ -59,12 +59,12 @@ export function waitForSync(
     if (wait === 'spin') continue
     if (wait === 'yield' || (wait === 'adaptive' && turn < YIELDS)) yieldProcessor()
     else {
-      lieDown(ring, side, seat)
+      if (seat !== undefined) lieDown(ring, side, seat)
       try {
         if (ready()) return
         pause = waitForBell(undefined, Math.min(pause, left)) ? FIRST_LOOK : Math.min(2 * pause, LAST_LOOK)
       } finally {
-        getUp(ring, seat)
+        if (seat !== undefined) getUp(ring, seat)
       }
     }
   }
@@ -74,7 +74,7 @@ export function waitForSync(
 export function waitFor(
   ring: OpenRing,
   side: Side,
-  seat: number,
+  seat: number | undefined,
   ready: () => boolean,
   { wait = 'adaptive', timeout, signal }: WaitOptions,
 ): Promise<void> {
@@ -108,14 +108,14 @@ export function waitFor(
 }
 
 /** Sleeps. Calls `done` once, with what `ready` threw if it did. Returns what ends it. */
-function park(ring: OpenRing, side: Side, seat: number, ready: () => boolean, done: (failure?: unknown) => void): () => void {
+function park(ring: OpenRing, side: Side, seat: number | undefined, ready: () => boolean, done: (failure?: unknown) => void): () => void {
   let pause = FIRST_LOOK
   let timer: NodeJS.Timeout | undefined
   let stopped = false
   const look = (late: boolean): void => {
     clearTimeout(timer)
     try {
-      if (!stopped) lieDown(ring, side, seat)
+      if (!stopped && seat !== undefined) lieDown(ring, side, seat)
       if (ready()) return done()
     } catch (reason) {
       return done(reason)
@@ -130,6 +130,6 @@ function park(ring: OpenRing, side: Side, seat: number, ready: () => boolean, do
     stopped = true
     clearTimeout(timer)
     quiet()
-    getUp(ring, seat)
+    if (seat !== undefined) getUp(ring, seat)
   }
 }
