@@ -1,4 +1,4 @@
-"""Memory that several processes share: implements spec/memory.md. Linux.
+"""Memory that several processes share: implements spec/memory.md. Linux. Arrays in it: shared_array.py.
 
 `multiprocessing.shared_memory` knows the same names, but its resource tracker takes a name away when the Python process
 that had it open ends (before 3.13 always, later unless `track=False`). What is opened here is not tracked.
@@ -74,6 +74,7 @@ class SharedMemory:
     def __init__(self, name: Optional[str], fd: int, read_only: bool, record: Optional[Dict[str, Any]] = None) -> None:
         self.name = name
         self._fd = fd
+        self._read_only = read_only
         self._record = record  # of what is taken away when this process dies
         self._pid = os.getpid()
         try:
@@ -89,13 +90,15 @@ class SharedMemory:
         self._open = True
 
     @classmethod
-    def create(cls, name: str, size: int, *, mode: int = 0o600, persist: bool = False) -> "SharedMemory":
-        """`size` bytes of zeros under a name that nobody has."""
+    def create(
+        cls, name: str, size: int, *, mode: int = 0o600, persist: bool = False, content: bytes = b""
+    ) -> "SharedMemory":
+        """`size` bytes, of which `content` are the first, and the others zeros, under a name that nobody has."""
         plain = _check_name(name)
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"{size} bytes of memory: take a whole number from 1 on")
         _free_if_abandoned(plain)
-        fd, record = _kernel(f"{SHM}/{plain}", lambda: _create(plain, size, mode, persist))
+        fd, record = _kernel(f"{SHM}/{plain}", lambda: _create(plain, size, mode, persist, content))
         return cls(plain, fd, False, None if persist else record)
 
     @classmethod
@@ -148,6 +151,20 @@ class SharedMemory:
         self.close()
 
 
+    @property
+    def closed(self) -> bool:
+        return not self._open
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    @property
+    def fd(self) -> int:
+        """Closed by `close`; not to be closed by anybody else."""
+        return self._fd
+
+
 def unlink(name: str) -> None:
     """Takes a name away; who has it open keeps it. Raises NOT_FOUND."""
     _unlink(_check_name(name), None)
@@ -156,11 +173,12 @@ def unlink(name: str) -> None:
 # -- segments: spec/memory.md, section 2
 
 
-def _create(name: str, size: int, mode: int, persist: bool) -> Tuple[int, Dict[str, Any]]:
+def _create(name: str, size: int, mode: int, persist: bool, content: bytes) -> Tuple[int, Dict[str, Any]]:
     fd = os.open(SHM, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, size)
         os.posix_fallocate(fd, 0, size)
+        os.pwrite(fd, content, 0)
         os.fchmod(fd, mode)
         fcntl.flock(fd, fcntl.LOCK_SH)
         inode = os.fstat(fd).st_ino
@@ -346,3 +364,11 @@ def _keep(name: str, fd: int, record: Dict[str, Any]) -> None:
     _write_record(name, {**record, "kept": True})
     if os.fstat(fd).st_nlink == 0:
         _remove_record(name, record["inode"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SharedArray":  # needs this module itself
+        from .shared_array import SharedArray
+
+        return SharedArray
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

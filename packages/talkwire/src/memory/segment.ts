@@ -2,7 +2,7 @@
  * Named segments as open files, and their end: spec/memory.md § 2. Whoever has one open holds a shared flock(2) on it, which
  * the kernel takes back with the process; only who gets the exclusive one may take a crashed maker's segment away.
  */
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, lstatSync, openSync, unlinkSync, type Stats } from 'node:fs'
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, lstatSync, openSync, unlinkSync, writeSync, type Stats } from 'node:fs'
 import { isAlive } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
 import { findMappers } from '../kernel/mappers.js'
@@ -15,11 +15,12 @@ import { readRecord, recordKept, recordMaker, removeRecord } from './record.js'
 const CAREFULLY = constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** A new file of zeros, complete before it has a name: nobody ever sees it smaller. Returns its descriptor. Throws as `fs` does. */
-export function createSegment(name: string, size: number, mode: number, persist: boolean): number {
+export function createSegment(name: string, size: number, mode: number, persist: boolean, content?: Uint8Array): number {
   const fd = openSync(SHM, O_TMPFILE | constants.O_RDWR, 0o600)
   return closing(fd, () => {
     ftruncateSync(fd, size)
     reserve(fd, size, name)
+    if (content) writeSync(fd, content, 0, content.length, 0)
     fchmodSync(fd, mode)
     tryFlock(fd, false)
     const { ino } = fstatSync(fd)

@@ -18,6 +18,8 @@ export interface CreateOptions {
   readonly mode?: number
   /** It stays when its maker and all its users crash. Without it, what a crash left behind is taken away by whoever wants the name next. */
   readonly persist?: boolean
+  /** The first bytes, before anybody sees the name. Default zeros. */
+  readonly content?: Uint8Array
 }
 
 export interface OpenOptions {
@@ -65,13 +67,14 @@ export class SharedMemory implements Disposable {
    * INVALID_ADDRESS, LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED; RangeError. Blocks while the kernel finds the pages, so
    * that none is missing later.
    */
-  static create(name: string, size: number, { mode = 0o600, persist = false }: CreateOptions = {}): SharedMemory {
+  static create(name: string, size: number, { mode = 0o600, persist = false, content }: CreateOptions = {}): SharedMemory {
     const plain = validateSegmentName(name)
     validateSize(size)
+    if (content && content.length > size) throw new RangeError(`${content.length} bytes of content do not fit ${size} bytes of memory`)
     needMapping()
     return memoryError(pathOfSegment(plain), () => {
       freeIfAbandoned(plain)
-      const memory = new SharedMemory(plain, createSegment(plain, size, mode, persist), false)
+      const memory = new SharedMemory(plain, createSegment(plain, size, mode, persist, content), false)
       memory.made = !persist
       return memory
     })
@@ -164,6 +167,10 @@ export class SharedMemory implements Disposable {
   /** Arrays that are still reachable, or were not collected yet; they keep the memory mapped. */
   get held(): number {
     return this.view.held
+  }
+
+  get closed(): boolean {
+    return this.view.closed
   }
 
   /** Gives no more arrays; those that were given stay valid. Returns how many are still held. The name stays: see `unlink`. */
