@@ -84,3 +84,9 @@ export function storeFloat(words: Float64Array, index: number, value: number): v
   if (armed) step()
   words[index] = value
 }
+
+/** Returns what was there. */
+export function addBig(words: BigInt64Array, index: number, value: bigint): bigint {
+  if (armed) step()
+  return Atomics.add(words, index, value)
+}

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { fails } from '../helpers/expect.js'
+import { freshName } from '../helpers/place.js'
+import { TalkwireError } from '../../src/error.js'
+import { SharedCounter } from '../../src/memory/counter.js'
+import { mapBytes, SharedMap } from '../../src/memory/map.js'
+import { self } from '../../src/memory/owner.js'
+import { WRITER_LONG } from '../../src/memory/shared-layout.js'
+import { SharedMemory } from '../../src/memory/shared-memory.js'
+import { SharedValue, valueBytes } from '../../src/memory/value.js'
+import { fixture, type Running } from '../session/processes.js'
+import { after, BYTES, contentOf, COUNTER_AT, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE, STEPS } from './shared.js'
+
+const bytes = (text: string): Uint8Array => Buffer.from(text)
+const text = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
+const start = (operation: string, segment: string, at: number, times = 0): Running =>
+  fixture(import.meta.url, 'shared-user.js', operation, segment, String(at), String(times))
+
+async function ended({ child }: Running): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+test('a value: the latest one, whole, also empty; undefined before the first', () => {
+  using memory = SharedMemory.anonymous(valueBytes(SIZE))
+  const value = new SharedValue({ memory }, { size: SIZE })
+  assert.deepEqual([value.read(), value.version], [undefined, 0])
+  const writer = value.writer()
+  for (let n = 0; n < 10; n++) {
+    writer.write(patternOf(n))
+    assert.equal(numberOf(value.read()!), n)
+    assert.equal(value.version, n + 1)
+  }
+  writer.write(bytes(''))
+  assert.equal(value.read()!.length, 0)
+  const copy = new SharedValue({ memory })
+  assert.equal(copy.size, SIZE)
+  assert.equal(copy.read()!.length, 0)
+})
+
+test('a value: one writer, limits, places', () => {
+  using memory = SharedMemory.anonymous(2 * valueBytes(SIZE))
+  const value = new SharedValue({ memory }, { size: SIZE })
+  const writer = value.writer()
+  assert.throws(() => value.writer(), fails('UNAVAILABLE'))
+  assert.throws(() => writer.write(new Uint8Array(SIZE + 1)), /101 bytes.*100 at most/)
+  writer.close()
+  assert.throws(() => writer.write(bytes('x')), fails('CLOSED'))
+  // One who is gone.
+  memory.array(BigInt64Array)[WRITER_LONG] = self() ^ 1n
+  value.writer().write(bytes('x'))
+  assert.equal(text(value.read()), 'x')
+  const offset = valueBytes(SIZE)
+  assert.throws(() => new SharedValue({ memory, offset }), fails('INVALID_MEMORY'))
+  assert.throws(() => new SharedValue({ memory }, { size: 50 }), fails('INVALID_MEMORY'))
+  assert.throws(() => new SharedValue({ memory, offset }, { size: 2 * SIZE }), RangeError)
+  assert.throws(() => new SharedValue({ memory, offset: 4 }, { size: SIZE }), RangeError)
+  assert.throws(() => new SharedValue({} as never, { size: SIZE }), TypeError)
+  assert.throws(() => new SharedMap({ memory }, { ...MAP, entries: 1 }), fails('INVALID_MEMORY'))
+})
+
+test('a map: as a Map does, of random steps', () => {
+  using memory = SharedMemory.anonymous(mapBytes(MAP))
+  const map = new SharedMap({ memory }, MAP)
+  const model = new Map<string, number>()
+  let seed = 3
+  for (let n = 0; n < 20_000; n++) {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff
+    const key = `key ${(seed >> 8) % 12}`
+    const number = (seed >> 14) & 255
+    if ((seed >> 4) % 3 === 0) assert.equal(map.delete(key), model.delete(key))
+    else if (model.has(key) || model.size < MAP.entries) {
+      assert.equal(map.set(key, patternOf(number)), true)
+      model.set(key, number)
+    } else assert.equal(map.set(key, patternOf(number)), false, 'it is full')
+    const seen = map.get(key)
+    assert.equal(seen && numberOf(seen), model.get(key))
+    if (n % 100 === 0) assert.deepEqual(contentOf(map), Object.fromEntries(model))
+  }
+  assert.equal(map.size, model.size)
+})
+
+test('a map: limits, sizes, places; a writer that died', () => {
+  using memory = SharedMemory.anonymous(2 * mapBytes(MAP))
+  const map = new SharedMap({ memory }, MAP)
+  assert.deepEqual(new SharedMap({ memory }).sizes, MAP)
+  assert.throws(() => new SharedMap({ memory }, { ...MAP, entries: 7 }), fails('INVALID_MEMORY'))
+  assert.throws(() => new SharedMap({ memory, offset: mapBytes(MAP) }), fails('INVALID_MEMORY'))
+  assert.throws(() => new SharedMap({ memory }, { ...MAP, entries: 1e6 }), RangeError)
+  assert.throws(() => map.set('é'.repeat(9), bytes('')), /18 bytes.*16 at most/)
+  assert.throws(() => map.set('k', new Uint8Array(SIZE + 1)), fails('LIMIT_EXCEEDED'))
+  assert.equal(map.set('', bytes('empty')), true)
+  assert.equal(text(map.get('')), 'empty')
+  memory.array(BigInt64Array)[WRITER_LONG] = self() ^ 1n
+  assert.equal(map.set('é', bytes('x')), true)
+  assert.equal(text(map.get('é')), 'x')
+  assert.equal(map.has('e'), false)
+  // One who is not done, and lives.
+  memory.array(BigInt64Array)[WRITER_LONG] = self()
+  assert.throws(() => map.set('a', bytes('y')), fails('UNAVAILABLE'))
+  assert.equal(map.has('é'), true, 'readers do not mind')
+})
+
+test('a counter: 32 bits wrap around, 64 do not', () => {
+  using memory = SharedMemory.anonymous(64)
+  const small = new SharedCounter({ memory }, { bits: 32 })
+  assert.equal(small.add(5), 5)
+  assert.equal(small.add(-7), -2)
+  assert.equal(small.add(0x7fffffff), 0x7ffffffd)
+  assert.equal(small.add(3), -0x80000000)
+  assert.equal(small.value, -0x80000000)
+  const large = new SharedCounter({ memory, offset: 8 })
+  assert.equal(large.add(Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER)
+  large.add(2)
+  assert.equal(large.big, 2n ** 53n + 1n)
+  assert.throws(() => large.add(0.5), RangeError)
+  assert.throws(() => new SharedCounter({ memory, offset: 4 }), RangeError)
+  assert.throws(() => new SharedCounter({ memory }, { bits: 8 as 32 }), RangeError)
+})
+
+test('processes add: nothing is lost', async () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  const children = [1, 2, 3].map(() => start('counter', segment, 0, 20_000))
+  for (const child of children) await ended(child)
+  assert.equal(new SharedCounter({ memory, offset: COUNTER_AT }, { bits: 32 }).value, 60_000)
+  assert.equal(new SharedCounter({ memory, offset: COUNTER_AT + 8 }).big, 60_000n * 2n ** 33n)
+  memory.unlink()
+})
+
+test('two change a map, one a value, two read, all at full speed: nothing torn, no value under the wrong key', async () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  const children = ['keys', 'keys', 'values', 'read', 'read'].map((what) => start(what, segment, 0, 60_000))
+  for (const child of children) {
+    await ended(child)
+    assert.equal(child.child.exitCode, 0)
+  }
+  memory.unlink()
+})
+
+for (const what of ['value', 'map'])
+  test(`${what}: killed at each change: the old state or the new one, and the next one writes`, async (t) => {
+    let points = 0
+    for (let at = 1; points === 0; at++) {
+      const segment = `tw-test-${freshName()}`
+      using memory = SharedMemory.create(segment, BYTES)
+      const notes = memory.array(Int32Array, NOTES, 16)
+      const child = start(what, segment, at)
+      await ended(child)
+      if (child.child.signalCode !== 'SIGKILL') points = Number((await child.line('changes ')).split(' ')[1])
+      const [done, begun] = [notes[0]!, notes[1]!]
+      if (what === 'value') {
+        const value = new SharedValue({ memory }, { size: SIZE })
+        const seen = value.read()
+        const n = seen ? numberOf(seen) : 0
+        assert.ok(n === done || n === begun, `change ${at}: ${n}, of ${done} to ${begun}`)
+        value.writer().write(patternOf(77))
+        assert.equal(numberOf(value.read()!), 77)
+      } else {
+        const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
+        const seen = JSON.stringify(contentOf(map))
+        assert.ok(
+          [done, begun].some((steps) => seen === JSON.stringify(sorted(after(steps), map))),
+          `change ${at}: ${seen}, step ${begun}`,
+        )
+        for (let n = done; n < STEPS.length; n++) STEPS[n]!(map)
+        assert.deepEqual(contentOf(map), after(STEPS.length))
+      }
+      memory.unlink()
+    }
+    t.diagnostic(`${points} changes`)
+    assert.ok(points > 8)
+  })
+
+/** In the order of the map. */
+function sorted(content: Record<string, number>, map: SharedMap): Record<string, number> {
+  const names = Array.from(map.entries(), ([key]) => key)
+  return Object.fromEntries(Object.entries(content).sort(([a], [b]) => names.indexOf(a) - names.indexOf(b)))
+}
+
+test('somebody changes words at full speed: wrong answers and errors, nothing else', async (t) => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  const flipper = fixture(import.meta.url, 'ring-flipper.js', segment, '0', String(NOTES))
+  await flipper.line('ready')
+  const all = memory.array(Uint8Array, 0, NOTES)
+  const counts = { done: 0, refused: 0 }
+  for (let round = 0; round < 300; round++)
+    try {
+      all.fill(0)
+      const value = new SharedValue({ memory }, { size: SIZE })
+      const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
+      for (let n = 0; n < 20; n++) {
+        for (const seen of [value.read(), map.get('k')]) assert.ok(!seen || seen.length <= SIZE)
+        map.set(`k${n % 12}`, patternOf(n))
+        assert.ok(Array.from(map.entries()).length <= MAP.entries)
+      }
+      counts.done++
+    } catch (reason) {
+      if (!(reason instanceof TalkwireError && ['INVALID_MEMORY', 'UNAVAILABLE'].includes(reason.code))) throw reason
+      counts.refused++
+    }
+  t.diagnostic(JSON.stringify(counts))
+  await flipper.kill()
+  memory.unlink()
+})
