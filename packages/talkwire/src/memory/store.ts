@@ -7,9 +7,11 @@
 let armed = false
 let seen = 0
 let last = 0
+let sent: NodeJS.Signals = 'SIGKILL'
 
 /** For tests: from now on changes are counted, and this process kills itself in place of number `at` (from 1 on; 0: never). */
-export function countChanges(at: number): void {
+export function countChanges(at: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  sent = signal
   armed = true
   seen = 0
   last = at
@@ -18,8 +20,13 @@ export function countChanges(at: number): void {
 /** For tests: how many there were since `countChanges`. */
 export const changes = (): number => seen
 
+/** To be called right before a change of files that a lock depends on: it counts as one, too. */
+export function changing(): void {
+  if (armed) step()
+}
+
 function step(): void {
-  if (++seen === last) process.kill(process.pid, 'SIGKILL')
+  if (++seen === last) process.kill(process.pid, sent)
 }
 
 export function store(words: Int32Array, index: number, value: number): void {

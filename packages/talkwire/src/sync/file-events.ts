@@ -1,7 +1,11 @@
-/** Waiting until something happens to a file. Where the kernel cannot tell (limits, file systems of other machines), nothing is told. */
+/**
+ * Waiting until something happens to a file. Where the kernel cannot tell (limits, file systems of
+ * other machines, no koffi), nothing is told.
+ */
 import { closeSync } from 'node:fs'
 import { duplicate } from '../kernel/descriptors.js'
 import { addWatch, createInotify, drainEvents, removeWatch, watchesIn } from '../kernel/inotify.js'
+import { libc } from '../kernel/libc.js'
 import { readerOf, waitReadable } from '../kernel/waiting.js'
 
 let shared: number | undefined
@@ -23,7 +27,7 @@ export function onFileEvent(path: string, mask: number, changed: () => void): ()
 
 /** One for all files of this thread: a user has few of them. */
 function sharedInotify(): number | undefined {
-  if (shared !== undefined) return shared
+  if (shared !== undefined || process.platform !== 'linux' || !libc()) return shared
   const fd = createInotify()
   // The reader takes its descriptor over; watches are added by the other one.
   const read = fd === undefined ? undefined : duplicate(fd)

@@ -3,15 +3,14 @@
  * of a change, at once. Tasks of one thread wait in a row, of which the first one looks.
  */
 import { TalkwireError } from '../error.js'
-import { waitReadable } from '../kernel/waiting.js'
 import type { Grant } from './grant.js'
 import { Tasks, type WaitOptions } from './tasks.js'
 import { timedOut } from './waiting.js'
 
 /** One who wants it, from its first look to its last. */
-export interface Attempt {
+export interface Attempt<G extends Grant = Grant> {
   /** Takes it if it can be had. Does not block. */
-  take(): Grant | undefined
+  take(): G | undefined
   /** Whether this very thread has it, so that blocking the thread would be for ever. */
   isOurs(): boolean
   /** Calls back when it may be free now. Returns what ends that. */
@@ -26,26 +25,28 @@ export interface Attempt {
 const FIRST_PAUSE = 1
 const LAST_PAUSE = 32
 
+const never = new Int32Array(new SharedArrayBuffer(4))
+
 /** Blocks this thread. */
 export function sleep(milliseconds: number): false {
-  waitReadable([], milliseconds)
+  Atomics.wait(never, 0, 0, milliseconds)
   return false
 }
 
-export class Turns<O extends WaitOptions> {
-  private readonly tasks: Tasks<Grant, O>
+export class Turns<O extends WaitOptions, G extends Grant = Grant> {
+  private readonly tasks: Tasks<G, O>
   private stop: (() => void) | undefined
   private again: (() => void) | undefined
 
   constructor(
     private readonly title: string,
-    private readonly begin: (options: O) => Attempt,
+    private readonly begin: (options: O) => Attempt<G>,
   ) {
     this.tasks = new Tasks(title, () => this.stop?.())
   }
 
   /** Waits for it without blocking. Rejects with DEADLINE_EXCEEDED or the signal's reason; then nothing is held. */
-  async acquire(options: O): Promise<Grant> {
+  async acquire(options: O): Promise<G> {
     options.signal?.throwIfAborted()
     const grant = this.tasks.size === 0 ? this.tryAcquire(options) : undefined
     if (grant) return grant
@@ -55,7 +56,7 @@ export class Turns<O extends WaitOptions> {
   }
 
   /** Blocks this thread. Throws DEADLINE_EXCEEDED, and DEADLOCK when this very thread has it. */
-  acquireSync(options: O): Grant {
+  acquireSync(options: O): G {
     const { timeout = Infinity } = options
     const end = performance.now() + timeout
     const attempt = this.begin(options)
@@ -75,7 +76,7 @@ export class Turns<O extends WaitOptions> {
   }
 
   /** Takes it if it can be had. Does not block. */
-  tryAcquire(options: O): Grant | undefined {
+  tryAcquire(options: O): G | undefined {
     const attempt = this.begin(options)
     try {
       return attempt.take()
@@ -104,7 +105,7 @@ export class Turns<O extends WaitOptions> {
     this.tasks.rejectAll(reason)
   }
 
-  private lookFor(options: O, attempt: Attempt): void {
+  private lookFor(options: O, attempt: Attempt<G>): void {
     let pause = FIRST_PAUSE
     let timer: NodeJS.Timeout | undefined
     let quiet = (): void => {}
@@ -123,7 +124,7 @@ export class Turns<O extends WaitOptions> {
       timer = setTimeout(guarded, pause)
       pause = Math.min(2 * pause, LAST_PAUSE)
     }
-    const next = (grant?: Grant): void => {
+    const next = (grant?: G): void => {
       stop()
       if (grant) this.tasks.resolveFirst(grant)
       this.lookForFirst()

@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs'
 import { test } from 'node:test'
 import { testLock, type LockSuite } from '../../compliance/lock.js'
 import { FileLock } from '../../src/sync/file-lock.js'
+import { LockFile } from '../../src/sync/lock-file.js'
 import { Mutex } from '../../src/sync/mutex.js'
 import { freshName, freshPath } from '../helpers/place.js'
 import { startLockHolder, startPythonHolder } from './holders.js'
@@ -50,4 +51,10 @@ testLock({
   place: file,
   open: locks.flock,
   holder: (place) => startPythonHolder('filelock', place),
+})
+
+node('lock-file', {
+  traits: { robust: true, fair: false, shared: false, fence: false, knowsOwner: true },
+  place: file,
+  isHolder: (place, pid) => new LockFile(place).inspect().holder?.pid === pid,
 })

@@ -1,5 +1,6 @@
 /** Every lock, by a word: for processes that are told which one to use. */
 import { FileLock } from '../../src/sync/file-lock.js'
+import { LockFile } from '../../src/sync/lock-file.js'
 import { Mutex } from '../../src/sync/mutex.js'
 import type { LockUnderTest } from '../../compliance/lock.js'
 
@@ -8,6 +9,7 @@ export const locks = {
   'fair-mutex': (place: string) => new Mutex(place, { fair: true }),
   flock: (place: string) => new FileLock(place),
   ofd: (place: string) => new FileLock(place, { kind: 'ofd' }),
+  'lock-file': (place: string) => new LockFile(place),
 } satisfies Record<string, (place: string) => LockUnderTest>
 
 export type LockWord = keyof typeof locks
