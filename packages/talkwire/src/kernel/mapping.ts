@@ -1,7 +1,6 @@
 /** Files in memory, and memory of files: mmap(2), memfd_create(2), posix_fallocate(3), linkat(2), flock(2). Linux. */
 import { constants } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
-import { markAsUntransferable } from 'node:worker_threads'
 import { errno, linuxLibc, restarting, systemError, viewOf } from './libc.js'
 
 const PROT_READ = 1
@@ -92,9 +91,12 @@ export function map(fd: number, size: number, write: boolean): Mapping {
   return mappingAt(address, size, () => native().munmap(address, size))
 }
 
-/** Moved away, the memory would have a second owner, which the collection of the first one pulls it from under. */
+/**
+ * Moved away, the memory would have a second owner, which the collection of the first one pulls it from under. postMessage and
+ * structuredClone refuse it by themselves or copy it, because it is not V8's. `markAsUntransferable` would only add that Node 24
+ * aborts when it ends and cannot detach it.
+ */
 function refuseTransfer(buffer: ArrayBuffer): void {
-  markAsUntransferable(buffer)
   const value = (): never => {
     throw new TypeError('shared memory cannot be transferred; copy it, or open it by name over there')
   }

@@ -238,7 +238,7 @@ test('memory is neither transferred nor shared by a copy of its buffer', () => {
   const bytes = memory.bytes
   bytes[0] = 1
   const { port1, port2 } = new MessageChannel()
-  // Node 20 does not say that it may not be transferred. It copies.
+  // Some versions of Node say so, others copy.
   const copied = (copy: () => ArrayBuffer): void => {
     let clone: ArrayBuffer
     try {
@@ -261,6 +261,12 @@ test('memory is neither transferred nor shared by a copy of its buffer', () => {
   assert.equal(bytes.length, 4096)
   for (const method of ['transfer', 'transferToFixedLength'] as const)
     assert.throws(() => (bytes.buffer as unknown as Record<string, () => void>)[method]!(), TypeError)
+})
+
+test('a process that ends with memory open ends well', () => {
+  const script = 'import { SharedMemory } from "talkwire/memory"; globalThis.kept = SharedMemory.anonymous(10).bytes'
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+  assert.deepEqual([status, stderr], [0, ''])
 })
 
 test('an array that outlives its memory shows its bytes, never others; collected, the mapping is gone', async () => {
