@@ -191,13 +191,14 @@ export class Producer implements Disposable {
     }
   }
 
-  /** Passes what one who died had put there before it could move the tail. */
+  /** Passes what one who died had put there before it could move the tail; the consumer may have read it. */
   private passRecords(): void {
     const { capacity, words, header } = this
-    this.tail = Atomics.load(header, WORD.tail)
-    this.head = this.lookAtHead()
-    const before = this.tail
-    for (;;) {
+    const before = Atomics.load(header, WORD.tail)
+    this.head = Atomics.load(header, WORD.head)
+    this.tail = ((this.head - before) | 0) > 0 ? this.head : before
+    if (((this.tail - before) | 0) > capacity) throw this.astray()
+    for (this.head = this.lookAtHead(); ;) {
       const place = this.tail & (capacity - 1)
       const size = Math.abs(Atomics.load(words, place >> 2))
       if (size === 0) break
@@ -211,22 +212,28 @@ export class Producer implements Disposable {
   }
 
   private hasRoom(length: number): boolean {
-    if (this.many) this.tail = Atomics.load(this.header, WORD.tail)
+    const { header, capacity } = this
+    const head = Atomics.load(header, WORD.head)
+    const tail = this.many ? Atomics.load(header, WORD.tail) : this.tail
     const total = (length + RECORD_HEADER + 7) & ~7
-    const rest = this.capacity - (this.tail & (this.capacity - 1))
-    this.head = this.lookAtHead()
-    if (((this.tail - this.head) | 0) + (total > rest ? rest + total : total) + RECORD_HEADER > this.capacity) return false
-    return !this.many || Atomics.load(this.header, WORD.claiming) === 0 || this.inherit()
+    const rest = capacity - (tail & (capacity - 1))
+    const used = (tail - head) | 0
+    // Among many both move meanwhile. What makes no sense, the claim itself refuses.
+    if (used >= 0 && used <= capacity && used + (total > rest ? rest + total : total) + RECORD_HEADER > capacity) return false
+    return !this.many || Atomics.load(header, WORD.claiming) === 0 || this.inherit()
   }
 
   /** Where the consumer is: never believed to be elsewhere than within the ring's length. */
   private lookAtHead(): number {
-    const { tail } = this
     const head = Atomics.load(this.header, WORD.head)
-    const used = (tail - head) | 0
-    if (used < 0 || used > this.capacity || ((tail | head) & 7) !== 0)
-      throw broken(this.ring.title, `tail ${tail >>> 0} and head ${head >>> 0} of ${this.capacity} bytes`)
+    const used = (this.tail - head) | 0
+    if (used < 0 || used > this.capacity || ((this.tail | head) & 7) !== 0) throw this.astray()
     return head
+  }
+
+  private astray(): TalkwireError {
+    const { header, capacity, ring } = this
+    return broken(ring.title, `tail ${header[WORD.tail]! >>> 0} and head ${header[WORD.head]! >>> 0} of ${capacity} bytes`)
   }
 
   /** The right to move the tail. False: another producer has it, and is not running. */

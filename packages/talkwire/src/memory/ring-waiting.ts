@@ -111,25 +111,31 @@ export function waitFor(
 function park(ring: OpenRing, side: Side, seat: number | undefined, ready: () => boolean, done: (failure?: unknown) => void): () => void {
   let pause = FIRST_LOOK
   let timer: NodeJS.Timeout | undefined
-  let stopped = false
-  const look = (late: boolean): void => {
-    clearTimeout(timer)
-    try {
-      if (!stopped && seat !== undefined) lieDown(ring, side, seat)
-      if (ready()) return done()
-    } catch (reason) {
-      return done(reason)
-    }
-    pause = late ? Math.min(2 * pause, LAST_LOOK) : FIRST_LOOK
-    timer = setTimeout(look, pause, true)
-  }
-  const quiet = onBell(() => look(false))
-  // In a turn of its own: the caller does not know yet how to stop it.
-  timer = setTimeout(look, 0, false)
-  return () => {
-    stopped = true
+  const stop = (): void => {
     clearTimeout(timer)
     quiet()
     if (seat !== undefined) getUp(ring, seat)
   }
+  const liesDownAndSees = (): boolean => {
+    if (seat === undefined) return false
+    lieDown(ring, side, seat)
+    return ready()
+  }
+  const look = (late: boolean): void => {
+    clearTimeout(timer)
+    try {
+      if (ready() || liesDownAndSees()) {
+        stop()
+        return done()
+      }
+    } catch (reason) {
+      stop()
+      return done(reason)
+    }
+    if (late) pause = Math.min(2 * pause, LAST_LOOK)
+    timer = setTimeout(look, pause, true)
+  }
+  const quiet = onBell(() => look(false))
+  look(false)
+  return stop
 }

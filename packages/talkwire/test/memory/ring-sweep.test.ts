@@ -47,7 +47,7 @@ const before: Record<string, (scene: Scene) => Promise<void> | void> = {
 }
 
 for (const producers of ['one', 'many'] as const)
-  for (const what of ['write', 'read'])
+  for (const what of ['write', 'write and read', 'read'])
     test(`${what}, ${producers}: killed at each change`, async (t) => {
       let points = 0
       for (let at = 1; points === 0; at++) {
@@ -55,21 +55,24 @@ for (const producers of ['one', 'many'] as const)
         using memory = SharedMemory.create(segment, NOTES + 64)
         const notes = memory.array(Int32Array, NOTES, 16)
         const ring = new Ring({ memory, ...RING }, { producers })
-        await before[what]!({ ring, segment })
-        const { killed, changes } = await child(`${what} ${producers}`, segment, at)
+        const [operation, readFirst] = what.split(' and ') as [string, string?]
+        await before[operation]!({ ring, segment })
+        const { killed, changes } = await child(`${operation} ${producers}`, segment, at)
         if (!killed) points = changes
+        const got: number[] = []
+        using consumer = ring.consumer()
+        const take = (): number => consumer.read((data, offset, length) => got.push(readNumber(data, offset, length)))
+        if (readFirst) take()
         using producer = ring.producer()
         if (producers === 'many') await producer.ready(40, { timeout: 5000 })
         assert.ok(writeNumber(producer, LAST))
-        using consumer = ring.consumer()
-        const got: number[] = []
         while (got.at(-1) !== LAST) {
           await consumer.ready({ timeout: 5000 })
-          consumer.read((data, offset, length) => got.push(readNumber(data, offset, length)))
+          take()
         }
         got.pop()
         const [done, begun] = [notes[0]!, notes[1]!]
-        if (what === 'write') {
+        if (operation === 'write') {
           assert.deepEqual(
             got,
             Array.from({ length: got.length }, (_, n) => n),
