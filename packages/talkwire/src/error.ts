@@ -34,6 +34,7 @@ export type Code =
   | 'INVALID_MEMORY'
   | 'CLOSED'
   | 'DEADLOCK'
+  | 'BROKEN_BARRIER'
   | 'UNKNOWN'
 
 export interface TalkwireErrorOptions {

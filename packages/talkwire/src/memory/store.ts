@@ -92,6 +92,12 @@ export function storeFloat(words: Float64Array, index: number, value: number): v
   words[index] = value
 }
 
+/** Sets bits. */
+export function or(words: Int32Array, index: number, bits: number): void {
+  if (armed) step()
+  Atomics.or(words, index, bits)
+}
+
 /** Returns what was there. */
 export function addBig(words: BigInt64Array, index: number, value: bigint): bigint {
   if (armed) step()

@@ -5,31 +5,45 @@
  *   4  u32 flags                                           16  f64 fence      number of the last grant
  *  24  f64 since       of the last grant, ms since 1970    32  u32 damaged    an owner died, no one repaired yet
  *  36  u32 waiting     somebody may wait                   40  u32 sequence   given last
- *  44  u32 hungry      somebody has waited too long
+ *  44  u32 hungry      somebody has waited too long        48  u32 limit      permits, parties
+ *  52  u32 value       of a counter, an event, a generation
  *  64  u8[32] label    of the owner, UTF-8
  *  96  29 waiters of 32 bytes
  *       0  i64 who     0: free          8  u32 sequence  0: not waiting (yet)    12  u32 bell
  *      16  f64 since                   24  u32 rung
+ *       28  u32 mode    what it waits for, if there are kinds
+ * 1024  128 slots, i64   who has a part of it: a permit, a reader's share, an arrival   (not in a mutex)
  */
 export const LOCK_BYTES = 1024
+/** Of those that have slots. */
+export const SLOTTED_BYTES = 2048
 export const LOCK_ALIGNMENT = 8
 
 /** Indices of 32-bit words. */
-export const WORD = { kind: 0, flags: 1, damaged: 8, waiting: 9, sequence: 10, hungry: 11 } as const
+export const WORD = { kind: 0, flags: 1, damaged: 8, waiting: 9, sequence: 10, hungry: 11, limit: 12, value: 13 } as const
 /** Indices of 64-bit words, owners and floats alike. */
 export const LONG = { owner: 1, fence: 2, since: 3 } as const
 export const LABEL = { offset: 64, size: 32 } as const
 
-export const KIND = { mutex: 1 } as const
+export const KIND = { mutex: 1, semaphore: 2, rwlock: 3, condition: 4, barrier: 5, event: 6, once: 7 } as const
 export type Kind = keyof typeof KIND
 /** 'TW', layout 1. */
 export const kindWord = (kind: Kind): number => 0x5457_0100 | KIND[kind]
 
+const SLOTTED: ReadonlySet<Kind> = new Set(['semaphore', 'rwlock', 'barrier'])
+export const bytesOf = (kind: Kind): number => (SLOTTED.has(kind) ? SLOTTED_BYTES : LOCK_BYTES)
+
+/** Bits of `flags`. */
 export const FAIR = 1
+export const COUNTING = 2
+
+/** The first of the slots, and how many there are. */
+export const SLOT_LONG = 128
+export const SLOTS = 128
 
 export const WAITERS = 29
 /** Of waiter `n`: its first 32-bit and 64-bit word. */
 export const waiterWord = (n: number): number => 24 + 8 * n
 export const waiterLong = (n: number): number => 12 + 4 * n
-export const WAITER = { sequence: 2, bell: 3, rung: 6 } as const
+export const WAITER = { sequence: 2, bell: 3, rung: 6, mode: 7 } as const
 export const WAITER_LONG = { who: 0, since: 2 } as const

@@ -4,7 +4,7 @@ import { TalkwireError } from '../error.js'
 import { tryFlock, unlockFlock } from '../kernel/mapping.js'
 import { SharedMemory } from '../memory/shared-memory.js'
 import { swap } from '../memory/store.js'
-import { kindWord, LABEL, LOCK_ALIGNMENT, LOCK_BYTES, LONG, WORD, type Kind } from './lock-layout.js'
+import { bytesOf, COUNTING, kindWord, LABEL, LOCK_ALIGNMENT, LONG, WORD, type Kind } from './lock-layout.js'
 import { NOBODY } from '../memory/owner.js'
 import type { Words } from './queue.js'
 
@@ -22,9 +22,19 @@ export interface Block extends Words {
 }
 
 /** Locks by name, and in memory. Never closed: a page in which somebody dies must not become another one's. */
-const named = new Map<string, { block: Block; memory: SharedMemory }>()
+const named = new Map<string, { block: Block; memory: SharedMemory; kind: Kind }>()
 const placed = new WeakMap<SharedMemory, Map<number, Block>>()
 const kept = new Set<Block>()
+
+/** The word of a block that all who use it must agree on, such as the number of permits. The first one sets it. */
+export function agree(block: Block, index: number, value: number, what: string): void {
+  const there = Atomics.load(block.word, index)
+  if (there === value || (there === 0 && (swap(block.word, index, 0, value) || Atomics.load(block.word, index) === value))) return
+  throw new TalkwireError(
+    'INVALID_MEMORY',
+    `${block.title} has ${Atomics.load(block.word, index)} ${what}, not ${value}; say the same everywhere, or take another name`,
+  )
+}
 
 /** Throws INVALID_ADDRESS, INVALID_MEMORY, NO_SPACE, PERMISSION_DENIED, MISSING_PACKAGE; RangeError and TypeError for a wrong place. */
 export function openLock(kind: Kind, place: string | LockPlace): Block {
@@ -35,9 +45,10 @@ function byName(kind: Kind, name: string): Block {
   const segment = segmentOf(kind, name)
   const known = named.get(segment)
   if (known) return known.block
-  const memory = SharedMemory.openOrCreate(segment, LOCK_BYTES, { persist: true })
+  const memory = SharedMemory.openOrCreate(segment, bytesOf(kind), { persist: true })
   const block = blockIn(kind, memory, 0, `${kind} ${name}`)
-  named.set(segment, { block, memory })
+  beKind(block, kind, block.title)
+  named.set(segment, { block, memory, kind })
   return block
 }
 
@@ -52,35 +63,49 @@ function inMemory(kind: Kind, { memory, offset = 0 }: LockPlace): Block {
   if (offset % LOCK_ALIGNMENT !== 0) throw new RangeError(`offset ${offset} of a lock: take a multiple of ${LOCK_ALIGNMENT}`)
   const blocks = placed.get(memory) ?? new Map<number, Block>()
   placed.set(memory, blocks)
-  let block = blocks.get(offset)
-  if (!block) blocks.set(offset, (block = blockIn(kind, memory, offset, `${kind} at byte ${offset} of ${memory.path}`)))
+  const title = `${kind} at byte ${offset} of ${memory.path}`
+  const block = blocks.get(offset) ?? blockIn(kind, memory, offset, title)
+  beKind(block, kind, title)
+  blocks.set(offset, block)
   return block
 }
 
+function beKind({ word }: Block, kind: Kind, title: string): void {
+  const wanted = kindWord(kind)
+  if (Atomics.load(word, WORD.kind) === wanted || swap(word, WORD.kind, 0, wanted) || Atomics.load(word, WORD.kind) === wanted) return
+  throw new TalkwireError(
+    'INVALID_MEMORY',
+    `there is no ${kind} (of this version) in the memory of ${title}; unlink it, or take another place`,
+  )
+}
+
 function blockIn(kind: Kind, memory: SharedMemory, offset: number, title: string): Block {
+  const bytes = bytesOf(kind)
   const block: Block = {
     title,
-    word: memory.array(Int32Array, offset, LOCK_BYTES / 4),
-    long: memory.array(BigInt64Array, offset, LOCK_BYTES / 8),
-    float: memory.array(Float64Array, offset, LOCK_BYTES / 8),
+    word: memory.array(Int32Array, offset, bytes / 4),
+    long: memory.array(BigInt64Array, offset, bytes / 8),
+    float: memory.array(Float64Array, offset, bytes / 8),
     label: memory.array(Uint8Array, offset + LABEL.offset, LABEL.size),
   }
-  const word = kindWord(kind)
-  if (Atomics.load(block.word, WORD.kind) !== word && !swap(block.word, WORD.kind, 0, word) && Atomics.load(block.word, WORD.kind) !== word)
-    throw new TalkwireError(
-      'INVALID_MEMORY',
-      `there is no ${kind} (of this version) in the memory of ${title}; unlink it, or take another place`,
-    )
   kept.add(block)
   return block
 }
 
+/** Kinds that say something even when nobody uses them: they stay until they are unlinked. */
+const LASTING: ReadonlySet<Kind> = new Set(['event', 'once'])
+
 /** A process that ends by itself takes away what nobody else has open and nobody holds. */
 process.prependListener('exit', () => {
-  for (const { block, memory } of named.values()) {
-    const idle = Atomics.load(block.long, LONG.owner) === NOBODY && Atomics.load(block.word, WORD.damaged) === 0
+  for (const { block, memory, kind } of named.values()) {
     // Two that end at the same time must not each leave it to the other.
     unlockFlock(memory.fd)
-    if (idle && tryFlock(memory.fd, true)) memory.unlink()
+    if (!LASTING.has(kind) && isIdle(block) && tryFlock(memory.fd, true)) memory.unlink()
   }
 })
+
+/** Slots do not count: nobody else has it open, and this process ends. */
+function isIdle({ word, long }: Block): boolean {
+  const counts = (Atomics.load(word, WORD.flags) & COUNTING) !== 0
+  return Atomics.load(long, LONG.owner) === NOBODY && Atomics.load(word, WORD.damaged) === 0 && !counts
+}

@@ -30,6 +30,7 @@ export function enqueue(words: Words): Place | undefined {
   const { word } = words
   store(word, at + WAITER.bell, bellDescriptor())
   store(word, at + WAITER.rung, 0)
+  store(word, at + WAITER.mode, 0)
   storeFloat(words.float, waiterLong(slot) + WAITER_LONG.since, Date.now())
   let sequence = 0
   while (sequence === 0) sequence = (add(word, WORD.sequence, 1) + 1) | 0
@@ -101,17 +102,46 @@ export function wakeFirst(words: Words): void {
   }
 }
 
+/** Wakes everybody who waits. */
+export function wakeAll(words: Words): void {
+  const { word } = words
+  if (Atomics.load(word, WORD.waiting) === 0) return
+  store(word, WORD.waiting, 0)
+  for (let slot = 0; slot < WAITERS; slot++) {
+    if (sequenceOf(words, slot) === 0 || whoOf(words, slot) === NOBODY) continue
+    store(word, WORD.waiting, 1)
+    const at = waiterWord(slot)
+    if (swap(word, at + WAITER.rung, 0, 1)) ring(whoOf(words, slot), Atomics.load(word, at + WAITER.bell))
+  }
+}
+
+/** Says to those who wait, or to the first of them, that what they wait for has come. The dead are passed over. */
+export function notify(words: Words, all: boolean): void {
+  const { word } = words
+  const queue = order(words).filter((slot) => Atomics.load(word, waiterWord(slot) + WAITER.mode) === 0)
+  for (const slot of queue) {
+    const at = waiterWord(slot)
+    if (clearDead(words, slot) || !swap(word, at + WAITER.mode, 0, 1)) continue
+    ring(whoOf(words, slot), Atomics.load(word, at + WAITER.bell))
+    if (!all) return
+  }
+}
+
+export const isNotified = ({ word }: Words, { slot }: Place): boolean => Atomics.load(word, waiterWord(slot) + WAITER.mode) !== 0
+
+/** The places of those who wait, in order. */
+function order(words: Words): number[] {
+  const slots = Array.from({ length: WAITERS }, (_, slot) => slot)
+  return slots
+    .filter((slot) => whoOf(words, slot) !== NOBODY && sequenceOf(words, slot) !== 0)
+    .sort((a, b) => (isBefore(sequenceOf(words, a), sequenceOf(words, b)) ? -1 : 1))
+}
+
 /** To be called by who was woken, before it looks. */
 export const answer = ({ word }: Words, { slot }: Place): void => store(word, waiterWord(slot) + WAITER.rung, 0)
 
 /** Who waits, in order. */
-export function waiters(words: Words): { who: bigint; since: number }[] {
-  return Array.from({ length: WAITERS }, (_, slot) => ({
-    who: whoOf(words, slot),
-    sequence: sequenceOf(words, slot),
-    since: words.float[waiterLong(slot) + WAITER_LONG.since]!,
-  }))
-    .filter(({ who, sequence }) => who !== NOBODY && sequence !== 0 && isAlive(who))
-    .sort((a, b) => (isBefore(a.sequence, b.sequence) ? -1 : 1))
-    .map(({ who, since }) => ({ who, since }))
-}
+export const waiters = (words: Words): { who: bigint; since: number }[] =>
+  order(words)
+    .map((slot) => ({ who: whoOf(words, slot), since: words.float[waiterLong(slot) + WAITER_LONG.since]! }))
+    .filter(({ who }) => isAlive(who))

@@ -24,6 +24,10 @@ export const startLockHolder = (lock: string, place: string): Promise<Holder> =>
 const inPython = fileURLToPath(new URL('../../../test/sync/fixtures/lock_holder.py', import.meta.url))
 export const startPythonHolder = (lock: string, place: string): Promise<Holder> => start(python, inPython, lock, place)
 
+/** A semaphore, a barrier, …: `startParty('semaphore', name, '2')`. */
+const party = fileURLToPath(new URL('fixtures/party.js', import.meta.url))
+export const startParty = (...args: string[]): Promise<Holder> => start(process.execPath, party, ...args)
+
 /** Any program that obeys. */
 export async function start(program: string, ...args: string[]): Promise<Holder> {
   const running = run(program, args)

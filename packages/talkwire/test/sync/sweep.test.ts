@@ -29,10 +29,9 @@ const scenes: Record<string, (scene: Scene) => Promise<(ended: Promise<unknown>)
   queue: async ({ mutex }) => {
     const lock = await mutex.acquire()
     return async (ended) => {
-      const queued = async (): Promise<void> => {
-        while (mutex.inspect().waiters.length === 0) await delay(1)
-      }
-      await Promise.race([ended, queued()])
+      let over = false
+      void ended.then(() => (over = true))
+      while (!over && mutex.inspect().waiters.length === 0) await delay(1)
       lock.release()
     }
   },

@@ -1,0 +1,74 @@
+/** Waiting for a change of what a mutex guards: docs/sync/condition.md, spec/sync.md § 10. */
+import { TalkwireError } from '../error.js'
+import { isAlive, NOBODY } from '../memory/owner.js'
+import { WORD } from './lock-layout.js'
+import type { Lock, Ownership } from './mutex.js'
+import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
+import { answer, dequeue, enqueue, isNotified, notify } from './queue.js'
+import { Tasks, type WaitOptions } from './tasks.js'
+import { keepLooking } from './waiting.js'
+
+export class Condition {
+  private readonly block: Block
+
+  /** By name, or in memory of your own (1024 bytes). Throws as `Mutex` does. */
+  constructor(place: string | LockPlace) {
+    this.block = openLock('condition', place)
+  }
+
+  /**
+   * Lets go of the lock, waits for `notify()` or `notifyAll()`, and has the lock again when it settles, in any case; its
+   * `fence` and `abandoned` are then the new grant's. It also resolves when the mutex's owner dies: look at the data, and
+   * wait again if they are not as you want them. Rejects with DEADLINE_EXCEEDED or the signal's reason (`timeout` does not
+   * count the time to get the lock again), CLOSED, and LIMIT_EXCEEDED when 29 wait already.
+   */
+  wait(lock: Lock, options: WaitOptions = {}): Promise<void> {
+    return lock.without((mutex) => this.untilNotified(mutex, options))
+  }
+
+  /** Wakes the one that has waited longest. Call it with the mutex held, after the change. Does not block. */
+  notify(): void {
+    notify(this.block, false)
+  }
+
+  /** Wakes all who wait. */
+  notifyAll(): void {
+    notify(this.block, true)
+  }
+
+  /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */
+  static unlink(name: string): void {
+    unlinkLock('condition', name)
+  }
+
+  private untilNotified(mutex: Ownership, options: WaitOptions): Promise<void> {
+    const { block } = this
+    if (options.signal?.aborted) return Promise.reject(options.signal.reason as Error)
+    const place = enqueue(block)
+    if (!place) throw new TalkwireError('LIMIT_EXCEEDED', `${block.title} has as many waiters as it has places for; use several conditions`)
+    let stop: (() => void) | undefined
+    let woken = false
+    const end = (): void => {
+      stop?.()
+      const notified = isNotified(block, place)
+      dequeue(block, place)
+      // Whoever gave up in the moment in which it was notified leaves that to the next one.
+      if (notified && !woken) notify(block, false)
+    }
+    const tasks = new Tasks<void>(block.title, end)
+    const waiting = tasks.add(options)
+    const attempt = (late: boolean): boolean => {
+      answer(block, place)
+      return isNotified(block, place) || (late && hasDied(mutex))
+    }
+    stop = keepLooking({ title: block.title, attempt, owner: () => mutex.owner() }, (failure) => {
+      woken = failure === undefined
+      if (woken) tasks.resolveFirst()
+      else tasks.rejectAll(failure)
+    })
+    return waiting
+  }
+}
+
+const hasDied = (mutex: Ownership): boolean =>
+  Atomics.load(mutex.block.word, WORD.damaged) !== 0 || (mutex.owner() !== NOBODY && !isAlive(mutex.owner()))
