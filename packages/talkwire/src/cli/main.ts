@@ -7,6 +7,7 @@ import { call } from './call.js'
 import type { Command, Values } from './command.js'
 import { complete, completion } from './completion.js'
 import { describe } from './describe.js'
+import { doctor } from './doctor.js'
 import { help, overview } from './help.js'
 import { Interrupted } from './interruption.js'
 import { ls } from './ls.js'
@@ -15,7 +16,7 @@ import { serve } from './serve.js'
 import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
-const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, completion }
+const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, doctor, completion }
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--version') return printed(version())

@@ -1,5 +1,5 @@
 /** Who made a segment, in a file of the runtime directory beside its name: spec/memory.md § 2. Missing for what others made. */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync, type Stats } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 import { ownIdentity, type ProcessIdentity } from '../discovery/identity.js'
 import { runtimeDirectory } from '../discovery/names.js'
@@ -28,10 +28,23 @@ const pathOf = (name: string, inode: number): string => join(recordDirectory(), 
  * each boot and file system: a record that is older than the segment is about another one.
  */
 export function readRecord(name: string, { ino, birthtimeMs }: Stats): SegmentRecord | undefined {
+  const record = parse(name, ino)
+  return record && record.boot === ownIdentity().boot && birthtimeMs <= record.since + 1 ? record : undefined
+}
+
+/** All there are, also of segments that are gone. */
+export function allRecords(): { name: string; record: SegmentRecord }[] {
+  return readdirSync(recordDirectory()).flatMap((file) => {
+    const [, name, inode] = /^(.+)\.(\d+)\.json$/.exec(file) ?? []
+    const record = name === undefined ? undefined : parse(name, Number(inode))
+    return record ? [{ name: name!, record }] : []
+  })
+}
+
+function parse(name: string, inode: number): SegmentRecord | undefined {
   try {
-    const record = JSON.parse(readFileSync(pathOf(name, ino), 'utf8')) as SegmentRecord
-    const about = record.talkwire === 1 && record.inode === ino && record.boot === ownIdentity().boot && birthtimeMs <= record.since + 1
-    return about && Number.isSafeInteger(record.pid) ? record : undefined
+    const record = JSON.parse(readFileSync(pathOf(name, inode), 'utf8')) as SegmentRecord
+    return record.talkwire === 1 && record.inode === inode && Number.isSafeInteger(record.pid) ? record : undefined
   } catch {
     return undefined
   }

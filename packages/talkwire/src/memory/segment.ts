@@ -9,7 +9,7 @@ import { findMappers } from '../kernel/mappers.js'
 import { addSeals, createMemfd, nameFile, O_TMPFILE, reserve, SEAL, tryFlock } from '../kernel/mapping.js'
 import { exclusively, patiently } from './guard.js'
 import { pathOfSegment, SHM } from './names.js'
-import { readRecord, recordKept, recordMaker, removeRecord } from './record.js'
+import { allRecords, readRecord, recordKept, recordMaker, removeRecord } from './record.js'
 
 /** Somebody may have put a link or a pipe there: neither is followed, nor waited for. */
 const CAREFULLY = constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -77,18 +77,18 @@ function validateFile(path: string, stat: Stats): void {
     )
 }
 
-/** Takes the name away from what a crash left behind. */
-export function freeIfAbandoned(name: string): void {
+/** Takes the name away from what a crash left behind. True if that was so. */
+export function freeIfAbandoned(name: string): boolean {
   let fd: number
   try {
     fd = openSync(pathOfSegment(name), constants.O_RDONLY | CAREFULLY)
   } catch (reason) {
     // Nothing there; or what we may not even read, and did not make.
-    if (['ENOENT', 'EACCES', 'ENXIO', 'ELOOP'].includes((reason as NodeJS.ErrnoException).code ?? '')) return
+    if (['ENOENT', 'EACCES', 'ENXIO', 'ELOOP'].includes((reason as NodeJS.ErrnoException).code ?? '')) return false
     throw reason
   }
   try {
-    reclaim(name, fd)
+    return reclaim(name, fd)
   } finally {
     closeSync(fd)
   }
@@ -108,6 +108,15 @@ export function reclaim(name: string, fd: number): boolean {
     removeRecord(name, stat.ino)
     return true
   })
+}
+
+/** Records of segments that are gone: their makers died on the way, or somebody else took the name away. */
+export function removeStrayRecords(): void {
+  for (const { name, record } of allRecords()) {
+    const stat = lstatSync(pathOfSegment(name), { throwIfNoEntry: false })
+    // A living maker may be about to give it its name.
+    if (!isAlive(record) && (stat === undefined || readRecord(name, stat) === undefined)) removeRecord(name, record.inode)
+  }
 }
 
 function isAbandoned(name: string, stat: Stats): boolean {

@@ -10,7 +10,7 @@ import { map, needMapping, SEAL, sealsOf } from '../kernel/mapping.js'
 import { memoryError, unless } from './errors.js'
 import { pathOfSegment, SHM, validateSegmentName } from './names.js'
 import { readRecord } from './record.js'
-import { createAnonymous, createSegment, freeIfAbandoned, keepSegment, openSegment, unlinkSegment } from './segment.js'
+import { createAnonymous, createSegment, freeIfAbandoned, keepSegment, openSegment, removeStrayRecords, unlinkSegment } from './segment.js'
 import { validateSize, View, type ViewConstructor } from './view.js'
 
 export interface CreateOptions {
@@ -36,6 +36,8 @@ export interface SegmentInfo {
   readonly uid: number
   /** Which process made it with Talkwire, and whether that one still runs. */
   readonly creator: { readonly pid: number; readonly since: Date; readonly alive: boolean } | undefined
+  /** Its maker crashed, did not mean to leave it, and nobody has it: the next one who wants the name takes it away, as does `clean`. */
+  readonly abandoned: boolean
   /** Processes that have it mapped, of those that we may look into. */
   readonly users: readonly number[]
 }
@@ -144,6 +146,16 @@ export class SharedMemory implements Disposable {
     return readdirSync(SHM).flatMap((name) => describe(name, mappers) ?? [])
   }
 
+  /** Takes away all that crashed processes of this user left behind, and nobody has. Returns the names. Throws UNSUPPORTED, UNAVAILABLE. */
+  static clean(): string[] {
+    needMapping()
+    return memoryError(SHM, () => {
+      const names = readdirSync(SHM).filter(freeIfAbandoned)
+      removeStrayRecords()
+      return names
+    })
+  }
+
   /** Bytes. */
   get size(): number {
     return this.view.size
@@ -210,12 +222,15 @@ function describe(name: string, mappers: Mappers): SegmentInfo | undefined {
   // POSIX semaphores are in the same folder: sem_overview(7).
   if (!stat?.isFile() || name.startsWith('sem.')) return undefined
   const record = readRecord(name, stat)
+  const users = mappers.of(stat)
+  const alive = record !== undefined && isAlive(record)
   return {
     name,
     size: stat.size,
     mode: stat.mode & 0o7777,
     uid: stat.uid,
-    creator: record && { pid: record.pid, since: new Date(record.since), alive: isAlive(record) },
-    users: mappers.of(stat),
+    creator: record && { pid: record.pid, since: new Date(record.since), alive },
+    abandoned: record !== undefined && !record.kept && !alive && users.length === 0,
+    users,
   }
 }

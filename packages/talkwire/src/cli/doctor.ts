@@ -1,0 +1,51 @@
+import { TalkwireError } from '../index.js'
+import type { SegmentInfo } from '../memory/index.js'
+import { json, type Command, type Values } from './command.js'
+import { clean as harmless, exitCode, print, table, toLine } from './output.js'
+
+export const doctor: Command = {
+  usage: 'doctor [--clean]',
+  summary: 'tell what works on this machine, and what crashed processes left behind',
+  options: { clean: { type: 'boolean', help: 'remove what was left behind and nobody has' }, json },
+  examples: [
+    ['talkwire doctor', 'look only'],
+    ['talkwire doctor --clean', 'and remove shared memory of crashed processes'],
+  ],
+  words: { least: 0, most: 0 },
+  run,
+}
+
+async function run(_words: readonly string[], values: Values): Promise<number> {
+  // Only here: the other commands begin faster without it.
+  const { SharedMemory, SystemVMemory } = await import('../memory/index.js')
+  const works = [
+    ['shared memory', verdict(() => SharedMemory.anonymous(1).close())],
+    ['System V memory', verdict(() => SystemVMemory.list())],
+  ] as const
+  const usable = works[0][1] === 'works'
+  const left = usable ? SharedMemory.list().filter(({ abandoned }) => abandoned) : []
+  const removed = usable && values['clean'] === true ? SharedMemory.clean() : []
+  if (values['json'] === true) {
+    await print(
+      toLine({ node: process.version, platform: `${process.platform} ${process.arch}`, ...Object.fromEntries(works), left, removed }),
+    )
+    return exitCode.ok
+  }
+  await print(table([['Node', `${process.version}, ${process.platform} ${process.arch}`], ...works.map((row) => [...row])]))
+  for (const segment of left) await print(line(segment, removed))
+  if (left.length > removed.length) await print('talkwire doctor --clean removes what was left behind')
+  return exitCode.ok
+}
+
+/** `works`, or the code and text of the error that its first use throws. */
+function verdict(use: () => unknown): string {
+  try {
+    use()
+    return 'works'
+  } catch (reason) {
+    return TalkwireError.from(reason).message
+  }
+}
+
+const line = ({ name, size, creator }: SegmentInfo, removed: readonly string[]): string =>
+  `${removed.includes(name) ? 'removed' : 'left behind'}: shared memory ${harmless(name)}, ${size} bytes, of process ${creator!.pid}`
