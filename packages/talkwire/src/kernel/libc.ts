@@ -45,8 +45,14 @@ export function linuxLibc(what: string): NativeLibrary {
   return found
 }
 
+/** Errors that libuv, and so Node, has no name for. */
+const UNNAMED: Readonly<Record<number, string>> = { 42: 'ENOMSG', 43: 'EIDRM' }
+
 /** Why the last native call failed, as in `fs` errors: `ENOENT`. Ask in the same turn. */
-export const errno = (): string => getSystemErrorName(-koffi!.errno())
+export function errno(): string {
+  const number = koffi!.errno()
+  return (process.platform === 'linux' && UNNAMED[number]) || getSystemErrorName(-number)
+}
 
 /** An error as `fs` throws it, from `errno()`. */
 export function systemError(syscall: string, code: string, path?: string): NodeJS.ErrnoException {

@@ -20,7 +20,7 @@ export function countChanges(at: number, signal: NodeJS.Signals = 'SIGKILL'): vo
 /** For tests: how many there were since `countChanges`. */
 export const changes = (): number => seen
 
-/** To be called right before a change of files that a lock depends on: it counts as one, too. */
+/** To be called right before another change that a lock depends on, of files or in the kernel: it counts as one, too. */
 export function changing(): void {
   if (armed) step()
 }

@@ -131,7 +131,7 @@ function kernel<T>(key: number | undefined, id: number | undefined, action: () =
 }
 
 /** A key is a signed number of 32 bits that is not 0. Throws RangeError. */
-function validateKey(key: number): void {
+export function validateKey(key: number): void {
   if (!Number.isInteger(key) || key === 0 || key !== (key | 0))
-    throw new RangeError(`${key} is no key of System V memory; take a whole number of 32 bits that is not 0, or keyOf(path, project)`)
+    throw new RangeError(`${key} is no System V key; take a whole number of 32 bits that is not 0, or keyOf(path, project)`)
 }

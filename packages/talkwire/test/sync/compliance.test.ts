@@ -5,8 +5,11 @@ import { testLock, type LockSuite } from '../../compliance/lock.js'
 import { FileLock } from '../../src/sync/file-lock.js'
 import { LockFile } from '../../src/sync/lock-file.js'
 import { Mutex } from '../../src/sync/mutex.js'
+import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
+import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
+import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshName, freshPath } from '../helpers/place.js'
-import { startLockHolder, startPythonHolder } from './holders.js'
+import { start, startLockHolder, startPythonHolder } from './holders.js'
 import { locks, type LockWord } from './locks.js'
 
 const node = (word: LockWord, suite: Omit<LockSuite, 'test' | 'name' | 'open' | 'holder'>): void =>
@@ -58,3 +61,41 @@ node('lock-file', {
   place: file,
   isHolder: (place, pid) => new LockFile(place).inspect().holder?.pid === pid,
 })
+
+const semaphores = {
+  'posix-semaphore': {
+    partner: 'posix',
+    robust: false,
+    place: () => {
+      const place = `tw-test-${freshName()}`
+      return { place, remove: () => PosixSemaphore.unlink(place) }
+    },
+  },
+  'system-v-semaphore': { partner: 'sysv', robust: true, place: () => freshKey() },
+} as const
+
+/** Keys of this process. */
+let keys = 0
+function freshKey(): { place: string; remove(): void } {
+  const key = process.pid * 500 + ++keys
+  return { place: String(key), remove: () => SystemVSemaphore.remove(key) }
+}
+
+for (const [word, { partner, robust, place }] of Object.entries(semaphores) as [
+  keyof typeof semaphores,
+  (typeof semaphores)['posix-semaphore'],
+][]) {
+  const suite = { traits: { robust, fair: false, shared: false, fence: false, knowsOwner: false }, place }
+  node(word, suite)
+  testLock({ test, name: `${word}, with Python`, ...suite, open: locks[word], holder: (at) => startPythonHolder(partner, at) })
+  if (HAS_CC) testLock({ test, name: `${word}, with C`, ...suite, open: locks[word], holder: (at) => start(inC(), partner, at) })
+}
+node('system-v-semaphore-without-undo', {
+  traits: { robust: false, fair: false, shared: false, fence: false, knowsOwner: false },
+  place: freshKey,
+})
+
+let compiled: string | undefined
+function inC(): string {
+  return (compiled ??= compileC(import.meta.url, 'semaphore_holder'))
+}

@@ -2,6 +2,8 @@
 import { FileLock } from '../../src/sync/file-lock.js'
 import { LockFile } from '../../src/sync/lock-file.js'
 import { Mutex } from '../../src/sync/mutex.js'
+import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
+import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import type { LockUnderTest } from '../../compliance/lock.js'
 
 export const locks = {
@@ -10,6 +12,9 @@ export const locks = {
   flock: (place: string) => new FileLock(place),
   ofd: (place: string) => new FileLock(place, { kind: 'ofd' }),
   'lock-file': (place: string) => new LockFile(place),
+  'posix-semaphore': (place: string) => new PosixSemaphore(place, { permits: 1 }),
+  'system-v-semaphore': (place: string) => new SystemVSemaphore(Number(place), { permits: 1 }),
+  'system-v-semaphore-without-undo': (place: string) => new SystemVSemaphore(Number(place), { permits: 1, undo: false }),
 } satisfies Record<string, (place: string) => LockUnderTest>
 
 export type LockWord = keyof typeof locks

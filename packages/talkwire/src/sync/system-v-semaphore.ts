@@ -1,0 +1,116 @@
+/** Semaphores of System V, for programs that have them already, and for permits that the dead give back: docs/sync/semaphores.md. */
+import { join } from 'node:path'
+import { TalkwireError } from '../error.js'
+import { runtimeDirectory } from '../discovery/names.js'
+import {
+  changeSemaphore,
+  createSemaphore,
+  findSemaphore,
+  lastOfSemaphore,
+  modeOfSemaphore,
+  MOST_SYSTEM_V_PERMITS,
+  removeSemaphore,
+  setMode,
+  setSemaphore,
+  valueOfSemaphore,
+} from '../kernel/system-v-semaphore.js'
+import { memoryError, unless } from '../memory/errors.js'
+import { changing } from '../memory/store.js'
+import { SystemVMemory, validateKey } from '../memory/system-v.js'
+import { FileLock } from './file-lock.js'
+import { KernelSemaphore, validatePermits } from './kernel-semaphore.js'
+
+/** A key, or what C programs make one of: ftok(3). */
+export type SystemVPlace = number | { readonly path: string; readonly project: number }
+
+export interface SystemVSemaphoreOptions {
+  /** It is made with so many if it is not there; one that is there keeps its own. Default: it must be there. */
+  readonly permits?: number
+  /** What this process has taken is given back when it ends, however that is. Default true; false for those who only give signals. */
+  readonly undo?: boolean
+  /** Permissions when it is made. Default 0o600: this user only. */
+  readonly mode?: number
+}
+
+/** The first semaphore of the set that has the key. */
+export class SystemVSemaphore extends KernelSemaphore {
+  readonly key: number
+  /** The kernel's number of the set. */
+  readonly id: number
+  private readonly undo: boolean
+
+  /** Throws NOT_FOUND, PERMISSION_DENIED, NO_SPACE, MISSING_PACKAGE, UNSUPPORTED; RangeError. */
+  constructor(place: SystemVPlace, { permits, undo = true, mode = 0o600 }: SystemVSemaphoreOptions = {}) {
+    const key = keyOf(place)
+    validatePermits(permits, MOST_SYSTEM_V_PERMITS)
+    super(title(key))
+    this.key = key
+    this.undo = undo
+    this.id = kernel(key, () => (permits === undefined ? findSemaphore(key) : openOrMake(key, permits, mode)))
+  }
+
+  /** Permits that nobody has. Throws NOT_FOUND. */
+  get value(): number {
+    return kernel(this.key, () => valueOfSemaphore(this.id))
+  }
+
+  /** `last`: the pid of who changed it last; 0: nobody. The kernel does not tell who has permits. */
+  inspect(): { readonly value: number; readonly last: number } {
+    return { value: this.value, last: kernel(this.key, () => lastOfSemaphore(this.id)) }
+  }
+
+  /** Takes it away; for those who wait it is NOT_FOUND. Throws NOT_FOUND, PERMISSION_DENIED. */
+  static remove(place: SystemVPlace): void {
+    const key = keyOf(place)
+    kernel(key, () => removeSemaphore(findSemaphore(key)))
+  }
+
+  protected override take(): boolean {
+    return kernel(this.key, () => changeSemaphore(this.id, -1, this.undo))
+  }
+
+  protected override give(): void {
+    kernel(this.key, () => changeSemaphore(this.id, 1, this.undo))
+  }
+}
+
+const title = (key: number): string => `System V semaphore ${key}`
+
+/** As `memoryError`. EINVAL is the kernel's word for an id that nothing has any more. */
+function kernel<T>(key: number, action: () => T): T {
+  try {
+    return memoryError(title(key), action)
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause
+    throw new TalkwireError('NOT_FOUND', `${title(key)}: it was removed`, { cause })
+  }
+}
+
+function keyOf(place: SystemVPlace): number {
+  if (typeof place !== 'number') return SystemVMemory.keyOf(place.path, place.project)
+  validateKey(place)
+  return place
+}
+
+/** A bit of the mode that means nothing to the kernel: this set was made, and has not got its permits yet. */
+const UNFINISHED = 0o001
+
+/**
+ * Making a set and giving it its permits are two calls, between which its maker may die. All makers of this user take turns,
+ * so one that finds a set unfinished knows that its maker is dead.
+ */
+function openOrMake(key: number, permits: number, mode: number): number {
+  using _ = new FileLock(join(runtimeDirectory(), 'system-v-semaphores.flock')).acquireSync({ timeout: MAKING })
+  const found = unless('NOT_FOUND', () => kernel(key, () => findSemaphore(key)))
+  if (found !== undefined && ((modeOfSemaphore(found) ?? 0) & UNFINISHED) === 0) return found
+  changing()
+  const id = found ?? createSemaphore(key, 0o600 | UNFINISHED)
+  changing()
+  setSemaphore(id, permits)
+  changing()
+  setMode(id, mode & ~UNFINISHED)
+  return id
+}
+
+/** Milliseconds; it takes others some microseconds, unless they are stopped. */
+const MAKING = 5000
