@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import time
+import weakref
 from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
 
 from .errors import TalkwireError
@@ -88,6 +89,7 @@ class SharedMemory:
         self.size = size
         self.buf = memoryview(self._map)
         self._open = True
+        self._close_fd = weakref.finalize(self, os.close, fd)  # also of one that is only forgotten
 
     @classmethod
     def create(
@@ -133,7 +135,7 @@ class SharedMemory:
             self._map.close()
         except BufferError:
             pass  # whoever has a view keeps it mapped; the last one lets go
-        os.close(self._fd)
+        self._close_fd()
 
     def unlink(self) -> None:
         """Takes the name away, if it is still this memory's; who has it open keeps it. Raises CLOSED."""

@@ -1,7 +1,7 @@
 /** Who made a segment, in a file of the runtime directory beside its name: spec/memory.md § 2. Missing for what others made. */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
-import { ownIdentity, type ProcessIdentity } from '../discovery/identity.js'
+import { ownIdentity, processStat, type ProcessIdentity } from '../discovery/identity.js'
 import { runtimeDirectory } from '../discovery/names.js'
 
 export interface SegmentRecord extends ProcessIdentity {
@@ -47,6 +47,16 @@ function parse(name: string, inode: number): SegmentRecord | undefined {
     return record.talkwire === 1 && record.inode === inode && Number.isSafeInteger(record.pid) ? record : undefined
   } catch {
     return undefined
+  }
+}
+
+/** Records that their writers did not live to give their names. */
+export function removeHalfWritten(): void {
+  const directory = recordDirectory()
+  for (const file of readdirSync(directory)) {
+    const pid = Number(/\.json\.(\d+)$/.exec(file)?.[1] ?? NaN)
+    const stat = Number.isNaN(pid) ? undefined : processStat(pid)
+    if (!Number.isNaN(pid) && (stat === undefined || stat.state === 'Z')) rmSync(join(directory, file), { force: true })
   }
 }
 

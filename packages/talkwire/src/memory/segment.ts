@@ -9,7 +9,7 @@ import { findMappers } from '../kernel/mappers.js'
 import { addSeals, createMemfd, nameFile, O_TMPFILE, reserve, SEAL, tryFlock } from '../kernel/mapping.js'
 import { exclusively, patiently } from './guard.js'
 import { pathOfSegment, SHM } from './names.js'
-import { allRecords, readRecord, recordKept, recordMaker, removeRecord } from './record.js'
+import { allRecords, readRecord, recordKept, recordMaker, removeHalfWritten, removeRecord } from './record.js'
 
 /** Somebody may have put a link or a pipe there: neither is followed, nor waited for. */
 const CAREFULLY = constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -117,6 +117,7 @@ export function removeStrayRecords(): void {
     // A living maker may be about to give it its name.
     if (!isAlive(record) && (stat === undefined || readRecord(name, stat) === undefined)) removeRecord(name, record.inode)
   }
+  removeHalfWritten()
 }
 
 function isAbandoned(name: string, stat: Stats): boolean {

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { fails } from '../helpers/expect.js'
-import { freshSegment, program } from './actors.js'
+import { run } from '../session/processes.js'
+import { freshSegment, program, python } from './actors.js'
 
 const node = process.execPath
 
@@ -47,3 +48,15 @@ if (process.getuid?.() === 0)
     for (const name of [ours, open, theirs]) SharedMemory.unlink(name)
     rmSync(home, { recursive: true, force: true })
   })
+
+test('signals at two thousand a second: memory is made all the same', async () => {
+  const stormed = run(node, [program('stormed'), String(64 << 20)])
+  await stormed.line('ready')
+  const storm = run(python, [
+    '-c',
+    'import os, sys, time\nwhile True:\n    os.kill(int(sys.argv[1]), 12)\n    time.sleep(0.0005)',
+    String(stormed.pid),
+  ])
+  await stormed.line('made')
+  await storm.kill()
+})
