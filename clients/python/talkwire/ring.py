@@ -259,7 +259,7 @@ class Consumer(_End):
             total = size + 7 & ~7
             if size < 8 or place + total > ring.capacity:
                 raise ring._broken(f"a record of {size} bytes at {place}")
-            skip = ring._data[place // 4 + 1] == _SKIP
+            skip = ring._data[place // 4 + 1] < 0
             message = None if skip else bytes(ring._bytes[place + 8 : place + size])
             self._head = _signed(self._head + total)
             ring._words[_HEAD] = self._head

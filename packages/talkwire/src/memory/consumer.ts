@@ -1,6 +1,6 @@
 /** The reading end of a ring: docs/memory/ring.md, spec/rings.md § 6. */
 import { TalkwireError } from '../error.js'
-import { broken, RECORD_HEADER, SKIP, WORD } from './ring-layout.js'
+import { broken, RECORD_HEADER, WORD } from './ring-layout.js'
 import type { OpenRing, RingData } from './ring-place.js'
 import { waitFor, waitForSync, type SyncWaitOptions, type WaitOptions } from './ring-waiting.js'
 import { isGone, leave, sit, wake } from './seats.js'
@@ -70,7 +70,7 @@ export class Consumer implements Disposable {
       if (((next - start) | 0) > capacity) return count
       // It is read, also if the handler throws.
       this.head = next
-      if (words[(place >> 2) + 1] !== SKIP) {
+      if (words[(place >> 2) + 1]! >= 0) {
         handler(data, place + RECORD_HEADER, size - RECORD_HEADER)
         count++
       }
@@ -140,7 +140,7 @@ export class Consumer implements Disposable {
     const now = performance.now()
     if (now - this.lookedAt < LOOK_AGAIN) return false
     this.lookedAt = now
-    if (!isGone(this.ring, Atomics.load(this.words, (place >> 2) + 1))) return false
+    if (!isGone(this.ring, Math.abs(Atomics.load(this.words, (place >> 2) + 1)))) return false
     this.dead = this.head
     return true
   }

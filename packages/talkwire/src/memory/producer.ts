@@ -97,7 +97,8 @@ export class Producer implements Disposable {
     const { at } = this
     if (at === NO_CLAIM) throw nothingClaimed()
     if (this.many) {
-      put(this.words, (at >> 2) + 1, SKIP)
+      // Still its own word: until the size says so, the record is claimed by one who lives.
+      put(this.words, (at >> 2) + 1, -this.me)
       return this.commit()
     }
     this.at = NO_CLAIM

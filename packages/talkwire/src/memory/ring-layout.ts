@@ -27,7 +27,7 @@
  *     +-+-------------------------------------------------------------+
  *    0|C|                  8 + bytes of the message                   |  negative while it is claimed and not committed
  *     +-+-------------------------------------------------------------+
- *    4|        who claims it · -1: to be skipped · broadcast: number  |
+ *    4|        who claims · negative: to be skipped · broadcast: number|
  *     +---------------------------------------------------------------+
  *    8|  the message, then nothing up to a multiple of 8              |
  *
