@@ -81,7 +81,7 @@ def _pidns() -> Optional[str]:
         return None
 
 
-def _process(pid: int) -> Tuple[Optional[str], Optional[str]]:
+def process_state(pid: int) -> Tuple[Optional[str], Optional[str]]:
     """(state, start time) of a process; (None, None) if there is none or /proc is missing."""
     text = _read_proc(f"/proc/{pid}/stat")
     if text is None:
@@ -92,7 +92,7 @@ def _process(pid: int) -> Tuple[Optional[str], Optional[str]]:
 
 def process_start(pid: int) -> Optional[str]:
     """When it began, in ticks since the boot; None if there is no such process."""
-    return _process(pid)[1]
+    return process_state(pid)[1]
 
 
 def _exists(pid: int) -> bool:
@@ -108,7 +108,7 @@ def _exists(pid: int) -> bool:
 def process_identity() -> Dict[str, Any]:
     """This process, so that another one with its pid is not taken for it."""
     pid = os.getpid()
-    return {"pid": pid, "start": _process(pid)[1], "boot": _boot(), "pidns": _pidns()}
+    return {"pid": pid, "start": process_state(pid)[1], "boot": _boot(), "pidns": _pidns()}
 
 
 def is_dead(entry: Optional[Entry]) -> bool:
@@ -123,7 +123,7 @@ def is_dead(entry: Optional[Entry]) -> bool:
     pid = int(entry["pid"])
     if not _exists(pid):
         return True
-    state, start = _process(pid)
+    state, start = process_state(pid)
     if state in ("Z", "X"):
         return True
     return state is not None and entry.get("start") is not None and start != entry["start"]

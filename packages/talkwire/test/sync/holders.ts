@@ -28,6 +28,9 @@ export const startPythonHolder = (lock: string, place: string): Promise<Holder> 
 const party = fileURLToPath(new URL('fixtures/party.js', import.meta.url))
 export const startParty = (...args: string[]): Promise<Holder> => start(process.execPath, party, ...args)
 
+const mutexInPython = fileURLToPath(new URL('../../../test/sync/fixtures/mutex_holder.py', import.meta.url))
+export const startPythonMutex = (place: string): Promise<Holder> => start(python, mutexInPython, place)
+
 /** Any program that obeys. */
 export async function start(program: string, ...args: string[]): Promise<Holder> {
   const running = run(program, args)
