@@ -10,7 +10,6 @@ import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshName, freshPath } from '../helpers/place.js'
-import { compileC, HAS_CC } from '../helpers/c.js'
 import { start, startLockHolder, startPythonHolder, startPythonMutex } from './holders.js'
 import { locks, type LockWord } from './locks.js'
 
@@ -32,11 +31,11 @@ for (const word of ['mutex', 'fair-mutex'] as const) {
   if (HAS_CC) testLock({ test, name: `${word}, with C`, ...suite, open: locks[word], holder: (place) => start(mutexInC(), place) })
 }
 
-let compiled: string | undefined
+let mutexProgram: string | undefined
 /** Compiled once; the header is the one that C programs take. */
 function mutexInC(): string {
   const header = fileURLToPath(new URL('../../../../../clients/c', import.meta.url))
-  return (compiled ??= compileC(import.meta.url, 'mutex_holder', `-I${header}`))
+  return (mutexProgram ??= compileC(import.meta.url, 'mutex_holder', `-I${header}`))
 }
 
 const file = (): { place: string; remove(): void } => {
