@@ -36,7 +36,7 @@ export const LAYERS = [
     uses: ['error', 'address', 'kernel', 'names', 'contract'],
     types: ['transports/transport.ts'],
   },
-  { name: 'signals', files: ['signals/'], uses: ['error', 'address', 'kernel'] },
+  { name: 'signals', files: ['signals/'], uses: ['error', 'address', 'kernel', 'names'] },
   {
     name: 'composition',
     files: ['./'],
