@@ -528,6 +528,78 @@ const FAULTS = [
       ],
     ],
   ),
+  ...faultsOf(
+    'memory/producer.js',
+    ['memory/ring', 'memory/ring-waiting', 'memory/ring-sweep', 'memory/ring-storm'],
+    [
+      [
+        'a full ring is written over',
+        'if (((this.tail - this.head) | 0) + needed > capacity && !this.seesRoom(needed))',
+        'if (false)',
+        'short',
+      ],
+      ['a record is seen before the one behind it is cleared', 'put(words, (this.next & (capacity - 1)) >> 2, 0);', ';'],
+      ['among many nobody says whose a claim is', 'put(words, (this.at >> 2) + 1, this.me);', ';'],
+      ['a claim that is given back is read', 'put(this.words, (at >> 2) + 1, -this.me);', ';'],
+      ['nobody is woken', "wake(this.ring, 'readers');", ';'],
+      ['a message of any size is taken', '!(length >= 0 && length <= this.maxMessage) || this.closed', 'this.closed'],
+      ['two claim at once', 'if (swap(header, WORD.claiming, 0, me))', 'if (true)'],
+      ['a dead one keeps the right to claim', '!isGone(this.ring, other)', 'true'],
+      ['records behind a dead tail are written over', 'this.tail = (this.tail + total) | 0;\n        }', 'break;\n        }'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/consumer.js',
+    ['memory/ring', 'memory/ring-hostile', 'memory/ring-waiting', 'memory/ring-sweep'],
+    [
+      ['a dead claim is waited for', 'this.dead = this.head;\n        return true;', 'return false;', 'short'],
+      ["a living one's claim is passed", 'if (!isGone(', 'if (false && !isGone('],
+      ['a length is believed', 'size < RECORD_HEADER || place + total > capacity', 'false'],
+      ['what is to be skipped is read', 'if (words[(place >> 2) + 1] >= 0)', 'if (true)'],
+      [
+        'a message is handed over again after its handler threw',
+        '// It is read, also if the handler throws.\n            this.head = next;',
+        ';',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'memory/broadcast-reader.js',
+    ['memory/ring-broadcast'],
+    [
+      ['what may be written over is handed over', 'over >= 0 && over <= capacity', 'true', 'short'],
+      ['nothing counts as lost', 'this.missed += (mark - this.number) & NUMBERS;', ';'],
+      ['a record of any length is read', 'size < RECORD_HEADER || at + total > this.end', 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/versions.js',
+    ['memory/shared'],
+    [
+      ['a value is seen while it is written', 'ahead === 0 || ahead === 1 ? ', 'true ? ', 'short'],
+      ['both versions are in one buffer', 'const buffer = next & 1;', 'const buffer = 0;'],
+      ['a length is believed', 'if (length < 0 || length > most)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/map.js',
+    ['memory/shared'],
+    [
+      [
+        'a new key comes into its place unannounced',
+        'store(words, at + ENTRY.begun, (Atomics.load(words, at + ENTRY.version) + 2) | 0);',
+        ';',
+      ],
+      [
+        'an entry is seen before it is written',
+        'const { words } = this;\n        // Whoever still',
+        'const { words } = this; release(words, at + ENTRY.state, STATE.used);\n        // Whoever still',
+        'short',
+      ],
+      ['all write at once', 'for (let n = 0; !swapBig(long, WRITER_LONG, NOBODY, self()); n++)', 'for (let n = 0; false; n++)'],
+      ['a dead writer keeps the others out', 'other !== NOBODY && !isAlive(other)', 'false'],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────

@@ -64,6 +64,36 @@ test('a reader that is lapped goes on with the latest message and is told how ma
   assert.equal(reader.lost, 489)
 })
 
+test('what the writer is writing over is not read, also before the tail says so', () => {
+  using memory = SharedMemory.anonymous(RING.size)
+  const ring = new BroadcastRing({ memory })
+  using writer = ring.writer()
+  using reader = ring.reader()
+  const record = 24
+  for (let n = 0; n < Math.floor(CAPACITY / record); n++) write(writer, n)
+  const at = writer.claim(248)
+  writer.data.bytes.fill(255, at, at + 248)
+  assert.deepEqual(take(reader), [Math.floor(CAPACITY / record) - 1])
+  assert.equal(reader.lost, Math.floor(CAPACITY / record) - 1)
+})
+
+test('a record that is none is passed for the latest; when that is none either, the ring is broken', () => {
+  for (const size of [-5, 0, 7, 100, 5000, 0x7fff_fff8]) {
+    using memory = SharedMemory.anonymous(RING.size)
+    const ring = new BroadcastRing({ memory })
+    using writer = ring.writer()
+    using reader = ring.reader()
+    for (let n = 0; n < 3; n++) write(writer, n)
+    const words = memory.array(Int32Array, RING_HEADER)
+    words[0] = size
+    assert.deepEqual(take(reader), [2], String(size))
+    assert.equal(reader.lost, 2)
+    write(writer, 3)
+    words[(3 * 24) / 4] = size
+    assert.throws(() => take(reader), fails('INVALID_MEMORY'), String(size))
+  }
+})
+
 test('any amount of lapping: read and lost together are what was written', () => {
   using memory = SharedMemory.anonymous(RING.size)
   const ring = new BroadcastRing({ memory })

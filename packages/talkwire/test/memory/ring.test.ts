@@ -123,6 +123,29 @@ for (const producers of BOTH) {
     assert.deepEqual(got, [2, 3])
   })
 
+  for (const readBefore of [false, true])
+    test(`${producers}: a producer that died before it moved the tail: its message stands, ${readBefore ? 'read' : 'unread'}`, async () => {
+      using memory = SharedMemory.anonymous(RING.size)
+      const ring = new Ring({ memory }, { producers })
+      const dead = ring.producer()
+      const header = memory.array(Int32Array)
+      writeNumber(dead, 0)
+      const before = header[WORD.tail]!
+      writeNumber(dead, 1)
+      header[WORD.tail] = before
+      if (producers === 'many') header[WORD.claiming] = (header[seatWord(0) + SEAT.generation]! << 8) | 0
+      memory.array(BigInt64Array)[seatLong(0)] = self() ^ 1n
+      const got: number[] = []
+      using consumer = ring.consumer()
+      const take = (): number => consumer.read((data, offset, length) => got.push(readNumber(data, offset, length)))
+      if (readBefore) take()
+      using producer = ring.producer()
+      await producer.ready(100, { timeout: 5000 })
+      assert.ok(writeNumber(producer, 2))
+      take()
+      assert.deepEqual(got, [0, 1, 2])
+    })
+
   test(`${producers}: positions wrap around`, () => {
     using memory = SharedMemory.anonymous(RING.size)
     const ring = new Ring({ memory }, { producers })
