@@ -79,9 +79,13 @@ class SharedMemory:
         self._record = record  # of what is taken away when this process dies
         self._pid = os.getpid()
         try:
-            size = os.fstat(fd).st_size
+            found = os.fstat(fd)
+            size = found.st_size
             if size == 0:
                 raise TalkwireError("INVALID_MEMORY", f"{name or 'the memory'} has no bytes (yet); its maker sets the size")
+            if not read_only and found.st_blocks * 512 < size:
+                # Others leave holes, for which there may be no page when somebody touches them: a SIGBUS.
+                _kernel(name or "the memory", lambda: os.posix_fallocate(fd, 0, size))
             self._map = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | (0 if read_only else mmap.PROT_WRITE))
         except BaseException:
             os.close(fd)

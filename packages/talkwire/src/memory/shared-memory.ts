@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync } fro
 import { isAlive } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
 import { findMappers, type Mappers } from '../kernel/mappers.js'
-import { map, needMapping, SEAL, sealsOf } from '../kernel/mapping.js'
+import { map, needMapping, reserve, SEAL, sealsOf } from '../kernel/mapping.js'
 import { memoryError, unless } from './errors.js'
 import { pathOfSegment, SHM, validateSegmentName } from './names.js'
 import { readRecord } from './record.js'
@@ -54,8 +54,10 @@ export class SharedMemory implements Disposable {
     readonly readOnly: boolean,
   ) {
     try {
-      const { size } = fstatSync(fd)
+      const { size, blocks } = fstatSync(fd)
       if (size === 0) throw new TalkwireError('INVALID_MEMORY', `${name ?? 'the memory'} has no bytes (yet); its maker sets the size`)
+      // Others leave holes, for which there may be no page when somebody touches them: a SIGBUS.
+      if (!readOnly && blocks * 512 < size) reserve(fd, size, name)
       this.view = new View(map(fd, size, !readOnly), name === undefined ? 'anonymous memory' : `shared memory ${name}`)
     } catch (reason) {
       closeSync(fd)
@@ -83,7 +85,7 @@ export class SharedMemory implements Disposable {
   }
 
   /**
-   * Opens what is there, if it is this user's. Throws NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, INVALID_MEMORY,
+   * Opens what is there, if it is this user's. Throws NOT_FOUND, NO_SPACE for pages that its maker left out, PERMISSION_DENIED, INVALID_ADDRESS, INVALID_MEMORY,
    * LIMIT_EXCEEDED, MISSING_PACKAGE, UNSUPPORTED.
    */
   static open(name: string, { readOnly = false }: OpenOptions = {}): SharedMemory {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { linkSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { fails } from '../helpers/expect.js'
@@ -290,6 +290,32 @@ test('Atomics work on mapped memory, between processes: nothing is lost', async 
   memory.close()
 })
 
+test('a thread opens it too; the end of a thread, however it ends, leaves everybody else theirs', async () => {
+  const name = freshSegment()
+  using memory = SharedMemory.create(name, 64)
+  const words = memory.array(Int32Array)
+  for (const how of ['ends', 'terminated']) {
+    const worker = new Worker(new URL('fixtures/thread.js', import.meta.url), { workerData: { name, how } })
+    await once(worker, 'message')
+    if (how === 'terminated') await worker.terminate()
+    else await once(worker, 'exit')
+  }
+  assert.equal(words[0], 2)
+  assert.throws(() => SharedMemory.create(name, 64), fails('ALREADY_EXISTS'))
+  memory.unlink()
+})
+
+test('children inherit no descriptor of it', () => {
+  const name = freshSegment()
+  using memory = SharedMemory.create(name, 10)
+  using anonymous = SharedMemory.anonymous(10)
+  const { stdout } = spawnSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' })
+  assert.match(stdout, / 0 -> /)
+  assert.doesNotMatch(stdout, /shm|memfd/)
+  assert.notEqual(memory.fd, anonymous.fd)
+  memory.unlink()
+})
+
 // -- lifetime
 
 test('what a crash left behind is taken away by the next one; its bytes are not seen again', async () => {
@@ -388,7 +414,7 @@ test('a record of an earlier segment says nothing of a new one', async () => {
   const text = readFileSync(join(place, 'run/memory', record), 'utf8')
   unlinkSync(`/dev/shm/${name}`)
   // A program that knows nothing of Talkwire makes it anew, and gets the number of the old inode.
-  writeFileSync(`/dev/shm/${name}`, 'foreign')
+  writeFileSync(`/dev/shm/${name}`, 'foreign', { mode: 0o600 })
   const { ino, birthtimeMs } = statSync(`/dev/shm/${name}`)
   assert.ok(birthtimeMs > JSON.parse(text).since)
   writeFileSync(join(place, 'run/memory', `${name}.${ino}.json`), text.replace(/"inode":\d+/, `"inode":${ino}`))
