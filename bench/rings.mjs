@@ -1,0 +1,65 @@
+// node bench/rings.mjs [--smoke]: rings between two Node processes, beside a naive one over the same memory. Each message is checked.
+import { fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { ringBytes, SharedMemory } from 'talkwire/memory'
+import { canPin, cores } from './lib/processes.mjs'
+
+const smoke = process.argv.includes('--smoke')
+const repetitions = smoke ? 1 : 5
+const program = fileURLToPath(new URL('lib/ring-end.mjs', import.meta.url))
+const [one, two] = canPin() && cores().length > 1 ? cores() : [null, null]
+
+/** @type {{ what: string, title: string, count: number, who: string[], value: string, readers?: number }[]} */
+const cases = [
+  { what: 'stream', title: '64-byte messages one way · M/s', count: 10_000_000, who: ['naive', 'ring'], value: 'rate' },
+  { what: 'turns', title: 'to and fro, 64 bytes, spinning · ns', count: 1_000_000, who: ['naive', 'ring'], value: 'nanoseconds' },
+  { what: 'parked', title: 'to and fro, 64 bytes, both sleep between · µs, p50', count: 10_000, who: ['ring'], value: 'microseconds' },
+  { what: 'broadcast', title: 'one writer, four readers · M deliveries/s', count: 5_000_000, who: ['ring'], value: 'rate', readers: 4 },
+]
+
+/** @param {string} name @param {string[]} args @param {string | null} core */
+function start(name, args, core) {
+  const options = core === null ? {} : { execPath: 'taskset', execArgv: ['-c', core, process.execPath] }
+  const child = fork(program, [args[0], args[1], args[2], name, args[3]], options)
+  return new Promise((resolve, reject) => {
+    /** @type {any} */
+    let result
+    child.once('message', (message) => {
+      result = message
+      child.disconnect()
+    })
+    child.once('exit', (code, signal) => {
+      if (result) resolve(result)
+      else reject(new Error(`${args.join(' ')} ended without a result (${signal ?? code})`))
+    })
+  })
+}
+
+/** @param {(typeof cases)[number]} bench @param {string} who */
+async function measure({ what, count, value, readers = 1 }, who) {
+  const name = `talkwire-bench-${process.pid}`
+  const memory = SharedMemory.create(name, 2 * (ringBytes(1 << 22) + 64))
+  try {
+    const number = String(smoke ? Math.ceil(count / 100) : count)
+    const ends = Array.from({ length: readers }, () => start(name, [what, who, 'a', number], readers > 1 ? null : one))
+    const results = await Promise.all([...ends, start(name, [what, who, 'b', number], readers > 1 ? null : two)])
+    return (
+      results.reduce((sum, result) => sum + (result[value] ?? 0), 0) - (what === 'turns' || what === 'parked' ? results.at(-1)[value] : 0)
+    )
+  } finally {
+    memory.unlink()
+    memory.close()
+  }
+}
+
+if (one === null) console.log('nothing is pinned: there is no taskset, or only one processor')
+for (const bench of cases) {
+  /** @type {Record<string, number[]>} */
+  const figures = {}
+  // In turn, so that what a neighbour does hits all alike.
+  for (let n = 0; n < repetitions; n++) for (const who of bench.who) (figures[who] ??= []).push(await measure(bench, who))
+  for (const who of bench.who) {
+    const sorted = figures[who].toSorted((a, b) => a - b)
+    console.log(`${bench.title.padEnd(52)} ${who.padEnd(6)} ${sorted.map((figure) => figure.toFixed(1)).join('  ')}`)
+  }
+}
