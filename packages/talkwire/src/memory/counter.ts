@@ -15,6 +15,7 @@ export class SharedCounter {
     validatePlace(place, 'a counter')
     if (bits !== 32 && bits !== 64) throw new RangeError(`a counter of ${String(bits)} bits: take 32 or 64`)
     const { memory, offset = 0 } = place
+    if (memory.readOnly) throw new TypeError('a counter needs memory that can be written; open it without readOnly')
     this.words = bits === 32 ? memory.array(Int32Array, offset, 1) : memory.array(BigInt64Array, offset, 1)
   }
 

@@ -11,6 +11,7 @@ import {
   STATE,
   validateBytes,
   validatePlace,
+  validateWritable,
   WORD,
   WRITER_LONG,
   type SharedPlace,
@@ -37,7 +38,7 @@ export function mapBytes({ entries, key, value }: MapSizes): number {
 }
 
 /** Milliseconds until who writes counts as stopped: it needs some microseconds. */
-const PATIENCE = 100
+const PATIENCE = 1000
 const SPINS = 100
 /** Milliseconds between two questions whether it lives. */
 const LOOK_AGAIN = 4
@@ -51,7 +52,10 @@ export class SharedMap {
   private readonly stride: number
 
   /** Opens it, or makes it of zeros. Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
-  constructor(place: SharedPlace, sizes?: MapSizes) {
+  constructor(
+    private readonly place: SharedPlace,
+    sizes?: MapSizes,
+  ) {
     validatePlace(place, 'a shared map')
     const { memory, offset = 0 } = place
     const room = memory.size - offset
@@ -252,29 +256,33 @@ export class SharedMap {
     }
   }
 
-  /** One writer at a time. One who died in the middle left nothing that is seen. */
   private alone<T>(write: () => T): T {
+    validateWritable(this.place, this.title)
+    this.take()
+    try {
+      return write()
+    } finally {
+      storeBig(this.long, WRITER_LONG, NOBODY)
+    }
+  }
+
+  /** One writer at a time. One who died in the middle left nothing that is seen. */
+  private take(): void {
     const { long } = this
     const end = performance.now() + PATIENCE
-    let lookAt = 0
-    for (let n = 0; !swapBig(long, WRITER_LONG, NOBODY, self()); n++) {
-      if (n < SPINS) continue
-      yieldProcessor()
+    for (let lookAt = 0; ; yieldProcessor()) {
+      for (let n = 0; n < SPINS; n++) if (swapBig(long, WRITER_LONG, NOBODY, self())) return
       const now = performance.now()
       if (now < lookAt) continue
       lookAt = now + LOOK_AGAIN
       const other = Atomics.load(long, WRITER_LONG)
-      if (other !== NOBODY && !isAlive(other) && swapBig(long, WRITER_LONG, other, self())) break
+      if (other === NOBODY) continue
+      if (!isAlive(other) && swapBig(long, WRITER_LONG, other, self())) return
       if (now > end)
         throw new TalkwireError(
           'UNAVAILABLE',
-          `pid ${idOf(other)} stopped while it wrote to ${this.title}; continue or end it, and try again`,
+          `pid ${idOf(other)} has written to ${this.title} for ${PATIENCE} ms; if it is stopped, continue or end it, and try again`,
         )
-    }
-    try {
-      return write()
-    } finally {
-      storeBig(long, WRITER_LONG, NOBODY)
     }
   }
 }

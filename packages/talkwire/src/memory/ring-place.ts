@@ -37,6 +37,7 @@ export interface OpenRing {
 /** Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
 export function openRing(kind: RingKind, { memory, offset = 0, size }: RingPlace): OpenRing {
   if (typeof memory?.array !== 'function') throw new TypeError('a ring is placed by { memory, offset, size }')
+  if (memory.readOnly) throw new TypeError('both ends of a ring write to its memory; open that without readOnly')
   if (offset % RING_ALIGNMENT !== 0) throw new RangeError(`offset ${offset} of a ring: take a multiple of ${RING_ALIGNMENT}`)
   const title = `the ring at byte ${offset} of ${'path' in memory ? memory.path : 'memory'}`
   const room = size ?? memory.size - offset

@@ -65,13 +65,18 @@ export function openShared(
   const there = Atomics.load(words, WORD.kind)
   if (there !== 0 && there !== kindWord(kind)) throw refuse(`is no shared ${kind} of this version`)
   for (const [word, size] of sizes) {
-    if (size !== undefined && there === 0) swap(words, word, 0, size)
+    if (size !== undefined && there === 0 && !memory.readOnly) swap(words, word, 0, size)
     const found = Atomics.load(words, word)
     if (found === 0) throw refuse(`is no shared ${kind} yet; say its sizes`)
     if (size !== undefined && found !== size) throw refuse(`is a shared ${kind} of other sizes: ${found}, not ${size}`)
   }
-  swap(words, WORD.kind, 0, kindWord(kind))
+  if (!memory.readOnly) swap(words, WORD.kind, 0, kindWord(kind))
   return words
+}
+
+/** Readers need no more than memory that can be read. Throws TypeError. */
+export function validateWritable({ memory }: SharedPlace, what: string): void {
+  if (memory.readOnly) throw new TypeError(`${what} cannot be written to in memory that is read-only; open it without readOnly`)
 }
 
 /** Throws RangeError. */

@@ -1,7 +1,17 @@
 /** The latest value, for many readers: docs/memory/value.md, spec/values.md. */
 import { TalkwireError } from '../error.js'
 import { idOf, isAlive, NOBODY, self } from './owner.js'
-import { HEADER, openShared, padded, validateBytes, validatePlace, WORD, WRITER_LONG, type SharedPlace } from './shared-layout.js'
+import {
+  HEADER,
+  openShared,
+  padded,
+  validateBytes,
+  validatePlace,
+  validateWritable,
+  WORD,
+  WRITER_LONG,
+  type SharedPlace,
+} from './shared-layout.js'
 import { storeBig, swapBig } from './store.js'
 import { readVersion, untilSeen, writeVersion, type Versions } from './versions.js'
 
@@ -16,7 +26,10 @@ export class SharedValue {
   private readonly title: string
 
   /** Opens it, or makes it of zeros, for at most `size` bytes. Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
-  constructor(place: SharedPlace, { size }: { readonly size?: number } = {}) {
+  constructor(
+    private readonly place: SharedPlace,
+    { size }: { readonly size?: number } = {},
+  ) {
     validatePlace(place, 'a shared value')
     const { memory, offset = 0 } = place
     if (size !== undefined && offset + valueBytes(size) > memory.size)
@@ -57,6 +70,7 @@ export class SharedValue {
 
   /** The writing end. Throws UNAVAILABLE when a living one has it. */
   writer(): ValueWriter {
+    validateWritable(this.place, this.title)
     const { long } = this
     const other = Atomics.load(long, WRITER_LONG)
     if (!swapBig(long, WRITER_LONG, NOBODY, self()) && (isAlive(other) || !swapBig(long, WRITER_LONG, other, self())))

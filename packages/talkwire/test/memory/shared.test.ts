@@ -8,6 +8,7 @@ import { SharedCounter } from '../../src/memory/counter.js'
 import { mapBytes, SharedMap } from '../../src/memory/map.js'
 import { self } from '../../src/memory/owner.js'
 import { WRITER_LONG } from '../../src/memory/shared-layout.js'
+import { Ring } from '../../src/memory/ring.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
@@ -100,6 +101,24 @@ test('a map: limits, sizes, places; a writer that died', () => {
   memory.array(BigInt64Array)[WRITER_LONG] = self()
   assert.throws(() => map.set('a', bytes('y')), fails('UNAVAILABLE'))
   assert.equal(map.has('é'), true, 'readers do not mind')
+})
+
+test('memory that is read-only: values and maps are read, nothing is written', () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  new SharedValue({ memory }, { size: SIZE }).writer().write(bytes('x'))
+  new SharedMap({ memory, offset: MAP_AT }, MAP).set('k', bytes('y'))
+  using same = SharedMemory.open(segment, { readOnly: true })
+  const value = new SharedValue({ memory: same }, { size: SIZE })
+  const map = new SharedMap({ memory: same, offset: MAP_AT })
+  assert.deepEqual([text(value.read()), text(map.get('k')), map.size], ['x', 'y', 1])
+  assert.throws(() => value.writer(), TypeError)
+  assert.throws(() => map.set('k', bytes('z')), TypeError)
+  assert.throws(() => map.delete('k'), TypeError)
+  assert.throws(() => new SharedCounter({ memory: same, offset: COUNTER_AT }), TypeError)
+  assert.throws(() => new Ring({ memory: same }), TypeError)
+  assert.throws(() => new SharedValue({ memory: same, offset: COUNTER_AT }, { size: 8 }), fails('INVALID_MEMORY'))
+  memory.unlink()
 })
 
 test('a counter: 32 bits wrap around, 64 do not', () => {
