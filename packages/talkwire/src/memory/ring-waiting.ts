@@ -28,11 +28,11 @@ const SPINS = 100
 /** Looks between which others may run, before one sleeps. */
 const YIELDS = 50
 /**
- * Milliseconds between two looks that no bell asked for. They find what no bell tells: that whoever was about to ring died, or
+ * Milliseconds between two looks that no bell asked for, twice as long each time, and short again after a ring. They find what no bell tells: that whoever was about to ring died, or
  * that a claim is a dead one's.
  */
 const FIRST_LOOK = 4
-const LAST_LOOK = 64
+const LAST_LOOK = 1024
 
 const timedOut = ({ title }: OpenRing, timeout: number): TalkwireError =>
   new TalkwireError('DEADLINE_EXCEEDED', `${title} was not ready within ${timeout} ms; is the other side running?`)
@@ -132,7 +132,7 @@ function park(ring: OpenRing, side: Side, seat: number | undefined, ready: () =>
       stop()
       return done(reason)
     }
-    if (late) pause = Math.min(2 * pause, LAST_LOOK)
+    pause = late ? Math.min(2 * pause, LAST_LOOK) : FIRST_LOOK
     timer = setTimeout(look, pause, true)
   }
   const quiet = onBell(() => look(false))
