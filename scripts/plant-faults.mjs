@@ -600,6 +600,93 @@ const FAULTS = [
       ['a dead writer keeps the others out', 'other !== NOBODY && !isAlive(other)', 'false'],
     ],
   ),
+  ...faultsOf(
+    'sync/file-lock.js',
+    ['sync/file-lock', 'sync/compliance'],
+    [
+      [
+        'a file lock on a file that was replaced counts',
+        'if (isSame(statSync(this.path, { throwIfNoEntry: false }), fstatSync(fd)))',
+        'if (true)',
+        'short',
+      ],
+      [
+        'a shared file lock is exclusive',
+        "this.kind === 'flock' ? tryFlock(fd, !this.shared)",
+        "this.kind === 'flock' ? tryFlock(fd, true)",
+      ],
+      ['a file lock that is let go of stays open', 'unlockRecordLock(fd);\n            closeSync(fd);', 'unlockRecordLock(fd);'],
+      [
+        'a thread waits for its own file lock',
+        'return [...held].some((entry) => entry.kind === this.kind && isSame(entry.stat, stat));',
+        'return false;',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'sync/turns.js',
+    ['sync/compliance', 'sync/file-lock'],
+    [
+      ['who gave up is given a file lock', 'if (this.tasks.first !== options)', 'if (false)'],
+      [
+        'only the first of the tasks is looked for',
+        'this.tasks.resolveFirst(grant);\n            this.lookForFirst();',
+        'this.tasks.resolveFirst(grant);',
+      ],
+      ['a file lock has no time limit', 'if (left <= 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/lock-file-steps.js',
+    ['sync/lock-file'],
+    [
+      [
+        'a stale lock file is replaced without a second look',
+        'claimed === undefined || readText(path)?.token !== dead.token',
+        'claimed === undefined',
+        'short',
+      ],
+      ['the claim of a living breaker is passed', 'if (!other || !isDead(other))', 'if (!other)'],
+      ['claims on the stale file are tidied away', "(ending !== 'draft' && token === current)", 'false'],
+      ['a foreign lock file is removed', 'if (readText(path)?.token === token)', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/lock-file-text.js',
+    ['sync/lock-file'],
+    [
+      [
+        'who is on another machine counts as dead',
+        'text.host === thisMachine() && !isAlive(text)',
+        '!isAlive(text) || text.host !== thisMachine()',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'sync/system-v-semaphore.js',
+    ['sync/semaphores', 'sync/compliance'],
+    [
+      ['an unfinished semaphore counts as made', '((modeOfSemaphore(found) ?? 0) & UNFINISHED) === 0', 'true'],
+      ['the dead keep their permits', 'changeSemaphore(this.id, -1, this.undo)', 'changeSemaphore(this.id, -1, false)'],
+    ],
+  ),
+  ...faultsOf(
+    'signals/registry.js',
+    ['signals/group'],
+    [
+      ['a process with a re-used pid is signalled', 'member.identity.start === stat.start && ', '', 'short'],
+      ['a plain pid file is always believed', 'if (ageOf(stat.start) + TOLERANCE <', 'if (Infinity <'],
+      ['the pid file of a new process is removed', 'if (now.ino !== inode || now.mtimeNs !== written)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'signals/group.js',
+    ['signals/group'],
+    [
+      ['a process that does not handle the signal is signalled', 'if (!survives(member.pid, number))', 'if (false)'],
+      ['who leaves keeps its pid file', "process.off('exit', left);\n            left();", "process.off('exit', left);"],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────

@@ -273,6 +273,17 @@ async function shares({ lock, start }: Scene): Promise<void> {
   const held = await alone
   assert.equal(await other.tell('tryShared'), 'busy')
   held.release()
+  // Who waits behind one who wanted it shared, and gave up, gets what it wants itself.
+  await other.tell('try')
+  const stop = new AbortController()
+  const gaveUp = assert.rejects(lock.acquire({ shared: true, signal: stop.signal }), /not any more/)
+  const next = lock.acquire()
+  stop.abort(new Error('not any more'))
+  await gaveUp
+  await other.tell('release')
+  const last = await next
+  assert.equal(await other.tell('tryShared'), 'busy')
+  last.release()
 }
 
 async function fences({ lock, start }: Scene): Promise<void> {

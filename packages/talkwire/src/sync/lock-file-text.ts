@@ -72,5 +72,5 @@ function parseText(text: string): LockText | null {
   }
 }
 
-/** Whether who wrote it certainly is no more. Of another machine, or of who left no identity, nobody here can know. */
-export const isDead = (text: LockText | null): boolean => text !== null && text.host === thisMachine() && !isAlive(text)
+/** Whether who wrote it certainly is no more. Of another machine nobody here can know. */
+export const isDead = (text: LockText): boolean => text.host === thisMachine() && !isAlive(text)

@@ -11,12 +11,12 @@ import { SignalGroup } from '../../src/signals/group.js'
 import { judge, membersOf, removeFile } from '../../src/signals/registry.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { fails } from '../helpers/expect.js'
+import { MAY_BE_OTHERS, NOBODY_ID } from '../helpers/other-user.js'
 import { freshPath, place } from '../helpers/place.js'
 import { fixture, python, run, type Running } from '../session/processes.js'
 
 const signals = { up: 'SIGUSR1', down: 'SIGUSR2', level: 'SIGRTMIN+3' } as const
 const inPython = fileURLToPath(new URL('../../../test/signals/fixtures/member.py', import.meta.url))
-const MAY_BE_OTHERS = process.getuid?.() === 0
 const nothing = { told: [], gone: [], unready: [], others: [], refused: [], full: [] }
 
 interface Scene {
@@ -296,15 +296,9 @@ if (MAY_BE_OTHERS)
     chmodSync(place, 0o755)
     const theirs = freshPath()
     mkdirSync(theirs, { mode: 0o700 })
-    chownSync(theirs, 65_534, 65_534)
+    chownSync(theirs, NOBODY_ID, NOBODY_ID)
     assert.throws(() => new SignalGroup(theirs), fails('PERMISSION_DENIED'))
-    const script = `
-import { writeFileSync } from 'node:fs'
-import { SignalGroup } from ${JSON.stringify(new URL('../../src/signals/index.js', import.meta.url).href)}
-writeFileSync(process.argv[1] + '/' + process.argv[2], '')
-console.log(JSON.stringify(new SignalGroup(process.argv[1]).notify('up')))`
-    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups']
-    const other = run('setpriv', [...nobody, process.execPath, '--input-type=module', '-e', script, theirs, String(victim.pid)])
+    const other = fixture(import.meta.url, 'other-user.js', theirs, String(victim.pid))
     assert.deepEqual(JSON.parse(await other.line('{')), { ...nothing, refused: [victim.pid] })
     group.notify('down')
     await hears(victim, 'down')

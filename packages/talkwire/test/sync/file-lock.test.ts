@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { makeFifo } from '../../src/kernel/fifo.js'
 import { FileLock } from '../../src/sync/file-lock.js'
 import { fails } from '../helpers/expect.js'
+import { MAY_BE_OTHERS } from '../helpers/other-user.js'
 import { freshPath, place } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 import { lockHolder, start, startLockHolder, startPythonHolder } from './holders.js'
@@ -150,16 +151,13 @@ test('the file is made for this user alone; what is no plain file is refused', a
   assert.throws(() => new FileLock(path, { kind: 'posix' as never }), TypeError)
 })
 
-/** Only root can become somebody else. */
-const MAY_BE_OTHERS = process.getuid?.() === 0
-
 if (MAY_BE_OTHERS)
   test("another user's file is refused; one that it may read is locked shared", async () => {
     const path = freshPath('.lock')
     chmodSync(place, 0o755)
     writeFileSync(path, '', { mode: 0o644 })
-    const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups']
-    const other = await start('setpriv', ...nobody, process.execPath, lockHolder, 'flock', path)
+    const other = await startLockHolder('flock', path)
+    assert.equal(await other.tell(`drop ${place}`), 'dropped')
     assert.equal(await other.tell('acquire'), 'PERMISSION_DENIED')
     assert.match(await other.tell('tryShared'), /^acquired/)
     assert.equal(new FileLock(path).tryAcquire(), undefined)

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ownIdentity, processStat } from '../../src/discovery/identity.js'
+import { tidy } from '../../src/sync/lock-file-steps.js'
 import { LockFile } from '../../src/sync/lock-file.js'
 import { fails } from '../helpers/expect.js'
 import { freshPath } from '../helpers/place.js'
-import { run, type Running } from '../session/processes.js'
+import { python, run, type Running } from '../session/processes.js'
 import { lockHolder, start, startLockHolder } from './holders.js'
 
 const sweep = fileURLToPath(new URL('fixtures/lock-file-sweep.js', import.meta.url))
@@ -205,4 +206,56 @@ test('a missing folder and a folder in its place are errors that say so', () => 
   assert.throws(() => new LockFile(freshPath('/a/b')).tryAcquire(), fails('NOT_FOUND'))
   const { folder } = fresh()
   assert.equal(new LockFile(folder).tryAcquire(), undefined)
+})
+
+const IN_PYTHON = `
+import json, os, socket, sys
+path, mine = sys.argv[1], sys.argv[1] + ".mine"
+text = lambda name: open(name).read()
+try:
+    machine = text("/etc/machine-id").strip()
+except OSError:
+    machine = ""
+holder = {
+    "talkwire": 1, "token": os.urandom(12).hex(), "pid": os.getpid(), "since": 1,
+    "start": text("/proc/self/stat").rpartition(")")[2].split()[19],
+    "boot": text("/proc/sys/kernel/random/boot_id").strip(), "pidns": os.readlink("/proc/self/ns/pid"),
+    "host": f"{socket.gethostname()} {machine}".strip(),
+}
+with open(mine, "x") as file:
+    json.dump(holder, file)
+os.link(mine, path)
+os.unlink(mine)
+print("held", flush=True)
+sys.stdin.readline()
+`
+
+test('a Python program that writes who it is has it, and loses it when it dies', async () => {
+  const { path } = fresh()
+  const lock = new LockFile(path)
+  const partner = run(python, ['-c', IN_PYTHON, path])
+  await partner.line('held')
+  assert.equal(lock.tryAcquire(), undefined)
+  assert.deepEqual([lock.inspect().holder!.pid, lock.inspect().holder!.alive], [partner.pid, true])
+  const waiting = lock.acquire()
+  await partner.kill()
+  assert.equal((await waiting).abandoned, true)
+})
+
+test('a lock file that somebody made anew after ours was removed by hand stays', () => {
+  const { path } = fresh()
+  const held = new LockFile(path).acquireSync()
+  rmSync(path)
+  writeFileSync(path, 'somebody')
+  held.release()
+  assert.equal(readFileSync(path, 'utf8'), 'somebody')
+})
+
+test('who tidies late, when the lock is stale again, leaves the claims on it, and removes those on what is gone', () => {
+  const { folder, path } = fresh()
+  const claims = [leave(`${path}.a`), leave(path)].map((token) => `.bank.lock.${token}.1`)
+  rmSync(`${path}.a`)
+  for (const claim of claims) writeFileSync(join(folder, claim), '')
+  tidy(path)
+  assert.deepEqual(readdirSync(folder).toSorted(), [claims[1], 'bank.lock'])
 })

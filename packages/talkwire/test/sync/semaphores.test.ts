@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { fails } from '../helpers/expect.js'
+import { MAY_BE_OTHERS, NOBODY_ID } from '../helpers/other-user.js'
 import { freshName, freshPath, place } from '../helpers/place.js'
 import { python, run } from '../session/processes.js'
-import { lockHolder, startLockHolder } from './holders.js'
+import { startLockHolder } from './holders.js'
 
 const names: string[] = []
 /** Removed with the test, if it is still there. */
@@ -27,8 +27,6 @@ test.after(() => {
 
 let keys = 400
 const freshKey = (): number => process.pid * 500 + ++keys
-const MAY_BE_OTHERS = process.getuid?.() === 0
-const nobody = ['--reuid', '65534', '--regid', '65534', '--clear-groups']
 
 test('posix: it is made with its permits, or must be there; the name may have its slash', () => {
   const at = name()
@@ -124,21 +122,20 @@ for (const [word, open, remove, at] of [
   })
 
   if (MAY_BE_OTHERS)
-    test(`${word}: another user is refused`, () => {
+    test(`${word}: another user is refused`, async () => {
       const where = at()
-      open(where)
+      const mine = open(where)
+      mine.post()
       // Its registry is its own.
       const runtime = freshPath()
-      mkdirSync(runtime)
+      mkdirSync(runtime, { mode: 0o700 })
+      chownSync(runtime, NOBODY_ID, NOBODY_ID)
       chmodSync(place, 0o755)
-      chmodSync(runtime, 0o777)
-      const { stdout, stderr } = spawnSync('setpriv', [...nobody, process.execPath, lockHolder, word, where], {
-        env: { ...process.env, TALKWIRE_RUNTIME_DIR: join(runtime, 'run') },
-        input: '#1 acquire\n',
-        encoding: 'utf8',
-      })
-      assert.match(`${stdout}${stderr}`, /PERMISSION_DENIED/)
-      assert.equal(open(where).value, 0)
+      const holder = await startLockHolder(word, where)
+      const opened = await holder.tell(`drop ${runtime}`)
+      assert.equal(opened === 'dropped' ? await holder.tell('acquire') : opened, 'PERMISSION_DENIED')
+      await holder.kill()
+      assert.equal(mine.value, 1)
       remove(where)
     })
 }
