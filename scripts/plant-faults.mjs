@@ -1,7 +1,7 @@
 // npm run faults [-- --short] [-- words…]: plants one fault at a time in a copy of the built package. Every one must turn a test red:
 // a suite that misses one is not finished. --short plants a fixed sample; words choose those with one of them in their name or file.
 import { spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { root } from './lib/repository.mjs'
@@ -687,6 +687,83 @@ const FAULTS = [
       ['who leaves keeps its pid file', "process.off('exit', left);\n            left();", "process.off('exit', left);"],
     ],
   ),
+  ...faultsOf(
+    'sync/mutex.js',
+    ['sync/mutex', 'sync/sweep'],
+    [
+      ['two have it at a time', 'free ? !swapBig(block.long, LONG.owner, NOBODY, self()) :', 'free ? false :', 'short'],
+      ['a dead owner keeps it', 'if (owner === NOBODY || isAlive(owner) ||', 'if (true ||'],
+      ['a living owner loses it', 'isAlive(owner) || !swapBig', 'false || !swapBig', 'short'],
+      ['nobody is told of a death within', 'store(word, WORD.damaged, 1);', ';', 'short'],
+      ['release() keeps it', 'swapBig(block.long, LONG.owner, self(), NOBODY);', ';'],
+      ['the next task of the thread is forgotten', 'this.line.carryOn();', ';'],
+      ['repaired() says nothing', 'store(this.state.block.word, WORD.damaged, 0);', ';'],
+      ['blocking the thread that has it is not refused', 'if (state.held)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf('sync/fence.js', ['sync/mutex', 'sync/kinds'], [['the fence stays', '|| first()) + 1', '|| first())']]),
+  ...faultsOf(
+    'sync/line.js',
+    ['sync/mutex', 'sync/kinds'],
+    [
+      ['fair is not fair', '(Atomics.load(word, WORD.flags) & FAIR) !== 0', 'false', 'short'],
+      ['whoever waits is passed for ever', 'Atomics.load(word, WORD.hungry) !== 0 ||', ''],
+      ['whoever gives up keeps its place', 'dequeue(block, this.place);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/queue.js',
+    ['sync/mutex', 'sync/kinds', 'sync/sweep'],
+    [
+      ['the last one is the first', '((a - b) | 0) < 0', '((a - b) | 0) > 0', 'short'],
+      ['the dead are first for ever', 'return who !== NOBODY && !isAlive(who) &&', 'return false &&'],
+      ['one who died is notified', 'if (clearDead(words, slot) || !swap', 'if (!swap'],
+      ['notify() wakes all', 'if (!all)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/owner.js',
+    ['sync/mutex'],
+    [
+      ['a zombie lives', "stat.state !== 'Z' && stat.state !== 'X' && ", ''],
+      ['a pid that was given anew is the owner', ' && encode(id, stat.start) === owner', '', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/rwlock.js',
+    ['sync/kinds'],
+    [
+      [
+        'a reader comes in beside a writer',
+        'if (this.owner() === NOBODY)\n                    return grant',
+        'if (true)\n                    return grant',
+      ],
+      ['a writer does not wait for readers', 'if (ownersOf(block, others).length === 0)', 'if (true)', 'short'],
+      ['dead readers keep writers out', 'reap(block, others);', ';'],
+      ['a dead writer is not told of', 'store(word, WORD.damaged, 1);', ';'],
+      ['who upgrades waits for itself', 'const others = own ? READERS : SHARES;', 'const others = SHARES;'],
+      ['a writer who gives up keeps readers out', 'giveUp: unclaim,', ''],
+    ],
+  ),
+  ...faultsOf(
+    'sync/slots.js',
+    ['sync/kinds'],
+    [
+      ['two have the same permit', '&& swapBig(long, SLOT_LONG + slot, NOBODY, self()))', ')'],
+      ['permits of the dead do not come back', 'if (!late)', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/barrier.js',
+    ['sync/kinds'],
+    [
+      ['one who dies is waited for', 'if (ownersOf(block, ALL).every(isAlive))', 'if (true)'],
+      ['one who gives up is counted', 'if (arrival && generationOf(block) === arrival.generation)', 'if (false)', 'short'],
+      ['an arrival keeps its slot', 'if (arrival)\n                freeSlot(block, arrival.slot);', ''],
+    ],
+  ),
+  ...faultsOf('sync/condition.js', ['sync/kinds'], [["the owner's death wakes nobody", '(late && hasDied(mutex))', 'false']]),
+  ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────
@@ -771,6 +848,7 @@ function run(dist, test) {
     child.on('exit', (code, signal) => {
       clearTimeout(timer)
       kill()
+      sweep(child.pid ?? 0)
       setTimeout(() => [child.stdout, child.stderr].forEach((stream) => stream.destroy()), 300)
       if (code !== 0) failure ??= reported ? `ended with ${signal ?? code} ${stderr.trim().split('\n').at(-1) ?? ''}` : UNLOADABLE
     })
@@ -779,6 +857,13 @@ function run(dist, test) {
       resolve(failure)
     })
   })
+}
+
+/** What a test that was killed left in shared memory: its names have its pid. @param {number} pid */
+function sweep(pid) {
+  const folder = '/dev/shm'
+  if (!existsSync(folder)) return
+  for (const name of readdirSync(folder)) if (name.includes(`-t${pid}-`)) rmSync(path.join(folder, name), { force: true })
 }
 
 /** @template T @param {readonly T[]} items @param {(item: T, dist: string) => Promise<void>} work */

@@ -148,7 +148,6 @@ export class Ownership implements Offer<Lock> {
 
   take(late: boolean): Lock | undefined {
     const { block } = this
-    if (this.held) return undefined
     const free = Atomics.load(block.long, LONG.owner) === NOBODY
     if (free ? !swapBig(block.long, LONG.owner, NOBODY, self()) : !(late && inherit(block))) return undefined
     this.held = true

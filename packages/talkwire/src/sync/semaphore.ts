@@ -79,7 +79,7 @@ export class Semaphore {
   /** How many could be had at this moment, those of the dead among them. */
   get available(): number {
     const { word } = this.block
-    if (this.signalling) return Atomics.load(word, WORD.value)
+    if (this.signalling) return countOf(this.block)
     return Atomics.load(word, WORD.limit) - ownersOf(this.block, permitsOf(this.block)).filter(isAlive).length
   }
 
@@ -104,8 +104,11 @@ function agreeOnSignals(block: Block, permits: number): void {
   if (Atomics.load(block.word, WORD.limit) !== 0 && (Atomics.load(block.word, WORD.flags) & COUNTING) === 0)
     throw otherUse(block, 'permits')
   or(block.word, WORD.flags, COUNTING)
-  if (swap(block.word, WORD.limit, 0, permits + 1)) add(block.word, WORD.value, permits)
+  swap(block.word, WORD.limit, 0, permits + 1)
 }
+
+/** `value` is what was posted less what was taken: so one step says how many there are at first. */
+const countOf = ({ word }: Block): number => Atomics.load(word, WORD.limit) - 1 + Atomics.load(word, WORD.value)
 
 function owned(block: Block, permits: number): Offer<Permit> {
   return {
@@ -138,13 +141,13 @@ function counted(block: Block): Offer<Permit> {
     held: false,
     take() {
       for (;;) {
-        const count = Atomics.load(block.word, WORD.value)
-        if (count <= 0) return undefined
-        if (swap(block.word, WORD.value, count, count - 1))
+        const value = Atomics.load(block.word, WORD.value)
+        if (Atomics.load(block.word, WORD.limit) - 1 + value <= 0) return undefined
+        if (swap(block.word, WORD.value, value, value - 1))
           return new Permit(() => post(block, lines.get(block)!), nextFenceOfMany(block), false)
       }
     },
-    isFree: () => Atomics.load(block.word, WORD.value) > 0,
+    isFree: () => countOf(block) > 0,
     owner: () => NOBODY,
     lastGrant: () => Atomics.load(block.long, LONG.fence),
   }

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
+import { processStat } from '../../src/discovery/identity.js'
 import { Barrier, Condition, Event, Mutex, Once, RwLock, Semaphore } from '../../src/sync/index.js'
 import { startParty, type Holder } from './holders.js'
 
@@ -175,6 +176,32 @@ test('rwlock: one reader may become the writer, past those who want to write', a
   await endAll(parties)
 })
 
+test('rwlock: readers never see half of what a writer does', async () => {
+  const name = freshName()
+  const segment = `tw-test-${name}`
+  using memory = SharedMemory.create(segment, 64)
+  const parties = await several(4, 'rwlock', name)
+  const answers = await Promise.all(parties.map((party, index) => party.tell(`${index % 2 ? 'readMany' : 'writeMany'} ${segment} 4000`)))
+  assert.deepEqual(answers, ['torn 0', 'torn 0', 'torn 0', 'torn 0'])
+  assert.equal(memory.array(Int32Array)[0], 8000)
+  memory.unlink()
+  await endAll(parties)
+})
+
+test('rwlock: a writer that comes while a reader is about to have it keeps it out', async () => {
+  const parties = await several(2, 'rwlock', freshName())
+  const [reader, writer] = parties as [Holder, Holder]
+  const reading = reader.tell('tryReadStopped')
+  while (processStat(reader.pid)?.state !== 'T') await delay(1)
+  assert.equal(await writer.tell('tryWrite'), 'acquired false')
+  process.kill(reader.pid, 'SIGCONT')
+  assert.equal(await reading, 'busy')
+  await writer.tell('release')
+  assert.equal(await reader.tell('tryRead'), 'acquired false')
+  await reader.tell('release')
+  await endAll(parties)
+})
+
 test('rwlock: a thread that would wait for itself is told', async () => {
   const lock = new RwLock(freshName())
   const reader = await lock.acquireRead()
@@ -241,7 +268,8 @@ test('condition: who is not notified in time has the lock again; who died waitin
 
 test('barrier: all or nobody, again and again', async () => {
   const parties = await several(3, 'barrier', freshName(), '3')
-  for (let round = 0; round < 20; round++) {
+  // More arrivals than there are slots.
+  for (let round = 0; round < 50; round++) {
     const [a, b] = [parties[0]!.tell('wait'), parties[1]!.tell('wait')]
     if (round === 0) await Promise.all([waits(a), waits(b)])
     assert.deepEqual(await Promise.all([a, b, parties[2]!.tell('wait')]), ['passed', 'passed', 'passed'])

@@ -8,7 +8,7 @@ import { freshName } from '../helpers/place.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { Mutex } from '../../src/sync/mutex.js'
 import { self } from '../../src/memory/owner.js'
-import { LOCK_BYTES, LONG } from '../../src/sync/lock-layout.js'
+import { LOCK_BYTES, LONG, WORD } from '../../src/sync/lock-layout.js'
 import { processStat } from '../../src/discovery/identity.js'
 import { run } from '../session/processes.js'
 import { script, startHolder } from './holders.js'
@@ -212,6 +212,22 @@ test('fair: who came first gets it first, also past somebody who comes when it i
   await Promise.all(wanting)
   assert.deepEqual(order, [0, 1, 2])
   for (const holder of holders) await holder.end()
+})
+
+test('not fair: whoever has waited for long goes before all who come later', async () => {
+  const name = freshName()
+  const mutex = new Mutex(name)
+  const lock = mutex.acquireSync()
+  const holder = await startHolder(name)
+  const wanting = holder.tell('acquire')
+  const words = SharedMemory.open(`talkwire-${process.getuid!()}-mutex-${name}`).array(Int32Array)
+  while (Atomics.load(words, WORD.hungry) === 0) await delay(1)
+  lock.release()
+  assert.equal(mutex.tryAcquire(), undefined)
+  assert.match(await wanting, /^acquired/)
+  await holder.tell('release')
+  mutex.acquireSync().release()
+  await holder.end()
 })
 
 test('inspect() tells who holds it, since when, and who waits', async () => {
