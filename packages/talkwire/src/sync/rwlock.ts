@@ -202,11 +202,16 @@ class State {
     const others = own ? READERS : SHARES
     return {
       block,
-      ordered: own === undefined,
+      // Whoever has claimed it keeps all others out, also those who were before: it has to go on.
+      get ordered() {
+        return own === undefined && !claimed
+      },
       many: false,
       held: false,
       giveUp: unclaim,
       take: (late, waits) => {
+        // To claim it only to give it back would keep readers out, and wake everybody.
+        if (!waits && !late && ownersOf(block, others).length > 0) return undefined
         claimed ||= this.claim(late)
         if (!claimed) return undefined
         if (late) reap(block, others)
