@@ -220,8 +220,7 @@ test('not fair: whoever has waited for long goes before all who come later', asy
   const lock = mutex.acquireSync()
   const holder = await startHolder(name)
   const wanting = holder.tell('acquire')
-  using memory = SharedMemory.open(`talkwire-${process.getuid!()}-mutex-${name}`)
-  const words = memory.array(Int32Array)
+  const words = SharedMemory.open(`talkwire-${process.getuid!()}-mutex-${name}`).array(Int32Array)
   while (Atomics.load(words, WORD.hungry) === 0) await delay(1)
   lock.release()
   assert.equal(mutex.tryAcquire(), undefined)
@@ -229,6 +228,8 @@ test('not fair: whoever has waited for long goes before all who come later', asy
   await holder.tell('release')
   mutex.acquireSync().release()
   await holder.end()
+  // `words` keeps it in use for as long as this process lives.
+  Mutex.unlink(name)
 })
 
 test('inspect() tells who holds it, since when, and who waits', async () => {
