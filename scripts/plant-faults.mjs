@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { root } from './lib/repository.mjs'
+import { python } from './python.mjs'
 
 /**
  * `file` is below dist/src; `from` stands there exactly once; `tests` are below dist/test, tried in order until one fails.
@@ -777,6 +778,7 @@ const WORKERS = 2
 const UNLOADABLE = 'the test does not even start'
 
 const source = path.join(root, 'packages/talkwire')
+const interpreter = python()
 const args = process.argv.slice(2)
 const words = args.filter((arg) => !arg.startsWith('-'))
 const chosen = FAULTS.filter(
@@ -813,7 +815,7 @@ function run(dist, test) {
   const runtime = mkdtempSync(path.join(tmpdir(), 'tw-'))
   const child = spawn(process.execPath, ['--test-reporter=tap', path.join(dist, 'test', `${test}.test.js`)], {
     cwd: path.dirname(dist),
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, TALKWIRE_RUNTIME_DIR: runtime },
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, TALKWIRE_RUNTIME_DIR: runtime, TALKWIRE_PYTHON: interpreter },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
