@@ -90,11 +90,6 @@ def process_state(pid: int) -> Tuple[Optional[str], Optional[str]]:
     return fields[0], fields[19]
 
 
-def process_start(pid: int) -> Optional[str]:
-    """When it began, in ticks since the boot; None if there is no such process."""
-    return process_state(pid)[1]
-
-
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import platform
 import select
-import stat
 import time
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 from .errors import TalkwireError
+from .owner import id_of, is_alive, owner_of, ring
 
 _HEADER = 4096
 _KIND = 0x54521100
@@ -22,7 +22,6 @@ _TAIL, _HEAD, _WRITERS_SLEEP, _READERS_SLEEP = 16, 32, 48, 49
 _SEATS = 60
 _GENERATION, _BELL, _SLEEPING = 2, 3, 4
 _SKIP = -1
-_START_BITS = 42
 _LOOK = 0.004
 _LAST_LOOK = 0.064
 _ORDERED = ("x86_64", "AMD64", "i386", "i686")
@@ -87,8 +86,8 @@ class _End:
         self._bell: Optional[Tuple[int, int]] = None
         words, longs = ring._words, ring._longs
         who = longs[self._long]
-        if who != 0 and _is_alive(who):
-            raise TalkwireError("UNAVAILABLE", f"this end of the ring is taken (pid {_pid(who)}); end that one, or close() it there")
+        if who != 0 and is_alive(who):
+            raise TalkwireError("UNAVAILABLE", f"this end of the ring is taken (pid {id_of(who)}); end that one, or close() it there")
         longs[self._long] = _self()
         words[self._word + _SLEEPING] = 0
         words[self._word + _GENERATION] = (words[self._word + _GENERATION] & 0x7FFFFF) % 0x7FFFFF + 1
@@ -136,7 +135,7 @@ class _End:
             at = 64 + 8 * seat
             if words[at + _SLEEPING] == 1:
                 words[at + _SLEEPING] = 0
-                _ring_bell(self._ring._longs[32 + 4 * seat], words[at + _BELL])
+                ring(self._ring._longs[32 + 4 * seat], words[at + _BELL])
 
     def close(self) -> None:
         """Lets somebody else take this end. A second time does nothing."""
@@ -290,43 +289,7 @@ def _signed(position: int) -> int:
     return (position + 0x80000000 & 0xFFFFFFFF) - 0x80000000
 
 
-def _stat_of(pid: int) -> List[str]:
-    with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
-        text = file.read()
-    return text[text.rindex(")") + 2 :].split(" ")
-
-
-def _encode(pid: int, start: str) -> int:
-    word = pid << _START_BITS | int(start) & (1 << _START_BITS) - 1
-    return word - (1 << 64) if word >> 63 else word
-
-
 def _self() -> int:
-    return _encode(os.getpid(), _stat_of(os.getpid())[19])
-
-
-def _pid(who: int) -> int:
-    return (who & (1 << 64) - 1) >> _START_BITS
-
-
-def _is_alive(who: int) -> bool:
-    try:
-        fields = _stat_of(_pid(who))
-    except OSError:
-        return False
-    return fields[0] not in ("Z", "X") and _encode(_pid(who), fields[19]) == who
-
-
-def _ring_bell(who: int, descriptor: int) -> None:
-    try:
-        fd = os.open(f"/proc/{_pid(who)}/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode) and _is_alive(who):
-            os.write(fd, b".")
-    except OSError:
-        # A full pipe has rung often enough, and who is gone needs no bell.
-        pass
-    finally:
-        os.close(fd)
+    """As the seats have it: signed."""
+    word = owner_of(os.getpid())
+    return word - (1 << 64) if word >> 63 else word

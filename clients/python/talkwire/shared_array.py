@@ -11,7 +11,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 from .arrays import FORMATS, numpy_module
 from .errors import TalkwireError
 from .memory import SharedMemory
-from .names import process_start
+from .owner import ring
 
 HEADER_BYTES = 512
 MAX_DIMENSIONS = 8
@@ -249,7 +249,7 @@ class SharedArray:
         for n in range(_WATCHERS):
             who, bell = struct.unpack_from("<QI", self._buf(), _AT_WATCHERS + 16 * n)
             if who:
-                _ring(who, bell)
+                ring(who, bell)
         return generation
 
 
@@ -263,23 +263,3 @@ def _is_sealed(name: str) -> bool:
 
 def _sealed(what: str) -> TalkwireError:
     return TalkwireError("PERMISSION_DENIED", f"{what} is sealed; open it with read_only=True")
-
-
-_START_BITS = 42
-
-
-def _ring(who: int, bell: int) -> None:
-    """Writes a byte into the pipe of a waiting process. Whoever is gone is not rung; whoever cannot be rung looks by itself."""
-    pid = who >> _START_BITS
-    try:
-        fd = os.open(f"/proc/{pid}/fd/{bell}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        start = process_start(pid)
-        if stat.S_ISFIFO(os.fstat(fd).st_mode) and start is not None and int(start) & ((1 << _START_BITS) - 1) == who & ((1 << _START_BITS) - 1):
-            os.write(fd, b".")
-    except OSError:
-        pass  # full: it has rung often enough
-    finally:
-        os.close(fd)

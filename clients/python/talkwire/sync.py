@@ -10,13 +10,13 @@ import ctypes
 import fcntl
 import os
 import select
-import stat
 import time
 from typing import Any, NamedTuple, Optional
 
 from .errors import TalkwireError
 from .memory import SharedMemory
-from .names import process_state, check_name
+from .names import check_name
+from .owner import id_of, is_alive, owner_of, ring
 
 _BYTES = 1024
 _MUTEX = 0x54570101
@@ -27,8 +27,6 @@ _FAIR = 1
 _SPINS = 100
 _FIRST_LOOK, _LAST_LOOK, _HUNGRY_AFTER = 0.004, 0.032, 0.002  # seconds
 _SEQ_CST = 5
-
-_START_BITS = 42
 
 
 class _Atomics:
@@ -69,20 +67,6 @@ class _Atomics:
 _atomics: Optional[_Atomics] = None
 
 
-def _owner_of(pid: int) -> int:
-    """Who runs under this id (§ 2); 0 for nobody."""
-    state, start = process_state(pid)
-    return 0 if start is None or state in ("Z", "X") else pid << _START_BITS | int(start) & ((1 << _START_BITS) - 1)
-
-
-def _id(owner: int) -> int:
-    return owner >> _START_BITS
-
-
-def _is_alive(owner: int) -> bool:
-    return owner != 0 and _owner_of(_id(owner)) == owner
-
-
 class Grant(NamedTuple):
     """A grant of a mutex."""
 
@@ -107,7 +91,7 @@ class Mutex:
         self._memory = _segment(f"talkwire-{os.getuid()}-mutex-{self.name}")
         self._bytes = ctypes.c_char.from_buffer(self._memory.buf)
         self._at = ctypes.addressof(self._bytes)
-        self._self = _owner_of(os.getpid())
+        self._self = owner_of(os.getpid())
         self._bell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._load(_KIND) != _MUTEX and not self._swap(_KIND, 0, _MUTEX) and self._load(_KIND) != _MUTEX:
             raise TalkwireError("INVALID_MEMORY", f"there is no mutex (of this version) in the memory of mutex {name}; unlink it, or take another name")
@@ -162,7 +146,7 @@ class Mutex:
         return ctypes.c_double.from_address(self._at + offset)
 
     def _check_fork(self) -> None:
-        if _id(self._self) != os.getpid():
+        if id_of(self._self) != os.getpid():
             raise TalkwireError("CLOSED", f"mutex {self.name} was opened before the fork; open it again in the child")
 
     # § 5
@@ -170,7 +154,7 @@ class Mutex:
     def _take(self, late: bool) -> bool:
         owner = self._load(_OWNER, 8)
         if owner != 0:
-            if not late or _is_alive(owner) or not self._swap(_OWNER, owner, self._self, 8):
+            if not late or is_alive(owner) or not self._swap(_OWNER, owner, self._self, 8):
                 return False
             self._store(_DAMAGED, 1)
         elif not self._swap(_OWNER, 0, self._self, 8):
@@ -203,7 +187,7 @@ class Mutex:
                 taken = self._may_go(place) and self._take(late)
                 if late and not taken:
                     owner = self._load(_OWNER, 8)
-                    grant = None if _is_alive(owner) else self._float(_FENCE).value
+                    grant = None if is_alive(owner) else self._float(_FENCE).value
                     taken = grant is not None and grant == left and self._take(True)
                     left = grant
                     watch.follow(owner, self._self)
@@ -250,7 +234,7 @@ class Mutex:
 
     def _clear_dead(self, place: int) -> bool:
         who = self._load(place + _WHO, 8)
-        return who != 0 and not _is_alive(who) and self._swap(place + _WHO, who, 0, 8)
+        return who != 0 and not is_alive(who) and self._swap(place + _WHO, who, 0, 8)
 
     def _first(self) -> Optional[int]:
         found: Optional[int] = None
@@ -286,7 +270,7 @@ class Mutex:
             self._store(_WAITING, 1)
             if not self._swap(first + _RUNG, 0, 1):
                 return
-            if _ring(self._load(first + _WHO, 8), self._load(first + _BELL)) or not self._clear_dead(first):
+            if ring(self._load(first + _WHO, 8), self._load(first + _BELL)) or not self._clear_dead(first):
                 return
 
 
@@ -336,7 +320,7 @@ class _Watch:
         self._owner = owner
         if owner not in (0, own):
             try:
-                self._process = os.pidfd_open(_id(owner))
+                self._process = os.pidfd_open(id_of(owner))
             except OSError:
                 self._process = None  # it has ended, or is a thread: the next look tells
 
@@ -355,22 +339,3 @@ class _Watch:
         if self._process is not None:
             os.close(self._process)
         self._process = None
-
-
-def _ring(who: int, bell: int) -> bool:
-    """A byte into the pipe of one who waits; False when nobody is there."""
-    try:
-        fd = os.open(f"/proc/{_id(who)}/fd/{bell}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode) or not _is_alive(who):
-            return False
-        os.write(fd, b".")
-        return True
-    except BlockingIOError:
-        return True  # a full pipe has rung
-    except BrokenPipeError:
-        return False
-    finally:
-        os.close(fd)

@@ -1,4 +1,5 @@
 /** What every codec agrees on: which values travel, how deep, and who owns references. spec/wire.md § 5. */
+import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 import type { Writer } from './writer.js'
 
@@ -93,19 +94,7 @@ export function ndarray<T extends TypedArray>(data: T, shape: readonly number[])
 
 export const shapeOf = (data: TypedArray): readonly number[] | undefined => (data as Partial<NdArray>).shape
 
-const constructors = {
-  u1: Uint8Array,
-  i1: Int8Array,
-  u2: Uint16Array,
-  i2: Int16Array,
-  u4: Uint32Array,
-  i4: Int32Array,
-  u8: BigUint64Array,
-  i8: BigInt64Array,
-  f4: Float32Array,
-  f8: Float64Array,
-  c1: Uint8ClampedArray,
-} as const
+const constructors = { ...ARRAYS, c1: Uint8ClampedArray } as const
 export type DType = keyof typeof constructors
 /** In the order of their codes in MessagePack's ext 4. */
 export const DTYPES = Object.keys(constructors) as DType[]

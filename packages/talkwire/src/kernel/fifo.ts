@@ -1,7 +1,7 @@
 /** mkfifo(3). Without koffi by the program of that name. */
 import { spawnSync } from 'node:child_process'
 import { TalkwireError } from '../error.js'
-import { errno, libc } from './libc.js'
+import { errno, libc, systemError } from './libc.js'
 
 let native: ((path: string, mode: number) => number) | undefined
 
@@ -10,7 +10,7 @@ export function makeFifo(path: string): void {
   if (process.platform === 'win32') throw unsupported()
   native ??= libc()?.func('int mkfifo(const char *path, unsigned int mode)') as typeof native
   if (native) {
-    if (native(path, 0o600) !== 0) throw Object.assign(new Error(`mkfifo ${path}: ${errno()}`), { code: errno(), syscall: 'mkfifo', path })
+    if (native(path, 0o600) !== 0) throw systemError('mkfifo', errno(), path)
     return
   }
   const { error, status, stderr } = spawnSync('mkfifo', ['-m', '600', path], { encoding: 'utf8' })

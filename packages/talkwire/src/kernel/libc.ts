@@ -70,5 +70,16 @@ export function restarting(syscall: string, call: () => number, path?: string): 
   }
 }
 
+/** The same, for what is not to wait: false where it would have to (EAGAIN). */
+export function unlessBusy(syscall: string, call: () => number): boolean {
+  try {
+    restarting(syscall, call)
+    return true
+  } catch (reason) {
+    if ((reason as NodeJS.ErrnoException).code === 'EAGAIN') return false
+    throw reason
+  }
+}
+
 /** The bytes at an address, without a copy. The caller keeps them mapped while anybody can reach the buffer. */
 export const viewOf = (address: bigint, length: number): ArrayBuffer => koffi!.view(address, length)

@@ -1,5 +1,6 @@
 /** Who has a file locked, as the kernel knows it: proc_pid_fdinfo(5), proc_locks(5). Linux. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { deviceText, processes } from './proc.js'
 
 export interface LockHolder {
   readonly pid: number
@@ -19,7 +20,7 @@ export function lockHolders(path: string, kind: keyof typeof WORDS): LockHolder[
   const found = new Map<number, boolean>()
   for (const [pid, shared] of fromTable(dev, ino, kind)) found.set(pid, shared)
   if (found.size === 0) return []
-  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry)))
+  for (const pid of processes())
     for (const fd of descriptorsOf(pid)) {
       const lock = isFile(`/proc/${pid}/fd/${fd}`, dev, ino) ? lockIn(text(`/proc/${pid}/fdinfo/${fd}`), kind) : undefined
       if (lock !== undefined) found.set(Number(pid), lock)
@@ -31,8 +32,7 @@ const LINE = /^\d+: (?<kind>\w+) +\S+ +(?<mode>READ|WRITE) (?<pid>-?\d+) (?<devi
 
 /** Lines of who waits begin with an arrow and do not match. */
 function fromTable(dev: number, ino: number, kind: keyof typeof WORDS): [pid: number, shared: boolean][] {
-  const hex = (part: number): string => part.toString(16).padStart(2, '0')
-  const device = `${hex((dev >>> 8) & 0xfff)}:${hex((dev & 0xff) | ((dev >>> 12) & 0xfff00))}`
+  const device = deviceText(dev)
   return text('/proc/locks')
     .split('\n')
     .map((line) => LINE.exec(line)?.groups)

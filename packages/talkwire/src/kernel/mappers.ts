@@ -1,5 +1,6 @@
 /** Which processes have which file mapped, as the kernel knows it: proc_pid_maps(5). Linux. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { deviceText, processes } from './proc.js'
 
 export interface Mappers {
   /** Their pids. */
@@ -12,7 +13,7 @@ export interface Mappers {
 export function findMappers(): Mappers {
   const found = new Map<string, number[]>()
   let hidden = false
-  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+  for (const pid of processes()) {
     const text = mapsOf(pid)
     if (text === undefined) hidden = true
     else for (const file of new Set(filesIn(text))) found.set(file, [...(found.get(file) ?? []), Number(pid)])
@@ -22,12 +23,6 @@ export function findMappers(): Mappers {
 
 /** `device inode` of each line: address perms offset dev inode path. */
 const filesIn = (maps: string): string[] => Array.from(maps.matchAll(/^\S+ \S+ \S+ (\S+ \d+)/gm), ([, file]) => file!)
-
-/** As makedev(3) packs it, and the kernel prints it. */
-function deviceText(dev: number): string {
-  const hex = (part: number): string => part.toString(16).padStart(2, '0')
-  return `${hex((dev >>> 8) & 0xfff)}:${hex((dev & 0xff) | ((dev >>> 12) & 0xfff00))}`
-}
 
 /** Empty for a process that is gone; undefined for one that keeps us out. */
 function mapsOf(pid: string): string | undefined {

@@ -1,7 +1,7 @@
 /** Files in memory, and memory of files: mmap(2), memfd_create(2), posix_fallocate(3), linkat(2), flock(2). Linux. */
 import { constants } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
-import { errno, linuxLibc, restarting, systemError, viewOf } from './libc.js'
+import { errno, linuxLibc, restarting, systemError, unlessBusy, viewOf } from './libc.js'
 
 const PROT_READ = 1
 const PROT_WRITE = 2
@@ -134,13 +134,7 @@ export const nameFile = (fd: number, path: string): void =>
 
 /** flock(2) without waiting: false when somebody else has it. The kernel releases it when the last descriptor of this opening closes. */
 export function tryFlock(fd: number, exclusive: boolean): boolean {
-  try {
-    restarting('flock', () => native().flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
-    return true
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code === 'EAGAIN') return false
-    throw reason
-  }
+  return unlessBusy('flock', () => native().flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
 }
 
 export const unlockFlock = (fd: number): void => void restarting('flock', () => native().flock(fd, LOCK_UN))

@@ -1,6 +1,6 @@
 /** Named semaphores of POSIX, without waiting: sem_overview(7). */
 import { constants } from 'node:fs'
-import { errno, linuxLibc, restarting, systemError } from './libc.js'
+import { errno, linuxLibc, restarting, systemError, unlessBusy } from './libc.js'
 
 /** Where the C library keeps it; of no use but to look at. */
 export const pathOfSemaphore = (name: string): string => `/dev/shm/sem.${name}`
@@ -50,13 +50,7 @@ export function openPosix(name: string, permits: number | undefined, mode: numbe
 
 /** False when there is no permit. */
 export function tryPosix(semaphore: PosixHandle): boolean {
-  try {
-    restarting('sem_trywait', () => native().sem_trywait(semaphore))
-    return true
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code === 'EAGAIN') return false
-    throw reason
-  }
+  return unlessBusy('sem_trywait', () => native().sem_trywait(semaphore))
 }
 
 /** Throws as `fs` does: EOVERFLOW. */

@@ -1,6 +1,6 @@
 /** Semaphores of System V, without waiting: semget(2), semop(2), semctl(2), sysvipc(7). Linux. */
 import { readFileSync } from 'node:fs'
-import { errno, linuxLibc, restarting, systemError } from './libc.js'
+import { errno, linuxLibc, systemError, unlessBusy } from './libc.js'
 
 const IPC_CREAT = 0o1000
 const IPC_EXCL = 0o2000
@@ -59,13 +59,7 @@ export function setMode(id: number, mode: number): void {
 /** Adds to its value, or takes from it: false when there is not so much. `undo`: reverted when this process ends. Throws as `fs` does: ERANGE, EIDRM, EINVAL. */
 export function changeSemaphore(id: number, by: 1 | -1, undo: boolean): boolean {
   const operation = Int16Array.of(0, by, IPC_NOWAIT | (undo ? SEM_UNDO : 0))
-  try {
-    restarting('semop', () => native().semop(id, operation, 1))
-    return true
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code === 'EAGAIN') return false
-    throw reason
-  }
+  return unlessBusy('semop', () => native().semop(id, operation, 1))
 }
 
 export const valueOfSemaphore = (id: number): number => checked('semctl', native().semctl(id, 0, GETVAL))

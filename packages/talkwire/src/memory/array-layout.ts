@@ -9,6 +9,7 @@
  * 256  16 watchers of 16 bytes:  0  i64 who  0: free     8  u32 bell
  * 512  elements, in the order that the strides say
  */
+import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 
 export const HEADER_BYTES = 512
@@ -25,18 +26,6 @@ const MAGIC = 0x5241_5754 // 'TWAR'
 const VERSION = 1
 const [AT_DTYPE, AT_DIMENSIONS, AT_OFFSET, AT_BYTES, AT_SEALED, AT_SHAPE, AT_STRIDES] = [8, 12, 16, 24, 32, 64, 128]
 
-export const ARRAYS = {
-  u1: Uint8Array,
-  i1: Int8Array,
-  u2: Uint16Array,
-  i2: Int16Array,
-  u4: Uint32Array,
-  i4: Int32Array,
-  u8: BigUint64Array,
-  i8: BigInt64Array,
-  f4: Float32Array,
-  f8: Float64Array,
-} as const
 /** Kind and bytes of an element, as NumPy writes it. */
 export type SharedDType = keyof typeof ARRAYS
 export type ArrayOf<D extends SharedDType> = InstanceType<(typeof ARRAYS)[D]>

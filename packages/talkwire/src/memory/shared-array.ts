@@ -1,8 +1,8 @@
 /** Typed arrays of any number of dimensions that several processes share: docs/memory/shared-array.md, spec/memory.md § 3. */
 import { fchmodSync, fstatSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
+import { ARRAYS } from '../dtypes.js'
 import {
-  ARRAYS,
   encodeHeader,
   HEADER_BYTES,
   headerFor,

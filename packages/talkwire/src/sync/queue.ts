@@ -13,7 +13,6 @@ export interface Words {
 
 export interface Place {
   readonly slot: number
-  readonly sequence: number
 }
 
 const sequenceOf = ({ word }: Words, slot: number): number => Atomics.load(word, waiterWord(slot) + WAITER.sequence)
@@ -36,7 +35,7 @@ export function enqueue(words: Words): Place | undefined {
   while (sequence === 0) sequence = (add(word, WORD.sequence, 1) + 1) | 0
   store(word, at + WAITER.sequence, sequence)
   store(word, WORD.waiting, 1)
-  return { slot, sequence }
+  return { slot }
 }
 
 /** A dead owner's sequence may still stand in the place: it is taken out before the new one is anybody's turn. */
@@ -85,6 +84,8 @@ export function isFirst(words: Words, place: Place | undefined): boolean {
   }
 }
 
+const ringAt = (words: Words, slot: number): boolean => ring(whoOf(words, slot), Atomics.load(words.word, waiterWord(slot) + WAITER.bell))
+
 /** Wakes the first one. To be called by who has just let go. */
 export function wakeFirst(words: Words): void {
   const { word } = words
@@ -98,7 +99,7 @@ export function wakeFirst(words: Words): void {
     const at = waiterWord(slot)
     // Rung and not yet awake: it needs no second byte.
     if (!swap(word, at + WAITER.rung, 0, 1)) return
-    if (ring(whoOf(words, slot), Atomics.load(word, at + WAITER.bell)) || !clearDead(words, slot)) return
+    if (ringAt(words, slot) || !clearDead(words, slot)) return
   }
 }
 
@@ -111,7 +112,7 @@ export function wakeAll(words: Words): void {
     if (sequenceOf(words, slot) === 0 || whoOf(words, slot) === NOBODY) continue
     store(word, WORD.waiting, 1)
     const at = waiterWord(slot)
-    if (swap(word, at + WAITER.rung, 0, 1)) ring(whoOf(words, slot), Atomics.load(word, at + WAITER.bell))
+    if (swap(word, at + WAITER.rung, 0, 1)) ringAt(words, slot)
   }
 }
 
@@ -122,7 +123,7 @@ export function notify(words: Words, all: boolean): void {
   for (const slot of queue) {
     const at = waiterWord(slot)
     if (clearDead(words, slot) || !swap(word, at + WAITER.mode, 0, 1)) continue
-    ring(whoOf(words, slot), Atomics.load(word, at + WAITER.bell))
+    ringAt(words, slot)
     if (!all) return
   }
 }
