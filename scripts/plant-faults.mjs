@@ -744,11 +744,14 @@ const FAULTS = [
       ['a dead writer is not told of', 'store(word, WORD.damaged, 1);', ';'],
       ['who upgrades waits for itself', 'const others = own ? READERS : SHARES;', 'const others = SHARES;'],
       ['a writer who gives up keeps readers out', 'giveUp: unclaim,', ''],
+      ['a writer claims what one who may upgrade has', 'waits ? first : others', 'waits ? NONE : others'],
+      ['one who let go becomes the writer', "this.end.abort(released('upgrade() it while it is held'));", ';'],
+      ['one who let go says that the data are whole', 'if (this.isReleased)', 'if (false)'],
     ],
   ),
   ...faultsOf(
     'sync/slots.js',
-    ['sync/kinds'],
+    ['sync/kinds', 'sync/sweep-semaphore'],
     [
       ['two have the same permit', '&& swapBig(long, SLOT_LONG + slot, NOBODY, self()))', ')'],
       ['permits of the dead do not come back', 'if (!late)', 'if (true)'],

@@ -6,6 +6,10 @@ export class Grant implements Disposable, AsyncDisposable {
     this.letGo = letGo
   }
 
+  protected get isReleased(): boolean {
+    return this.letGo === undefined
+  }
+
   /** Lets go. Does not block; a second time does nothing. */
   release(): void {
     const { letGo } = this

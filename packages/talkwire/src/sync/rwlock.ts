@@ -23,6 +23,7 @@ type SyncOptions = Pick<WaitOptions, 'timeout'>
 const READERS: Range = { from: 0, count: SLOTS - 1 }
 const UPGRADER: Range = { from: SLOTS - 1, count: 1 }
 const SHARES: Range = { from: 0, count: SLOTS }
+const NONE: Range = { from: 0, count: 0 }
 
 /** A grant that others may have at the same time. */
 export class ReadLock extends Grant {
@@ -47,14 +48,19 @@ export class WriteLock extends ReadLock {
     super(letGo, abandoned)
   }
 
-  /** Says that the data are whole again, so that those who come are not told. */
+  /** Says that the data are whole again, so that those who come are not told. Throws CLOSED after `release()`. */
   repaired(): void {
+    if (this.isReleased) throw released('repair what it guards while it is held')
     store(this.block.word, WORD.damaged, 0)
   }
 }
 
+const released = (fix: string): TalkwireError => new TalkwireError('CLOSED', `the lock was released; ${fix}`)
+
 /** A reader's grant that may become the writer's; one has it at a time, readers may be there too. */
 export class UpgradableLock extends ReadLock {
+  private readonly end = new AbortController()
+
   constructor(
     letGo: () => void,
     abandoned: boolean,
@@ -63,9 +69,18 @@ export class UpgradableLock extends ReadLock {
     super(letGo, abandoned)
   }
 
-  /** Waits until the readers have gone. The reader's share stays: nobody can write in between. */
+  /**
+   * Waits until the readers have gone. The reader's share stays: nobody can write in between. Rejects with DEADLINE_EXCEEDED,
+   * the signal's reason, and CLOSED when this lock is released meanwhile: without its share it would write beside another's.
+   */
   upgrade(options: WaitOptions = {}): Promise<WriteLock> {
-    return this.line.wait(options)
+    const { signal = this.end.signal } = options
+    return this.line.wait({ ...options, signal: AbortSignal.any([signal, this.end.signal]) })
+  }
+
+  override release(): void {
+    this.end.abort(released('upgrade() it while it is held'))
+    super.release()
   }
 }
 
@@ -200,6 +215,8 @@ class State {
       this.changed()
     }
     const others = own ? READERS : SHARES
+    // An upgrader waits for the writer's word, so it is not kept from that one; from readers it is, until they have gone.
+    const first = own ? NONE : UPGRADER
     return {
       block,
       // Whoever has claimed it keeps all others out, also those who were before: it has to go on.
@@ -210,19 +227,19 @@ class State {
       held: false,
       giveUp: unclaim,
       take: (late, waits) => {
-        // To claim it only to give it back would keep readers out, and wake everybody.
-        if (!waits && !late && ownersOf(block, others).length > 0) return undefined
+        if (late) reap(block, others)
+        // To claim it only to give it back would keep readers out, and wake everybody, oneself too, who would claim it again.
+        if (!claimed && ownersOf(block, waits ? first : others).length > 0) return undefined
         claimed ||= this.claim(late)
         if (!claimed) return undefined
-        if (late) reap(block, others)
         if (ownersOf(block, others).length === 0) {
           claimed = false
           const fence = nextFence(block)
           storeFloat(block.float, LONG.since, Date.now())
           return new WriteLock(() => this.letGo(), this.isDamaged(), fence, block)
         }
-        // An upgrader waits for the writer's word, so it is not kept from that one; from readers it is, until they have gone.
-        if (!waits || (!own && ownersOf(block, UPGRADER).length > 0)) unclaim()
+        // One who may upgrade came in between.
+        if (!waits || ownersOf(block, first).length > 0) unclaim()
         return undefined
       },
       isFree: () => this.owner() === NOBODY || !isAlive(this.owner()),

@@ -6,6 +6,7 @@ import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { processStat } from '../../src/discovery/identity.js'
+import { changes, countChanges } from '../../src/memory/store.js'
 import { Barrier, Condition, Event, Mutex, Once, RwLock, Semaphore } from '../../src/sync/index.js'
 import { startParty, type Holder } from './holders.js'
 
@@ -212,6 +213,35 @@ test('rwlock: a thread that would wait for itself is told', async () => {
   const later = lock.acquireRead()
   writer.release()
   ;(await later).release()
+})
+
+test('rwlock: a writer who waits for one who may upgrade sleeps', async () => {
+  const name = freshName()
+  const lock = new RwLock(name)
+  const upgradable = await lock.acquireUpgradable()
+  const writing = lock.acquireWrite()
+  countChanges(0)
+  await delay(100)
+  // A few a look. Who rings for itself makes thousands.
+  assert.ok(changes() < 200, `${changes()} changes`)
+  upgradable.release()
+  ;(await writing).release()
+})
+
+test('rwlock: who has let go neither becomes the writer nor says that the data are whole', async () => {
+  const name = freshName()
+  const lock = new RwLock(name)
+  const [reader, upgradable] = [await lock.acquireRead(), await lock.acquireUpgradable()]
+  const pending = upgradable.upgrade()
+  upgradable.release()
+  await assert.rejects(pending, fails('CLOSED'))
+  const other = await lock.acquireUpgradable({ timeout: 5000 })
+  await assert.rejects(upgradable.upgrade(), fails('CLOSED'))
+  reader.release()
+  other.release()
+  const writer = await lock.acquireWrite({ timeout: 5000 })
+  writer.release()
+  assert.throws(() => writer.repaired(), fails('CLOSED'))
 })
 
 test('condition: one, then all; the lock is held again', async () => {

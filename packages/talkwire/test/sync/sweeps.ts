@@ -1,0 +1,138 @@
+/** An operation of a lock in a process of its own, which is killed or stopped in place of one of its changes of shared memory. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import type { TestContext } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { freshName } from '../helpers/place.js'
+import { run, type Running } from '../session/processes.js'
+import { processStat } from '../../src/discovery/identity.js'
+import { SharedMemory } from '../../src/memory/shared-memory.js'
+import { WORD, type Kind } from '../../src/sync/lock-layout.js'
+import { openLock } from '../../src/sync/place.js'
+import { waiters } from '../../src/sync/queue.js'
+import { NOTE } from './notes.js'
+
+const script = fileURLToPath(new URL('fixtures/kinds-sweep.js', import.meta.url))
+/** Longer than anything takes, also on a busy machine: whoever waits so long waits for ever. */
+export const FOREVER = 10_000
+
+/** The one that is killed or stopped. */
+export interface Actor {
+  readonly pid: number
+  readonly running: Running
+  /** Resolves when it has ended. */
+  readonly ended: Promise<unknown>
+  isOver(): boolean
+  isKilled(): boolean
+  /** Lets it go on. */
+  goOn(): void
+}
+
+export interface Place {
+  readonly name: string
+  readonly segment: string
+  /** test/sync/notes.ts */
+  readonly notes: Int32Array
+}
+
+/** What is there before, what others do meanwhile, and how it must be afterwards. */
+export interface Scene {
+  /** While it runs. */
+  meanwhile?(actor: Actor): Promise<unknown> | void
+  /** While it is stopped. */
+  stopped?(actor: Actor): Promise<unknown> | void
+  /** `done`: it came to its end. */
+  after(done: boolean): Promise<unknown> | void
+  /** Takes the names away. */
+  end(): void
+}
+
+async function start(operation: string, { name, segment }: Place, at: number, signal: NodeJS.Signals): Promise<Actor> {
+  const running = run(process.execPath, [script, operation, name, segment, String(at), signal])
+  const { child } = running
+  const ended = once(child, 'exit')
+  await running.line('ready')
+  child.stdin!.end('go\n')
+  return {
+    pid: running.pid,
+    running,
+    ended,
+    isOver: () => child.exitCode !== null || child.signalCode !== null,
+    isKilled: () => child.signalCode === 'SIGKILL',
+    goOn: () => void child.kill('SIGCONT'),
+  }
+}
+
+/** Somebody did that, and died in place of change number `at`. */
+export async function dead(operation: string, place: Place, at: number): Promise<void> {
+  const actor = await start(operation, place, at, 'SIGKILL')
+  await until(actor.isOver, 'it hangs')
+  assert.ok(actor.isKilled())
+}
+
+const isStopped = (pid: number): boolean => processStat(pid)?.state === 'T'
+
+/** Resolves when it is so. What never comes fails by itself. */
+export async function until(holds: () => boolean, what: string): Promise<void> {
+  for (const end = performance.now() + FOREVER; !holds(); await delay(1)) assert.ok(performance.now() < end, what)
+}
+
+/** Once for each change, and once more without being disturbed. */
+async function atEach(
+  t: TestContext,
+  operation: string,
+  signal: NodeJS.Signals,
+  begin: (place: Place) => Promise<Scene> | Scene,
+): Promise<void> {
+  let points = 0
+  for (let at = 1; ; at++) {
+    const name = freshName()
+    const segment = `tw-test-${name}`
+    using memory = SharedMemory.create(segment, 64)
+    const place = { name, segment, notes: memory.array(Int32Array) }
+    const scene = await begin(place)
+    const actor = await start(operation, place, at, signal)
+    const meanwhile = scene.meanwhile?.(actor)
+    let reached = false
+    try {
+      if (signal === 'SIGSTOP') {
+        await until(() => (reached = isStopped(actor.pid)) || actor.isOver(), 'it neither came to that change nor to its end')
+        if (reached) await scene.stopped?.(actor)
+        actor.goOn()
+      }
+      await meanwhile
+      await until(actor.isOver, 'it hangs')
+      reached ||= actor.isKilled()
+      if (!actor.isKilled()) assert.equal(actor.running.child.exitCode, 0)
+      await scene.after(!actor.isKilled())
+      assert.equal(place.notes[NOTE.wrong], 0, 'two were within')
+    } catch (reason) {
+      throw new Error(`change ${at} of ${operation}: ${String(reason)}`, { cause: reason })
+    } finally {
+      await actor.running.kill()
+      memory.unlink()
+      scene.end()
+    }
+    if (reached) continue
+    points = Number((await actor.running.line('changes ')).split(' ')[1])
+    assert.ok(at > points, 'it was not disturbed before its end')
+    break
+  }
+  t.diagnostic(`${points} changes`)
+  assert.ok(points > 0, 'the changes were counted')
+}
+
+/** Killed at each change: whoever comes then finds all in order. */
+export const killedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
+  atEach(t, operation, 'SIGKILL', begin)
+
+/** Stopped at each change, while another one does something; then it goes on to its end. */
+export const stoppedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
+  atEach(t, operation, 'SIGSTOP', begin)
+
+/** Who waits in the queue of that lock. */
+export const queueOf = (kind: Kind, name: string): number => waiters(openLock(kind, name)).length
+
+/** Whoever waits is going to be woken: the queue is marked as not empty. */
+export const isMarked = (kind: Kind, name: string): boolean => Atomics.load(openLock(kind, name).word, WORD.waiting) !== 0
