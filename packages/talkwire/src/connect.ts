@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { checkAbilities } from './abilities.js'
 import { parseAddress, quoteWords } from './address.js'
 import { chooseAddress } from './choose.js'
 import {
@@ -162,7 +163,7 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 /** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
-const LASTING = new Set(['', 'unix', 'tcp', 'tls', 'fifo'])
+const LASTING = new Set(['', 'unix', 'tcp', 'tls', 'fifo', 'file'])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
 const START_PATIENCE = 30_000
@@ -210,6 +211,7 @@ async function dial(
   const transport = await transportFor(scheme)
   if (!transport.connect)
     throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on; connect to the service's name`)
+  checkAbilities(transport, address, { contract, authkey: options.authkey, bothWays: options.serve !== undefined })
   const session = newSession({
     side: 'connector',
     limits,
@@ -236,6 +238,10 @@ async function dial(
     handshake: limits.handshake,
   })
   openSession(session, connection)
+  if (transport.carries === 'calls') {
+    session.state = 'open'
+    return session
+  }
   const onAbort = (): void => session.abort(TalkwireError.from(options.signal!.reason, 'CANCELLED'))
   options.signal?.addEventListener('abort', onAbort, { once: true })
   try {

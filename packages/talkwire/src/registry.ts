@@ -13,6 +13,7 @@ export const registry: Readonly<Record<string, Load>> = {
   fork: async () => (await import('./transports/fork.js')).fork,
   ipc: async () => (await import('./transports/ipc.js')).ipc,
   fifo: async () => (await import('./transports/fifo.js')).fifo,
+  file: async () => (await import('./transports/file.js')).file,
   worker: async () => (await import('./transports/worker.js')).worker,
   stdio: async () => (await import('./transports/stdio.js')).stdio,
   spawn: async () => (await import('./transports/spawn.js')).spawn,

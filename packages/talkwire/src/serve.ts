@@ -1,4 +1,5 @@
 import { isMainThread } from 'node:worker_threads'
+import { checkAbilities } from './abilities.js'
 import { parseAddress } from './address.js'
 import {
   isContract,
@@ -144,6 +145,12 @@ async function listenOn(
       'UNSUPPORTED',
       `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
     )
+  checkAbilities(transport, address, {
+    contract: service.contract,
+    streams: service.contract ? [] : [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
+    authkey: options.authkey,
+    bothWays: options.caller !== undefined,
+  })
   const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
   const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
   const accept = (connection: Connection): Session => {
@@ -166,6 +173,7 @@ async function listenOn(
     authenticated: options.authkey !== undefined,
     insecure: options.insecure === true,
     handshake: limits.handshake,
+    onError: options.onError ?? warn,
     ...(own && address === `unix:${service.name}` && { claim: own }),
   })
 }

@@ -8,7 +8,7 @@ const IN_CLOEXEC = 0o2000000
 const HEADER = 16
 
 /** Bits of a mask. */
-export const EVENT = { attributes: 0x4, closed: 0x18, removed: 0x400, moved: 0x800 } as const
+export const EVENT = { attributes: 0x4, written: 0x8, closed: 0x18, removed: 0x400, moved: 0x800 } as const
 
 interface Calls {
   inotify_init1(flags: number): number

@@ -46,7 +46,11 @@ function sharedInotify(): number | undefined {
 }
 
 function tell(bytes: number, buffer: Uint8Array): void {
-  for (const watch of watchesIn(buffer, bytes)) for (const listener of listeners.get(watch) ?? []) listener()
+  for (const watch of watchesIn(buffer, bytes)) {
+    // A listener may end its watch and begin it anew, and would be the next one again.
+    const those = Array.from(listeners.get(watch) ?? [])
+    for (const listener of those) listener()
+  }
 }
 
 /** For threads that block. */

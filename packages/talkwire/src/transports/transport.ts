@@ -115,6 +115,8 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   /** The address scheme without the colon; also the name of the file and of the doc page. */
   readonly scheme: string
   readonly traits: Traits
+  /** Only calls that are answered once, from who connects to who listens, and no hello. Default: all that a session says. */
+  readonly carries?: 'calls'
   /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
   /** What it means on this wire that the peer ended the connection before it answered anything. */
