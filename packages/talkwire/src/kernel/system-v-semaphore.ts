@@ -11,6 +11,7 @@ const IPC_SET = 1
 const IPC_STAT = 2
 const GETPID = 11
 const GETVAL = 12
+const GETNCNT = 14
 const SETVAL = 16
 /** struct semid_ds begins with struct ipc_perm, in which the mode is at byte 20; all of it is smaller than this. */
 const STATE_BYTES = 256
@@ -67,13 +68,16 @@ export const valueOfSemaphore = (id: number): number => checked('semctl', native
 /** Pid of who changed it last; 0: nobody. */
 export const lastOfSemaphore = (id: number): number => checked('semctl', native().semctl(id, 0, GETPID))
 
+/** How many processes block in the kernel for it. */
+export const waitingForSemaphore = (id: number): number => checked('semctl', native().semctl(id, 0, GETNCNT))
+
 /** Throws as `fs` does: EPERM, EINVAL. */
 export const removeSemaphore = (id: number): void => void checked('semctl', native().semctl(id, 0, IPC_RMID))
 
-/** The permissions of one, which anybody may see. Undefined when it is gone. */
-export function modeOfSemaphore(id: number): number | undefined {
-  // key semid perms …
+/** Its permissions, and when its value was changed (ms since 1970; 0: never); anybody may see them. Undefined when it is gone. */
+export function semaphoreStatus(id: number): { readonly mode: number; readonly changed: number } | undefined {
+  // key semid perms nsems uid gid cuid cgid otime ctime
   const lines = readFileSync('/proc/sysvipc/sem', 'utf8').split('\n')
   const fields = lines.map((line) => line.trim().split(/\s+/)).find(([, other]) => other === String(id))
-  return fields && parseInt(fields[2]!, 8)
+  return fields && { mode: parseInt(fields[2]!, 8), changed: Number(fields[8]) * 1000 }
 }

@@ -2,6 +2,7 @@
 import { TalkwireError } from '../error.js'
 import { isAlive, NOBODY } from '../memory/owner.js'
 import { store, swap } from '../memory/store.js'
+import { inspectBarrier, type BarrierInfo } from './inspect.js'
 import { SLOTS, WORD } from './lock-layout.js'
 import { agree, openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { answer, dequeue, enqueue, wakeAll, type Place } from './queue.js'
@@ -73,6 +74,11 @@ export class Barrier {
   private break(): void {
     store(this.block.word, WORD.damaged, 1)
     wakeAll(this.block)
+  }
+
+  /** Who is there; whether it is broken, or will be as soon as one of them looks, because a party died. */
+  inspect(): BarrierInfo {
+    return inspectBarrier(this.block)
   }
 
   /** Makes it usable again after it broke. Call it when nobody waits. */

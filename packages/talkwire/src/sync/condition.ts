@@ -1,6 +1,7 @@
 /** Waiting for a change of what a mutex guards: docs/sync/condition.md, spec/sync.md § 10. */
 import { TalkwireError } from '../error.js'
 import { isAlive, NOBODY } from '../memory/owner.js'
+import { waitersOf, type Waiters } from './inspect.js'
 import { WORD } from './lock-layout.js'
 import type { Lock, Ownership } from './mutex.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
@@ -34,6 +35,11 @@ export class Condition {
   /** Wakes all who wait. */
   notifyAll(): void {
     notify(this.block, true)
+  }
+
+  /** Who waits for a notice. */
+  inspect(): { readonly waiters: Waiters } {
+    return { waiters: waitersOf(this.block) }
   }
 
   /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */

@@ -1,6 +1,7 @@
 /** A flag that processes wait for: docs/sync/event.md, spec/sync.md § 8. */
 import { NOBODY } from '../memory/owner.js'
 import { store } from '../memory/store.js'
+import { waitersOf, type Waiters } from './inspect.js'
 import { Line } from './line.js'
 import { WORD } from './lock-layout.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
@@ -55,6 +56,11 @@ export class Event {
   /** Blocks this thread, and with it the event loop, until it is set. Throws DEADLINE_EXCEEDED. */
   waitSync({ timeout }: { readonly timeout?: number } = {}): void {
     this.line.waitSync(timeout)
+  }
+
+  /** Who waits for it. */
+  inspect(): { readonly isSet: boolean; readonly waiters: Waiters } {
+    return { isSet: this.isSet, waiters: waitersOf(this.block) }
   }
 
   /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */

@@ -2,9 +2,9 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, statSync, type Stats } from 'node:fs'
 import { resolve } from 'node:path'
 import { TalkwireError } from '../error.js'
+import { lockedFile, type FileLockKind, type LockedFile } from '../kernel/file-locks.js'
 import { EVENT } from '../kernel/inotify.js'
 import { linuxLibc } from '../kernel/libc.js'
-import { lockHolders } from '../kernel/lock-holders.js'
 import { tryFlock, unlockFlock } from '../kernel/mapping.js'
 import { tryRecordLock, unlockRecordLock } from '../kernel/record-lock.js'
 import { memoryError } from '../memory/errors.js'
@@ -19,7 +19,7 @@ export interface FileLockOptions {
    * 'flock' (default) meets flock(1), Python's `fcntl.flock` and `filelock`. 'ofd' meets `fcntl.lockf`, `lockf(3)` and the record
    * locks of POSIX. On file systems of this machine the two do not see each other.
    */
-  readonly kind?: LockKind
+  readonly kind?: FileLockKind
 }
 
 export interface SharedWaitOptions extends WaitOptions {
@@ -29,14 +29,19 @@ export interface SharedWaitOptions extends WaitOptions {
 
 export interface FileLockInfo {
   /** Each process that has it: after a fork without exec, several have the same. */
-  readonly holders: readonly { readonly pid: number; readonly command: string; readonly shared: boolean }[]
+  readonly holders: readonly (FileParty & { readonly shared: boolean })[]
+  /** Those that block in the kernel, and those that wait as we do. Since when, neither says. */
+  readonly waiters: readonly FileParty[]
 }
 
-type LockKind = 'flock' | 'ofd'
+export interface FileParty {
+  readonly pid: number
+  readonly command: string
+}
 
 export class FileLock {
   readonly path: string
-  private readonly kind: LockKind
+  private readonly kind: FileLockKind
   private readonly turns: Turns<SharedWaitOptions>
 
   /** Makes nothing yet. Throws UNSUPPORTED and MISSING_PACKAGE. */
@@ -66,15 +71,20 @@ export class FileLock {
     return this.turns.tryAcquire(options)
   }
 
-  /** Who holds it, whatever program that is. Takes some milliseconds. */
+  /** Who holds it and who waits, whatever program that is. Takes some milliseconds. */
   inspect(): FileLockInfo {
-    if (!statSync(this.path, { throwIfNoEntry: false })) return { holders: [] }
-    return { holders: lockHolders(this.path, this.kind).map((holder) => ({ ...holder, command: commandOf(holder.pid) })) }
+    const stat = statSync(this.path, { throwIfNoEntry: false })
+    return stat ? fileLockInfo(lockedFile(stat, this.kind)) : { holders: [], waiters: [] }
   }
 }
 
+export const fileLockInfo = ({ holders, waiters }: LockedFile): FileLockInfo => ({
+  holders: holders.map((holder) => ({ ...holder, command: commandOf(holder.pid) })),
+  waiters: waiters.map((pid) => ({ pid, command: commandOf(pid) })),
+})
+
 /** Of this thread. */
-const held = new Set<{ readonly kind: LockKind; readonly stat: Stats }>()
+const held = new Set<{ readonly kind: FileLockKind; readonly stat: Stats }>()
 
 const isSame = (a: Stats | undefined, b: Stats): boolean => a?.ino === b.ino && a.dev === b.dev
 
@@ -85,7 +95,7 @@ class FileAttempt implements Attempt {
 
   constructor(
     private readonly path: string,
-    private readonly kind: LockKind,
+    private readonly kind: FileLockKind,
     private readonly shared: boolean,
   ) {}
 

@@ -1,9 +1,11 @@
 /** A file that is there while somebody has the lock, for file systems on which the kernel's locks do not hold: docs/sync/lock-file.md. */
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { watchersOf } from '../kernel/file-locks.js'
 import { EVENT } from '../kernel/inotify.js'
 import { memoryError } from '../memory/errors.js'
 import { onFileEvent } from './file-events.js'
+import type { FileParty } from './file-lock.js'
 import { Grant } from './grant.js'
 import { commandOf, type Party } from './inspect.js'
 import { create, removeOwn, takeOver, tidy } from './lock-file-steps.js'
@@ -25,6 +27,8 @@ export class FileGrant extends Grant {
 export interface LockFileInfo {
   /** Undefined when nobody has it; without a pid when what stands in the file is not ours to understand. */
   readonly holder: (Partial<Party> & { readonly host?: string; readonly alive: boolean }) | undefined
+  /** Those of this machine that wait as we do. Since when, the kernel does not say. */
+  readonly waiters: readonly FileParty[]
 }
 
 export class LockFile {
@@ -58,12 +62,18 @@ export class LockFile {
     return this.turns.tryAcquire({})
   }
 
-  /** Who holds it. */
+  /** Who holds it, who waits. Takes some milliseconds. */
   inspect(): LockFileInfo {
     const text = memoryError(`lock file ${this.path}`, () => readText(this.path))
-    if (!text) return { holder: text === undefined ? undefined : { alive: true } }
+    const waiters = this.waiters()
+    if (!text) return { holder: text === undefined ? undefined : { alive: true }, waiters }
     const { pid, host, since } = text
-    return { holder: { pid, command: commandOf(pid), since: new Date(since), host, alive: !isDead(text) } }
+    return { holder: { pid, command: commandOf(pid), since: new Date(since), host, alive: !isDead(text) }, waiters }
+  }
+
+  private waiters(): FileParty[] {
+    const stat = statSync(this.path, { throwIfNoEntry: false })
+    return stat && process.platform === 'linux' ? watchersOf(stat, WATCHED).map((pid) => ({ pid, command: commandOf(pid) })) : []
   }
 
   private granted(own: LockText, abandoned: boolean): FileGrant {
@@ -77,6 +87,9 @@ export class LockFile {
     }, abandoned)
   }
 }
+
+/** What whoever waits watches a holder's file for. */
+const WATCHED = EVENT.attributes | EVENT.removed | EVENT.moved
 
 /** Tokens of the grants of this thread. */
 const held = new Set<string>()
@@ -117,7 +130,7 @@ class LockFileAttempt implements Attempt<FileGrant> {
     if (inode === undefined || inode === this.watched) return
     this.quiet()
     this.watched = inode
-    this.quiet = onFileEvent(this.path, EVENT.attributes | EVENT.removed | EVENT.moved, this.changed!)
+    this.quiet = onFileEvent(this.path, WATCHED, this.changed!)
   }
 
   sleep(milliseconds: number): boolean {

@@ -5,7 +5,8 @@ import { or, store, storeFloat, swapBig } from '../memory/store.js'
 import { nextFence } from './fence.js'
 import { inspectLock, type LockInfo } from './inspect.js'
 import { Line, type Offer } from './line.js'
-import { FAIR, LABEL, LONG, WORD } from './lock-layout.js'
+import { labelBytes, sign } from './label.js'
+import { FAIR, LONG, WORD } from './lock-layout.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeFirst } from './queue.js'
 import type { WaitOptions } from './tasks.js'
@@ -153,7 +154,7 @@ export class Ownership implements Offer<Lock> {
     this.held = true
     const fence = nextFence(block)
     storeFloat(block.float, LONG.since, Date.now())
-    if (this.label || block.label[0] !== 0) sign(block.label, this.label)
+    sign(block, this.label)
     return new Lock(this, { fence, abandoned: Atomics.load(block.word, WORD.damaged) !== 0 })
   }
 
@@ -185,15 +186,4 @@ function inherit({ word, long }: Block): boolean {
   if (owner === NOBODY || isAlive(owner) || !swapBig(long, LONG.owner, owner, self())) return false
   store(word, WORD.damaged, 1)
   return true
-}
-
-function labelBytes(label: string): Uint8Array {
-  const bytes = Buffer.from(label)
-  if (bytes.length > LABEL.size || bytes.includes(0)) throw new RangeError(`a label has at most ${LABEL.size} bytes, and no NUL`)
-  return bytes
-}
-
-function sign(place: Uint8Array, label: Uint8Array | undefined): void {
-  place.fill(0)
-  if (label) place.set(label)
 }

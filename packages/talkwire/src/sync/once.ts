@@ -1,5 +1,6 @@
 /** Something that is done once, by whichever process comes first: docs/sync/once.md, spec/sync.md § 9. */
 import { store } from '../memory/store.js'
+import { inspectLock, type LockInfo } from './inspect.js'
 import { WORD } from './lock-layout.js'
 import { ownershipOf } from './mutex.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
@@ -30,6 +31,11 @@ export class Once {
     store(this.block.word, WORD.value, 1)
     lock.repaired()
     return true
+  }
+
+  /** Who does it, who waits. */
+  inspect(): LockInfo & { readonly isDone: boolean } {
+    return { ...inspectLock(this.block), isDone: this.isDone }
   }
 
   /** Takes a name away: then it is not done any more. Throws NOT_FOUND. */

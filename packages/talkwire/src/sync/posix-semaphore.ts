@@ -1,6 +1,7 @@
 /** Named semaphores of POSIX, shared with C and Python: docs/sync/semaphores.md. */
 import { lstatSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
+import { findMappers } from '../kernel/mappers.js'
 import {
   MOST_PERMITS,
   openPosix,
@@ -14,6 +15,8 @@ import {
 } from '../kernel/posix-semaphore.js'
 import { memoryError } from '../memory/errors.js'
 import { validateSegmentName } from '../memory/names.js'
+import type { FileParty } from './file-lock.js'
+import { commandOf } from './inspect.js'
 import { KernelSemaphore, validatePermits } from './kernel-semaphore.js'
 
 export interface PosixSemaphoreOptions {
@@ -44,9 +47,11 @@ export class PosixSemaphore extends KernelSemaphore {
     return valueOfPosix(this.handle)
   }
 
-  /** The kernel does not know who took permits. */
-  inspect(): { readonly value: number } {
-    return { value: this.value }
+  /** Who has it open: the kernel does not know which of them took permits. Takes some milliseconds. */
+  inspect(): { readonly value: number; readonly users: readonly FileParty[] } {
+    const stat = lstatSync(pathOfSemaphore(this.name), { throwIfNoEntry: false })
+    const pids = stat ? findMappers().of(stat) : []
+    return { value: this.value, users: pids.map((pid) => ({ pid, command: commandOf(pid) })) }
   }
 
   /** Takes the name away. Who has it open keeps the old one. Throws NOT_FOUND, PERMISSION_DENIED. */

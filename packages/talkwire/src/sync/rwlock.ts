@@ -4,25 +4,24 @@ import { isAlive, NOBODY, self } from '../memory/owner.js'
 import { or, store, storeFloat, swapBig } from '../memory/store.js'
 import { nextFence } from './fence.js'
 import { Grant } from './grant.js'
-import { inspectLock, type LockInfo } from './inspect.js'
+import { inspectRwLock, type RwLockInfo } from './inspect.js'
+import { labelBytes, sign } from './label.js'
 import { Line, type Offer } from './line.js'
-import { FAIR, LONG, SLOTS, WORD } from './lock-layout.js'
+import { FAIR, LONG, WORD } from './lock-layout.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeAll } from './queue.js'
-import { freeSlot, ownersOf, reap, takeSlot, type Range } from './slots.js'
+import { freeSlot, ownersOf, READERS, reap, SHARES, takeSlot, UPGRADER, type Range } from './slots.js'
 import type { WaitOptions } from './tasks.js'
 
 export interface RwLockOptions {
   /** Writers go in the order in which they came, for all who use it from now on. */
   readonly fair?: boolean
+  /** What `inspect()` and `talkwire locks` tell of the writer, besides its pid and command. At most 32 bytes. */
+  readonly label?: string
 }
 
 type SyncOptions = Pick<WaitOptions, 'timeout'>
 
-/** The last slot is for the one reader who may become the writer. */
-const READERS: Range = { from: 0, count: SLOTS - 1 }
-const UPGRADER: Range = { from: SLOTS - 1, count: 1 }
-const SHARES: Range = { from: 0, count: SLOTS }
 const NONE: Range = { from: 0, count: 0 }
 
 /** A grant that others may have at the same time. */
@@ -88,10 +87,11 @@ export class RwLock {
   private readonly state: State
 
   /** By name, or in memory of your own (2048 bytes). At most 127 readers at a time; more of them wait. Throws as `Mutex` does. */
-  constructor(place: string | LockPlace, { fair = false }: RwLockOptions = {}) {
+  constructor(place: string | LockPlace, { fair = false, label }: RwLockOptions = {}) {
     const block = openLock('rwlock', place)
     this.state = states.get(block) ?? new State(block)
     states.set(block, this.state)
+    if (label !== undefined) this.state.label = labelBytes(label)
     if (fair) or(block.word, WORD.flags, FAIR)
   }
 
@@ -132,9 +132,9 @@ export class RwLock {
     return this.state.writers.tryTake()
   }
 
-  /** The writer, or the one who waits for the readers to go, and who waits. */
-  inspect(): LockInfo & { readonly readers: number } {
-    return { ...inspectLock(this.state.block), readers: ownersOf(this.state.block, SHARES).filter(isAlive).length }
+  /** The writer, or the one who waits for the readers to go; who reads, who waits. */
+  inspect(): RwLockInfo {
+    return inspectRwLock(this.state.block)
   }
 
   /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */
@@ -147,6 +147,7 @@ export class RwLock {
 const states = new WeakMap<Block, State>()
 
 class State {
+  label: Uint8Array | undefined
   readonly readers: Line<ReadLock>
   readonly writers: Line<WriteLock>
   readonly upgraders: Line<UpgradableLock>
@@ -236,6 +237,7 @@ class State {
           claimed = false
           const fence = nextFence(block)
           storeFloat(block.float, LONG.since, Date.now())
+          sign(block, this.label)
           return new WriteLock(() => this.letGo(), this.isDamaged(), fence, block)
         }
         // One who may upgrade came in between.

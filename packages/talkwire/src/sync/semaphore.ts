@@ -1,14 +1,16 @@
 /** So many at a time, across processes and languages: docs/sync/semaphore.md, spec/sync.md § 6. */
 import { TalkwireError } from '../error.js'
-import { isAlive, NOBODY } from '../memory/owner.js'
+import { NOBODY } from '../memory/owner.js'
 import { add, or, swap } from '../memory/store.js'
 import { nextFenceOfMany } from './fence.js'
 import { Grant } from './grant.js'
+import { inspectSemaphore, type SemaphoreInfo } from './inspect.js'
 import { Line, type Offer } from './line.js'
 import { COUNTING, FAIR, LONG, SLOTS, WORD } from './lock-layout.js'
+import { availableOf, countOf, isCounting, permitsOf } from './permits.js'
 import { agree, openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeFirst } from './queue.js'
-import { freeSlot, ownersOf, takeSlot, type Range } from './slots.js'
+import { freeSlot, ownersOf, takeSlot } from './slots.js'
 import type { WaitOptions } from './tasks.js'
 
 export interface SemaphoreOptions {
@@ -78,9 +80,12 @@ export class Semaphore {
 
   /** How many could be had at this moment, those of the dead among them. */
   get available(): number {
-    const { word } = this.block
-    if (this.signalling) return countOf(this.block)
-    return Atomics.load(word, WORD.limit) - ownersOf(this.block, permitsOf(this.block)).filter(isAlive).length
+    return availableOf(this.block)
+  }
+
+  /** Who has permits, who waits. */
+  inspect(): SemaphoreInfo {
+    return inspectSemaphore(this.block)
   }
 
   /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */
@@ -92,23 +97,17 @@ export class Semaphore {
 /** One for all handles of a semaphore in this thread. */
 const lines = new WeakMap<Block, Line<Permit>>()
 
-const permitsOf = ({ word }: Block): Range => ({ from: 0, count: Math.min(Atomics.load(word, WORD.limit), SLOTS) })
-
 function agreeOnPermits(block: Block, permits: number): void {
-  if ((Atomics.load(block.word, WORD.flags) & COUNTING) !== 0) throw otherUse(block, 'signalling')
+  if (isCounting(block)) throw otherUse(block, 'signalling')
   agree(block, WORD.limit, permits, 'permits')
 }
 
 /** The limit of a counting one is its first count plus one, so that 0 says that nobody has set it. */
 function agreeOnSignals(block: Block, permits: number): void {
-  if (Atomics.load(block.word, WORD.limit) !== 0 && (Atomics.load(block.word, WORD.flags) & COUNTING) === 0)
-    throw otherUse(block, 'permits')
+  if (Atomics.load(block.word, WORD.limit) !== 0 && !isCounting(block)) throw otherUse(block, 'permits')
   or(block.word, WORD.flags, COUNTING)
   swap(block.word, WORD.limit, 0, permits + 1)
 }
-
-/** `value` is what was posted less what was taken: so one step says how many there are at first. */
-const countOf = ({ word }: Block): number => Atomics.load(word, WORD.limit) - 1 + Atomics.load(word, WORD.value)
 
 function owned(block: Block, permits: number): Offer<Permit> {
   return {
@@ -126,7 +125,7 @@ function owned(block: Block, permits: number): Offer<Permit> {
       }
       return new Permit(give, nextFenceOfMany(block), taken.inherited)
     },
-    isFree: () => ownersOf(block, permitsOf(block)).filter(isAlive).length < permits,
+    isFree: () => availableOf(block) > 0,
     // Any of several: their ends are found by looking.
     owner: () => (permits === 1 ? (ownersOf(block, permitsOf(block))[0] ?? NOBODY) : NOBODY),
     lastGrant: () => Atomics.load(block.long, LONG.fence),

@@ -7,17 +7,19 @@ import {
   createSemaphore,
   findSemaphore,
   lastOfSemaphore,
-  modeOfSemaphore,
   MOST_SYSTEM_V_PERMITS,
   removeSemaphore,
+  semaphoreStatus,
   setMode,
   setSemaphore,
   valueOfSemaphore,
+  waitingForSemaphore,
 } from '../kernel/system-v-semaphore.js'
 import { memoryError, unless } from '../memory/errors.js'
 import { changing } from '../memory/store.js'
 import { SystemVMemory, validateKey } from '../memory/system-v.js'
 import { FileLock } from './file-lock.js'
+import { commandOf, type Party } from './inspect.js'
 import { KernelSemaphore, validatePermits } from './kernel-semaphore.js'
 
 /** A key, or what C programs make one of: ftok(3). */
@@ -30,6 +32,15 @@ export interface SystemVSemaphoreOptions {
   readonly undo?: boolean
   /** Permissions when it is made. Default 0o600: this user only. */
   readonly mode?: number
+}
+
+export interface SystemVSemaphoreInfo {
+  /** Permits that nobody has. */
+  readonly value: number
+  /** Who took or gave one last, and when, to the second; it may have ended. */
+  readonly last: Party | undefined
+  /** How many processes block in the kernel for one. Those that wait as we do are not known to it. */
+  readonly waiting: number
 }
 
 /** The first semaphore of the set that has the key. */
@@ -54,9 +65,12 @@ export class SystemVSemaphore extends KernelSemaphore {
     return kernel(this.key, () => valueOfSemaphore(this.id))
   }
 
-  /** `last`: the pid of who changed it last; 0: nobody. The kernel does not tell who has permits. */
-  inspect(): { readonly value: number; readonly last: number } {
-    return { value: this.value, last: kernel(this.key, () => lastOfSemaphore(this.id)) }
+  /** The kernel does not tell who has permits. Throws NOT_FOUND. */
+  inspect(): SystemVSemaphoreInfo {
+    const { id, key, value } = this
+    const [pid, waiting] = kernel(key, () => [lastOfSemaphore(id), waitingForSemaphore(id)])
+    const since = new Date(semaphoreStatus(id)?.changed ?? 0)
+    return { value, last: pid === 0 ? undefined : { pid, command: commandOf(pid), since }, waiting }
   }
 
   /** Takes it away; for those who wait it is NOT_FOUND. Throws NOT_FOUND, PERMISSION_DENIED. */
@@ -102,7 +116,7 @@ const UNFINISHED = 0o001
 function openOrMake(key: number, permits: number, mode: number): number {
   using _ = new FileLock(join(runtimeDirectory(), 'system-v-semaphores.flock')).acquireSync({ timeout: MAKING })
   const found = unless('NOT_FOUND', () => kernel(key, () => findSemaphore(key)))
-  if (found !== undefined && ((modeOfSemaphore(found) ?? 0) & UNFINISHED) === 0) return found
+  if (found !== undefined && ((semaphoreStatus(found)?.mode ?? 0) & UNFINISHED) === 0) return found
   changing()
   const id = found ?? createSemaphore(key, 0o600 | UNFINISHED)
   changing()

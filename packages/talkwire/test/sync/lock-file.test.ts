@@ -161,7 +161,7 @@ test('of another machine, of another pid namespace, and of who wrote no identity
     const { path } = fresh()
     writeFileSync(path, content)
     assert.equal(new LockFile(path).tryAcquire(), undefined)
-    assert.deepEqual(new LockFile(path).inspect(), { holder: { alive: true } })
+    assert.deepEqual(new LockFile(path).inspect(), { holder: { alive: true }, waiters: [] })
   }
 })
 
