@@ -844,6 +844,111 @@ const FAULTS = [
   ),
   ...faultsOf('sync/condition.js', ['sync/kinds'], [["the owner's death wakes nobody", '(late && hasDied(mutex))', 'false']]),
   ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
+  ...faultsOf(
+    'transports/queue-stream.js',
+    ['transports/mq'],
+    [
+      ['the pieces of a message are sent twice', 'offset += pieceSize;', 'offset += pieceSize - 1;', 'short'],
+      ['close() drops what waits', "let next = { is: 'end' };", 'let next = undefined;'],
+      ['an abort is not told', 'this.pair.tear();', ';'],
+      [
+        "the other end's abort is an end in good order",
+        "return void this.destroy(new TalkwireError('CONNECTION_LOST', 'the other end aborted'));",
+        'return void this.destroy();',
+      ],
+      ["the other process's end is swallowed", 'this.lost = cause;', ';', 'short'],
+      ['who waits for room does not notice the end', 'this.blocked(cause);', ';'],
+      ['what the dead have sent is dropped', 'else if (this.reading)', 'else if (this.destroy(cause))'],
+      ['nothing is said when there is room', 'this.quiet = this.pair.onceRoom(go);', ';'],
+      ['reading is not stopped', 'this.pair.listen(undefined);', ';'],
+      ['descriptors stay', 'this.pair.close();', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/queue-hello.js',
+    ['transports/mq'],
+    [
+      ['the dead say hello', '!isAlive(hello.owner)', 'false'],
+      ['a stopped service is waited for', 'const timer = setTimeout(fail, handshake,', 'const timer = setTimeout(() => { }, handshake,'],
+      [
+        "the service's end before its answer is not noticed",
+        'quiet = whenEnded(server,',
+        'quiet = ((_owner, _ended) => () => { })(server,',
+        'short',
+      ],
+      ['the end of a process is not watched', "stream.once('close', queueError(address, () => whenEnded(owner, ended)));", ';', 'short'],
+      ['its names stay', 'offered.welcomed(', '((_words) => { })('],
+      ['a pair that was not taken stays', 'offered?.remove();', ';'],
+      ["the service's queue stays", 'removeRecorded(wire.kind, name);', ';'],
+      ['a hello that finds no room is lost', 'if (!hello.send(text))', 'if (!hello.send(text) && false)'],
+      ["another program's queue is taken", "cause.code !== 'ALREADY_EXISTS'", 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/mq.js',
+    ['transports/mq'],
+    [
+      ['an abort waits behind what was sent', 'sendTo(this.output, EMPTY, TORN);', 'sendTo(this.output, EMPTY, 0);', 'short'],
+      ['an abort drops nothing', 'count < this.holds &&', 'false &&'],
+      ['an empty piece is data', 'if (received.length === 0)', 'if (false)'],
+      ['a piece is not copied', 'Buffer.from(this.buffer.subarray(0, received.length))', 'this.buffer.subarray(0, received.length)'],
+      ['others may use it', 'const OWN = 0o600;', 'const OWN = 0o666;'],
+      ['one descriptor stays', 'closeSync(this.input);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'queues/posix-queue.js',
+    ['queues/posix-queue'],
+    [
+      [
+        'the priority is forgotten',
+        'this.checked(data, options.priority);',
+        'this.checked(data, (options = { ...options, priority: 0 }).priority);',
+        'short',
+      ],
+      ['a late sender overtakes', 'this.senders.size > 0 ||', ''],
+      ['a late receiver overtakes', 'this.receivers.size === 0 ? this.tryReceive() : undefined', 'this.tryReceive()'],
+      ['who waits is not told of close()', 'for (const look of [...this.receivers, ...this.senders])', 'for (const look of [])'],
+      ['a queue that nobody waits for keeps the process alive', 'reader.pause().unref();', ';', 'short'],
+      ['a message too large is left to the kernel', 'if (bytes.length <= this.messageSize)', 'if (true)'],
+      [
+        'received bytes are written over',
+        'Buffer.from(this.buffer.subarray(0, received.length))',
+        'this.buffer.subarray(0, received.length)',
+      ],
+      ['the reader stays', 'this.reader?.destroy();', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'queues/records.js',
+    ['transports/mq'],
+    [
+      ['what a dead one left is not taken away', 'if (record)\n            takeAway(kind, name, record);', ';', 'short'],
+      ["another program's queue is taken away", '(identity === null || kind.identityOf(name) === identity)', 'true', 'short'],
+      ['the record is written too late', 'write(path, null);', ';'],
+      ['the dead live', '|| isAlive(ownerOf(record))', '|| true'],
+      ['the living are dead', '|| isAlive(ownerOf(record))', ''],
+      ['a queue that was not made is recorded', 'rmSync(path, { force: true });', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'queues/readable.js',
+    ['queues/posix-queue', 'transports/mq'],
+    [['the second message is the end of the file', 'rewindQueue(queue);', ';', 'short']],
+  ),
+  ...faultsOf('queues/ended.js', ['transports/mq'], [['the end of a thread is not noticed', 'ended();', ';']]),
+  ...faultsOf(
+    'kernel/mq.js',
+    ['queues/posix-queue'],
+    [
+      [
+        'what is asked for is not what is made',
+        'attributes.writeBigInt64LE(BigInt(messageSize), SIZE_AT);',
+        'attributes.writeBigInt64LE(BigInt(messageSize * 2), SIZE_AT);',
+      ],
+      ['a wait inside the kernel', 'constants.O_RDWR | constants.O_NONBLOCK)', 'constants.O_RDWR)'],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────

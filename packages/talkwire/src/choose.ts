@@ -3,7 +3,7 @@ import { parseAddress } from './address.js'
 import { registry } from './registry.js'
 
 /** Fastest first, as measured by the bench. */
-const order = ['memory', 'unix', 'fifo', 'tcp', 'tls']
+const order = ['memory', 'unix', 'fifo', 'tcp', 'tls', 'mq']
 
 /** The best address that this side can connect to; undefined when there is none. */
 export function chooseAddress(addresses: readonly string[]): string | undefined {

@@ -14,6 +14,7 @@ export const registry: Readonly<Record<string, Load>> = {
   ipc: async () => (await import('./transports/ipc.js')).ipc,
   fifo: async () => (await import('./transports/fifo.js')).fifo,
   file: async () => (await import('./transports/file.js')).file,
+  mq: async () => (await import('./transports/mq.js')).mq,
   worker: async () => (await import('./transports/worker.js')).worker,
   stdio: async () => (await import('./transports/stdio.js')).stdio,
   spawn: async () => (await import('./transports/spawn.js')).spawn,

@@ -1,10 +1,14 @@
-/** Pipes and processes that one can wait for: pipe2(2), poll(2), pidfd_open(2), dup3(2). Linux. */
+/** Pipes and processes that one can wait for: pipe2(2), poll(2), epoll(7), pidfd_open(2), dup3(2). Linux. */
 import { closeSync, constants } from 'node:fs'
 import net from 'node:net'
 import { errno, linuxLibc, systemError } from './libc.js'
 
 const O_CLOEXEC = 0o2000000
 const POLLIN = 1
+const EPOLLOUT = 4
+const EPOLL_CTL_ADD = 1
+/** struct epoll_event: packed to 12 bytes on some machines, 16 on others; the events come first. */
+const EPOLL_EVENT_BYTES = 16
 /** The same number on every architecture. */
 const SYS_pidfd_open = 434
 
@@ -13,6 +17,8 @@ interface Calls {
   dup3(from: number, to: number, flags: number): number
   poll(fds: Int32Array, count: number, milliseconds: number): number
   sched_yield(): number
+  epoll_create1(flags: number): number
+  epoll_ctl(epoll: number, operation: number, fd: number, event: Buffer): number
   syscall(number: number, type: 'int', pid: number, type2: 'unsigned int', flags: number): number
 }
 let calls: Calls | undefined
@@ -25,6 +31,8 @@ function native(): Calls {
     dup3: c.func('int dup3(int from, int to, int flags)') as Calls['dup3'],
     poll: c.func('int poll(_Inout_ int *fds, unsigned long count, int milliseconds)') as Calls['poll'],
     sched_yield: c.func('int sched_yield()') as Calls['sched_yield'],
+    epoll_create1: c.func('int epoll_create1(int flags)') as Calls['epoll_create1'],
+    epoll_ctl: c.func('int epoll_ctl(int epoll, int operation, int fd, void *event)') as Calls['epoll_ctl'],
     syscall: c.func('long syscall(long number, ...)') as Calls['syscall'],
   })
 }
@@ -63,7 +71,7 @@ const PIECE = 4096
  * the other one before the loop has seen it. (koffi's own poll handles abort the process when they fire while it ends.)
  */
 export function readerOf(fd: number, onPiece: (bytes: number, buffer: Uint8Array) => void): net.Socket {
-  const pipe = makePipe()
+  const pipe = pipeInsteadOf(fd)
   const socket = readPipe(pipe.read, onPiece)
   closeSync(pipe.write)
   if (native().dup3(fd, pipe.read, O_CLOEXEC) < 0) {
@@ -73,6 +81,16 @@ export function readerOf(fd: number, onPiece: (bytes: number, buffer: Uint8Array
   }
   closeSync(fd)
   return socket
+}
+
+/** Where no pipe can be made, the descriptor that was taken over is closed, too. */
+function pipeInsteadOf(fd: number): ReturnType<typeof makePipe> {
+  try {
+    return makePipe()
+  } catch (reason) {
+    closeSync(fd)
+    throw reason
+  }
 }
 
 /** The same for the read end of a pipe. */
@@ -88,16 +106,36 @@ export function readPipe(fd: number, onPiece: (bytes: number, buffer: Uint8Array
 }
 
 /** Calls back once when a process that `openProcess` opened has ended. Does not keep this one alive. Returns what ends it. */
-export function onceEnded(process: number, ended: () => void): () => void {
-  // A pidfd becomes readable, and cannot be read: EINVAL is the news.
-  const socket = readerOf(process, () => {})
-  socket.unref()
-  socket.once('error', ended)
+export const onceEnded = (process: number, ended: () => void): (() => void) => onceUnreadable(process, ended, false)
+
+/** For descriptors that become readable, and cannot be read, such as a pidfd: EINVAL is the news. */
+function onceUnreadable(fd: number, told: () => void, keepsAlive: boolean): () => void {
+  const socket = readerOf(fd, () => {})
+  if (!keepsAlive) socket.unref()
+  socket.once('error', told)
   return () => {
-    socket.off('error', ended)
+    socket.off('error', told)
     socket.on('error', () => {})
     socket.destroy()
   }
+}
+
+/**
+ * Calls back once when a descriptor that epoll(7) takes is writable, such as a queue that was full. Keeps this process alive
+ * meanwhile. Returns what ends it; to be called before the descriptor is closed. Throws as `fs` does: EMFILE.
+ */
+export function onceWritable(fd: number, writable: () => void): () => void {
+  const epoll = native().epoll_create1(O_CLOEXEC)
+  if (epoll < 0) throw systemError('epoll_create1', errno())
+  const event = Buffer.alloc(EPOLL_EVENT_BYTES)
+  event.writeUInt32LE(EPOLLOUT, 0)
+  if (native().epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) {
+    const code = errno()
+    closeSync(epoll)
+    throw systemError('epoll_ctl', code)
+  }
+  // What libuv waits for is that something can be read. An epoll descriptor is readable when what it waits for is there.
+  return onceUnreadable(epoll, writable, true)
 }
 
 /** Lets others run first: sched_yield(2). Comes back at once when nobody wants to. */

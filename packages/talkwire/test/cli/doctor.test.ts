@@ -4,8 +4,11 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
-import { place } from '../helpers/place.js'
+import { PosixQueue } from '../../src/queues/index.js'
+import { fails } from '../helpers/expect.js'
+import { freshName, place } from '../helpers/place.js'
 import { exists, freshSegment, source, startNode } from '../memory/actors.js'
+import { fixture } from '../session/processes.js'
 import { lines, talkwire } from './program.js'
 
 const records = (): string[] => readdirSync(join(place, 'run/memory')).filter((file) => file !== 'lock')
@@ -48,6 +51,18 @@ test('it tells of what crashes left behind, and with --clean removes that and no
   for (const name of [persistent, closed, live.name!]) SharedMemory.unlink(name)
   live.close()
   assert.deepEqual(records(), [])
+})
+
+test('queues of a service that crashed are told of, and removed', async () => {
+  const name = `tw-test-${freshName()}`
+  const server = fixture(import.meta.url, '../../transports/fixtures/calc-server.js', `mq:${name}`)
+  await server.line('ready')
+  assert.ok(!(await talkwire(['doctor', '--clean'])).stdout.includes(name), 'what lives is left alone')
+  await server.kill()
+  assert.match((await talkwire(['doctor'])).stdout, new RegExp(`^left behind: queue mq:${name}, of process ${server.pid}$`, 'm'))
+  assert.match((await talkwire(['doctor', '--clean'])).stdout, new RegExp(`^removed: queue mq:${name}, of process ${server.pid}$`, 'm'))
+  assert.throws(() => PosixQueue.open(name), fails('NOT_FOUND'))
+  assert.ok(!(await talkwire(['doctor'])).stdout.includes(name))
 })
 
 test('without koffi it says what to install', async () => {

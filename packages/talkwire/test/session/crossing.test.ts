@@ -27,6 +27,7 @@ const wires: Record<string, Wire> = {
   tcp: { address: () => 'tcp://127.0.0.1:0' },
   tls: { address: () => 'tls://localhost:0', serve: { tls: certificate('bank') }, connect: { tls: certificate('teller') } },
   fifo: { address: () => `fifo:${freshPath()}` },
+  mq: { address: () => `mq:${freshName()}` },
 }
 
 const outcomeOf = (call: Promise<unknown>): Promise<string> =>

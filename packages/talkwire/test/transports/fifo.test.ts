@@ -118,7 +118,7 @@ test('fifo: a client that is killed is noticed, and the next is served', async (
 
 test('fifo: nobody gets into the session of a client that is gone, while the service has not noticed', async () => {
   const at = address()
-  const server = start(process.execPath, program('fifo-server'), at)
+  const server = start(process.execPath, program('calc-server'), at)
   await soon(printed(server), 'the service listens')
   const client = start(process.execPath, program('parent'), at)
   await soon(printed(client), 'the client has called')
@@ -134,7 +134,7 @@ test('fifo: nobody gets into the session of a client that is gone, while the ser
 
 test('fifo: a service that is killed is noticed, another takes its pipes over, and the client heals', async () => {
   const at = address()
-  const first = start(process.execPath, program('fifo-server'), at)
+  const first = start(process.execPath, program('calc-server'), at)
   await soon(printed(first), 'the service listens')
   await using client = await connect<{ add(a: number, b: number): number; hang(): void }>(at, { reconnect: { initial: 10, max: 50 } })
   assert.equal(await client.add(2, 5), 7)
@@ -145,14 +145,14 @@ test('fifo: a service that is killed is noticed, another takes its pipes over, a
     assert.equal((result.reason as TalkwireError).outcome, 'maybe-ran')
   }
   await assert.rejects(connect(at, { reconnect: false }), fails('PEER_NOT_FOUND', 'ADDRESS_IN_USE'))
-  const second = start(process.execPath, program('fifo-server'), at)
+  const second = start(process.execPath, program('calc-server'), at)
   await soon(printed(second), 'the service listens again')
   assert.equal(await soon(client.add(2, 6), 'the client heals'), 8)
 })
 
 test('fifo: a server that dies before it has answered is noticed, though nothing was ever read from it', async () => {
   const at = address()
-  const server = start(process.execPath, program('fifo-server'), at)
+  const server = start(process.execPath, program('calc-server'), at)
   await soon(printed(server), 'the service listens')
   const end = new LocalEnd()
   end.connection = await fifo.connect!(at, end)
@@ -194,7 +194,7 @@ test('fifo: malformed addresses and folders that are not there', async () => {
 
 test('fifo: without koffi the pipes are made by the program mkfifo', async () => {
   const at = address()
-  const server = start(process.execPath, '--require', script('without-koffi.cjs'), program('fifo-server'), at)
+  const server = start(process.execPath, '--require', script('without-koffi.cjs'), program('calc-server'), at)
   await soon(printed(server), 'the service listens')
   await using client = await connect<typeof functions>(at)
   assert.equal(await client.add(2, 5), 7)
