@@ -1,5 +1,5 @@
 /** Who has files locked and who waits for that, as the kernel knows it: proc_locks(5), proc_pid_fdinfo(5), inotify(7). Linux. */
-import { readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, statSync, type Stats } from 'node:fs'
 import { EVENT } from './inotify.js'
 import { deviceText, processes } from './proc.js'
 
@@ -46,7 +46,7 @@ export function lockedFile(stat: Stats, kind: FileLockKind): LockedFile {
 export function watchersOf(stat: Stats, mask: number): number[] {
   const file = fileOf(stat)
   const pids = new Set<number>()
-  for (const { pid, info } of descriptors()) if (watchesIn(info, mask).includes(file)) pids.add(pid)
+  for (const { pid, info } of descriptors(() => false)) if (watchesIn(info, mask).includes(file)) pids.add(pid)
   return [...pids]
 }
 
@@ -64,15 +64,16 @@ function scan(): Map<string, Found> {
     if (waits) found.waiters.add(pid)
     else found.holders.set(pid, shared)
   }
-  if (files.size > 0) for (const descriptor of descriptors()) complete(files, descriptor)
+  const isLocked = (file: string): boolean => files.has(`flock ${file}`) || files.has(`ofd ${file}`)
+  if (files.size > 0) for (const descriptor of descriptors(isLocked)) complete(files, descriptor)
   return files
 }
 
-function complete(files: ReadonlyMap<string, Found>, { pid, fd, info }: Descriptor): void {
+function complete(files: ReadonlyMap<string, Found>, { pid, path, info }: Descriptor): void {
   for (const { kind, file, shared } of locksIn(info)) {
     const found = files.get(`${kind} ${file}`)
     found?.holders.set(pid, shared)
-    if (found) found.path ??= pathOf(pid, fd)
+    if (found) found.path ??= path
   }
   for (const file of watchesIn(info, EVENT.closed)) for (const kind of ['flock', 'ofd']) files.get(`${kind} ${file}`)?.waiters.add(pid)
 }
@@ -117,13 +118,22 @@ function watchesIn(info: string, mask: number): string[] {
 
 interface Descriptor {
   readonly pid: number
-  readonly fd: string
+  readonly path: string
+  /** Of fdinfo. */
   readonly info: string
 }
 
-function* descriptors(): Iterable<Descriptor> {
+const INOTIFY = 'anon_inode:inotify'
+
+/** Those that watch files, and those of the files themselves. Most are neither. */
+function* descriptors(isWanted: (file: string) => boolean): Iterable<Descriptor> {
   for (const pid of processes())
-    for (const fd of descriptorsOf(pid)) yield { pid: Number(pid), fd, info: text(`/proc/${pid}/fdinfo/${fd}`) }
+    for (const fd of descriptorsOf(pid)) {
+      const at = `/proc/${pid}/fd/${fd}`
+      const path = linkOf(at)
+      if (path === INOTIFY || (path?.startsWith('/') && isFile(at, isWanted)))
+        yield { pid: Number(pid), path, info: text(`/proc/${pid}/fdinfo/${fd}`) }
+    }
 }
 
 function descriptorsOf(pid: string): string[] {
@@ -134,11 +144,19 @@ function descriptorsOf(pid: string): string[] {
   }
 }
 
-function pathOf(pid: number, fd: string): string | undefined {
+function linkOf(path: string): string | undefined {
   try {
-    return readlinkSync(`/proc/${pid}/fd/${fd}`)
+    return readlinkSync(path)
   } catch {
     return undefined
+  }
+}
+
+function isFile(path: string, isWanted: (file: string) => boolean): boolean {
+  try {
+    return isWanted(fileOf(statSync(path)))
+  } catch {
+    return false
   }
 }
 

@@ -25,7 +25,7 @@ async function isWhole(lock: RwLock, name: string): Promise<void> {
   const reader = await lock.acquireRead({ timeout })
   assert.equal(reader.abandoned, false)
   reader.release()
-  assert.deepEqual([lock.inspect().readers, lock.inspect().holder], [0, undefined])
+  assert.deepEqual([lock.inspect().readers, lock.inspect().holder], [[], undefined])
   assert.equal(queueOf('rwlock', name), 0)
 }
 
