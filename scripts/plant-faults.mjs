@@ -843,6 +843,34 @@ const FAULTS = [
     ],
   ),
   ...faultsOf('sync/condition.js', ['sync/kinds'], [["the owner's death wakes nobody", '(late && hasDied(mutex))', 'false']]),
+  ...faultsOf(
+    'sync/lock-waits.js',
+    ['sync/lock-waits', 'cli/locks'],
+    [
+      ['one permit that is lost is all', 'others.every((holder) => still.has(holder))', 'others.some((holder) => still.has(holder))'],
+      ['one look is enough for a deadlock', 'return second.filter((wait) => known.has(keyOf(wait)));', 'return second;'],
+      ['who waits for a deadlock is in it', 'const first = path.findIndex((wait) => wait.who === who);', 'const first = 0;', 'short'],
+      ['who wants to write waits for nobody who reads', 'ownersOf(words, SHARES) : upgrader', '[] : upgrader'],
+    ],
+  ),
+  ...faultsOf(
+    'sync/lock-list.js',
+    ['cli/locks'],
+    [
+      ["another user's lock is left out", 'return stat?.isFile() ? { uid: stat.uid, words: undefined } : undefined;', 'return undefined;'],
+      ['a link is followed', 'constants.O_NOFOLLOW | ', ''],
+      ['what is none of ours is listed', 'words.word[WORD.kind] === kindWord(kind) ?', 'true ?'],
+      ['a dead reader holds it', '.readers.filter((reader) => reader.alive)', '.readers', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'kernel/file-locks.js',
+    ['sync/inspect', 'sync/file-lock'],
+    [
+      ['who waits without blocking is not seen', 'for (const file of watchesIn(info, EVENT.closed))', 'for (const file of [])'],
+      ['who blocks in the kernel holds it', 'if (waits)', 'if (false)'],
+    ],
+  ),
   ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
   ...faultsOf(
     'transports/queue-stream.js',

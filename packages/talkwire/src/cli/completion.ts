@@ -61,12 +61,18 @@ async function candidatesFor(before: readonly string[], typed: string, commands:
   if (typed.startsWith('-')) return [...Object.keys(command.options), 'help'].map((option) => `--${option}`)
   const given = plainWords(before.slice(1), command)
   if (name === 'completion') return Object.keys(SCRIPTS)
+  if (name === 'locks') return given.length === 0 ? lockNames() : []
   const takesService = name === 'call' || name === 'describe' || name === 'watch'
   if (!takesService) return []
   if (given.length === 0) return list().map((entry) => entry.name)
   if (given.length > 1 || name === 'describe') return []
   const { methods, events } = await ask(given[0]!)
   return name === 'call' ? methods.map((method) => method.name) : [...events.keys()]
+}
+
+async function lockNames(): Promise<string[]> {
+  const { listLocks } = await import('../sync/index.js')
+  return listLocks().locks.map((lock) => lock.name)
 }
 
 /** Without options and their values. */

@@ -10,13 +10,14 @@ import { describe } from './describe.js'
 import { doctor } from './doctor.js'
 import { help, overview } from './help.js'
 import { Interrupted } from './interruption.js'
+import { locks } from './locks.js'
 import { ls } from './ls.js'
 import { exitCode, Failure, flush, note, outputClosed, print, printError, UsageError, watchOutput } from './output.js'
 import { serve } from './serve.js'
 import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
-const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, doctor, completion }
+const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, locks, doctor, completion }
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--version') return printed(version())

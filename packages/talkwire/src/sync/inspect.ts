@@ -67,6 +67,8 @@ export function inspectLock(block: Labelled): LockInfo {
   const { word, long, float } = block
   const owner = Atomics.load(long, LONG.owner)
   const alive = owner !== NOBODY && isAlive(owner)
+  // It may have let go, and ended, in between.
+  if (owner !== NOBODY && !alive && Atomics.load(long, LONG.owner) !== owner) return inspectLock(block)
   return {
     holder: owner === NOBODY ? undefined : { ...party(owner, float[LONG.since]!), label: labelOf(block), alive },
     waiters: waitersOf(block),

@@ -4,7 +4,7 @@ import { TalkwireError } from '../error.js'
 import { tryFlock, unlockFlock } from '../kernel/mapping.js'
 import { SharedMemory } from '../memory/shared-memory.js'
 import { swap } from '../memory/store.js'
-import { bytesOf, COUNTING, kindWord, LABEL, LOCK_ALIGNMENT, LONG, WORD, type Kind } from './lock-layout.js'
+import { bytesOf, COUNTING, KIND, kindWord, LABEL, LOCK_ALIGNMENT, LONG, WORD, type Kind } from './lock-layout.js'
 import { NOBODY } from '../memory/owner.js'
 import type { Words } from './queue.js'
 
@@ -54,6 +54,12 @@ function byName(kind: Kind, name: string): Block {
 
 /** Its own per user: others have no part in it. */
 const segmentOf = (kind: Kind, name: string): string => `talkwire-${process.getuid?.() ?? 0}-${kind}-${name}`
+
+/** Which lock, of whichever user, a segment has by its name. */
+export function parseSegmentName(segment: string): { readonly kind: Kind; readonly name: string } | undefined {
+  const [, kind, name] = /^talkwire-\d+-([a-z]+)-(.+)$/.exec(segment) ?? []
+  return kind !== undefined && Object.hasOwn(KIND, kind) ? { kind: kind as Kind, name: name! } : undefined
+}
 
 /** Takes the name away. Who has it open keeps the old one: for locks that nobody uses any more. Throws NOT_FOUND, PERMISSION_DENIED. */
 export const unlinkLock = (kind: Kind, name: string): void => SharedMemory.unlink(segmentOf(kind, validateName(name)))

@@ -141,8 +141,12 @@ function order(words: Words): number[] {
 /** To be called by who was woken, before it looks. */
 export const answer = ({ word }: Words, { slot }: Place): void => store(word, waiterWord(slot) + WAITER.rung, 0)
 
-/** Who waits, in order. */
-export const waiters = (words: Words): { who: bigint; since: number }[] =>
+/** Who waits, in order. No two waits in one lock have the same sequence. */
+export const waiters = (words: Words): { who: bigint; sequence: number; since: number }[] =>
   order(words)
-    .map((slot) => ({ who: whoOf(words, slot), since: words.float[waiterLong(slot) + WAITER_LONG.since]! }))
+    .map((slot) => ({
+      who: whoOf(words, slot),
+      sequence: sequenceOf(words, slot),
+      since: words.float[waiterLong(slot) + WAITER_LONG.since]!,
+    }))
     .filter(({ who }) => isAlive(who))

@@ -10,6 +10,7 @@ import type { Command } from '../../src/cli/command.js'
 import { completion } from '../../src/cli/completion.js'
 import { describe } from '../../src/cli/describe.js'
 import { doctor } from '../../src/cli/doctor.js'
+import { locks } from '../../src/cli/locks.js'
 import { ls } from '../../src/cli/ls.js'
 import { serve as serveCommand } from '../../src/cli/serve.js'
 import { watch } from '../../src/cli/watch.js'
@@ -165,7 +166,7 @@ test('completion: the shells that are here can read their scripts', async () => 
 })
 
 test('help: every example is a line that the command takes', () => {
-  const commands: Record<string, Command> = { serve: serveCommand, call, ls, describe, watch, doctor, completion }
+  const commands: Record<string, Command> = { serve: serveCommand, call, ls, describe, watch, locks, doctor, completion }
   for (const [name, { examples, options, words }] of Object.entries(commands)) {
     assert.ok(examples.length > 0)
     for (const [line] of examples) {
@@ -181,7 +182,7 @@ test('help: every example is a line that the command takes', () => {
 
 test('help and version', async () => {
   const overview = await prints(['--help'])
-  for (const command of ['serve', 'call', 'ls', 'describe', 'watch', 'doctor', 'completion']) {
+  for (const command of ['serve', 'call', 'ls', 'describe', 'watch', 'locks', 'doctor', 'completion']) {
     assert.match(overview, new RegExp(`^ {2}talkwire ${command} `, 'm'))
     const help = await prints([command, '--help'])
     assert.match(help, new RegExp(`^talkwire ${command}.*\\n\\n[A-Z].*Examples\\n {2}\\S.*\\n\\nExit codes: 0 ok`, 's'))

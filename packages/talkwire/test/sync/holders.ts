@@ -28,6 +28,10 @@ export const startPythonHolder = (lock: string, place: string): Promise<Holder> 
 const party = fileURLToPath(new URL('fixtures/party.js', import.meta.url))
 export const startParty = (...args: string[]): Promise<Holder> => start(process.execPath, party, ...args)
 
+/** Of many locks at a time. */
+const keeper = fileURLToPath(new URL('fixtures/keeper.js', import.meta.url))
+export const startKeeper = (): Promise<Holder> => start(process.execPath, keeper)
+
 const mutexInPython = fileURLToPath(new URL('../../../test/sync/fixtures/mutex_holder.py', import.meta.url))
 export const startPythonMutex = (place: string): Promise<Holder> => start(python, mutexInPython, place)
 

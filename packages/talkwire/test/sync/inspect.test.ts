@@ -21,6 +21,7 @@ import { WORD } from '../../src/sync/lock-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { run } from '../session/processes.js'
 import { startLockHolder, startParty, type Holder } from './holders.js'
+import './tidy.js'
 
 const several = (count: number, ...args: string[]): Promise<Holder[]> =>
   Promise.all(Array.from({ length: count }, () => startParty(...args)))
