@@ -714,10 +714,17 @@ const FAULTS = [
   ),
   ...faultsOf(
     'sync/queue.js',
-    ['sync/mutex', 'sync/kinds', 'sync/sweep'],
+    ['sync/mutex', 'sync/kinds', 'sync/sweep', 'sync/sweep-semaphore', 'sync/sweep-condition'],
     [
+      [
+        'who stays is not woken once a waker died',
+        'if (Atomics.load(word, WORD.waiting) === 0)\n        store',
+        'if (false)\n        store',
+      ],
+      ['who gives up keeps what it was told', 'if (told && !looked)', 'if (false)'],
+      ['who gives up can be told still', '!swap(words.word, waiterWord(place.slot) + WAITER.mode, 0, GONE)', 'isNotified(words, place)'],
       ['the last one is the first', '((a - b) | 0) < 0', '((a - b) | 0) > 0', 'short'],
-      ['the dead are first for ever', 'return who !== NOBODY && !isAlive(who) &&', 'return false &&'],
+      ['the dead are first for ever', 'if (who === NOBODY || isAlive(who))', 'if (true)'],
       ['one who died is notified', 'if (clearDead(words, slot) || !swap', 'if (!swap'],
       ['notify() wakes all', 'if (!all)', 'if (false)'],
     ],
@@ -751,7 +758,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'sync/slots.js',
-    ['sync/kinds', 'sync/sweep-semaphore'],
+    ['sync/kinds'],
     [
       ['two have the same permit', '&& swapBig(long, SLOT_LONG + slot, NOBODY, self()))', ')'],
       ['permits of the dead do not come back', 'if (!late)', 'if (true)'],
@@ -761,9 +768,43 @@ const FAULTS = [
     'sync/barrier.js',
     ['sync/kinds'],
     [
-      ['one who dies is waited for', 'if (ownersOf(block, ALL).every(isAlive))', 'if (true)'],
-      ['one who gives up is counted', 'if (arrival && generationOf(block) === arrival.generation)', 'if (false)', 'short'],
+      ['one who dies is waited for', 'if (!ownersOf(block, ALL).every(isAlive))', 'if (false)'],
+      ['one who gives up is counted', 'if (arrival)\n                breakGeneration(block, arrival.generation);', '', 'short'],
       ['an arrival keeps its slot', 'if (arrival)\n                freeSlot(block, arrival.slot);', ''],
+      ['a reset lets those pass who waited in vain', 'ownersOf(block, ALL).length === 0 && swap', 'swap'],
+      ['the dead keep a barrier broken', 'reap(block, ALL);', ''],
+    ],
+  ),
+  ...faultsOf('sync/condition.js', ['sync/kinds'], [["the owner's death wakes nobody", 'hasDied(mutex, deaths)', 'false']]),
+  ...faultsOf(
+    'sync/condition.js',
+    ['sync/sweep-condition'],
+    [
+      ['a death that was repaired at once wakes nobody', 'deathsOf(mutex) !== before', 'false'],
+      ['what a dead one was told of is lost', '|| inheritNotice(block, place)', ''],
+    ],
+  ),
+  ...faultsOf(
+    'sync/queue.js',
+    ['sync/sweep-condition'],
+    [
+      ['who gives up keeps what it was told', 'if (told && !looked)', 'if (false)'],
+      [
+        'what a dead one was told of is never inherited',
+        'if (who === NOBODY || !isNotified(words, { slot }) || isAlive(who))',
+        'if (true)',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'sync/queue.js',
+    ['sync/sweep-semaphore'],
+    [
+      [
+        'who stays is not woken once a waker died',
+        'if (Atomics.load(word, WORD.waiting) === 0)\n        store',
+        'if (false)\n        store',
+      ],
     ],
   ),
   ...faultsOf(
@@ -842,7 +883,6 @@ const FAULTS = [
       ['a key is bound to what cannot ask for it', 'if (authkey !== undefined)', 'if (false)', 'short'],
     ],
   ),
-  ...faultsOf('sync/condition.js', ['sync/kinds'], [["the owner's death wakes nobody", '(late && hasDied(mutex))', 'false']]),
   ...faultsOf(
     'sync/lock-waits.js',
     ['sync/lock-waits', 'cli/locks'],

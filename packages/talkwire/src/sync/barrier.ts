@@ -1,12 +1,12 @@
 /** A place where so many wait for each other: docs/sync/barrier.md, spec/sync.md § 11. */
 import { TalkwireError } from '../error.js'
 import { isAlive, NOBODY } from '../memory/owner.js'
-import { store, swap } from '../memory/store.js'
+import { swap } from '../memory/store.js'
 import { inspectBarrier, type BarrierInfo } from './inspect.js'
-import { SLOTS, WORD } from './lock-layout.js'
+import { ARRIVAL_BITS, ARRIVALS, isBrokenState, SLOTS, WORD } from './lock-layout.js'
 import { agree, openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { answer, dequeue, enqueue, wakeAll, type Place } from './queue.js'
-import { freeSlot, ownersOf, takeSlot, type Range } from './slots.js'
+import { freeSlot, ownersOf, reap, takeSlot, type Range } from './slots.js'
 import { Tasks, type WaitOptions } from './tasks.js'
 import { keepLooking } from './waiting.js'
 
@@ -27,7 +27,7 @@ export class Barrier {
   }
 
   get isBroken(): boolean {
-    return Atomics.load(this.block.word, WORD.damaged) !== 0
+    return isBrokenState(stateOf(this.block))
   }
 
   /**
@@ -52,7 +52,8 @@ export class Barrier {
       if (place) answer(block, place)
       place ??= enqueue(block)
       arrival ??= arriveAt(block, parties)
-      return arrival !== undefined && isPassed(block, arrival, late)
+      if (late) breakIfDead(block, arrival?.generation ?? generationOf(stateOf(block)))
+      return arrival !== undefined && isPassed(block, arrival)
     }
     let stop: (() => void) | undefined
     const tasks = new Tasks<void>(block.title, () => stop?.())
@@ -64,16 +65,11 @@ export class Barrier {
     const end = (): void => {
       stop?.()
       // Whoever leaves before all are there takes a part away that the others count on.
-      if (arrival && generationOf(block) === arrival.generation) this.break()
+      if (arrival) breakGeneration(block, arrival.generation)
       if (arrival) freeSlot(block, arrival.slot)
       if (place) dequeue(block, place)
     }
     return { promise, end }
-  }
-
-  private break(): void {
-    store(this.block.word, WORD.damaged, 1)
-    wakeAll(this.block)
   }
 
   /** Who is there; whether it is broken, or will be as soon as one of them looks, because a party died. */
@@ -81,11 +77,19 @@ export class Barrier {
     return inspectBarrier(this.block)
   }
 
-  /** Makes it usable again after it broke. Call it when nobody waits. */
-  reset(): void {
-    for (let slot = 0; slot < SLOTS; slot++) freeSlot(this.block, slot)
-    store(this.block.word, WORD.value, (generationOf(this.block) + 1) << COUNT_BITS)
-    store(this.block.word, WORD.damaged, 0)
+  /**
+   * Makes it usable again after it broke, as soon as everybody who waited has learned of it and left; the dead need not. Does
+   * nothing when it is not broken. Rejects with DEADLINE_EXCEEDED or the signal's reason; then it is still broken.
+   */
+  async reset(options: WaitOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted()
+    const { block } = this
+    let stop: (() => void) | undefined
+    const tasks = new Tasks<void>(block.title, () => stop?.())
+    const promise = tasks.add(options)
+    const owner = (): bigint => ownersOf(block, ALL)[0] ?? NOBODY
+    stop = keepLooking({ title: block.title, attempt: () => begin(block), owner }, () => tasks.resolveFirst())
+    await promise
   }
 
   /** Takes a name away. Who has it open keeps the old one. Throws NOT_FOUND. */
@@ -99,44 +103,64 @@ interface Arrival {
   readonly slot: number
 }
 
-/** `value` is the generation, and in its lowest bits how many have come: one step counts an arrival and begins the next generation. */
-const COUNT_BITS = 7
-const COUNT = (1 << COUNT_BITS) - 1
-const generationOf = ({ word }: Block): number => Atomics.load(word, WORD.value) >>> COUNT_BITS
+/**
+ * One step counts an arrival, begins the next generation, or breaks this one, so that whoever waits for a generation never takes
+ * one for the other.
+ */
+const stateOf = ({ word }: Block): number => Atomics.load(word, WORD.value)
+const generationOf = (state: number): number => state >>> ARRIVAL_BITS
+const afterThat = (state: number): number => (generationOf(state) + 1) << ARRIVAL_BITS
 const ALL: Range = { from: 0, count: SLOTS }
 
 /** The slot is taken first: whoever is counted is known, so that its death is seen. Undefined when there is none. */
 function arriveAt(block: Block, parties: number): Arrival | undefined {
-  refuseBroken(block)
+  if (isBrokenState(stateOf(block))) throw broken(block)
   const taken = takeSlot(block, ALL, false)
   if (!taken) return undefined
   for (;;) {
-    const value = Atomics.load(block.word, WORD.value)
-    const generation = value >>> COUNT_BITS
-    const isLast = (value & COUNT) + 1 === parties
-    if (!swap(block.word, WORD.value, value, isLast ? (generation + 1) << COUNT_BITS : value + 1)) continue
+    const state = stateOf(block)
+    if (isBrokenState(state)) {
+      freeSlot(block, taken.slot)
+      throw broken(block)
+    }
+    const isLast = (state & ARRIVALS) + 1 === parties
+    if (!swap(block.word, WORD.value, state, isLast ? afterThat(state) : state + 1)) continue
     if (isLast) wakeAll(block)
-    return { generation, slot: taken.slot }
+    return { generation: generationOf(state), slot: taken.slot }
   }
 }
 
-function isPassed(block: Block, { generation }: Arrival, late: boolean): boolean {
-  if (generationOf(block) !== generation) return true
-  if (late) breakIfDead(block)
-  refuseBroken(block)
+function isPassed(block: Block, { generation }: Arrival): boolean {
+  const state = stateOf(block)
+  if (generationOf(state) !== generation) return true
+  if (isBrokenState(state)) throw broken(block)
   return false
 }
 
-function breakIfDead(block: Block): void {
-  if (ownersOf(block, ALL).every(isAlive)) return
-  store(block.word, WORD.damaged, 1)
-  wakeAll(block)
+function breakIfDead(block: Block, generation: number): void {
+  if (!ownersOf(block, ALL).every(isAlive)) breakGeneration(block, generation)
 }
 
-function refuseBroken(block: Block): void {
-  if (Atomics.load(block.word, WORD.damaged) !== 0)
-    throw new TalkwireError(
-      'BROKEN_BARRIER',
-      `a party of ${block.title} died or gave up while others waited; reset() it when nobody waits, and begin anew`,
-    )
+/** Nothing when it is over, or broken. */
+function breakGeneration(block: Block, generation: number): void {
+  for (;;) {
+    const state = stateOf(block)
+    if (generationOf(state) !== generation || isBrokenState(state)) return
+    if (swap(block.word, WORD.value, state, state | ARRIVALS)) return wakeAll(block)
+  }
 }
+
+/** The next generation after a broken one. False while one who waited for that is there: it would think that it has passed. */
+function begin(block: Block): boolean {
+  breakIfDead(block, generationOf(stateOf(block)))
+  const state = stateOf(block)
+  if (!isBrokenState(state)) return true
+  reap(block, ALL)
+  return ownersOf(block, ALL).length === 0 && swap(block.word, WORD.value, state, afterThat(state))
+}
+
+const broken = (block: Block): TalkwireError =>
+  new TalkwireError(
+    'BROKEN_BARRIER',
+    `a party of ${block.title} died or gave up while others waited; await reset() in all that are left, and begin anew`,
+  )

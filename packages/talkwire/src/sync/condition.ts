@@ -5,7 +5,7 @@ import { waitersOf, type Waiters } from './inspect.js'
 import { WORD } from './lock-layout.js'
 import type { Lock, Ownership } from './mutex.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
-import { answer, dequeue, enqueue, isNotified, notify } from './queue.js'
+import { answer, enqueue, inheritNotice, isNotified, leaveCondition, notify, type Place } from './queue.js'
 import { Tasks, type WaitOptions } from './tasks.js'
 import { keepLooking } from './waiting.js'
 
@@ -23,8 +23,21 @@ export class Condition {
    * wait again if they are not as you want them. Rejects with DEADLINE_EXCEEDED or the signal's reason (`timeout` does not
    * count the time to get the lock again), CLOSED, and LIMIT_EXCEEDED when 29 wait already.
    */
-  wait(lock: Lock, options: WaitOptions = {}): Promise<void> {
-    return lock.without((mutex) => this.untilNotified(mutex, options))
+  async wait(lock: Lock, options: WaitOptions = {}): Promise<void> {
+    const { block } = this
+    options.signal?.throwIfAborted()
+    const place = enqueue(block)
+    if (!place) throw new TalkwireError('LIMIT_EXCEEDED', `${block.title} has as many waiters as it has places for; use several conditions`)
+    let woken = false
+    try {
+      await lock.without(async (mutex) => {
+        await this.untilNotified(mutex, place, options)
+        woken = true
+      })
+    } finally {
+      // The place stays until the mutex is there again: if its owner dies before that, somebody else takes over what it was told.
+      leaveCondition(block, place, woken)
+    }
   }
 
   /** Wakes the one that has waited longest. Call it with the mutex held, after the change. Does not block. */
@@ -47,34 +60,27 @@ export class Condition {
     unlinkLock('condition', name)
   }
 
-  private untilNotified(mutex: Ownership, options: WaitOptions): Promise<void> {
+  private untilNotified(mutex: Ownership, place: Place, options: WaitOptions): Promise<void> {
     const { block } = this
-    if (options.signal?.aborted) return Promise.reject(options.signal.reason as Error)
-    const place = enqueue(block)
-    if (!place) throw new TalkwireError('LIMIT_EXCEEDED', `${block.title} has as many waiters as it has places for; use several conditions`)
+    const deaths = deathsOf(mutex)
     let stop: (() => void) | undefined
-    let woken = false
-    const end = (): void => {
-      stop?.()
-      const notified = isNotified(block, place)
-      dequeue(block, place)
-      // Whoever gave up in the moment in which it was notified leaves that to the next one.
-      if (notified && !woken) notify(block, false)
-    }
-    const tasks = new Tasks<void>(block.title, end)
+    const tasks = new Tasks<void>(block.title, () => stop?.())
     const waiting = tasks.add(options)
     const attempt = (late: boolean): boolean => {
       answer(block, place)
-      return isNotified(block, place) || (late && hasDied(mutex))
+      return isNotified(block, place) || (late && (hasDied(mutex, deaths) || inheritNotice(block, place)))
     }
     stop = keepLooking({ title: block.title, attempt, owner: () => mutex.owner() }, (failure) => {
-      woken = failure === undefined
-      if (woken) tasks.resolveFirst()
+      if (failure === undefined) tasks.resolveFirst()
       else tasks.rejectAll(failure)
     })
     return waiting
   }
 }
 
-const hasDied = (mutex: Ownership): boolean =>
-  Atomics.load(mutex.block.word, WORD.damaged) !== 0 || (mutex.owner() !== NOBODY && !isAlive(mutex.owner()))
+const deathsOf = ({ block }: Ownership): number => Atomics.load(block.word, WORD.deaths)
+
+function hasDied(mutex: Ownership, before: number): boolean {
+  const owner = mutex.owner()
+  return Atomics.load(mutex.block.word, WORD.damaged) !== 0 || deathsOf(mutex) !== before || (owner !== NOBODY && !isAlive(owner))
+}

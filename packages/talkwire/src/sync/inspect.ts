@@ -1,7 +1,7 @@
 /** Who holds a lock and who waits, for people. Reads words that others may change meanwhile, in shared memory or in a copy of it. */
 import { readFileSync } from 'node:fs'
 import { idOf, isAlive, NOBODY } from '../memory/owner.js'
-import { LONG, WORD } from './lock-layout.js'
+import { isBrokenState, LONG, WORD } from './lock-layout.js'
 import { availableOf, permitsOf } from './permits.js'
 import { waiters, type Words } from './queue.js'
 import { ownersOf, SHARES, type Range } from './slots.js'
@@ -89,7 +89,7 @@ export const inspectSemaphore = (words: Words): SemaphoreInfo => ({
 export const inspectBarrier = (words: Words): BarrierInfo => ({
   parties: Atomics.load(words.word, WORD.limit),
   waiters: waitersOf(words),
-  broken: Atomics.load(words.word, WORD.damaged) !== 0 || sharesOf(words, SHARES).some(({ alive }) => !alive),
+  broken: isBrokenState(Atomics.load(words.word, WORD.value)) || sharesOf(words, SHARES).some(({ alive }) => !alive),
 })
 
 export const waitersOf = (words: Words): Party[] => waiters(words).map(({ who, since }) => party(who, since))

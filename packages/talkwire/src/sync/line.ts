@@ -2,7 +2,7 @@
 import { store } from '../memory/store.js'
 import { FAIR, WORD } from './lock-layout.js'
 import type { Block } from './place.js'
-import { answer, dequeue, enqueue, isFirst, wakeFirst, type Place } from './queue.js'
+import { answer, dequeue, enqueue, isFirst, remain, wakeFirst, type Place } from './queue.js'
 import { Tasks, type WaitOptions } from './tasks.js'
 import { keepLooking, waitSync, type Waitable } from './waiting.js'
 
@@ -142,6 +142,7 @@ class Wish<T> implements Waitable {
       this.taken = this.line.takeInTurn(this.place, late, true)
     }
     if (this.taken === undefined && late) this.passOne()
+    if (this.taken === undefined && this.place) remain(block)
     if (this.taken === undefined && this.place && performance.now() - this.since > HUNGRY) store(block.word, WORD.hungry, 1)
     return this.taken !== undefined
   }

@@ -6,7 +6,7 @@
  *  24  f64 since       of the last grant, ms since 1970    32  u32 damaged    an owner died, no one repaired yet
  *  36  u32 waiting     somebody may wait                   40  u32 sequence   given last
  *  44  u32 hungry      somebody has waited too long        48  u32 limit      permits, parties
- *  52  u32 value       of a counter, an event, a generation
+ *  52  u32 value       of a counter, an event, a generation   56  u32 deaths  of owners within
  *  64  u8[32] label    of the owner, UTF-8
  *  96  29 waiters of 32 bytes
  *       0  i64 who     0: free          8  u32 sequence  0: not waiting (yet)    12  u32 bell
@@ -20,7 +20,7 @@ export const SLOTTED_BYTES = 2048
 export const LOCK_ALIGNMENT = 8
 
 /** Indices of 32-bit words. */
-export const WORD = { kind: 0, flags: 1, damaged: 8, waiting: 9, sequence: 10, hungry: 11, limit: 12, value: 13 } as const
+export const WORD = { kind: 0, flags: 1, damaged: 8, waiting: 9, sequence: 10, hungry: 11, limit: 12, value: 13, deaths: 14 } as const
 /** Indices of 64-bit words, owners and floats alike. */
 export const LONG = { owner: 1, fence: 2, since: 3 } as const
 export const LABEL = { offset: 64, size: 32 } as const
@@ -47,3 +47,9 @@ export const waiterWord = (n: number): number => 24 + 8 * n
 export const waiterLong = (n: number): number => 12 + 4 * n
 export const WAITER = { sequence: 2, bell: 3, rung: 6, mode: 7 } as const
 export const WAITER_LONG = { who: 0, since: 2 } as const
+
+/** A barrier's `value` is its generation, and in these lowest bits how many have come, or `BROKEN`. */
+export const ARRIVAL_BITS = 7
+export const ARRIVALS = (1 << ARRIVAL_BITS) - 1
+const BROKEN = ARRIVALS
+export const isBrokenState = (value: number): boolean => (value & ARRIVALS) === BROKEN

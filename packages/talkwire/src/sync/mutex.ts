@@ -1,7 +1,7 @@
 /** One at a time, across processes and languages: docs/sync/mutex.md, spec/sync.md. */
 import { TalkwireError } from '../error.js'
 import { isAlive, NOBODY, self } from '../memory/owner.js'
-import { or, store, storeFloat, swapBig } from '../memory/store.js'
+import { add, or, store, storeFloat, swapBig } from '../memory/store.js'
 import { nextFence } from './fence.js'
 import { inspectLock, type LockInfo } from './inspect.js'
 import { Line, type Offer } from './line.js'
@@ -185,5 +185,7 @@ function inherit({ word, long }: Block): boolean {
   const owner = Atomics.load(long, LONG.owner)
   if (owner === NOBODY || isAlive(owner) || !swapBig(long, LONG.owner, owner, self())) return false
   store(word, WORD.damaged, 1)
+  // Who waits for a condition learns of it, also when everything is repaired by the time that it looks.
+  add(word, WORD.deaths, 1)
   return true
 }

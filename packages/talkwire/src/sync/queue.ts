@@ -23,13 +23,14 @@ const isBefore = (a: number, b: number): boolean => ((a - b) | 0) < 0
 
 /** Takes a place at the end. Undefined when none is free: then one waits without being woken. */
 export function enqueue(words: Words): Place | undefined {
-  const slot = claimSlot(words)
-  if (slot === undefined) return undefined
+  const claimed = claimSlot(words)
+  if (claimed === undefined) return undefined
+  const { slot, mode } = claimed
   const at = waiterWord(slot)
   const { word } = words
   store(word, at + WAITER.bell, bellDescriptor())
   store(word, at + WAITER.rung, 0)
-  store(word, at + WAITER.mode, 0)
+  store(word, at + WAITER.mode, mode)
   storeFloat(words.float, waiterLong(slot) + WAITER_LONG.since, Date.now())
   let sequence = 0
   while (sequence === 0) sequence = (add(word, WORD.sequence, 1) + 1) | 0
@@ -39,13 +40,16 @@ export function enqueue(words: Words): Place | undefined {
 }
 
 /** A dead owner's sequence may still stand in the place: it is taken out before the new one is anybody's turn. */
-function claimSlot(words: Words): number | undefined {
-  for (const purge of [false, true])
+function claimSlot(words: Words): { readonly slot: number; readonly mode: number } | undefined {
+  for (const dead of [false, true])
     for (let slot = 0; slot < WAITERS; slot++) {
-      if (purge) clearDead(words, slot)
-      if (!swapBig(words.long, waiterLong(slot) + WAITER_LONG.who, NOBODY, self())) continue
+      const who = dead ? whoOf(words, slot) : NOBODY
+      if (dead && (who === NOBODY || isAlive(who))) continue
+      if (dead) forgetSequence(words, slot)
+      if (!swapBig(words.long, waiterLong(slot) + WAITER_LONG.who, who, self())) continue
       store(words.word, waiterWord(slot) + WAITER.sequence, 0)
-      return slot
+      // Whom a dead one was to tell of a change that it was told of is its successor.
+      return { slot, mode: dead && isNotified(words, { slot }) ? NOTIFIED : 0 }
     }
   return undefined
 }
@@ -56,10 +60,18 @@ export function dequeue({ word, long }: Words, { slot }: Place): void {
 }
 
 /** Frees the place of one who died waiting. */
-function clearDead({ long }: Words, slot: number): boolean {
+function clearDead(words: Words, slot: number): boolean {
   const at = waiterLong(slot) + WAITER_LONG.who
-  const who = Atomics.load(long, at)
-  return who !== NOBODY && !isAlive(who) && swapBig(long, at, who, NOBODY)
+  const who = Atomics.load(words.long, at)
+  if (who === NOBODY || isAlive(who)) return false
+  forgetSequence(words, slot)
+  return swapBig(words.long, at, who, NOBODY)
+}
+
+/** Whoever comes into the place of a dead one must not be rung at the bell of that one: it may be anything in the new process. */
+function forgetSequence(words: Words, slot: number): void {
+  const sequence = sequenceOf(words, slot)
+  if (sequence !== 0) swap(words.word, waiterWord(slot) + WAITER.sequence, sequence, 0)
 }
 
 /** The one that has waited longest, dead or alive. */
@@ -84,7 +96,18 @@ export function isFirst(words: Words, place: Place | undefined): boolean {
   }
 }
 
-const ringAt = (words: Words, slot: number): boolean => ring(whoOf(words, slot), Atomics.load(words.word, waiterWord(slot) + WAITER.bell))
+/** False when the one in that place cannot be rung. */
+function ringAt(words: Words, slot: number): boolean {
+  const sequence = sequenceOf(words, slot)
+  const [who, bell] = [whoOf(words, slot), Atomics.load(words.word, waiterWord(slot) + WAITER.bell)]
+  // Both are of the same one only when that is still there; who left looked by itself.
+  return sequence === 0 || sequence !== sequenceOf(words, slot) || ring(who, bell)
+}
+
+/** Says again that somebody waits: whoever was about to say so may have died. */
+export function remain({ word }: Words): void {
+  if (Atomics.load(word, WORD.waiting) === 0) store(word, WORD.waiting, 1)
+}
 
 /** Wakes the first one. To be called by who has just let go. */
 export function wakeFirst(words: Words): void {
@@ -116,19 +139,43 @@ export function wakeAll(words: Words): void {
   }
 }
 
+/** What the mode of a condition's waiter says; 0: it waits. */
+const NOTIFIED = 1
+const GONE = 2
+
 /** Says to those who wait, or to the first of them, that what they wait for has come. The dead are passed over. */
 export function notify(words: Words, all: boolean): void {
   const { word } = words
   const queue = order(words).filter((slot) => Atomics.load(word, waiterWord(slot) + WAITER.mode) === 0)
   for (const slot of queue) {
     const at = waiterWord(slot)
-    if (clearDead(words, slot) || !swap(word, at + WAITER.mode, 0, 1)) continue
+    if (clearDead(words, slot) || !swap(word, at + WAITER.mode, 0, NOTIFIED)) continue
     ringAt(words, slot)
     if (!all) return
   }
 }
 
-export const isNotified = ({ word }: Words, { slot }: Place): boolean => Atomics.load(word, waiterWord(slot) + WAITER.mode) !== 0
+export const isNotified = ({ word }: Words, { slot }: Place): boolean => Atomics.load(word, waiterWord(slot) + WAITER.mode) === NOTIFIED
+
+/** Takes over what a dead one was told of and did not live to see. True if there was such a one. */
+export function inheritNotice(words: Words, place: Place): boolean {
+  for (let slot = 0; slot < WAITERS; slot++) {
+    const who = whoOf(words, slot)
+    if (who === NOBODY || !isNotified(words, { slot }) || isAlive(who)) continue
+    // In this order: whoever dies in between leaves two who were told, not none.
+    swap(words.word, waiterWord(place.slot) + WAITER.mode, 0, NOTIFIED)
+    clearDead(words, slot)
+    return true
+  }
+  return false
+}
+
+/** Leaves a condition. Whoever was told of a change and did not look leaves that to the next one. */
+export function leaveCondition(words: Words, place: Place, looked: boolean): void {
+  const told = !swap(words.word, waiterWord(place.slot) + WAITER.mode, 0, GONE)
+  if (told && !looked) notify(words, false)
+  dequeue(words, place)
+}
 
 /** The places of those who wait, in order. */
 function order(words: Words): number[] {

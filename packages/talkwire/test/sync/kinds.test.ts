@@ -326,6 +326,25 @@ test('barrier: one dies, or gives up: it breaks for all, until it is reset', asy
   await Promise.all([b.end(), c.end()])
 })
 
+test('barrier: whoever resets it waits for those who have not learned that it broke; they do not pass', async () => {
+  const name = freshName()
+  const [a, b] = (await several(2, 'barrier', name, '3')) as [Holder, Holder]
+  const barrier = new Barrier(name, 3)
+  const waiting = b.tell('wait')
+  await waits(waiting)
+  process.kill(b.pid, 'SIGSTOP')
+  assert.equal(await a.tell('wait 50'), 'DEADLINE_EXCEEDED')
+  assert.equal(barrier.isBroken, true)
+  await assert.rejects(barrier.reset({ timeout: 50 }), fails('DEADLINE_EXCEEDED'))
+  const resetting = barrier.reset({ timeout: 5000 })
+  process.kill(b.pid, 'SIGCONT')
+  assert.equal(await waiting, 'BROKEN_BARRIER')
+  await resetting
+  await barrier.reset()
+  assert.deepEqual(await Promise.all([a.tell('wait'), b.tell('wait'), barrier.wait().then(() => 'passed')]), ['passed', 'passed', 'passed'])
+  await endAll([a, b])
+})
+
 test('event: all pass while it is set', async () => {
   const name = freshName()
   const parties = await several(3, 'event', name)

@@ -52,11 +52,12 @@ const take = { read: 'acquireRead', write: 'acquireWrite', upgrade: 'acquireUpgr
 for (const how of HOW) {
   test(`${how}: killed at each change`, (t) => killedAtEach(t, `rwlock ${how}`, (place) => scene(place)))
 
-  test(`${how}, after a dead writer: killed at each change`, (t) =>
-    killedAtEach(t, `rwlock ${how}`, async (place) => {
-      await dead('rwlock release write', place, 1)
-      return scene(place)
-    }))
+  if (how !== 'upgrade')
+    test(`${how}, after a dead writer: killed at each change`, (t) =>
+      killedAtEach(t, `rwlock ${how}`, async (place) => {
+        await dead('rwlock release write', place, 1)
+        return scene(place)
+      }))
 
   test(`${how}, after waiting: killed at each change`, (t) =>
     killedAtEach(t, `rwlock ${how}`, (place) => {
@@ -98,9 +99,10 @@ for (const what of ['read', 'write'])
       each(t, `rwlock release ${what}`, (place) => {
         let waiting: Promise<unknown> | undefined
         return scene(place, (lock) => ({
-          meanwhile() {
+          async prepared() {
             const grants = [lock.acquireWrite({ timeout }), lock.acquireRead({ timeout }), lock.acquireUpgradable({ timeout })]
             waiting = Promise.all(grants.map(async (grant) => (await grant).release()))
+            await until(() => queueOf('rwlock', place.name) > 0, 'nobody waits')
           },
           async after() {
             await waiting

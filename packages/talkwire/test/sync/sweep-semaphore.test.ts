@@ -3,7 +3,20 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Semaphore, type Permit } from '../../src/sync/index.js'
 import { NOTE } from './notes.js'
-import { dead, FOREVER, killedAtEach, queueOf, stoppedAtEach, until, type Actor, type Place, type Scene } from './sweeps.js'
+import { startParty } from './holders.js'
+import {
+  dead,
+  FOREVER,
+  isMarked,
+  isStopped,
+  killedAtEach,
+  queueOf,
+  stoppedAtEach,
+  until,
+  type Actor,
+  type Place,
+  type Scene,
+} from './sweeps.js'
 
 const timeout = FOREVER
 
@@ -25,15 +38,15 @@ const scene = ({ name }: Place, more: (semaphore: Semaphore) => Partial<Scene>):
 const isWaiting = (actor: Actor, name: string): Promise<void> =>
   until(() => actor.isOver() || queueOf('semaphore', name) > 0, 'it neither waits nor ends')
 
+test('semaphore: killed at each change', (t) => killedAtEach(t, 'semaphore sync', (place) => scene(place, () => ({}))))
+
+test('semaphore, of a dead one: killed at each change', (t) =>
+  killedAtEach(t, 'semaphore sync', async (place) => {
+    await dead('semaphore release', place, 1)
+    return scene(place, () => ({}))
+  }))
+
 for (const operation of ['semaphore sync', 'semaphore async']) {
-  test(`${operation}: killed at each change`, (t) => killedAtEach(t, operation, (place) => scene(place, () => ({}))))
-
-  test(`${operation}, of a dead one: killed at each change`, (t) =>
-    killedAtEach(t, operation, async (place) => {
-      await dead('semaphore release', place, 1)
-      return scene(place, () => ({}))
-    }))
-
   test(`${operation}, after waiting: killed at each change`, (t) =>
     killedAtEach(t, operation, async (place) => {
       const held = new Semaphore(place.name, { permits: 1 }).acquireSync()
@@ -79,17 +92,50 @@ for (const [signal, each] of [
 ] as const)
   test(`semaphore release: ${signal} at each change, whoever waits gets it`, (t) =>
     each(t, 'semaphore release', (place) => {
-      // Before it began there is none who waits: a second permit would be one too many.
-      const semaphore = new Semaphore(place.name, { permits: 1 })
       let waiting: Promise<Permit> | undefined
-      return scene(place, () => ({
-        meanwhile: () => void (waiting = semaphore.acquire({ timeout })),
+      return scene(place, (semaphore) => ({
+        async prepared() {
+          waiting = semaphore.acquire({ timeout })
+          await until(() => queueOf('semaphore', place.name) === 1, 'it does not wait')
+        },
         async after() {
           ;(await waiting!).release()
           await isWhole(semaphore, 1, place.name)
         },
       }))
     }))
+
+test('semaphore release: killed at each change; who waits after that is going to be woken', (t) =>
+  killedAtEach(t, 'semaphore release', async (place) => {
+    const { name } = place
+    const party = await startParty('semaphore', name, '1')
+    let answers: Promise<[Permit, string]> | undefined
+    return scene(place, (semaphore) => ({
+      async prepared() {
+        const permit = semaphore.acquire({ timeout })
+        await until(() => queueOf('semaphore', name) === 1, 'it does not wait')
+        answers = Promise.all([permit.then((mine) => hold(mine, name, party.pid)), party.tell('acquire')])
+        await until(() => queueOf('semaphore', name) === 2, 'it does not wait')
+        // The other one is to have it first.
+        process.kill(party.pid, 'SIGSTOP')
+        await until(() => isStopped(party.pid), 'it does not stop')
+      },
+      async after() {
+        assert.match((await answers!)[1], /^acquired/)
+        await party.tell('release')
+        await isWhole(semaphore, 1, name)
+        await party.end()
+      },
+    }))
+  }))
+
+/** Keeps it until the one who waits for it counts on being woken, and is: whoever lets go rings only then. */
+async function hold(permit: Permit, name: string, waiting: number): Promise<Permit> {
+  process.kill(waiting, 'SIGCONT')
+  await until(() => queueOf('semaphore', name) === 1 && isMarked('semaphore', name), 'nobody would wake it')
+  permit.release()
+  return permit
+}
 
 test('signals: killed at each change of a post, and of a take', async (t) => {
   const counted = ({ name }: Place, before: number, possible: readonly number[]): Scene => {

@@ -25,6 +25,7 @@ export interface Actor {
   readonly ended: Promise<unknown>
   isOver(): boolean
   isKilled(): boolean
+  begin(): void
   /** Lets it go on. */
   goOn(): void
 }
@@ -38,6 +39,8 @@ export interface Place {
 
 /** What is there before, what others do meanwhile, and how it must be afterwards. */
 export interface Scene {
+  /** When it is ready to begin. */
+  prepared?(): Promise<unknown> | void
   /** While it runs. */
   meanwhile?(actor: Actor): Promise<unknown> | void
   /** While it is stopped. */
@@ -53,13 +56,13 @@ async function start(operation: string, { name, segment }: Place, at: number, si
   const { child } = running
   const ended = once(child, 'exit')
   await running.line('ready')
-  child.stdin!.end('go\n')
   return {
     pid: running.pid,
     running,
     ended,
     isOver: () => child.exitCode !== null || child.signalCode !== null,
     isKilled: () => child.signalCode === 'SIGKILL',
+    begin: () => void child.stdin!.end('go\n'),
     goOn: () => void child.kill('SIGCONT'),
   }
 }
@@ -67,11 +70,12 @@ async function start(operation: string, { name, segment }: Place, at: number, si
 /** Somebody did that, and died in place of change number `at`. */
 export async function dead(operation: string, place: Place, at: number): Promise<void> {
   const actor = await start(operation, place, at, 'SIGKILL')
+  actor.begin()
   await until(actor.isOver, 'it hangs')
   assert.ok(actor.isKilled())
 }
 
-const isStopped = (pid: number): boolean => processStat(pid)?.state === 'T'
+export const isStopped = (pid: number): boolean => processStat(pid)?.state === 'T'
 
 /** Resolves when it is so. What never comes fails by itself. */
 export async function until(holds: () => boolean, what: string): Promise<void> {
@@ -93,6 +97,8 @@ async function atEach(
     const place = { name, segment, notes: memory.array(Int32Array) }
     const scene = await begin(place)
     const actor = await start(operation, place, at, signal)
+    await scene.prepared?.()
+    actor.begin()
     const meanwhile = scene.meanwhile?.(actor)
     let reached = false
     try {
