@@ -884,6 +884,17 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'sync/order.js',
+    ['sync/order'],
+    [
+      ['the second order is not reported', 'if (way)', 'if (false)', 'short'],
+      ['an order over others is none', 'for (const held of came.keys())', 'for (const held of [from])'],
+      ['what was let go of counts as held', 'task.filter(({ isHeld }) => isHeld())', 'task.filter(() => true)'],
+      ['all tasks of a thread are one', 'tasks.run([], work)', 'tasks.run((globalThis.one ??= []), work)'],
+      ['orders are never forgotten', 'while (count > MOST)', 'while (false)'],
+    ],
+  ),
+  ...faultsOf(
     'sync/lock-waits.js',
     ['sync/lock-waits', 'cli/locks'],
     [

@@ -35,6 +35,7 @@ export type Code =
   | 'CLOSED'
   | 'DEADLOCK'
   | 'BROKEN_BARRIER'
+  | 'LOCK_ORDER'
   | 'UNKNOWN'
 
 export interface TalkwireErrorOptions {

@@ -7,6 +7,7 @@ import { inspectLock, type LockInfo } from './inspect.js'
 import { Line, type Offer } from './line.js'
 import { labelBytes, sign } from './label.js'
 import { FAIR, LONG, WORD } from './lock-layout.js'
+import { asTask, currentTask, want, type Task } from './order.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeFirst } from './queue.js'
 import type { WaitOptions } from './tasks.js'
@@ -34,23 +35,47 @@ export class Mutex {
 
   /** Waits for it without blocking. Rejects with DEADLINE_EXCEEDED or the signal's reason; then nothing is held. */
   acquire(options: WaitOptions = {}): Promise<Lock> {
-    return this.state.line.wait(options)
+    const task = currentTask()
+    return task ? this.acquireIn(task, options) : this.state.line.wait(options)
+  }
+
+  private async acquireIn(task: Task, options: WaitOptions): Promise<Lock> {
+    want(task, this.state.block.title)
+    return this.heldBy(task, await this.state.line.wait(options))
+  }
+
+  private heldBy(task: Task | undefined, lock: Lock): Lock {
+    task?.push({ title: this.state.block.title, isHeld: () => lock.isHeld })
+    return lock
   }
 
   /** Blocks this thread, and with it the event loop, until it is there. Throws DEADLINE_EXCEEDED; DEADLOCK when this very thread holds it. */
   acquireSync({ timeout }: { readonly timeout?: number } = {}): Lock {
     const { state } = this
+    const task = currentTask()
+    if (task) want(task, state.block.title)
     if (state.held)
       throw new TalkwireError(
         'DEADLOCK',
         `${state.block.title} is held by a task of this very thread, which could never let go; await acquire()`,
       )
-    return state.line.waitSync(timeout)
+    return this.heldBy(task, state.line.waitSync(timeout))
   }
 
   /** Takes it if nobody has it and nobody is to go first; from a dead owner too. Does not block. */
   tryAcquire(): Lock | undefined {
-    return this.state.line.tryTake()
+    const lock = this.state.line.tryTake()
+    return lock && this.heldBy(currentTask(), lock)
+  }
+
+  /**
+   * Runs `work` as one task whose order of mutexes is watched, and returns what it returns. Whatever it begins counts as that
+   * task; what takes locks by itself gets an `ordered` of its own. When it wants a mutex while it holds another one, and
+   * before, some such task of this thread wanted them the other way round, at once or over others, `acquire` rejects and
+   * `acquireSync` throws LOCK_ORDER with both places, before it waits. DEADLOCK when the task has that mutex already.
+   */
+  static ordered<T>(work: () => T): T {
+    return asTask(work)
   }
 
   /** Takes a name away. Who has it open keeps the old one, so do it when nobody uses it. Processes do it as they end. Throws NOT_FOUND. */
@@ -81,6 +106,11 @@ export class Lock implements Disposable, AsyncDisposable {
    */
   get fence(): number {
     return this.grant.fence
+  }
+
+  /** Not let go of, nor waiting for a condition. */
+  get isHeld(): boolean {
+    return this.state !== undefined
   }
 
   /** An owner died within, and no one has called `repaired()` since. */
