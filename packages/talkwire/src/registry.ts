@@ -8,6 +8,7 @@ type Load = () => Promise<Transport<any>>
 export const registry: Readonly<Record<string, Load>> = {
   memory: async () => (await import('./transports/memory.js')).memory,
   unix: async () => (await import('./transports/unix.js')).unix,
+  shm: async () => (await import('./transports/shm.js')).shm,
   tcp: async () => (await import('./transports/tcp.js')).tcp,
   tls: async () => (await import('./transports/tls.js')).tlsTransport,
   fork: async () => (await import('./transports/fork.js')).fork,

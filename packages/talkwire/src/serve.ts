@@ -29,7 +29,7 @@ import type { Connection, Listener, Peer } from './transports/transport.js'
 export interface ServeOptions {
   /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
   readonly listen?: string | readonly string[]
-  /** Announce the service under its name even if it does not listen on `unix:` + name. */
+  /** Announce the service under its name even if it listens neither on `unix:` + name nor on `shm:` + name. */
   readonly announce?: boolean
   /** A secret that both sides know; at least 16 bytes. Needed, or TLS, to listen beyond loopback. */
   readonly authkey?: AuthKey
@@ -93,7 +93,8 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   const addresses = [options.listen ?? (await ownAddress(service.name))].flat()
   if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one, such as "unix:bank"')
   const sessions = new Sessions()
-  const own = options.announce || addresses.includes(`unix:${service.name}`) ? claim(service.name) : undefined
+  const named = addresses.some((address) => address === `unix:${service.name}` || address === `shm:${service.name}`)
+  const own = options.announce || named ? claim(service.name) : undefined
   const listeners: Listener[] = []
   const hash = await hashOf(service)
   try {

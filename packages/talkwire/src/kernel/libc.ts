@@ -32,6 +32,9 @@ function load(): NativeLibrary | undefined {
   }
 }
 
+/** Whether what needs `linuxLibc` works here. */
+export const hasLinuxLibc = (): boolean => process.platform === 'linux' && libc() !== undefined
+
 /** The C library of a Linux machine, for `what` ("shared memory"). Throws UNSUPPORTED or MISSING_PACKAGE. */
 export function linuxLibc(what: string): NativeLibrary {
   if (process.platform !== 'linux')

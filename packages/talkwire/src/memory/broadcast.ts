@@ -3,7 +3,7 @@ import { TalkwireError } from '../error.js'
 import { BroadcastReader } from './broadcast-reader.js'
 import { broken, NUMBERS, numberBehind, RECORD_HEADER, SKIP, WORD } from './ring-layout.js'
 import { openRing, tooLarge, type OpenRing, type RingData, type RingPlace } from './ring-place.js'
-import { leave, sit, wake } from './seats.js'
+import { leave, sit } from './seats.js'
 import { fence, put, release, store } from './store.js'
 
 export class BroadcastRing {
@@ -118,7 +118,7 @@ export class BroadcastWriter implements Disposable {
   /** Wakes whoever sleeps because there was nothing to read; `commit()` without `more` does it by itself. */
   flush(): void {
     fence()
-    if (this.header[WORD.readersSleep] !== 0) wake(this.ring, 'readers')
+    if (this.header[WORD.readersSleep] !== 0) this.ring.wake('readers')
   }
 
   /** Lets somebody else write. A second time does nothing. */

@@ -3,11 +3,11 @@ import { TalkwireError } from '../error.js'
 import { broken, RECORD_HEADER, WORD } from './ring-layout.js'
 import type { OpenRing, RingData } from './ring-place.js'
 import { waitFor, waitForSync, type SyncWaitOptions, type WaitOptions } from './ring-waiting.js'
-import { isGone, leave, sit, wake } from './seats.js'
+import { isGone, leave, sit } from './seats.js'
 import { add, release, store } from './store.js'
 
-/** Gets a message: `length` bytes at `offset`, a multiple of 8. They are its own until it returns; a copy is kept, not a view. */
-export type Handler = (data: RingData, offset: number, length: number) => void
+/** Gets a message: `length` bytes at `offset`, a multiple of 8. They are its own until it returns; a copy is kept, not a view. False: no more for now. */
+export type Handler = (data: RingData, offset: number, length: number) => unknown
 
 /** Milliseconds between two questions whether the producer of a claim lives. */
 const LOOK_AGAIN = 4
@@ -70,19 +70,21 @@ export class Consumer implements Disposable {
       if (((next - start) | 0) > capacity) return count
       // It is read, also if the handler throws.
       this.head = next
+      let enough = false
       if (words[(place >> 2) + 1]! >= 0) {
-        handler(data, place + RECORD_HEADER, size - RECORD_HEADER)
+        enough = handler(data, place + RECORD_HEADER, size - RECORD_HEADER) === false
         count++
       }
       release(header, WORD.head, next)
-      if (header[WORD.writersSleep] !== 0) wake(this.ring, 'writers')
+      if (header[WORD.writersSleep] !== 0) this.ring.wake('writers')
+      if (enough) return count
     }
   }
 
   /** Says how far it is, and wakes whoever sleeps because there was no room. */
   private flush(): void {
     store(this.header, WORD.head, this.head)
-    if (this.header[WORD.writersSleep] !== 0) wake(this.ring, 'writers')
+    if (this.header[WORD.writersSleep] !== 0) this.ring.wake('writers')
   }
 
   /** Resolves when there may be something to read. Does not block. Rejects with DEADLINE_EXCEEDED or the signal's reason. */
@@ -93,6 +95,11 @@ export class Consumer implements Disposable {
   /** The same, and blocks this thread. Throws DEADLINE_EXCEEDED. */
   readySync(options: SyncWaitOptions = {}): void {
     waitForSync(this.ring, 'readers', this.seat, this.isReady, options)
+  }
+
+  /** Whether there is something to look at; also a claim of one who died. Costs some nanoseconds. */
+  get hasMessage(): boolean {
+    return Atomics.load(this.words, (this.head & (this.ring.capacity - 1)) >> 2) !== 0
   }
 
   /** Claims that were skipped because their producer died before it committed, since the ring was made. */

@@ -3,7 +3,7 @@ import { TalkwireError } from '../error.js'
 import { broken, RECORD_HEADER, SEATS, SKIP, WORD } from './ring-layout.js'
 import { tooLarge, type OpenRing, type RingData } from './ring-place.js'
 import { waitFor, waitForSync, type SyncWaitOptions, type WaitOptions } from './ring-waiting.js'
-import { isGone, leave, sit, wake, wordOf } from './seats.js'
+import { isGone, leave, sit, wordOf } from './seats.js'
 import { fence, put, release, store, swap } from './store.js'
 
 /** What `tryClaim` returns when there is no room (now). */
@@ -108,7 +108,7 @@ export class Producer implements Disposable {
   flush(): void {
     // The other side says that it sleeps, and then looks for messages; this one the other way round, and never at the same time.
     fence()
-    if (this.header[WORD.readersSleep] !== 0) wake(this.ring, 'readers')
+    if (this.header[WORD.readersSleep] !== 0) this.ring.wake('readers')
   }
 
   /** Resolves when a message of `length` bytes may fit. Does not block. Rejects with DEADLINE_EXCEEDED or the signal's reason. */

@@ -2,6 +2,7 @@
 import { TalkwireError } from '../error.js'
 import type { MappedFile } from './mapped-file.js'
 import { KIND, kindWord, MAX_LOG2, maxMessageOf, MIN_LOG2, RING_ALIGNMENT, RING_HEADER, WORD, type RingKind } from './ring-layout.js'
+import { wakeSeats, type Side } from './seats.js'
 import type { SharedMemory } from './shared-memory.js'
 import { swap } from './store.js'
 
@@ -32,10 +33,12 @@ export interface OpenRing {
   readonly header: Int32Array
   readonly long: BigInt64Array
   readonly data: RingData
+  /** Says that something was published to those of that side who said that they sleep. */
+  wake(side: Side): void
 }
 
-/** Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
-export function openRing(kind: RingKind, { memory, offset = 0, size }: RingPlace): OpenRing {
+/** `wake` where whoever sleeps has no bell in its seat. Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
+export function openRing(kind: RingKind, { memory, offset = 0, size }: RingPlace, wake?: (side: Side) => void): OpenRing {
   if (typeof memory?.array !== 'function') throw new TypeError('a ring is placed by { memory, offset, size }')
   if (memory.readOnly) throw new TypeError('both ends of a ring write to its memory; open that without readOnly')
   if (offset % RING_ALIGNMENT !== 0) throw new RangeError(`offset ${offset} of a ring: take a multiple of ${RING_ALIGNMENT}`)
@@ -47,7 +50,7 @@ export function openRing(kind: RingKind, { memory, offset = 0, size }: RingPlace
   swap(header, WORD.kind, 0, kindWord(kind, most))
   const capacity = capacityOf(title, kind, Atomics.load(header, WORD.kind), most)
   const start = offset + RING_HEADER
-  return {
+  const ring: OpenRing = {
     title,
     kind,
     capacity,
@@ -59,7 +62,9 @@ export function openRing(kind: RingKind, { memory, offset = 0, size }: RingPlace
       words: memory.array(Int32Array, start, capacity / 4),
       floats: memory.array(Float64Array, start, capacity / 8),
     },
+    wake: wake ?? ((side) => wakeSeats(ring, side)),
   }
+  return ring
 }
 
 function capacityOf(title: string, kind: RingKind, word: number, most: number): number {

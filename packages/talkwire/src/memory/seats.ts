@@ -54,6 +54,12 @@ export function isGone(ring: OpenRing, word: number): boolean {
   return who === NOBODY || !isAlive(who)
 }
 
+/** Says that somebody sleeps, who is woken in another way than by a seat's bell. Whoever publishes something from here on wakes it; so look once more after this. */
+export const saySleeps = ({ header }: OpenRing, side: Side): void => store(header, sleepWord(side), 1)
+
+/** Takes it back, for one that is about to be woken. */
+export const sayAwake = ({ header }: OpenRing, side: Side): void => store(header, sleepWord(side), 0)
+
 /** Says that this one sleeps. Whoever publishes something from here on rings; so look once more after this. */
 export function lieDown({ header }: OpenRing, side: Side, seat: number): void {
   const at = seatWord(seat)
@@ -65,7 +71,7 @@ export function lieDown({ header }: OpenRing, side: Side, seat: number): void {
 export const getUp = ({ header }: OpenRing, seat: number): void => store(header, seatWord(seat) + SEAT.sleeping, 0)
 
 /** Rings for all that sleep. Does not block. */
-export function wake({ header, long }: OpenRing, side: Side): void {
+export function wakeSeats({ header, long }: OpenRing, side: Side): void {
   // Whoever lies down from here on says so again, and whoever did before is found.
   store(header, sleepWord(side), 0)
   const first = firstOf(side)

@@ -12,6 +12,7 @@ import { freshName, freshPath } from '../helpers/place.js'
 testSession({ test, name: 'session over memory', address: () => `memory:${freshName()}` })
 testSession({ test, name: 'session over unix', address: () => `unix:${freshPath('.sock')}` })
 testSession({ test, name: 'session over mq', address: () => `mq:${freshName()}` })
+testSession({ test, name: 'session over shared memory', address: () => `shm:${freshName()}` })
 testSession({ test, name: 'session over unix, JSON', address: () => `unix:${freshPath('.sock')}`, connectOptions: { codecs: ['json'] } })
 
 type Message = Record<string, any>

@@ -1,0 +1,69 @@
+/**
+ * How long one looks for the next message before one sleeps. To be woken takes some ten microseconds on both sides; to look takes
+ * a processor. So it looks for as long as that has paid off lately: not at all while messages are rare, or while others want
+ * the processor, the other side perhaps among them.
+ */
+import { availableParallelism } from 'node:os'
+import { yieldProcessor } from '../kernel/waiting.js'
+import type { Consumer } from '../memory/consumer.js'
+
+/** Milliseconds, as all times here. What is not there by then was worth sleeping for. */
+const MOST = 0.2
+const LEAST = 0.02
+/** Without a look at anything else of this process. */
+const SPIN = 0.02
+/** Before others may run; in nanoseconds about twice as many. */
+const LOOKS = 256
+/** Who lets others run and comes back later than this has let somebody run. */
+const CROWDED = 0.01
+/** Then nobody looks for so long. */
+const REST = 20
+/** On one processor the other side only runs while this one sleeps. */
+const alone = availableParallelism() === 1
+/** One processor is as good as another: what one connection has found out holds for all. */
+let restUntil = 0
+
+export class Patience {
+  private budget = 0
+  /** When it began to wait; 0: it does not. */
+  private since = 0
+
+  /** There was something. */
+  worked(): void {
+    if (this.since === 0) return
+    this.budget = Math.min(MOST, 2 * this.budget)
+    this.since = 0
+  }
+
+  /** Somebody had to wake us. */
+  rung(): void {
+    if (this.since === 0 || alone) return
+    // To be woken took some of it: awake, the next answer comes sooner.
+    const now = performance.now()
+    const waited = now - this.since
+    if (waited < MOST && now > restUntil) this.budget = Math.max(LEAST, this.budget, 2 * waited)
+    this.since = 0
+  }
+
+  /** Looks for a while. True: look again, after other work had its turn. False: sleep. */
+  wait(consumer: Consumer): boolean {
+    let now = performance.now()
+    if (this.since === 0) this.since = now
+    const end = this.since + this.budget
+    const spin = Math.min(end, now + SPIN)
+    while (now < spin) {
+      for (let look = 0; look < LOOKS; look++) if (consumer.hasMessage) return true
+      const before = now
+      yieldProcessor()
+      now = performance.now()
+      if (now - before > CROWDED) {
+        this.budget = 0
+        restUntil = now + REST
+        return false
+      }
+    }
+    if (now < end) return true
+    this.budget = this.budget > LEAST ? this.budget / 2 : 0
+    return false
+  }
+}
