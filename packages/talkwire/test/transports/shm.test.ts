@@ -276,6 +276,22 @@ test('shm: a ring full of messages does not keep other work waiting', async () =
   await listener.close()
 })
 
+test('shm: all that was sent before the end is read, though it takes several turns', async () => {
+  const { address, listener, ends } = await listening({ when: { accept: [{ do: 'pause' }] } })
+  const end = new LocalEnd()
+  end.connection = await shm.connect!(address, end)
+  await end.do({ do: 'count', from: 0, to: 9000 })
+  assert.equal(end.connection.buffered, 0, 'all of it is in the ring')
+  const closing = end.do({ do: 'close' })
+  await eventually(() => ends.length === 1, 'the connection')
+  await turns()
+  await ends[0]!.do({ do: 'resume' })
+  await soon(closing, 'close()')
+  assert.equal(await ends[0]!.ending(), null)
+  assert.equal(ends[0]!.messages.length, 9000)
+  await listener.close()
+})
+
 test('shm: a record shorter than the head of a part is no message', async () => {
   const { socket, listener, ends } = await listening()
   const { ring, bell, ended, memory } = await stranger(socket)
