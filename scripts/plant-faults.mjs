@@ -986,7 +986,7 @@ const FAULTS = [
   ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
   ...faultsOf(
     'transports/queue-stream.js',
-    ['transports/mq'],
+    ['transports/queue-stream', 'transports/mq'],
     [
       ['the pieces of a message are sent twice', 'offset += pieceSize;', 'offset += pieceSize - 1;', 'short'],
       ['close() drops what waits', "let next = { is: 'end' };", 'let next = undefined;'],
@@ -1001,7 +1001,7 @@ const FAULTS = [
       ['what the dead have sent is dropped', 'else if (this.reading)', 'else if (this.destroy(cause))'],
       ['nothing is said when there is room', 'this.quiet = this.pair.onceRoom(go);', ';'],
       ['reading is not stopped', 'this.pair.listen(undefined);', ';'],
-      ['descriptors stay', 'this.pair.close();', ';'],
+      ['descriptors stay', 'this.pair.close(this.lost !== undefined);', ';'],
     ],
   ),
   ...faultsOf(
@@ -1017,11 +1017,43 @@ const FAULTS = [
         'short',
       ],
       ['the end of a process is not watched', "stream.once('close', queueError(address, () => whenEnded(owner, ended)));", ';', 'short'],
-      ['its names stay', 'offered.welcomed(', '((_words) => { })('],
+      ['its names stay', 'offered.welcomed();', ';'],
       ['a pair that was not taken stays', 'offered?.remove();', ';'],
       ["the service's queue stays", 'removeRecorded(wire.kind, name);', ';'],
       ['a hello that finds no room is lost', 'if (!hello.send(text))', 'if (!hello.send(text) && false)'],
       ["another program's queue is taken", "cause.code !== 'ALREADY_EXISTS'", 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/sysv.js',
+    ['transports/sysv'],
+    [
+      ['what a killed peer leaves stays', 'if (lost)', 'if (false)', 'short'],
+      ['what was read stays', 'forget(this.input);', ';', 'short'],
+      ['an abort is not told', 'forget(this.output);\n        this.tell();', ';'],
+      ['a queue that was taken away is empty', "return { is: 'torn' };", 'return undefined;'],
+      ['more than a turn takes is left lying', 'if (this.more)', 'if (false)'],
+      ['who sends does not ring', 'this.pauses.reset();\n        this.tell();', 'this.pauses.reset();'],
+      [
+        'what is there already is not looked at',
+        'setImmediate(this.again);\n    }\n    onceRoom',
+        'setImmediate(() => { });\n    }\n    onceRoom',
+      ],
+      ['a pair that was not taken stays', 'ways.forEach(forget);', ';'],
+      ['an empty piece is data', "bytes.length === 0 ? { is: 'end' }", "false ? { is: 'end' }"],
+      ['who rings nobody is not looked at', 'this.peer.bell === undefined ? this.nowAndThen()', 'false ? this.nowAndThen()'],
+    ],
+  ),
+  ...faultsOf(
+    'queues/system-v-queue.js',
+    ['queues/system-v-queue'],
+    [
+      ['a late sender overtakes', 'this.senders.size === 0 && ', ''],
+      ['the next one is not told', 'if (next && first === begin)', 'if (false)', 'short'],
+      ['the type is forgotten', 'receiveSystemV(this.id, type)', 'receiveSystemV(this.id, 0)', 'short'],
+      ['any type is sent as 1', 'sendSystemV(this.id, type, bytes)', 'sendSystemV(this.id, 1, bytes)'],
+      ['a removed queue is waited for', "reason.code !== 'NOT_FOUND'", 'true'],
+      ['a message too large is left to the kernel', 'if (bytes.length <= most)', 'if (true)'],
     ],
   ),
   ...faultsOf(
@@ -1065,7 +1097,7 @@ const FAULTS = [
     [
       ['what a dead one left is not taken away', 'if (record)\n            takeAway(kind, name, record);', ';', 'short'],
       ["another program's queue is taken away", '(identity === null || kind.identityOf(name) === identity)', 'true', 'short'],
-      ['the record is written too late', 'write(path, null);', ';'],
+      ['the record is written too late', 'write(path, kind, null);', ';'],
       ['the dead live', '|| isAlive(ownerOf(record))', '|| true'],
       ['the living are dead', '|| isAlive(ownerOf(record))', ''],
       ['a queue that was not made is recorded', 'rmSync(path, { force: true });', ';'],

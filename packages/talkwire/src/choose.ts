@@ -4,9 +4,9 @@ import { hasLinuxLibc } from './kernel/libc.js'
 import { registry } from './registry.js'
 
 /** They need the kernel's own calls. */
-const native = new Set(['shm', 'mq'])
+const native = new Set(['shm', 'mq', 'sysv'])
 /** Fastest first, as measured by the bench. */
-const order = ['memory', 'shm', 'unix', 'fifo', 'tcp', 'tls', 'mq']
+const order = ['memory', 'shm', 'unix', 'fifo', 'tcp', 'tls', 'mq', 'sysv']
 
 /** The best address that this side can connect to; undefined when there is none. */
 export function chooseAddress(addresses: readonly string[]): string | undefined {

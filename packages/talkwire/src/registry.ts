@@ -16,6 +16,7 @@ export const registry: Readonly<Record<string, Load>> = {
   fifo: async () => (await import('./transports/fifo.js')).fifo,
   file: async () => (await import('./transports/file.js')).file,
   mq: async () => (await import('./transports/mq.js')).mq,
+  sysv: async () => (await import('./transports/sysv.js')).sysv,
   worker: async () => (await import('./transports/worker.js')).worker,
   stdio: async () => (await import('./transports/stdio.js')).stdio,
   spawn: async () => (await import('./transports/spawn.js')).spawn,

@@ -10,6 +10,8 @@ import { idOf, isAlive } from './owner.js'
 let pipe: { readonly read: number; readonly write: number } | undefined
 let reader: net.Socket | undefined
 const waiters = new Set<() => void>()
+/** How many of them keep this process alive. */
+let lasting = 0
 const drained = Buffer.allocUnsafe(4096)
 
 /** The descriptor that others find below /proc/<id>/fd. The write end stays open too: without one it would be at its end. */
@@ -17,19 +19,23 @@ export function bellDescriptor(): number {
   return (pipe ??= makePipe()).read
 }
 
-/** Calls `wake` whenever somebody rang, for whatever reason. Returns what ends it. */
-export function onBell(wake: () => void): () => void {
+/** Calls `wake` whenever somebody rang, for whatever reason. Keeps this process alive, unless told not to. Returns what ends it. */
+export function onBell(wake: () => void, keepsAlive = true): () => void {
+  const bell = (reader ??= readPipe(bellDescriptor(), wakeAll).unref())
   waiters.add(wake)
-  reader ??= readPipe(bellDescriptor(), wakeAll)
-  reader.ref()
+  if (keepsAlive && ++lasting === 1) bell.ref()
   return () => {
-    waiters.delete(wake)
-    if (waiters.size === 0) reader?.unref()
+    if (waiters.delete(wake) && keepsAlive && --lasting === 0) bell.unref()
   }
 }
 
 function wakeAll(): void {
-  for (const waiter of waiters) waiter()
+  // Who is woken may lie down again at once: it is then the last, and not to be woken by the same ring.
+  let left = waiters.size
+  for (const waiter of waiters) {
+    if (left-- === 0) return
+    waiter()
+  }
 }
 
 /** Takes the rings that came so far. */

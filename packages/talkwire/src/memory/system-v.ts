@@ -7,6 +7,9 @@ import { memoryError, unless } from './errors.js'
 import type { OpenOptions } from './shared-memory.js'
 import { validateSize, View, type ViewConstructor } from './view.js'
 
+/** A key, or what C programs make one of: ftok(3). */
+export type SystemVPlace = number | { readonly path: string; readonly project: number }
+
 export interface SystemVOptions {
   /** Permissions. Default 0o600: this user only. */
   readonly mode?: number
@@ -134,4 +137,11 @@ function kernel<T>(key: number | undefined, id: number | undefined, action: () =
 export function validateKey(key: number): void {
   if (!Number.isInteger(key) || key === 0 || key !== (key | 0))
     throw new RangeError(`${key} is no System V key; take a whole number of 32 bits that is not 0, or keyOf(path, project)`)
+}
+
+/** The key of a place. Throws NOT_FOUND; RangeError. */
+export function keyOfPlace(place: SystemVPlace): number {
+  if (typeof place !== 'number') return SystemVMemory.keyOf(place.path, place.project)
+  validateKey(place)
+  return place
 }

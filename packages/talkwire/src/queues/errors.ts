@@ -16,12 +16,19 @@ const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
 }
 
 /** As `memoryError`, in the words of queues. */
-export function queueError<T>(subject: string, action: () => T): T {
+export const queueError = <T>(subject: string, action: () => T): T => translated(subject, CODES, action)
+
+/** EINVAL is the kernel's word for an id that nothing has any more. */
+const SYSTEM_V_CODES: typeof CODES = { ...CODES, EINVAL: ['NOT_FOUND', 'it was removed'] }
+
+export const systemVError = <T>(subject: string, action: () => T): T => translated(subject, SYSTEM_V_CODES, action)
+
+function translated<T>(subject: string, codes: typeof CODES, action: () => T): T {
   try {
-    return memoryError(subject, () => action())
+    return memoryError(subject, action)
   } catch (reason) {
     const cause = reason instanceof TalkwireError ? reason.cause : reason
-    const [code, advice] = CODES[(cause as NodeJS.ErrnoException | undefined)?.code ?? ''] ?? []
+    const [code, advice] = codes[(cause as NodeJS.ErrnoException | undefined)?.code ?? ''] ?? []
     if (!code) throw reason
     throw new TalkwireError(code, `${subject}: ${advice}`, { cause })
   }

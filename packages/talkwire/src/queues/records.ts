@@ -20,6 +20,8 @@ interface QueueRecord {
   readonly pidns: string | null
   /** What the kernel calls the queue; null while it is being made. */
   readonly identity: string | null
+  /** Of its maker; null where nobody needs to ring. */
+  readonly bell: number | null
 }
 
 /** Made if need be. Throws PERMISSION_DENIED. */
@@ -41,9 +43,9 @@ function read(path: string): QueueRecord | undefined {
   }
 }
 
-function write(path: string, identity: string | null): void {
+function write(path: string, { bell }: QueueKind, identity: string | null): void {
   const { boot, pidns } = ownIdentity()
-  const record: QueueRecord = { talkwire: 1, owner: String(BigInt.asUintN(64, self())), boot, pidns, identity }
+  const record: QueueRecord = { talkwire: 1, owner: String(BigInt.asUintN(64, self())), boot, pidns, identity, bell: bell?.() ?? null }
   // One at a time writes: see `exclusively`.
   const temporary = join(directory(), '.new')
   writeFileSync(temporary, JSON.stringify(record), { mode: 0o600 })
@@ -56,10 +58,10 @@ const ownerOf = ({ owner }: QueueRecord): bigint => BigInt.asIntN(64, BigInt(own
 const lives = (record: QueueRecord): boolean =>
   record.boot === ownIdentity().boot && (record.pidns !== ownIdentity().pidns || isAlive(ownerOf(record)))
 
-/** The living process, or worker's thread, that made a queue. */
-export function makerOf({ kind }: QueueKind, name: string): bigint | undefined {
+/** The living process, or worker's thread, that made a queue, and its bell. */
+export function makerOf({ kind }: QueueKind, name: string): { readonly owner: bigint; readonly bell: number | undefined } | undefined {
   const record = read(pathOf(kind, name))
-  return record && lives(record) ? ownerOf(record) : undefined
+  return record && lives(record) ? { owner: ownerOf(record), bell: record.bell ?? undefined } : undefined
 }
 
 /**
@@ -73,11 +75,11 @@ export function makeRecorded<T>(kind: QueueKind, name: string, make: () => T): T
     if (record && lives(record)) throw inUse(kind, name, idOf(ownerOf(record)))
     if (record) takeAway(kind, name, record)
     changing()
-    write(path, null)
+    write(path, kind, null)
     changing()
     const made = orForget(path, make)
     changing()
-    write(path, kind.identityOf(name) ?? null)
+    write(path, kind, kind.identityOf(name) ?? null)
     return made
   })
 }
@@ -101,10 +103,10 @@ function takeAway(kind: QueueKind, name: string, { boot, identity }: QueueRecord
   if (boot === ownIdentity().boot && (identity === null || kind.identityOf(name) === identity)) kind.remove(name)
 }
 
-/** Takes away a queue that this process made with `makeRecorded`. */
-export function removeRecorded(kind: QueueKind, name: string): void {
+/** Takes away a queue that this process, or its peer, made with `makeRecorded`. */
+export function removeRecorded(kind: QueueKind, name: string, remove = (each: string): void => kind.remove(each)): void {
   changing()
-  kind.remove(name)
+  remove(name)
   changing()
   try {
     rmSync(pathOf(kind.kind, name), { force: true })

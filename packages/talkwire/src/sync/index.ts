@@ -15,4 +15,5 @@ export { ReadLock, RwLock, UpgradableLock, WriteLock, type RwLockOptions } from 
 export { Permit, Semaphore, type SemaphoreOptions } from './semaphore.js'
 export type { WaitOptions } from './tasks.js'
 export { PosixSemaphore, type PosixSemaphoreOptions } from './posix-semaphore.js'
-export { SystemVSemaphore, type SystemVPlace, type SystemVSemaphoreInfo, type SystemVSemaphoreOptions } from './system-v-semaphore.js'
+export { SystemVSemaphore, type SystemVSemaphoreInfo, type SystemVSemaphoreOptions } from './system-v-semaphore.js'
+export type { SystemVPlace } from '../memory/system-v.js'

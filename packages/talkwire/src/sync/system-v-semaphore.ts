@@ -17,13 +17,10 @@ import {
 } from '../kernel/system-v-semaphore.js'
 import { memoryError, unless } from '../memory/errors.js'
 import { changing } from '../memory/store.js'
-import { SystemVMemory, validateKey } from '../memory/system-v.js'
+import { keyOfPlace, type SystemVPlace } from '../memory/system-v.js'
 import { FileLock } from './file-lock.js'
 import { commandOf, type Party } from './inspect.js'
 import { KernelSemaphore, validatePermits } from './kernel-semaphore.js'
-
-/** A key, or what C programs make one of: ftok(3). */
-export type SystemVPlace = number | { readonly path: string; readonly project: number }
 
 export interface SystemVSemaphoreOptions {
   /** It is made with so many if it is not there; one that is there keeps its own. Default: it must be there. */
@@ -52,7 +49,7 @@ export class SystemVSemaphore extends KernelSemaphore {
 
   /** Throws NOT_FOUND, PERMISSION_DENIED, NO_SPACE, MISSING_PACKAGE, UNSUPPORTED; RangeError. */
   constructor(place: SystemVPlace, { permits, undo = true, mode = 0o600 }: SystemVSemaphoreOptions = {}) {
-    const key = keyOf(place)
+    const key = keyOfPlace(place)
     validatePermits(permits, MOST_SYSTEM_V_PERMITS)
     super(title(key))
     this.key = key
@@ -75,7 +72,7 @@ export class SystemVSemaphore extends KernelSemaphore {
 
   /** Takes it away; for those who wait it is NOT_FOUND. Throws NOT_FOUND, PERMISSION_DENIED. */
   static remove(place: SystemVPlace): void {
-    const key = keyOf(place)
+    const key = keyOfPlace(place)
     kernel(key, () => removeSemaphore(findSemaphore(key)))
   }
 
@@ -98,12 +95,6 @@ function kernel<T>(key: number, action: () => T): T {
     if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause
     throw new TalkwireError('NOT_FOUND', `${title(key)}: it was removed`, { cause })
   }
-}
-
-function keyOf(place: SystemVPlace): number {
-  if (typeof place !== 'number') return SystemVMemory.keyOf(place.path, place.project)
-  validateKey(place)
-  return place
 }
 
 /** A bit of the mode that means nothing to the kernel: this set was made, and has not got its permits yet. */

@@ -27,10 +27,16 @@ export interface OfferedPair {
   readonly pair: QueuePair
   /** What the other side needs to open it; for the hello. */
   readonly words: string
-  /** The other side has it open, and said this. */
-  readonly welcomed: (words: string) => void
+  /** The other side has it open. */
+  readonly welcomed: () => void
   /** It was not taken, or is at its end: nothing of it stays. */
   readonly remove: () => void
+}
+
+/** A process, and the bell that wakes it, where one is needed and it has one. */
+export interface Party {
+  readonly owner: bigint
+  readonly bell: number | undefined
 }
 
 /** What a kind of queue knows of itself. */
@@ -38,9 +44,10 @@ export interface QueueWire {
   readonly kind: QueueKind
   /** Makes the well-known queue, which nobody has. */
   makeHello(name: string): HelloQueue
-  /** Throws NOT_FOUND. */
-  openHello(name: string): HelloQueue
-  offer(): OfferedPair
+  /** Throws NOT_FOUND. `server` made it. */
+  openHello(name: string, server: Party): HelloQueue
+  /** Throws LIMIT_EXCEEDED, NO_SPACE. */
+  offer(server: Party): OfferedPair
   /** Opens what another process, which lives, offers; `words` is its text. Undefined when they are no such words. Throws NOT_FOUND. */
   take(words: string, owner: bigint): { readonly pair: QueuePair; readonly answer: string } | undefined
 }
@@ -70,23 +77,23 @@ export async function connectByQueues(
   options.signal?.throwIfAborted()
   cleanQueues()
   const server = makerOf(wire.kind, name)
-  const hello = server === undefined ? undefined : unless('NOT_FOUND', () => wire.openHello(name))
+  const hello = server === undefined ? undefined : unless('NOT_FOUND', () => wire.openHello(name, server))
   if (server === undefined || !hello)
     throw new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`)
   let offered: OfferedPair | undefined
   try {
-    offered = wire.offer()
-    const first = await introduce(hello, offered, server, address, options)
+    offered = wire.offer(server)
+    const first = await introduce(hello, offered, server.owner, address, options)
     const stream = new QueueStream(offered.pair)
     stream.once('close', offered.remove)
-    const connection = follow(stream, server, address, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
-    if (first.is === 'data') offered.welcomed(parseGreeting(first.bytes.toString())?.words ?? '')
+    const connection = follow(stream, server.owner, address, { maxMessage: options.maxMessage, framing: 'length' }).attach(sink)
+    if (first.is === 'data') offered.welcomed()
     // It was welcomed, and cut at once.
     else stream.destroy(new TalkwireError('CONNECTION_LOST', 'the other end aborted'))
     return connection
   } catch (reason) {
     offered?.pair.tear()
-    offered?.pair.close()
+    offered?.pair.close(true)
     offered?.remove()
     throw reason
   } finally {

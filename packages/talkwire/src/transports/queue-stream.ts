@@ -16,9 +16,10 @@ export interface QueuePair {
   listen(look: (() => void) | undefined): void
   /** Calls back once when there may be room. Returns what ends that. */
   onceRoom(room: () => void): () => void
-  /** Drops what the other side has not taken, and says so to it. */
+  /** Drops what the other side has not taken, and says so to it. Throws nothing. */
   tear(): void
-  close(): void
+  /** `lost`: nobody is at the other side any more. */
+  close(lost: boolean): void
   ref(): void
   unref(): void
 }
@@ -47,6 +48,15 @@ export class QueueStream extends Duplex {
 
   /** There are pieces. */
   private readonly look = (): void => {
+    try {
+      this.takePieces()
+    } catch (reason) {
+      // Somebody took the queue away.
+      this.destroy(TalkwireError.from(reason, 'CONNECTION_LOST'))
+    }
+  }
+
+  private takePieces(): void {
     for (let count = 0; this.reading && count < PIECES_A_TURN; count++) {
       const piece = this.pair.receive()
       if (!piece) return this.checkLost()
@@ -97,7 +107,7 @@ export class QueueStream extends Duplex {
     this.stopReading()
     this.quiet?.()
     if (!this.heardEnd || !this.writableFinished) this.pair.tear()
-    this.pair.close()
+    this.pair.close(this.lost !== undefined)
     done(reason)
   }
 

@@ -3,10 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after } from 'node:test'
+import { removeQueues } from './queues.js'
 
 export const place = mkdtempSync(join(tmpdir(), 'tw-'))
 process.env['TALKWIRE_RUNTIME_DIR'] = join(place, 'run')
-after(() => rmSync(place, { recursive: true, force: true }))
+after(() => {
+  removeQueues(join(place, 'run', 'queues'))
+  rmSync(place, { recursive: true, force: true })
+})
 
 let next = 0
 /** A path in it that nobody uses. */
