@@ -1028,11 +1028,9 @@ const FAULTS = [
     'transports/sysv.js',
     ['transports/sysv'],
     [
-      ['what a killed peer leaves stays', 'if (lost)', 'if (false)', 'short'],
       ['what was read stays', 'forget(this.input);', ';', 'short'],
       ['an abort is not told', 'forget(this.output);\n        this.tell();', ';'],
       ['a queue that was taken away is empty', "return { is: 'torn' };", 'return undefined;'],
-      ['more than a turn takes is left lying', 'if (this.more)', 'if (false)'],
       ['who sends does not ring', 'this.pauses.reset();\n        this.tell();', 'this.pauses.reset();'],
       [
         'what is there already is not looked at',
