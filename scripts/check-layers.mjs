@@ -14,6 +14,7 @@ export const LAYERS = [
   { name: 'address', files: ['address.ts'], uses: ['error'] },
   { name: 'suggest', files: ['suggest.ts'], uses: [] },
   { name: 'dtypes', files: ['dtypes.ts'], uses: [] },
+  { name: 'descriptor', files: ['descriptor.ts'], uses: ['error'] },
   { name: 'kernel', files: ['kernel/'], uses: ['error', 'address'] },
   { name: 'names', files: ['discovery/names.ts', 'discovery/identity.ts'], uses: ['error', 'address', 'kernel'] },
   { name: 'memory', files: ['memory/'], uses: ['dtypes', 'error', 'address', 'kernel', 'names'] },
@@ -30,7 +31,7 @@ export const LAYERS = [
   {
     name: 'session',
     files: ['session/'],
-    uses: ['error', 'address', 'contract', 'transports/transport.ts', 'protocols/message.ts', 'codecs/codec.ts'],
+    uses: ['error', 'address', 'contract', 'transports/transport.ts', 'protocols/message.ts', 'codecs/codec.ts', 'descriptor'],
   },
   {
     name: 'discovery',
@@ -46,6 +47,7 @@ export const LAYERS = [
       'error',
       'address',
       'suggest',
+      'descriptor',
       'kernel',
       'memory',
       'sync',

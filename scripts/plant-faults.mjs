@@ -869,6 +869,76 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'session/descriptors.js',
+    ['session/descriptors'],
+    [
+      ['several in one message of the channel are taken', 'if (next.cut && next.fd !== undefined)', 'if (false)', 'short'],
+      ['what was skipped stays open', 'this.drop(next.fd);\n            if', 'if'],
+      ['any number is believed', 'if (next.number === number && (next.fd !== undefined || next.cut))', 'if (next)'],
+      ['no limit in a message', 'if (this.fresh.length >= MOST)', 'if (false)', 'short'],
+      ['no limit of what is open', 'if (this.held >= this.host.descriptorLimit)', 'if (false)', 'short'],
+      ['no limit when sending', 'if (++this.inMessage > MOST)', 'if (false)'],
+      ['streams carry them', 'if (!this.allowed)', 'if (false)'],
+      ['what is given stays open', "if (value.ownership === 'given')", 'if (false)', 'short'],
+      ['what is closed still counts', 'Descriptor.received(fd, () => this.held--)', 'Descriptor.received(fd, () => { })'],
+      ['what is skipped has no limit', 'skipped <= MOST_SKIPPED', 'true'],
+      ['the channel stays open', 'this.channel.close();', ''],
+    ],
+  ),
+  ...faultsOf(
+    'channel.js',
+    ['session/descriptors'],
+    [
+      [
+        'any process may bring the channel',
+        'session.peer.pid !== undefined && session.peer.pid === side.peer.pid && session.peer.uid === side.peer.uid',
+        'true',
+        'short',
+      ],
+      ['every wire carries them', 'if (!transport.openChannel)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'kernel/descriptor-channel.js',
+    ['session/descriptors'],
+    [
+      ['programs that are started inherit them', 'MSG_DONTWAIT | MSG_CMSG_CLOEXEC', 'MSG_DONTWAIT', 'short'],
+      ['room for several', 'const CONTROL = 20;', 'const CONTROL = 40;'],
+    ],
+  ),
+  ...faultsOf(
+    'session/serving.js',
+    ['session/descriptors'],
+    [
+      [
+        'what a failed call brought stays open',
+        'this.release(call);\n        closeAll(call.descriptors);\n        if (call.answered)',
+        'this.release(call);\n        if (call.answered)',
+        'short',
+      ],
+      ['what a call brought stays open', 'this.answer(call, value);\n        closeAll(call.descriptors);', 'this.answer(call, value);'],
+      [
+        'what is closed before it is answered',
+        'this.release(call);\n        call.answered = true;\n        if (call.id === NOBODY ||',
+        'this.release(call);\n        closeAll(call.descriptors);\n        call.answered = true;\n        if (call.id === NOBODY ||',
+      ],
+      [
+        'the result of a call that was given up stays open',
+        'closeGiven(value);\n            return this.answerFailure(call, call.aborted);',
+        'return this.answerFailure(call, call.aborted);',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'session/calls.js',
+    ['session/descriptors'],
+    [
+      ['a result that comes too late stays open', 'if (call === undefined || call.reader !== undefined)', 'if (false)'],
+      ['a result that does not fit stays open', 'closeAll(descriptors);\n        call.reject(reason);', 'call.reject(reason);'],
+      ['what is given with a call that cannot be made stays open', 'closeGiven(call.params);', ''],
+    ],
+  ),
+  ...faultsOf(
     'transports/command-service.js',
     ['transports/file'],
     [

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkAbilities } from './abilities.js'
 import { parseAddress, quoteWords } from './address.js'
+import { checkDescriptors, openChannel } from './channel.js'
 import { chooseAddress } from './choose.js'
 import {
   isContract,
@@ -40,6 +41,8 @@ export interface ConnectOptions {
   readonly tls?: import('node:tls').ConnectionOptions
   /** What this side serves on the connection, made by `implement`: the service reaches it as `ctx.caller`. */
   readonly serve?: Implementation
+  /** Values of the kind `Descriptor` may travel, on `unix:` and Linux; the service has to say so, too. */
+  readonly descriptors?: boolean
   readonly limits?: Partial<Limits>
   readonly interceptors?: readonly ClientInterceptor[]
   /** Default: on for what has a name or an address, off for child processes, threads and memory. */
@@ -212,6 +215,7 @@ async function dial(
   if (!transport.connect)
     throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on; connect to the service's name`)
   checkAbilities(transport, address, { contract, authkey: options.authkey, bothWays: options.serve !== undefined })
+  if (options.descriptors) checkDescriptors(transport, address)
   const session = newSession({
     side: 'connector',
     limits,
@@ -251,6 +255,9 @@ async function dial(
       heartbeat: options.heartbeat ?? 0,
       codecs: options.codecs,
       authkey: options.authkey,
+      ...(options.descriptors && {
+        openChannel: (token: string) => openChannel(session, transport, address, token, { handshake: limits.handshake }),
+      }),
     })
   } catch (reason) {
     const plain = TalkwireError.from(reason, 'CONNECTION_LOST')

@@ -16,6 +16,8 @@ export interface HelloOptions {
   /** Codecs to offer, best first. */
   readonly codecs?: readonly string[] | undefined
   readonly authkey?: AuthKey | undefined
+  /** Asks for a channel for descriptors; called with the token that opens it. */
+  readonly openChannel?: ((token: string) => Promise<void>) | undefined
 }
 
 interface Hello {
@@ -27,6 +29,7 @@ interface Hello {
   readonly maxMessage?: unknown
   readonly heartbeat?: unknown
   readonly streams?: unknown
+  readonly channel?: unknown
 }
 
 const positive = (value: unknown, fallback: number): number => (typeof value === 'number' && value > 0 ? value : fallback)
@@ -46,13 +49,14 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
     window: limits.window,
     maxMessage: limits.message,
     heartbeat: options.heartbeat,
+    ...(options.openChannel && { channel: true }),
   }
   let answer: Hello
   try {
     answer = ((await session.call('rpc.hello', params, { timeout })) ?? {}) as Hello
   } catch (reason) {
     if (!(reason instanceof TalkwireError)) throw reason
-    if (reason.code === 'METHOD_NOT_FOUND') return
+    if (reason.code === 'METHOD_NOT_FOUND') return refuseWithoutChannel(options, undefined)
     if (reason.code !== 'DEADLINE_EXCEEDED') throw reason
     throw new TalkwireError(
       'DEADLINE_EXCEEDED',
@@ -69,6 +73,13 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
     answer.attachments === true && wire.binary,
     options.heartbeat,
   )
+  refuseWithoutChannel(options, answer.channel)
+  await options.openChannel?.(answer.channel as string)
+}
+
+function refuseWithoutChannel({ openChannel }: HelloOptions, channel: unknown): void {
+  if (openChannel && typeof channel !== 'string')
+    throw new TalkwireError('UNSUPPORTED', 'the service takes no descriptors; pass { descriptors: true } to serve, too')
 }
 
 function agree(session: Session, peer: Hello, codec: string, binary: boolean, heartbeat: number): void {
@@ -79,7 +90,14 @@ function agree(session: Session, peer: Hello, codec: string, binary: boolean, he
 }
 
 /** The accepting side's answer. What was agreed holds from the next message on. */
-export function answerHello(session: Session, params: unknown, service: Service, hash: string | undefined, heartbeat: number): unknown {
+export function answerHello(
+  session: Session,
+  params: unknown,
+  service: Service,
+  hash: string | undefined,
+  heartbeat: number,
+  offer?: () => string,
+): unknown {
   const hello = (typeof params === 'object' && params !== null ? params : {}) as Hello
   const served = service.contract?.id ?? service.name
   checkContract(hello.contract, service)
@@ -97,6 +115,7 @@ export function answerHello(session: Session, params: unknown, service: Service,
     window: limits.window,
     maxMessage: limits.message,
     heartbeat: Math.max(heartbeat, positive(hello.heartbeat, 0)),
+    ...(offer && hello.channel === true && { channel: offer() }),
     streams: [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
   }
 }

@@ -1,6 +1,7 @@
 import { isMainThread } from 'node:worker_threads'
 import { checkAbilities } from './abilities.js'
 import { parseAddress } from './address.js'
+import { Channels, checkDescriptors } from './channel.js'
 import {
   isContract,
   type Contract,
@@ -39,6 +40,8 @@ export interface ServeOptions {
   readonly tls?: import('node:tls').TlsOptions
   /** For `unix:`: lets a peer in. By default our own uid and root. */
   readonly allow?: (peer: Peer) => boolean
+  /** Values of the kind `Descriptor` may travel, on `unix:` and Linux; clients have to ask for it, too. */
+  readonly descriptors?: boolean
   readonly limits?: Partial<Limits>
   readonly interceptors?: readonly ServerInterceptor[]
   /** What callers serve in return: the type and the schemas of `ctx.caller`. */
@@ -119,10 +122,12 @@ async function ownAddress(name: string): Promise<string> {
 
 /** The open ones, and a count of how others ended. */
 class Sessions extends Set<Session> {
+  readonly channels = new Channels()
   readonly ends: Record<string, number> = {}
 
   gone(session: Session, cause: TalkwireError | undefined): void {
     this.delete(session)
+    this.channels.forget(session)
     if (cause) this.ends[cause.code] = (this.ends[cause.code] ?? 0) + 1
   }
 }
@@ -146,6 +151,7 @@ async function listenOn(
       'UNSUPPORTED',
       `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
     )
+  if (options.descriptors) checkDescriptors(transport, address)
   checkAbilities(transport, address, {
     contract: service.contract,
     streams: service.contract ? [] : [...service.methods.values()].filter((method) => method.outputStream).map(({ name }) => name),
@@ -197,13 +203,14 @@ function sessionOptions(
     onError,
     ...(options.interceptors && options.interceptors.length > 0 && { interceptors: options.interceptors }),
     builtin: (session: Session, method: string, params: unknown) => {
-      if (method === 'rpc.hello') return answerHello(session, params, service, hash, heartbeat)
+      if (method === 'rpc.hello') return answerHello(session, params, service, hash, heartbeat, offerOf(session, options, sessions))
       if (method === 'rpc.discover') return discover(service, hash)
       throw new TalkwireError(
         'METHOD_NOT_FOUND',
         `there is no reserved method ${method.slice(0, 64)}; names that begin with "rpc." are Talkwire's own`,
       )
     },
+    ...(options.descriptors && { onChannel: (side: Session, token: unknown) => sessions.channels.accept(side, token) }),
     callerOf: (session: Session, call: Incoming) => createClient(linkOver(session, options.caller, onError), { from: call }),
     onEvent: (): void => {},
     onClosed(session: Session, cause: TalkwireError | undefined) {
@@ -212,6 +219,9 @@ function sessionOptions(
     },
   }
 }
+
+const offerOf = (session: Session, { descriptors }: ServeOptions, { channels }: Sessions): (() => string) | undefined =>
+  descriptors ? () => channels.offer(session) : undefined
 
 async function hashOf({ contract }: Service): Promise<string | undefined> {
   if (!contract) return undefined

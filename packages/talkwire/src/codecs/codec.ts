@@ -17,10 +17,13 @@ export function isDescriptor(descriptor: unknown): descriptor is ReferenceDescri
 /** The session's side of references. Without one, functions are refused. */
 export interface References {
   /** A function or a `ref(…)` in an outgoing value; `own` for a reference that goes back to its owner. */
-  export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | undefined
+  /** `fd`: the number of a file descriptor that travels beside the message. */
+  export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | { fd: number } | undefined
   import(descriptor: ReferenceDescriptor): unknown
   /** The local value behind a reference that came home. Throws INVALID_MESSAGE when there is none. */
   home(id: number): unknown
+  /** The file descriptor with that number. Throws INVALID_MESSAGE, LIMIT_EXCEEDED. */
+  descriptor?(number: number): unknown
 }
 
 export interface Codec {

@@ -149,6 +149,7 @@ function attach(value: ArrayBufferView | ArrayBuffer, writer: Writer, context: C
 function reference(value: object, context: CodecContext): unknown {
   const exported = context.references?.export(value)
   if (!exported) throw unsendable(value)
+  if ('fd' in exported) return { $fd: exported.fd }
   return 'own' in exported ? { $own: exported.own } : { $ref: exported.ref }
 }
 
@@ -258,6 +259,8 @@ function untag(tag: string, content: unknown, depth: number, attachments: Attach
       return imported(array(content), context)
     case '$own':
       return home(content, context)
+    case '$fd':
+      return descriptor(content, context)
     default:
       throw invalid(`the tag ${JSON.stringify(tag.slice(0, 40))} means nothing; write "$${tag.slice(0, 40)}" for such a key`)
   }
@@ -318,6 +321,11 @@ function binary([index, dtype = 'u1', shape]: unknown[], attachments: Attachment
 function imported(descriptor: unknown, context: CodecContext): unknown {
   if (!isDescriptor(descriptor) || !context.references) throw invalid('a $ref')
   return context.references.import(descriptor)
+}
+
+function descriptor(number: unknown, { references }: CodecContext): unknown {
+  if (!Number.isSafeInteger(number) || !references?.descriptor) throw invalid('an $fd')
+  return references.descriptor(number as number)
 }
 
 function home(id: unknown, context: CodecContext): unknown {

@@ -39,6 +39,7 @@ const EXT_ARRAY = 4
 const EXT_ATTACHMENT = 5
 const EXT_REFERENCE = 6
 const EXT_OWN = 7
+const EXT_DESCRIPTOR = 8
 const EXT_TIMESTAMP = 0xff
 /** Binary up to this size goes inside the message. */
 const INLINE = 4096
@@ -297,6 +298,7 @@ function writeReference(writer: Writer, value: object, context: CodecContext): v
   const exported = context.references?.export(value)
   if (!exported) throw unsendable(value)
   if ('own' in exported) return writeExt(writer, EXT_OWN, () => writeNumber(writer, exported.own))
+  if ('fd' in exported) return writeExt(writer, EXT_DESCRIPTOR, () => writeNumber(writer, exported.fd))
   writeExt(writer, EXT_REFERENCE, () => {
     const [id, methods] = exported.ref
     writeArrayHead(writer, exported.ref.length)
@@ -544,6 +546,8 @@ function readExt(length: number, depth: number): unknown {
       return reference(description(from, to, () => readNested(1)))
     case EXT_OWN:
       return home(description(from, to, () => readValue(1)))
+    case EXT_DESCRIPTOR:
+      return descriptor(description(from, to, () => readValue(1)))
     default:
       throw invalid(`the extension type ${type}`)
   }
@@ -632,6 +636,11 @@ function attachment([index, dtype = 'u1', shape]: unknown[]): TypedArray {
 function reference(descriptor: unknown): unknown {
   if (!isDescriptor(descriptor) || !context.references) throw invalid('a reference')
   return context.references.import(descriptor)
+}
+
+function descriptor(number: unknown): unknown {
+  if (!Number.isSafeInteger(number) || !context.references?.descriptor) throw invalid('a descriptor')
+  return context.references.descriptor(number as number)
 }
 
 function home(id: unknown): unknown {

@@ -135,6 +135,7 @@ function packBinary(value: TypedArray, walk: Walk): unknown {
 function reference(value: object, { references }: Walk): unknown {
   const exported = references?.export(value)
   if (!exported) throw unsendable(value)
+  if ('fd' in exported) throw unsendable(value)
   return 'own' in exported ? { $own: exported.own } : { $ref: exported.ref }
 }
 

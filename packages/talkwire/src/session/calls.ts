@@ -1,8 +1,10 @@
 /** The calls that this side made and that wait for their answers. */
 import type { CallOptions } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
+import { closeGiven, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, toWireError, type Id, type Meta } from '../protocols/message.js'
+import { closeAll } from './descriptors.js'
 import { inheritMetadata, MAX_TIMER } from './incoming.js'
 import type { Session } from './session.js'
 import { Credit, pump, StreamReader } from './stream.js'
@@ -145,6 +147,7 @@ export class Calls {
       if (call.input || call.reader) this.countStream(call)
       if (call.input) void this.pumpInput(id, call)
     } catch (reason) {
+      closeGiven(call.params)
       settleFailed(call, reason)
     }
   }
@@ -237,13 +240,14 @@ export class Calls {
     }
   }
 
-  onResult(id: Id, value: unknown): void {
+  onResult(id: Id, value: unknown, descriptors?: readonly Descriptor[]): void {
     const call = this.take(id)
+    if (call === undefined || call.reader !== undefined) closeAll(descriptors)
     if (call === undefined) return this.stray(id)
     if (call.cleanup !== undefined) cleanUp(call)
     if (call.reader !== undefined) return call.reader.end()
     if (call.schema === undefined) return call.resolve(value)
-    settleValidated(call, call.schema, value)
+    settleValidated(call, call.schema, value, descriptors)
   }
 
   onFailure(id: Id, value: unknown): void {
@@ -328,13 +332,17 @@ export class Calls {
   }
 }
 
-function settleValidated(call: Pending, schema: StandardSchema, value: unknown): void {
+function settleValidated(call: Pending, schema: StandardSchema, value: unknown, descriptors: readonly Descriptor[] | undefined): void {
+  const reject = (reason: unknown): void => {
+    closeAll(descriptors)
+    call.reject(reason)
+  }
   try {
     const result = validate(schema, value, call.method, 'INVALID_OUTPUT', 'ran')
-    if (result instanceof Promise) result.then(call.resolve, call.reject)
+    if (result instanceof Promise) result.then(call.resolve, reject)
     else call.resolve(result)
   } catch (reason) {
-    call.reject(reason)
+    reject(reason)
   }
 }
 

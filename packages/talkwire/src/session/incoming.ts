@@ -1,4 +1,5 @@
 import type { CallOptions, Context } from '../contract/contract.js'
+import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import type { Id, Meta } from '../protocols/message.js'
 import type { Peer } from '../transports/transport.js'
@@ -24,6 +25,8 @@ export class Incoming implements Context<any, any> {
   /** Where the call is kept while it is in flight. */
   tracked = false
   answered = false
+  /** Came with the call, and are closed with it. */
+  descriptors: readonly Descriptor[] | undefined
   private controller: AbortController | undefined
   private reason: TalkwireError | undefined
   private timer: NodeJS.Timeout | undefined

@@ -14,6 +14,8 @@ export interface Limits {
   readonly streams: number
   /** Functions and objects that one connection may hold by reference: 10,000. */
   readonly references: number
+  /** File descriptors received on one connection and neither closed nor taken: 64. One more ends the connection. */
+  readonly descriptors: number
   /** Connections that a service keeps: 10,000. More are closed at once. */
   readonly connections: number
   /** Bytes of a stream that may be on their way unread: 512 KiB. */
@@ -32,6 +34,7 @@ export const defaultLimits: Limits = {
   calls: 10_000,
   streams: 256,
   references: 10_000,
+  descriptors: 64,
   connections: 10_000,
   window: 512 * 1024,
   outgoing: 16 * 1024 * 1024,

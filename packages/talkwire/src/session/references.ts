@@ -1,6 +1,7 @@
 /** Functions and objects that stay where they are and are called from the other side: spec/wire.md § 5. */
 import type { ReferenceDescriptor, References } from '../codecs/codec.js'
 import type { Referred } from '../contract/contract.js'
+import { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 
 /** An object to be passed by reference. Made by `ref`. A class of its own, so that no codec takes it for data. */
@@ -50,6 +51,8 @@ export interface ReferenceHost {
   readonly referenceLimit: number
   call(method: string, args: unknown[]): Promise<unknown>
   giveBack(refs: [id: number, count: number][]): void
+  exportDescriptor(value: Descriptor): number
+  importDescriptor(number: number): Descriptor
 }
 
 /** Under every proxy of an object, so that no codec takes one for plain data. */
@@ -69,7 +72,8 @@ export class ReferenceTable implements References {
 
   constructor(private readonly host: ReferenceHost) {}
 
-  export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | undefined {
+  export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | { fd: number } | undefined {
+    if (value instanceof Descriptor) return { fd: this.host.exportDescriptor(value) }
     if (typeof value !== 'function' && (typeof value !== 'object' || value === null)) return undefined
     const own = importOf.get(value)
     if (own?.table === this) return { own: own.id }
@@ -101,6 +105,10 @@ export class ReferenceTable implements References {
     importOf.set(proxy, entry)
     finalizer.register(proxy, entry, proxy)
     return proxy
+  }
+
+  descriptor(number: number): Descriptor {
+    return this.host.importDescriptor(number)
   }
 
   home(id: number): unknown {

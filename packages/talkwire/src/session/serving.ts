@@ -1,6 +1,8 @@
 /** The calls that the peer made and that this side handles. */
+import { closeGiven, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, type Id, type Meta } from '../protocols/message.js'
+import { closeAll } from './descriptors.js'
 import { deadlinePassed, Incoming, NOBODY, runInput, runWith, within } from './incoming.js'
 import { inputOf, notFound, type Method } from './service.js'
 import type { ServerCall, Session } from './session.js'
@@ -28,12 +30,20 @@ export class Serving {
     return false
   }
 
-  onCall(id: Id, method: string, params: unknown, meta: Meta | undefined): void {
+  onCall(id: Id, method: string, params: unknown, meta: Meta | undefined, descriptors?: readonly Descriptor[]): void {
     const refusal = this.refusal(id)
-    if (refusal) return this.refuse(id, refusal)
+    if (refusal) {
+      closeAll(descriptors)
+      return this.refuse(id, refusal)
+    }
     const target = this.session.options.service?.methods.get(method) ?? this.special(method, params)
-    if (target === undefined) return this.session.answerError(id, notFound(this.session.options.service, method))
-    this.run(new Incoming(this.session, id, target, meta), params, meta)
+    if (target === undefined) {
+      closeAll(descriptors)
+      return this.session.answerError(id, notFound(this.session.options.service, method))
+    }
+    const call = new Incoming(this.session, id, target, meta)
+    call.descriptors = descriptors
+    this.run(call, params, meta)
   }
 
   /** A notification to a method; false: there is no such method. Run while we close, too: nobody could be told that it was refused. */
@@ -171,13 +181,22 @@ export class Serving {
 
   private finished(call: Incoming, value: unknown): void {
     if (typeof value === 'object' && value !== null && isIterable(value)) return void this.pumpOutput(call, value)
-    if (call.aborted) return this.answerFailure(call, call.aborted)
+    if (call.aborted) {
+      closeGiven(value)
+      return this.answerFailure(call, call.aborted)
+    }
     this.release(call)
     call.answered = true
-    if (call.id === NOBODY || this.session.state === 'closed') return
+    if (call.id === NOBODY || this.session.state === 'closed') closeGiven(value)
+    else this.answer(call, value)
+    closeAll(call.descriptors)
+  }
+
+  private answer(call: Incoming, value: unknown): void {
     try {
       this.session.post(Kind.result, call.id, '', value)
     } catch (reason) {
+      closeGiven(value)
       this.unsendable(call, reason)
     }
   }
@@ -194,6 +213,7 @@ export class Serving {
 
   private answerFailure(call: Incoming, reason: unknown): void {
     this.release(call)
+    closeAll(call.descriptors)
     if (call.answered) return
     call.answered = true
     if (call.id === NOBODY) return void this.session.options.onError?.(reason, call.method)
@@ -249,6 +269,7 @@ export class Serving {
       })
       if (!ended) return this.answerFailure(call, call.aborted)
       this.release(call)
+      closeAll(call.descriptors)
       call.answered = true
       session.hint(Kind.result, call.id, null)
     } catch (reason) {

@@ -7,10 +7,12 @@ import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from '../protocols/message.js'
 import type { Connection, Peer, Sink } from '../transports/transport.js'
+import type { Descriptor } from '../descriptor.js'
 import { authServer, type AuthKey } from './auth.js'
 import { Calls } from './calls.js'
 import { MAX_TIMER, NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
+import { closeAll, type DescriptorHost, type DescriptorTable } from './descriptors.js'
 import { later } from './pace.js'
 import { Reading } from './reading.js'
 import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
@@ -34,6 +36,8 @@ export interface SessionOptions {
   /** An error that a handler did not declare, or that a listener threw: the peer sees "internal error" only. */
   readonly onError?: (error: unknown, method: string) => void
   readonly onClosed?: (session: Session, cause: TalkwireError | undefined) => void
+  /** This connection wants to be the channel for the descriptors of another one. */
+  readonly onChannel?: (session: Session, token: unknown) => void
 }
 
 /** A call on its way to a handler. */
@@ -53,6 +57,8 @@ export interface SessionStats {
   readonly imported: number
   /** Proxies that were never disposed and that the garbage collector released. */
   readonly collected: number
+  /** Descriptors that were received and are neither closed nor taken. */
+  readonly descriptors: number
 }
 
 /** In place of a payload: only a count of lost events. */
@@ -72,7 +78,7 @@ const MIN_HEARTBEAT = 10
 
 const DOLLAR = 0x24
 
-export class Session implements Receiver, Sink, Host, ReferenceHost {
+export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorHost {
   connection!: Connection
   wire!: Wire
   state: 'handshake' | 'open' | 'closing' | 'closed' = 'handshake'
@@ -81,6 +87,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   /** Methods of the peer that are known to stream. */
   peerStreams: Set<string> | undefined
   readonly references: ReferenceTable
+  /** Agreed by hello, and the channel is there. */
+  descriptors: DescriptorTable | undefined
+  /** Somebody waits for the peer to have the channel. */
+  onChannelReady: (() => void) | undefined
   readonly limits: Limits
   readonly calls: Calls
   /** Messages sent so far. */
@@ -155,6 +165,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
       exported: references.report(),
       imported: references.held,
       collected: references.collected,
+      descriptors: this.descriptors?.held ?? 0,
     }
   }
 
@@ -191,9 +202,14 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   }
 
   receive(kind: Kind, id: Id, method: string, value: unknown, meta: Meta | undefined, size: number): void {
-    if (this.state === 'closed' || this.deaf) return
+    const descriptors = this.descriptors?.arrivals()
+    if (this.state === 'closed' || this.deaf) return closeAll(descriptors)
     if (this.handshakeTimer !== undefined) this.admit()
+    // Whoever knows the token has been authenticated.
+    if (kind === Kind.notify && method === '$/channel' && this.options.onChannel)
+      return this.options.onChannel(this, (value as { token?: unknown } | undefined)?.token)
     if (this.auth !== undefined && !this.auth.done) return this.authenticate(kind, id, method, value)
+    if (descriptors) return this.receiveWith(descriptors, kind, id, method, value, meta)
     const { calls, serving } = this
     switch (kind) {
       case Kind.result:
@@ -221,7 +237,22 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     }
   }
 
+  private receiveWith(
+    descriptors: readonly Descriptor[],
+    kind: Kind,
+    id: Id,
+    method: string,
+    value: unknown,
+    meta: Meta | undefined,
+  ): void {
+    if (kind === Kind.call) return this.serving.onCall(id, method, value, meta, descriptors)
+    if (kind === Kind.result) return this.calls.onResult(id, value, descriptors)
+    closeAll(descriptors)
+    this.violated(new TalkwireError('INVALID_MESSAGE', 'descriptors with what is neither a call nor a result'))
+  }
+
   misunderstood(error: TalkwireError, id: Id, ofResponse = false): void {
+    closeAll(this.descriptors?.arrivals())
     if (this.state === 'closed' || this.deaf) return
     if (this.handshakeTimer !== undefined) this.admit()
     if (ofResponse && id !== null && this.calls.has(id)) return this.calls.onUnusable(id, error)
@@ -273,9 +304,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     this.calls.fail(() => reason ?? new TalkwireError('CONNECTION_CLOSED', 'the connection was closed'))
     this.serving.abandon()
     this.references.clear()
+    this.descriptors?.close()
     this.drained()
     this.checkIdle()
     this.onPeerClosing?.()
+    this.onChannelReady?.()
   }
 
   /** The first message is there; with an authkey only the whole authentication counts. */
@@ -341,6 +374,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     switch (method) {
       case '$/ping':
         return this.tell('$/pong', {})
+      case '$/channel':
+        return this.onChannelReady?.()
       case '$/release':
         return this.references.released((params as { refs?: unknown } | undefined)?.refs)
       case '$/lost':
@@ -493,6 +528,23 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
     return this.limits.references
   }
 
+  get descriptorLimit(): number {
+    return this.limits.descriptors
+  }
+
+  exportDescriptor(value: Descriptor): number {
+    if (this.descriptors) return this.descriptors.export(value)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      'this connection carries no descriptors; take unix: and pass { descriptors: true } to serve and to connect, on Linux with koffi',
+    )
+  }
+
+  importDescriptor(number: number): Descriptor {
+    if (this.descriptors) return this.descriptors.import(number)
+    throw new TalkwireError('INVALID_MESSAGE', 'a descriptor on a connection that carries none')
+  }
+
   giveBack(refs: [id: number, count: number][]): void {
     this.tell('$/release', { refs })
   }
@@ -508,6 +560,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost {
   /** Sends a message. Throws what the wire throws. */
   post(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): void {
     this.sequence++
+    this.descriptors?.begin(kind === Kind.call || kind === Kind.result)
     try {
       if (!this.wire.send(kind, id, method, value, meta)) {
         this.congested = true

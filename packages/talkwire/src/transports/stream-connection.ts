@@ -9,6 +9,7 @@ import { newChunk } from '../codecs/chunk.js'
 import { padding, seal } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
+import { duplicate } from '../kernel/descriptors.js'
 import { FrameReader, LENGTH_HEADER, type Framing } from './framing.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
@@ -182,6 +183,14 @@ export class StreamConnection implements ByteConnection {
   /** A write of nothing fails on a socket whose peer is gone, and does nothing on one whose peer has only ended its half. */
   probe(): void {
     if (this.isSocket && this.state === 'open' && !this.stream.writableNeedDrain) this.stream.write(NOTHING)
+  }
+
+  detach(): number | undefined {
+    const fd = (this.stream as unknown as { _handle?: { fd?: unknown } | null })._handle?.fd
+    const own = this.isSocket && typeof fd === 'number' ? duplicate(fd) : undefined
+    // Closing says nothing to the peer as long as another descriptor is open; ending would.
+    if (own !== undefined) this.abort(new TalkwireError('CONNECTION_CLOSED', 'this connection has become a channel'))
+    return own
   }
 
   ref(): void {

@@ -44,6 +44,8 @@ interface ConnectionBase {
   abort(cause: TalkwireError): void
   /** Asks the kernel whether a peer that sends no more is there at all. If it is known to be gone, the connection ends. For `Sink.ended`; where the wire cannot tell, it is missing. */
   probe?(): void
+  /** The connection is over, without a word to the peer; a descriptor of its socket stays, which the caller owns. For channels. */
+  detach?(): number | undefined
   /** Bytes taken by `commit`/`post` that the kernel (or the receiver) has not yet taken. */
   readonly buffered: number
   /** How many messages of those sent are certainly still here: they are lost for sure, and certainly not with the peer, when the connection ends now. */
@@ -119,6 +121,8 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   readonly carries?: 'calls'
   /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
+  /** A socket of its own to a listener, on which `first` has been sent; nobody reads it. For wires that carry descriptors. */
+  openChannel?(address: string, first: Buffer, options?: Options): Promise<number>
   /** What it means on this wire that the peer ended the connection before it answered anything. */
   unanswered?(error: TalkwireError, address: string): TalkwireError
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS. `accept` runs before the first message of a connection. */

@@ -3,7 +3,7 @@
  * `unix:@bank` (abstract), `unix:` + LISTEN_FDS for a socket that the service manager opened.
  */
 import { createHash } from 'node:crypto'
-import { lstatSync, realpathSync, unlinkSync } from 'node:fs'
+import { closeSync, lstatSync, realpathSync, unlinkSync } from 'node:fs'
 import net from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
@@ -11,7 +11,8 @@ import { parseAddress, validateName } from '../address.js'
 import { claim, runtimeDirectory, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
-import { connectSocket, createServer, listening } from './socket.js'
+import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
+import { connectSocket, createServer, fromSystem, listening } from './socket.js'
 import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
 
 const MAX_PATH = 107
@@ -55,6 +56,20 @@ export const unix: Transport<UnixOptions> = {
     }
   },
 
+  async openChannel(address, first, options = {}) {
+    const path = socketPath(address)
+    const end = performance.now() + (options.handshake ?? PATIENCE)
+    for (;;) {
+      try {
+        return openChannel(path, first)
+      } catch (reason) {
+        if ((reason as NodeJS.ErrnoException).code !== 'EAGAIN' || performance.now() > end)
+          throw fromSystem(reason, `cannot open a channel to ${address}`)
+        await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE))
+      }
+    }
+  },
+
   async listen(address, accept, options = {}) {
     options.signal?.throwIfAborted()
     const { rest } = parseAddress(address)
@@ -93,6 +108,17 @@ export const unix: Transport<UnixOptions> = {
       },
     }
   },
+}
+
+function openChannel(path: string, first: Buffer): number {
+  const fd = connectUnix(path)
+  try {
+    sendBytes(fd, first)
+    return fd
+  } catch (reason) {
+    closeSync(fd)
+    throw reason
+  }
 }
 
 /** The name whose claim a socket needs: spec/names.md, Sockets. */
