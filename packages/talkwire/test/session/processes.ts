@@ -24,7 +24,11 @@ export function run(program: string, args: readonly string[], options: { env?: R
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...options.env } })
   children.add(child)
   const lines: string[] = []
-  let wake = (): void => {}
+  const waiting = new Set<() => void>()
+  const wake = (): void => {
+    for (const look of waiting) look()
+    waiting.clear()
+  }
   createInterface({ input: child.stdout! }).on('line', (line) => {
     lines.push(line)
     wake()
@@ -43,9 +47,7 @@ export function run(program: string, args: readonly string[], options: { env?: R
         if (found !== undefined) return found
         if (child.exitCode !== null || child.signalCode !== null)
           throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
+        await new Promise<void>((resolve) => waiting.add(resolve))
       }
     },
     async kill(signal = 'SIGKILL') {

@@ -1,41 +1,35 @@
 /** Every lock, held by Node and by whoever else knows it. */
 import { rmSync } from 'node:fs'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { testLock, type LockSuite } from '../../compliance/lock.js'
 import { FileLock } from '../../src/sync/file-lock.js'
 import { LockFile } from '../../src/sync/lock-file.js'
-import { Mutex } from '../../src/sync/mutex.js'
 import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshName, freshPath } from '../helpers/place.js'
-import { start, startLockHolder, startPythonHolder, startPythonMutex } from './holders.js'
-import { locks, type LockWord } from './locks.js'
+import { LANGUAGES, start, startLockHolder, startPartyIn, startPythonHolder } from './holders.js'
+import { inspect, locks, OURS, placeOf, type LockWord } from './locks.js'
 
 const node = (word: LockWord, suite: Omit<LockSuite, 'test' | 'name' | 'open' | 'holder'>): void =>
   testLock({ test, name: word, open: locks[word], holder: (place) => startLockHolder(word, place), ...suite })
 
-for (const word of ['mutex', 'fair-mutex'] as const) {
+for (const word of OURS) {
   const suite = {
-    traits: { robust: true, fair: word === 'fair-mutex', shared: false, fence: true, knowsOwner: true },
-    place: () => {
-      const place = freshName()
-      return { place, remove: () => Mutex.unlink(place) }
-    },
-    isHolder: (place: string, pid: number) => new Mutex(place).inspect().holder?.pid === pid,
-    waiting: (place: string) => new Mutex(place).inspect().waiters.length,
+    traits: { robust: true, fair: word.startsWith('fair'), shared: false, fence: true, knowsOwner: word.endsWith('mutex') },
+    place: placeOf(word),
+    isHolder: (place: string, pid: number) => inspect(word, place).holder === pid,
+    waiting: (place: string) => inspect(word, place).waiters.length,
   }
   node(word, suite)
-  testLock({ test, name: `${word}, with Python`, ...suite, open: locks[word], holder: startPythonMutex })
-  if (HAS_CC) testLock({ test, name: `${word}, with C`, ...suite, open: locks[word], holder: (place) => start(mutexInC(), place) })
-}
-
-let mutexProgram: string | undefined
-/** Compiled once; the header is the one that C programs take. */
-function mutexInC(): string {
-  const header = fileURLToPath(new URL('../../../../../clients/c', import.meta.url))
-  return (mutexProgram ??= compileC(import.meta.url, 'mutex_holder', `-I${header}`))
+  for (const language of LANGUAGES.filter((one) => one !== 'Node'))
+    testLock({
+      test,
+      name: `${word}, with ${language}`,
+      ...suite,
+      open: locks[word],
+      holder: (place) => startPartyIn(language, word, place),
+    })
 }
 
 const file = (): { place: string; remove(): void } => {

@@ -1,6 +1,7 @@
 /** Processes that hold, want and lose locks; each obeys lines. */
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { compileC, HAS_CC } from '../helpers/c.js'
 import { python, run, type Running } from '../session/processes.js'
 
 export interface Holder {
@@ -32,8 +33,27 @@ export const startParty = (...args: string[]): Promise<Holder> => start(process.
 const keeper = fileURLToPath(new URL('fixtures/keeper.js', import.meta.url))
 export const startKeeper = (): Promise<Holder> => start(process.execPath, keeper)
 
-const mutexInPython = fileURLToPath(new URL('../../../test/sync/fixtures/mutex_holder.py', import.meta.url))
-export const startPythonMutex = (place: string): Promise<Holder> => start(python, mutexInPython, place)
+/** Who has the locks of spec/sync.md. */
+export type Language = 'Node' | 'Python' | 'C'
+export const LANGUAGES: readonly Language[] = HAS_CC ? ['Node', 'Python', 'C'] : ['Node', 'Python']
+
+const partyInPython = party.replace('/dist/test/', '/test/').replace('party.js', 'party.py')
+let program: string | undefined
+/** Compiled once, with the headers that C programs take. */
+const partyInC = (): string => (program ??= compileC(import.meta.url, 'party', ...STRICT))
+const STRICT = [
+  '-std=c11',
+  '-Wextra',
+  '-Wpedantic',
+  '-Wconversion',
+  `-I${fileURLToPath(new URL('../../../../../clients/c', import.meta.url))}`,
+]
+
+/** The same as `startParty`, in any language. Its locks also answer `acquired FENCE LEFT`: whether the one before died with it. */
+export function startPartyIn(language: Language, ...args: string[]): Promise<Holder> {
+  if (language === 'Node') return startParty(...args)
+  return language === 'Python' ? start(python, partyInPython, ...args) : start(partyInC(), ...args)
+}
 
 /** Any program that obeys. */
 export async function start(program: string, ...args: string[]): Promise<Holder> {
