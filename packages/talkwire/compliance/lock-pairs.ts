@@ -25,6 +25,7 @@ export interface LockPairSuite {
 }
 
 interface Pair {
+  readonly place: string
   readonly abandoned: boolean
   readonly holder: LockHolder
   readonly waiter: LockHolder
@@ -49,9 +50,9 @@ export function testLockPair(suite: LockPairSuite): void {
   })
 }
 
-/** Of a lock that is opened fair. */
-export function testFairPair(suite: LockPairSuite): void {
-  scene(suite, 'who came first gets it first', isFair)
+/** Of a lock that is opened fair. `calm` makes it forget that one has waited for long, which keeps others from it, too. */
+export function testFairPair(suite: LockPairSuite & { readonly calm: (place: string) => void }): void {
+  scene(suite, 'who waits gets it before who comes when it is free', (pair) => isFair(pair, suite.calm))
 }
 
 function scene(suite: LockPairSuite, what: string, body: (pair: Pair) => Promise<void>): void {
@@ -74,7 +75,7 @@ function scene(suite: LockPairSuite, what: string, body: (pair: Pair) => Promise
     }
     try {
       const [holder, waiter, next] = [await another('holder'), await another('waiter'), await another('holder')]
-      await body({ abandoned, holder, waiter, next, another, inspect, queue })
+      await body({ place, abandoned, holder, waiter, next, another, inspect, queue })
     } finally {
       await Promise.all(started.map((process) => process.kill()))
       remove()
@@ -120,6 +121,12 @@ async function givesUp({ holder, waiter, inspect }: Pair): Promise<void> {
   await holder.tell('release')
   assert.match(await holder.tell('try'), /^acquired/, 'nobody took it for one who gave up')
   await holder.tell('release')
+}
+
+/** It does nothing any more when this resolves. */
+export async function stop({ pid }: LockHolder): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  while (!/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await new Promise((resolve) => setImmediate(resolve))
 }
 
 let files = 0
@@ -172,7 +179,7 @@ async function diedBefore({ waiter, next }: Pair): Promise<void> {
 
 async function keepsStopped({ holder, waiter, queue }: Pair): Promise<void> {
   await holder.tell('acquire')
-  process.kill(holder.pid, 'SIGSTOP')
+  await stop(holder)
   assert.equal(await waiter.tell('acquire 150'), 'DEADLINE_EXCEEDED')
   assert.match(await waiter.tell('try'), /^busy/)
   process.kill(holder.pid, 'SIGCONT')
@@ -186,7 +193,7 @@ async function passesStopped({ holder, waiter, next, queue }: Pair): Promise<voi
   await holder.tell('acquire')
   const stopped = await queue(waiter)
   const answer = await queue(next)
-  process.kill(waiter.pid, 'SIGSTOP')
+  await stop(waiter)
   await holder.tell('release')
   await answer()
   process.kill(waiter.pid, 'SIGCONT')
@@ -209,24 +216,15 @@ async function tells({ holder, waiter, next, queue, inspect }: Pair): Promise<vo
   await next.tell('release')
 }
 
-async function isFair({ holder, waiter, next, another, queue }: Pair): Promise<void> {
-  const others = [waiter, next, await another('waiter')]
+/** Who waited is stopped, so that nothing but fairness keeps the other one from what is free. */
+async function isFair({ place, holder, waiter, next, queue, inspect }: Pair, calm: (place: string) => void): Promise<void> {
   await holder.tell('acquire')
-  const turns: Promise<number>[] = []
-  for (const other of others) {
-    const answer = await queue(other)
-    turns.push(
-      (async () => {
-        const fence = fenceOf(await answer())
-        await other.tell('release')
-        return fence
-      })(),
-    )
-  }
+  const answer = await queue(waiter)
+  await stop(waiter)
+  calm(place)
   await holder.tell('release')
-  const fences = await Promise.all(turns)
-  assert.deepEqual(
-    fences,
-    fences.toSorted((a, b) => a - b),
-  )
+  assert.deepEqual(inspect(), { holder: undefined, waiters: [waiter.pid] })
+  for (const other of [next, holder]) assert.match(await other.tell('try'), /^busy/, 'free, but promised')
+  process.kill(waiter.pid, 'SIGCONT')
+  assert.equal(wasLeft(await answer()), false)
 }

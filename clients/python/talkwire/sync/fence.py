@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 
-from .layout import FENCE
+from .layout import FENCE, LABEL, LABEL_BYTES, SINCE
 from .place import Block
 
 
-def next_fence(block: Block) -> float:
-    """Of a grant to one alone: it is not one step. The number is a float there."""
+def begin_grant(block: Block) -> float:
+    """Of a grant to one alone: it is not one step. The number is a float there. Says since when, and that there is no label."""
     fence = block.float(FENCE)
     fence.value = (fence.value or _first()) + 1
+    block.float(SINCE).value = time.time() * 1000
+    ctypes.memset(block.at + LABEL, 0, LABEL_BYTES)
     return fence.value
 
 

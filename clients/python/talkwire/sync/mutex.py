@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import time
 from typing import Any, NamedTuple, Optional
 
 from ..owner import is_alive
-from .fence import next_fence
-from .layout import DAMAGED, FAIR, FENCE, FLAGS, LABEL, LABEL_BYTES, OWNER, SINCE
+from .fence import begin_grant
+from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
 from .queue import wake_first
@@ -86,10 +84,7 @@ class Ownership(Offer[Grant]):
             block.store(DAMAGED, 1)
         elif not block.swap(OWNER, 0, block.me, 8):
             return None
-        fence = next_fence(block)
-        block.float(SINCE).value = time.time() * 1000
-        ctypes.memset(block.at + LABEL, 0, LABEL_BYTES)
-        return Grant(fence, block.load(DAMAGED) != 0)
+        return Grant(begin_grant(block), block.load(DAMAGED) != 0)
 
     def is_free(self) -> bool:
         return not is_alive(self.owner())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import Iterator, NamedTuple, Optional
 
 from ..errors import TalkwireError
 from ..owner import is_alive
-from .fence import next_fence
-from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER, SINCE, SLOTS
+from .fence import begin_grant
+from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER, SLOTS
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
 from .queue import wake_all
@@ -61,7 +60,9 @@ class RwLock:
         return take(_Share(self._block, _UPGRADER), timeout)
 
     def upgrade(self, timeout: Optional[float] = None) -> WriteGrant:
-        """With the upgradable in hand, which stays: waits until the readers have gone."""
+        """With the upgradable in hand, which stays: waits until the readers have gone. Raises CLOSED without it."""
+        if owners_of(self._block, _UPGRADER) != [self._block.me]:
+            raise TalkwireError("CLOSED", f"this process may not upgrade {self._block.title}; acquire_upgradable() first")
         return take(_Writing(self._block, _READERS), timeout)
 
     def try_acquire_read(self) -> Optional[ReadGrant]:
@@ -169,6 +170,8 @@ class _Writing(Offer[WriteGrant]):
         super().__init__(block)
         self._others = others
         self._upgrades = others is _READERS
+        # An upgrader waits for the writer's word, so it is not kept from that one; from readers it is, until they have gone.
+        self._first = range(0) if self._upgrades else _UPGRADER
         self._claimed = False
 
     def is_ordered(self) -> bool:
@@ -177,21 +180,19 @@ class _Writing(Offer[WriteGrant]):
 
     def take(self, late: bool, waits: bool) -> Optional[WriteGrant]:
         block = self.block
-        # To claim it only to give it back would keep readers out, and wake everybody.
-        if not waits and not late and owners_of(block, self._others):
+        if late:
+            reap(block, self._others)
+        # To claim it only to give it back would keep readers out, and wake everybody, oneself too, who would claim it again.
+        if not self._claimed and owners_of(block, self._first if waits else self._others):
             return None
         self._claimed = self._claimed or _claim(block, late)
         if not self._claimed:
             return None
-        if late:
-            reap(block, self._others)
         if not owners_of(block, self._others):
             self._claimed = False
-            fence = next_fence(block)
-            block.float(SINCE).value = time.time() * 1000
-            return WriteGrant(fence, block.load(DAMAGED) != 0)
-        # An upgrader waits for the writer's word, so it is not kept from that one; from readers it is, until they have gone.
-        if not waits or (not self._upgrades and owners_of(block, _UPGRADER)):
+            return WriteGrant(begin_grant(block), block.load(DAMAGED) != 0)
+        # One who may upgrade came in between.
+        if not waits or owners_of(block, self._first):
             self.give_up()
         return None
 

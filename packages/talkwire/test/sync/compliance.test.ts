@@ -9,7 +9,7 @@ import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshName, freshPath } from '../helpers/place.js'
 import { LANGUAGES, start, startLockHolder, startPartyIn, startPythonHolder } from './holders.js'
-import { inspect, locks, OURS, placeOf, type LockWord } from './locks.js'
+import { calm, inspect, locks, OURS, placeOf, type LockWord } from './locks.js'
 
 const node = (word: LockWord, suite: Omit<LockSuite, 'test' | 'name' | 'open' | 'holder'>): void =>
   testLock({ test, name: word, open: locks[word], holder: (place) => startLockHolder(word, place), ...suite })
@@ -20,6 +20,7 @@ for (const word of OURS) {
     place: placeOf(word),
     isHolder: (place: string, pid: number) => inspect(word, place).holder === pid,
     waiting: (place: string) => inspect(word, place).waiters.length,
+    calm: (place: string) => calm(word, place),
   }
   node(word, suite)
   for (const language of LANGUAGES.filter((one) => one !== 'Node'))

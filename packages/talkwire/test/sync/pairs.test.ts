@@ -2,7 +2,7 @@
 import { test } from 'node:test'
 import { testFairPair, testLockPair } from '../../compliance/lock-pairs.js'
 import { LANGUAGES, startLockHolder, startPartyIn, type Holder, type Language } from './holders.js'
-import { inspect, OURS, placeOf, type LockWord } from './locks.js'
+import { calm, inspect, OURS, placeOf, type LockWord } from './locks.js'
 
 const startIn =
   (language: Language, word: LockWord) =>
@@ -21,5 +21,6 @@ for (const word of OURS)
         inspect: (place) => inspect(word, place),
         holder: startIn(holder, word),
         waiter: startIn(waiter, word),
+        calm: (place) => calm(word, place),
       })
     }
