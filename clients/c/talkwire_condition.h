@@ -19,22 +19,42 @@ static inline int tw_condition_open(struct tw_condition *condition, const char *
 }
 
 struct tw_notice {
+    struct tw_handle *handle;
     struct tw_waiter *place;
     struct tw_mutex *mutex;
+    uint32_t deaths;
 };
+
+/* Takes over what a dead one was told of and did not live to see. */
+static inline int tw_inherit_notice(const struct tw_notice *notice) {
+    struct tw_lock *lock = notice->handle->lock;
+    for (struct tw_waiter *waiter = lock->waiters; waiter < lock->waiters + TW_WAITERS; waiter++) {
+        int64_t who = TW_LOAD(waiter->who);
+        if (who == 0 || TW_LOAD(waiter->mode) != TW_NOTIFIED || tw_alive(who)) continue;
+        /* In this order: whoever dies in between leaves two who were told, not none. */
+        tw_swap32(&notice->place->mode, 0, TW_NOTIFIED);
+        tw_clear_dead(waiter);
+        return 1;
+    }
+    return 0;
+}
+
 static inline int tw_is_noticed(void *subject, int late) {
     struct tw_notice *notice = (struct tw_notice *)subject;
-    int64_t owner = TW_LOAD(notice->mutex->handle.lock->owner);
+    struct tw_lock *lock = notice->mutex->handle.lock;
+    int64_t owner = TW_LOAD(lock->owner);
     TW_STORE(notice->place->rung, 0U);
-    if (TW_LOAD(notice->place->mode) != 0) return 1;
-    return late && (tw_mutex_abandoned(notice->mutex) || (owner != 0 && !tw_alive(owner)));
+    if (TW_LOAD(notice->place->mode) == TW_NOTIFIED) return 1;
+    if (!late) return 0;
+    if (TW_LOAD(lock->damaged) || TW_LOAD(lock->deaths) != notice->deaths || (owner != 0 && !tw_alive(owner))) return 1;
+    return tw_inherit_notice(notice);
 }
 static inline int64_t tw_noticed_owner(void *subject) { return tw_owner(&((struct tw_notice *)subject)->mutex->handle); }
 
 static inline void tw_notify(struct tw_condition *condition, int all) {
     for (struct tw_waiter *first; (first = tw_first_of(condition->handle.lock, 1));) {
-        if (tw_clear_dead(first) || !tw_swap32(&first->mode, 0, 1)) continue;
-        tw_ring(TW_LOAD(first->who), TW_LOAD(first->bell));
+        if (tw_clear_dead(first) || !tw_swap32(&first->mode, 0, TW_NOTIFIED)) continue;
+        tw_ring_at(first);
         if (!all) return;
     }
 }
@@ -51,15 +71,15 @@ static inline void tw_condition_notify_all(struct tw_condition *condition) { tw_
 static inline int tw_condition_wait(struct tw_condition *condition, struct tw_mutex *mutex, double milliseconds) {
     static const struct tw_wait wait = {tw_is_noticed, tw_noticed_owner};
     /* Before it lets go: whoever changes something from then on finds it waiting. */
-    struct tw_notice notice = {tw_enqueue(&condition->handle), mutex};
+    struct tw_notice notice = {&condition->handle, tw_enqueue(&condition->handle), mutex, TW_LOAD(mutex->handle.lock->deaths)};
     if (!notice.place) return ENOSPC;
     tw_mutex_unlock(mutex);
     int result = tw_wait_until(&condition->handle, &wait, &notice, milliseconds);
-    int notified = TW_LOAD(notice.place->mode) != 0;
-    tw_dequeue(notice.place);
-    /* Notified in the moment in which it gave up: that is left to the next one. */
-    if (notified && result < 0) tw_notify(condition, 0);
     int how = tw_mutex_lock(mutex, -1);
+    /* Not before the mutex is there: if this process dies until then, somebody else takes over what it was told. */
+    int told = !tw_swap32(&notice.place->mode, 0, TW_GONE);
+    if (told && result < 0) tw_notify(condition, 0);
+    tw_dequeue(notice.place);
     return result < 0 ? -result : how;
 }
 

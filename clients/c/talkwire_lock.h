@@ -33,6 +33,9 @@
 
 enum { TW_MUTEX = 0x54570101, TW_SEMAPHORE, TW_RWLOCK, TW_CONDITION, TW_BARRIER, TW_EVENT, TW_ONCE };
 enum { TW_FAIR = 1, TW_COUNTING = 2 };
+/* Modes of a condition's waiters; 0: it waits. */
+#define TW_NOTIFIED 1U
+#define TW_GONE 2U
 enum { TW_LOCK_BYTES = 1024, TW_WAITERS = 29, TW_SLOTS = 128, TW_NAME = 64, TW_SPINS = 100 };
 /* Milliseconds. */
 #define TW_FIRST_LOOK 4.0
@@ -51,7 +54,7 @@ struct tw_lock {
     int64_t owner;
     int64_t fence; /* the bits of a double, but for semaphores */
     double since;
-    uint32_t damaged, waiting, sequence, hungry, limit, value, spare[2];
+    uint32_t damaged, waiting, sequence, hungry, limit, value, deaths, spare;
     char label[32];
     struct tw_waiter waiters[TW_WAITERS];
 };
@@ -123,21 +126,44 @@ static inline void tw_next_fence(struct tw_lock *lock) {
 
 /* § 4: who waits, and who is woken. */
 
-static inline void tw_ring(int64_t who, uint32_t bell) {
+static inline int tw_ring(int64_t who, uint32_t bell) {
     char path[48];
     struct stat found;
     snprintf(path, sizeof path, "/proc/%d/fd/%u", tw_id(who), bell);
     /* For reading too: else the death of the only reader would be a SIGPIPE here. */
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return;
-    if (fstat(fd, &found) == 0 && S_ISFIFO(found.st_mode) && tw_alive(who) && write(fd, ".", 1) < 0) { /* full: it was rung */
-    }
+    if (fd < 0) return 0;
+    int rung = fstat(fd, &found) == 0 && S_ISFIFO(found.st_mode) && tw_alive(who);
+    if (rung) rung = write(fd, ".", 1) == 1 || errno == EAGAIN; /* full: it was rung */
     close(fd);
+    return rung;
+}
+
+/* Whoever comes into the place of a dead one must not be rung at its bell: that may be anything in the new process. */
+static inline void tw_forget_sequence(struct tw_waiter *waiter) {
+    uint32_t sequence = TW_LOAD(waiter->sequence);
+    if (sequence != 0) tw_swap32(&waiter->sequence, sequence, 0);
 }
 
 static inline int tw_clear_dead(struct tw_waiter *waiter) {
     int64_t who = TW_LOAD(waiter->who);
-    return who != 0 && !tw_alive(who) && tw_swap64(&waiter->who, who, 0);
+    if (who == 0 || tw_alive(who)) return 0;
+    tw_forget_sequence(waiter);
+    return tw_swap64(&waiter->who, who, 0);
+}
+
+/* 0 when the one in that place cannot be rung. */
+static inline int tw_ring_at(const struct tw_waiter *waiter) {
+    uint32_t sequence = TW_LOAD(waiter->sequence);
+    int64_t who = TW_LOAD(waiter->who);
+    uint32_t bell = TW_LOAD(waiter->bell);
+    /* Both are of the same one only when that is still there; who left looked by itself. */
+    return sequence == 0 || sequence != TW_LOAD(waiter->sequence) || tw_ring(who, bell);
+}
+
+/* Says again that somebody waits: whoever was about to say so may have died. */
+static inline void tw_remain(struct tw_lock *lock) {
+    if (TW_LOAD(lock->waiting) == 0) TW_STORE(lock->waiting, 1U);
 }
 
 static inline int tw_counts(const struct tw_waiter *waiter) { return TW_LOAD(waiter->sequence) != 0 && TW_LOAD(waiter->who) != 0; }
@@ -162,9 +188,7 @@ static inline void tw_wake_first(struct tw_lock *lock) {
     for (struct tw_waiter *first; (first = tw_first(lock));) {
         TW_STORE(lock->waiting, 1U);
         if (!tw_swap32(&first->rung, 0, 1)) return;
-        int64_t who = TW_LOAD(first->who);
-        tw_ring(who, TW_LOAD(first->bell));
-        if (tw_alive(who) || !tw_clear_dead(first)) return;
+        if (tw_ring_at(first) || !tw_clear_dead(first)) return;
     }
 }
 
@@ -174,21 +198,25 @@ static inline void tw_wake_all(struct tw_lock *lock) {
     for (struct tw_waiter *waiter = lock->waiters; waiter < lock->waiters + TW_WAITERS; waiter++) {
         if (!tw_counts(waiter)) continue;
         TW_STORE(lock->waiting, 1U);
-        if (tw_swap32(&waiter->rung, 0, 1)) tw_ring(TW_LOAD(waiter->who), TW_LOAD(waiter->bell));
+        if (tw_swap32(&waiter->rung, 0, 1)) tw_ring_at(waiter);
     }
 }
 
 /* A place at the end. NULL when all are taken: then one waits without being woken. */
 static inline struct tw_waiter *tw_enqueue(struct tw_handle *handle) {
     struct tw_lock *lock = handle->lock;
-    for (int purge = 0; purge < 2; purge++)
+    for (int dead = 0; dead < 2; dead++)
         for (struct tw_waiter *waiter = lock->waiters; waiter < lock->waiters + TW_WAITERS; waiter++) {
-            if (purge) tw_clear_dead(waiter);
-            if (!tw_swap64(&waiter->who, 0, handle->self)) continue;
+            int64_t who = dead ? TW_LOAD(waiter->who) : 0;
+            if (dead && (who == 0 || tw_alive(who))) continue;
+            if (dead) tw_forget_sequence(waiter);
+            if (!tw_swap64(&waiter->who, who, handle->self)) continue;
+            /* Whom a dead one was to tell of a change that it was told of is its successor. */
+            uint32_t mode = dead && TW_LOAD(waiter->mode) == TW_NOTIFIED ? TW_NOTIFIED : 0;
             TW_STORE(waiter->sequence, 0U); /* a dead one's may still stand there */
             TW_STORE(waiter->bell, (uint32_t)handle->bell[0]);
             TW_STORE(waiter->rung, 0U);
-            TW_STORE(waiter->mode, 0U);
+            TW_STORE(waiter->mode, mode);
             waiter->since = tw_now(CLOCK_REALTIME);
             uint32_t sequence;
             while ((sequence = __atomic_add_fetch(&lock->sequence, 1U, __ATOMIC_SEQ_CST)) == 0) {
@@ -305,6 +333,7 @@ static inline int tw_attempt(void *subject, int late) {
         wish->left = grant;
     }
     if (wish->place && tw_now(CLOCK_MONOTONIC) - wish->begin > TW_HUNGRY) TW_STORE(lock->hungry, 1U);
+    if (wish->place) tw_remain(lock);
     return 0;
 }
 static inline int64_t tw_wished_owner(void *subject) {
@@ -351,14 +380,17 @@ static inline int tw_take_slot(struct tw_handle *handle, int from, int count, in
     return -1;
 }
 
-/* Those that somebody has; with `alive`, somebody who lives. */
-static inline int tw_slots_of(struct tw_handle *handle, int from, int count, int alive) {
-    int taken = 0;
+/* How many somebody has who lives, and in *dead those of the dead: each is read once, because others take and free them meanwhile. */
+static inline int tw_slots_of(const struct tw_handle *handle, int from, int count, int *dead) {
+    int alive = 0;
+    *dead = 0;
     for (int slot = from; slot < from + count; slot++) {
         int64_t owner = TW_LOAD(*tw_slot(handle, slot));
-        if (owner != 0 && (!alive || tw_alive(owner))) taken++;
+        if (owner == 0) continue;
+        if (tw_alive(owner)) alive++;
+        else ++*dead;
     }
-    return taken;
+    return alive;
 }
 
 /* Frees one that this process has: 0, or EPERM when it has none. */

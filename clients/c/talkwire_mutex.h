@@ -28,6 +28,8 @@ static inline int tw_claim(struct tw_handle *handle, int late) {
     if (owner == 0) return tw_swap64(&lock->owner, 0, handle->self);
     if (!late || tw_alive(owner) || !tw_swap64(&lock->owner, owner, handle->self)) return 0;
     TW_STORE(lock->damaged, 1U);
+    /* Who waits for a condition learns of it, also when everything is repaired by the time that it looks. */
+    __atomic_fetch_add(&lock->deaths, 1U, __ATOMIC_SEQ_CST);
     return 1;
 }
 static inline int tw_own(void *subject, int late, int waits) {

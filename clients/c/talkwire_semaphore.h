@@ -61,7 +61,8 @@ static inline int tw_count_of(const struct tw_semaphore *semaphore, uint32_t val
 /* How many could be had at this moment, those of the dead among them. */
 static inline int tw_semaphore_available(struct tw_semaphore *semaphore) {
     if (semaphore->counting) return tw_count_of(semaphore, TW_LOAD(semaphore->handle.lock->value));
-    return tw_permits(semaphore) - tw_slots_of(&semaphore->handle, 0, tw_permits(semaphore), 1);
+    int dead, permits = tw_permits(semaphore);
+    return permits - tw_slots_of(&semaphore->handle, 0, permits, &dead);
 }
 
 static inline int tw_take_count(struct tw_semaphore *semaphore) {

@@ -7,14 +7,15 @@ from typing import NamedTuple, Optional
 from ..errors import TalkwireError
 from ..owner import is_alive
 from .bell import borrowed_bell
-from .layout import DAMAGED, LIMIT, SLOTS, VALUE
+from .layout import LIMIT, SLOTS, VALUE
 from .place import Block, unlink_lock
 from .queue import answer, dequeue, enqueue, wake_all
-from .slots import free_slot, owners_of, take_slot
+from .slots import free_slot, owners_of, reap, take_slot
 from .waiting import wait_until
 
 _MOST = 64
-_COUNT_BITS = 7
+_ARRIVAL_BITS = 7
+_ARRIVALS = (1 << _ARRIVAL_BITS) - 1
 _ALL = range(SLOTS)
 
 
@@ -36,7 +37,7 @@ class Barrier:
 
     @property
     def is_broken(self) -> bool:
-        return self._block.load(DAMAGED) != 0
+        return _is_broken(self._state())
 
     def wait(self, timeout: Optional[float] = None) -> None:
         """Ends when all parties are there; the barrier is then ready for the next time.
@@ -55,31 +56,33 @@ class Barrier:
             else:
                 answer(block, place)
             arrival = arrival or self._arrive()
-            return arrival is not None and self._is_passed(arrival, late)
+            if late:
+                self._break_if_dead(arrival.generation if arrival else _generation(self._state()))
+            return arrival is not None and self._is_passed(arrival)
 
         with borrowed_bell() as bell:
             try:
                 wait_until(block.title, bell, attempt, lambda: 0, block.me, timeout)
             finally:
-                # Whoever leaves before all are there takes a part away that the others count on.
-                if arrival is not None and _generation(block) == arrival.generation:
-                    _break(block)
                 if arrival is not None:
+                    # Whoever leaves before all are there takes a part away that the others count on.
+                    self._break(arrival.generation)
                     free_slot(block, arrival.slot)
                 if place is not None:
                     dequeue(block, place)
 
-    def reset(self) -> None:
-        """Makes it usable again after it broke. Call it when nobody waits."""
+    def reset(self, timeout: Optional[float] = None) -> None:
+        """Makes it usable again after it broke, as soon as all who waited have learned of it and left; the dead need not.
+
+        Does nothing when it is not broken. Raises DEADLINE_EXCEEDED; then it is still broken.
+        """
         block = self._block
         block.check()
-        for slot in _ALL:
-            free_slot(block, slot)
-        block.store(VALUE, _value(_generation(block) + 1, 0))
-        block.store(DAMAGED, 0)
+        with borrowed_bell() as bell:
+            wait_until(block.title, bell, lambda _: self._begin(), lambda: (owners_of(block, _ALL) or [0])[0], block.me, timeout)
 
     def close(self) -> None:
-        """Gives up this object. The last one to close it takes its name away, unless it is broken."""
+        """Gives up this object. The last one to close it takes its name away."""
         self._block.close()
 
     @staticmethod
@@ -87,47 +90,74 @@ class Barrier:
         """Takes a name away. Who has it open keeps the old one. Raises NOT_FOUND."""
         unlink_lock("barrier", name)
 
+    def _state(self) -> int:
+        """One step counts an arrival, begins the next generation, or breaks this one: nobody takes one for the other."""
+        return self._block.load(VALUE)
+
     def _arrive(self) -> Optional[_Arrival]:
         """The slot is taken first: whoever is counted is known, so that its death is seen. None when there is none."""
         block = self._block
-        self._refuse_broken()
+        if self.is_broken:
+            raise self._broken()
         taken = take_slot(block, _ALL, False)
         if taken is None:
             return None
         while True:
-            value = block.load(VALUE)
-            generation, count = value >> _COUNT_BITS, (value & (1 << _COUNT_BITS) - 1) + 1
-            is_last = count == self.parties
-            if not block.swap(VALUE, value, _value(generation + 1, 0) if is_last else _value(generation, count)):
+            state = self._state()
+            if _is_broken(state):
+                free_slot(block, taken.slot)
+                raise self._broken()
+            is_last = (state & _ARRIVALS) + 1 == self.parties
+            if not block.swap(VALUE, state, _after(state) if is_last else state + 1):
                 continue
             if is_last:
                 wake_all(block)
-            return _Arrival(generation, taken.slot)
+            return _Arrival(_generation(state), taken.slot)
 
-    def _is_passed(self, arrival: _Arrival, late: bool) -> bool:
-        if _generation(self._block) != arrival.generation:
+    def _is_passed(self, arrival: _Arrival) -> bool:
+        state = self._state()
+        if _generation(state) != arrival.generation:
             return True
-        if late and not all(map(is_alive, owners_of(self._block, _ALL))):
-            _break(self._block)
-        self._refuse_broken()
+        if _is_broken(state):
+            raise self._broken()
         return False
 
-    def _refuse_broken(self) -> None:
-        if self.is_broken:
-            raise TalkwireError(
-                "BROKEN_BARRIER",
-                f"a party of {self._block.title} died or gave up while others waited; reset() it when nobody waits, and begin anew",
-            )
+    def _break_if_dead(self, generation: int) -> None:
+        if not all(map(is_alive, owners_of(self._block, _ALL))):
+            self._break(generation)
+
+    def _break(self, generation: int) -> None:
+        """Nothing when it is over, or broken."""
+        while True:
+            state = self._state()
+            if _generation(state) != generation or _is_broken(state):
+                return
+            if self._block.swap(VALUE, state, state | _ARRIVALS):
+                return wake_all(self._block)
+
+    def _begin(self) -> bool:
+        """The next generation after a broken one. Not while one who waited for that is there: it would think it has passed."""
+        self._break_if_dead(_generation(self._state()))
+        state = self._state()
+        if not _is_broken(state):
+            return True
+        reap(self._block, _ALL)
+        return not owners_of(self._block, _ALL) and self._block.swap(VALUE, state, _after(state))
+
+    def _broken(self) -> TalkwireError:
+        return TalkwireError(
+            "BROKEN_BARRIER",
+            f"a party of {self._block.title} died or gave up while others waited; reset() it in all that are left, and begin anew",
+        )
 
 
-def _generation(block: Block) -> int:
-    return block.load(VALUE) >> _COUNT_BITS
+def _is_broken(state: int) -> bool:
+    return state & _ARRIVALS == _ARRIVALS
 
 
-def _value(generation: int, count: int) -> int:
-    return (generation << _COUNT_BITS | count) & 0xFFFFFFFF
+def _generation(state: int) -> int:
+    return state >> _ARRIVAL_BITS
 
 
-def _break(block: Block) -> None:
-    block.store(DAMAGED, 1)
-    wake_all(block)
+def _after(state: int) -> int:
+    return (_generation(state) + 1 << _ARRIVAL_BITS) & 0xFFFFFFFF

@@ -9,7 +9,7 @@ from .bell import borrowed_bell
 from .line import take
 from .mutex import Grant, Mutex, Ownership
 from .place import Block, unlink_lock
-from .queue import answer, dequeue, enqueue, is_notified, notify
+from .queue import answer, enqueue, inherit_notice, is_notified, leave_condition, notify
 from .waiting import wait_until
 
 
@@ -33,32 +33,28 @@ class Condition:
             place = enqueue(self._block, bell)
             if place is None:
                 raise TalkwireError("LIMIT_EXCEEDED", f"{self._block.title} has as many waiters as it has places for; use several conditions")
-            ownership.let_go()
+            woken = False
             try:
-                self._until_notified(place, bell, ownership, timeout)
-            except BaseException:
-                take(ownership, None)
-                raise
-        return take(ownership, None)
+                deaths = ownership.deaths()
+                ownership.let_go()
+                try:
+                    self._until_notified(place, bell, ownership, deaths, timeout)
+                    woken = True
+                finally:
+                    grant = take(ownership, None)
+            finally:
+                # Not before the mutex is there: if this process dies until then, somebody else takes over what it was told.
+                leave_condition(self._block, place, woken)
+        return grant
 
-    def _until_notified(self, place: int, bell: int, ownership: Ownership, timeout: Optional[float]) -> None:
+    def _until_notified(self, place: int, bell: int, ownership: Ownership, deaths: int, timeout: Optional[float]) -> None:
         block = self._block
-        woken = False
 
         def attempt(late: bool) -> bool:
-            nonlocal woken
             answer(block, place)
-            woken = is_notified(block, place) or (late and ownership.has_died())
-            return woken
+            return is_notified(block, place) or (late and (ownership.has_died(deaths) or inherit_notice(block, place)))
 
-        try:
-            wait_until(block.title, bell, attempt, ownership.owner, block.me, timeout)
-        finally:
-            notified = is_notified(block, place)
-            dequeue(block, place)
-            # Whoever gave up in the moment in which it was notified leaves that to the next one.
-            if notified and not woken:
-                notify(block, False)
+        wait_until(block.title, bell, attempt, ownership.owner, block.me, timeout)
 
     def notify(self) -> None:
         """Wakes the one that has waited longest. Call it with the mutex held, after the change. Does not block."""

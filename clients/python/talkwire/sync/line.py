@@ -8,7 +8,7 @@ from typing import Generic, Optional, TypeVar
 from .bell import borrowed_bell
 from .layout import FAIR, FLAGS, HUNGRY, WAITING
 from .place import Block
-from .queue import answer, dequeue, enqueue, is_first, wake_first
+from .queue import answer, dequeue, enqueue, is_first, remain, wake_first
 from .waiting import wait_until
 
 T = TypeVar("T")
@@ -105,6 +105,8 @@ class _Wish(Generic[T]):
             self._pass_one()
         if self.taken is None and self._place is not None and time.monotonic() - self._since > _HUNGRY_AFTER:
             block.store(HUNGRY, 1)
+        if self.taken is None and self._place is not None:
+            remain(block)
         return self.taken is not None
 
     def _pass_one(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..owner import is_alive
 from .fence import begin_grant
-from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER
+from .layout import DAMAGED, DEATHS, FAIR, FENCE, FLAGS, OWNER
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
 from .queue import wake_first
@@ -82,6 +82,8 @@ class Ownership(Offer[Grant]):
             if not late or is_alive(owner) or not block.swap(OWNER, owner, block.me, 8):
                 return None
             block.store(DAMAGED, 1)
+            # Who waits for a condition learns of it, also when everything is repaired by the time that it looks.
+            block.add(DEATHS, 1)
         elif not block.swap(OWNER, 0, block.me, 8):
             return None
         return Grant(begin_grant(block), block.load(DAMAGED) != 0)
@@ -102,7 +104,10 @@ class Ownership(Offer[Grant]):
         self.block.swap(OWNER, self.block.me, 0, 8)
         wake_first(self.block)
 
-    def has_died(self) -> bool:
-        """Its owner is dead, or one before was and nobody has repaired since."""
+    def deaths(self) -> int:
+        return self.block.load(DEATHS)
+
+    def has_died(self, before: int) -> bool:
+        """Its owner is dead, or one was since there were so many deaths, or before and nobody has repaired."""
         owner = self.owner()
-        return self.block.load(DAMAGED) != 0 or (owner != 0 and not is_alive(owner))
+        return self.block.load(DAMAGED) != 0 or self.deaths() != before or (owner != 0 and not is_alive(owner))

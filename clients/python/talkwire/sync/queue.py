@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from ..owner import is_alive, ring
-from .layout import BELL, MINE, MODE, PLACES, RUNG, SEQUENCE, WAITING, WAITS_SINCE, WHO
+from .layout import BELL, GONE, MINE, MODE, NOTIFIED, PLACES, RUNG, SEQUENCE, WAITING, WAITS_SINCE, WHO
 from .place import Block
 
 
 def enqueue(block: Block, bell: int) -> Optional[int]:
     """A place at the end. None when all are taken: then one waits without being woken."""
-    place = _claim(block)
-    if place is None:
+    claimed = _claim(block)
+    if claimed is None:
         return None
-    for offset, value in ((BELL, bell), (RUNG, 0), (MODE, 0)):
+    place, mode = claimed
+    for offset, value in ((BELL, bell), (RUNG, 0), (MODE, mode)):
         block.store(place + offset, value)
     block.float(place + WAITS_SINCE).value = time.time() * 1000
     sequence = 0
@@ -26,15 +27,22 @@ def enqueue(block: Block, bell: int) -> Optional[int]:
     return place
 
 
-def _claim(block: Block) -> Optional[int]:
-    for purge in (False, True):
-        for place in PLACES:
-            if purge:
-                _clear_dead(block, place)
-            if block.swap(place + WHO, 0, block.me, 8):
-                # A dead one's may still stand there: nobody's turn is to come by it.
-                block.store(place + MINE, 0)
-                return place
+def _claim(block: Block) -> Optional[Tuple[int, int]]:
+    """A place, and the mode to begin with."""
+    for place in PLACES:
+        if block.load(place + WHO, 8) == 0 and block.swap(place + WHO, 0, block.me, 8):
+            # A dead one's may still stand there: nobody's turn is to come by it.
+            block.store(place + MINE, 0)
+            return place, 0
+    for place in PLACES:
+        who = block.load(place + WHO, 8)
+        if who == 0 or is_alive(who):
+            continue
+        _forget_sequence(block, place)
+        if block.swap(place + WHO, who, block.me, 8):
+            block.store(place + MINE, 0)
+            # Whom a dead one was to tell of a change that it was told of is its successor.
+            return place, NOTIFIED if is_notified(block, place) else 0
     return None
 
 
@@ -56,6 +64,12 @@ def is_first(block: Block, mine: Optional[int]) -> bool:
             return True
         if not _clear_dead(block, first):
             return False
+
+
+def remain(block: Block) -> None:
+    """Says again that somebody waits: whoever was about to say so may have died."""
+    if block.load(WAITING) == 0:
+        block.store(WAITING, 1)
 
 
 def wake_first(block: Block) -> None:
@@ -90,7 +104,7 @@ def wake_all(block: Block) -> None:
 def notify(block: Block, everyone: bool) -> None:
     """Says to those who wait, or to the first of them, that what they wait for has come. The dead are passed over."""
     for place in _in_order(block):
-        if block.load(place + MODE) != 0 or _clear_dead(block, place) or not block.swap(place + MODE, 0, 1):
+        if block.load(place + MODE) != 0 or _clear_dead(block, place) or not block.swap(place + MODE, 0, NOTIFIED):
             continue
         _ring(block, place)
         if not everyone:
@@ -98,7 +112,28 @@ def notify(block: Block, everyone: bool) -> None:
 
 
 def is_notified(block: Block, place: int) -> bool:
-    return block.load(place + MODE) != 0
+    return block.load(place + MODE) == NOTIFIED
+
+
+def inherit_notice(block: Block, mine: int) -> bool:
+    """Takes over what a dead one was told of and did not live to see. True if there was such a one."""
+    for place in PLACES:
+        who = block.load(place + WHO, 8)
+        if who == 0 or not is_notified(block, place) or is_alive(who):
+            continue
+        # In this order: whoever dies in between leaves two who were told, not none.
+        block.swap(mine + MODE, 0, NOTIFIED)
+        _clear_dead(block, place)
+        return True
+    return False
+
+
+def leave_condition(block: Block, place: int, looked: bool) -> None:
+    """Whoever was told of a change and did not look leaves that to the next one."""
+    told = not block.swap(place + MODE, 0, GONE)
+    if told and not looked:
+        notify(block, False)
+    dequeue(block, place)
 
 
 def _counts(block: Block, place: int) -> bool:
@@ -129,8 +164,22 @@ def _is_before(a: int, b: int) -> bool:
 
 def _clear_dead(block: Block, place: int) -> bool:
     who = block.load(place + WHO, 8)
-    return who != 0 and not is_alive(who) and block.swap(place + WHO, who, 0, 8)
+    if who == 0 or is_alive(who):
+        return False
+    _forget_sequence(block, place)
+    return block.swap(place + WHO, who, 0, 8)
+
+
+def _forget_sequence(block: Block, place: int) -> None:
+    """Whoever comes into the place of a dead one must not be rung at its bell: that may be anything in the new process."""
+    sequence = block.load(place + MINE)
+    if sequence != 0:
+        block.swap(place + MINE, sequence, 0)
 
 
 def _ring(block: Block, place: int) -> bool:
-    return ring(block.load(place + WHO, 8), block.load(place + BELL))
+    """False when the one in that place cannot be rung."""
+    sequence = block.load(place + MINE)
+    who, bell = block.load(place + WHO, 8), block.load(place + BELL)
+    # Both are of the same one only when that is still there; who left looked by itself.
+    return sequence == 0 or sequence != block.load(place + MINE) or ring(who, bell)
