@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Client, connect
 from .codec_json import Map
+from .descriptor import Descriptor
 from .errors import TalkwireError, declared_error
 from .limits import Limits
 from .reconnecting import Reconnect
@@ -36,6 +37,6 @@ def __getattr__(name: str) -> Any:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Call", "Client", "Context", "Limits", "Map", "Peer", "Reconnect", "Reference", "Remote", "Service", "Stream",
+    "Call", "Client", "Context", "Descriptor", "Limits", "Map", "Peer", "Reconnect", "Reference", "Remote", "Service", "Stream",
     "Subscription", "TalkwireError", "Tls", "connect", "declared_error", "ref", "serve",
 ]  # fmt: skip

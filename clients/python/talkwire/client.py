@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
 
+from .channel import check_descriptors, open_channel
 from .connection import Connection
 from .errors import TalkwireError
 from .limits import Limits
@@ -167,13 +168,14 @@ def connect(
     hello: bool = True,
     reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
+    descriptors: bool = False,
 ) -> Client:
     """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`), or starts a child (`['python3', 'w.py']`).
 
     `serve`: handlers that the other side may call. `start`: a command that starts
     the service if nothing is found. `timeout`: seconds for connecting and for
     the handshake, each. `tls`: certificates for `tls:`. `framing` and `hello=False` are for plain JSON-RPC servers.
-    `reconnect`: by default on, but off for child processes.
+    `reconnect`: by default on, but off for child processes. `descriptors`: values of the kind `Descriptor` may travel, on `unix:`.
     Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
     address = target_address(target)
@@ -182,6 +184,8 @@ def connect(
 
     def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
         wire = open_wire(address, options, start if may_start else None)
+        if descriptors:
+            check_descriptors(wire.peer.address)
         connection = Connection(
             wire,
             execute=run_call,
@@ -193,9 +197,12 @@ def connect(
             limits=limits or Limits(),
             framing=framing,
         )
+        connection.wants_channel = descriptors
         try:
             if hello or authkey is not None:
                 shake_hands(connection, wanted_contract(address), authkey, lambda method, params: _greet(connection, method, params, timeout))
+            if descriptors:
+                open_channel(connection, timeout)
         except BaseException as error:
             connection.abort()
             raise explained(error, wire) from error

@@ -90,7 +90,9 @@ class Reader:
         attachments: Optional[List[memoryview]] = None,
         reference: Optional[Callable[[int, Optional[List[str]]], Any]] = None,
         own: Optional[Callable[[int], Any]] = None,
+        descriptor: Optional[Callable[[int], Any]] = None,
     ) -> None:
+        self._descriptor_of = descriptor
         self._max_depth = max_depth
         self._tags = tags
         self._attachments = attachments or []
@@ -153,6 +155,11 @@ class Reader:
     def _number(self, content: Any, depth: int) -> float:
         return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}[_checked(content, str)]
 
+    def _descriptor(self, content: Any, depth: int) -> Any:
+        if self._descriptor_of is None:
+            raise ValueError
+        return self._descriptor_of(_checked(content, int))
+
     def _undefined(self, content: Any, depth: int) -> None:
         if type(content) is not int or content != 0:
             raise ValueError
@@ -209,7 +216,7 @@ _TAGS: Dict[str, Callable[[Reader, Any, int], Any]] = {
     "$set": Reader._set,
     "$bin": Reader._bin,
     "$ref": Reader._ref,
-    "$own": Reader._home,
+    "$own": Reader._home, "$fd": Reader._descriptor,
 }
 
 

@@ -12,6 +12,7 @@ class Limits:
     max_calls = 10_000  # incoming calls in flight; beyond: LIMIT_EXCEEDED
     max_streams = 256  # incoming calls with streams; beyond: LIMIT_EXCEEDED
     max_references = 10_000  # each way; beyond: LIMIT_EXCEEDED
+    max_descriptors = 64  # received and neither closed nor taken; beyond: LIMIT_EXCEEDED, the connection ends
     max_queue = 16 * 1024 * 1024  # outgoing bytes; beyond: a sender waits, an event is dropped and counted
     max_events = 10_000  # arrived and not yet handled; beyond: the oldest is dropped and counted
     max_subscriptions = 1_000  # beyond: LIMIT_EXCEEDED

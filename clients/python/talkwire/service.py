@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from . import keeper as keeper_module
+from .channel import Channels, check_descriptors
 from .connection import Connection
 from .errors import TalkwireError
 from .limits import Limits
@@ -70,7 +71,9 @@ class Service:
         allow: Optional[Callable[[Peer], bool]] = None,
         announce: bool = False,
         limits: Optional[Limits] = None,
+        descriptors: bool = False,
     ) -> None:
+        self._channels = Channels() if descriptors else None
         self.contract = contract
         self.name = check_name(contract.partition("/")[0])
         self._methods = method_table(handlers)
@@ -99,6 +102,8 @@ class Service:
 
     def _listen(self, addresses: List[str], options: Options, announce: bool) -> None:
         for address in addresses:
+            if self._channels is not None:
+                check_descriptors(address)
             listener = listen_on(address, options)
             self._listeners.append(listener)
         self._claims = announce_service(self.name, self.contract, self._listeners, announce)
@@ -151,6 +156,7 @@ class Service:
             limits=self._limits,
             auth=auth,
             subscribe=self._subscribe,
+            channels=self._channels,
         )
         connection.ends_service = listener.address == "stdio:"
         with self._lock:
@@ -158,6 +164,8 @@ class Service:
         connection.start()
 
     def _gone(self, connection: Connection) -> None:
+        if self._channels is not None:
+            self._channels.forget(connection)
         with self._lock:
             self._connections.discard(connection)
             for event in connection.subscribed:
@@ -263,13 +271,14 @@ def serve(
     allow: Optional[Callable[[Peer], bool]] = None,
     announce: bool = False,
     limits: Optional[Limits] = None,
+    descriptors: bool = False,
 ) -> Service:
     """Serves `handlers` (an object, a dict or a module) under a name (`'calc'`, `'bank/1'`).
 
     `listen`: an address or several, by default whoever started us by `connect("spawn:…")`, else `unix:<name>`. `announce`: be found
     by name even without that address. `tls`: certificates for `tls:`. `allow(peer)`: who may
-    connect to `unix:`, by default our own user and root; must not block. Does not block; see `Service.wait`.
+    connect to `unix:`, by default our own user and root; must not block. `descriptors`: values of the kind `Descriptor` may travel, on `unix:`. Does not block; see `Service.wait`.
     Raises ADDRESS_IN_USE, PERMISSION_DENIED (also an open address without authkey), INVALID_ADDRESS.
     """
     name = contract if isinstance(contract, str) else contract.name
-    return Service(name, handlers, listen, authkey, insecure, tls, allow, announce, limits)
+    return Service(name, handlers, listen, authkey, insecure, tls, allow, announce, limits, descriptors)

@@ -116,6 +116,7 @@ class SocketWire(Wire):
         self.peer = peer
         self._sock = sock
         self._idle: Optional[float] = None
+        self._stays = False
         sock.setblocking(True)
 
     def fileno(self) -> int:
@@ -155,7 +156,13 @@ class SocketWire(Wire):
     def abort(self) -> None:
         self._shutdown(socket.SHUT_RDWR)
 
+    def leave_open(self) -> None:
+        """The socket has another owner: closing says nothing to the peer."""
+        self._stays = True
+
     def _shutdown(self, how: int) -> None:
+        if self._stays:
+            return
         try:
             self._sock.shutdown(how)
         except OSError:

@@ -6,6 +6,7 @@ import math
 from typing import Any, Callable, Dict, List, Optional, Union
 
 from ..codec_json import dumps, quote
+from ..descriptor import close_all, close_given, contains_descriptor
 from ..errors import RAN, TalkwireError, error_from_wire, error_to_wire
 from ..streams import Credit, ItemQueue
 from .core import HEAD, AROUND_DETAILS, Core
@@ -41,7 +42,26 @@ class Calls(Core):
             meta["credit"] = int(self.limits.window)
         if input:
             meta["input"] = True
-        text, attachments = self._encode(params) if params else ("", [])
+        if self.descriptors is None or not contains_descriptor(params):
+            return self._open(method, params, meta, stream, input, on_progress, on_result)
+        with self.descriptors.order:
+            try:
+                return self._open(method, params, meta, stream, input, on_progress, on_result)
+            except BaseException:
+                close_given(params)
+                raise
+
+    def _open(
+        self,
+        method: str,
+        params: Union[List[Any], Dict[str, Any]],
+        meta: Dict[str, Any],
+        stream: bool,
+        input: bool,
+        on_progress: Optional[Callable[[Any], None]],
+        on_result: Optional[Callable[[Any], None]],
+    ) -> Outgoing:
+        text, attachments = self._encode(params, descriptors=True) if params else ("", [])
         body = f'"method":{quote(method)}' + (f',"params":{text or "[]"}' if text or input else "")
         if meta and self.full:
             body += f',"meta":{dumps(meta)}'
@@ -87,7 +107,7 @@ class Calls(Core):
             return self._break(TalkwireError("INVALID_MESSAGE", "a response to an id that was never sent"))
         call = self.calls_out.get(id)
         if call is None:
-            return
+            return self._late_answer(message, walk, attachments)
         try:
             if "error" in message and message["error"] is not None:
                 error = error_from_wire(self._read(message["error"], walk, attachments, AROUND_DETAILS))
@@ -96,8 +116,25 @@ class Calls(Core):
             if call.on_result is not None:
                 call.on_result(value)
         except TalkwireError as error:
+            self._drop_arrivals()
             return self.settle(call, None, TalkwireError(error.code, error.text, outcome=RAN))
+        if self.descriptors is not None:
+            self.descriptors.arrivals()  # they are the caller's now
         self.settle(call, value, None)
+
+    def _late_answer(self, message: Dict[str, Any], walk: bool, attachments: Any) -> None:
+        """Nobody waits for it; descriptors that came with it are closed."""
+        if self.descriptors is None or not walk:
+            return
+        try:
+            self._read(message.get("result"), walk, attachments)
+        except TalkwireError:
+            pass
+        self._drop_arrivals()
+
+    def _drop_arrivals(self) -> None:
+        if self.descriptors is not None:
+            close_all(self.descriptors.arrivals())
 
     def _unaddressed_error(self, error: Any) -> None:
         if error is not None and not self.greeted_by_answer():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..codec_json import Reader, Writer, dumps, ordinary, quote, to_utf8
+from ..descriptor import Descriptor, Descriptors
 from ..errors import TalkwireError, error_to_wire, internal_error
 from ..framing import LENGTH, FrameDecoder, encode_envelope, frame, frame_parts
 from ..limits import Limits
@@ -57,6 +58,9 @@ class Core:
         self._last_id = 0
         self._streams = 0
         self.answering = 0  # calls out of flight whose answer is being sent
+        self.descriptors: Optional[Descriptors] = None
+        self.channel_token: Optional[str] = None  # what the service offered
+        self.wants_channel = False
         self.references = References(int(limits.max_references), self._make_reference)
 
     @property
@@ -71,20 +75,30 @@ class Core:
         if not walk:
             return value
         reader = Reader(
-            int(self.limits.max_depth) + around, self.full, attachments, self.references.arrived, self.references.home
+            int(self.limits.max_depth) + around,
+            self.full,
+            attachments,
+            self.references.arrived,
+            self.references.home,
+            None if self.descriptors is None else self.descriptors.arrived,
         )
         result = reader.read(value)
         reader.finish()
         return result
 
-    def _encode(self, value: Any, around: int = 0) -> Tuple[str, List[memoryview]]:
-        """Raises TypeError, TOO_DEEP, FORBIDDEN_KEY. `around`: levels that are not the value's own."""
+    def _encode(self, value: Any, around: int = 0, descriptors: bool = False) -> Tuple[str, List[memoryview]]:
+        """Raises TypeError, TOO_DEEP, FORBIDDEN_KEY. `around`: levels that are not the value's own. `descriptors`: may travel here."""
         depth = int(self.limits.max_depth) + around
         if ordinary(value, depth):
             return dumps(value), []
         exported: List[int] = []
+        count = 0
 
         def export(target: Any) -> Optional[Dict[str, Any]]:
+            nonlocal count
+            if isinstance(target, Descriptor):
+                count += 1
+                return self._export_descriptor(target, descriptors, count)
             found = self.references.export(target)
             if found is not None and "$ref" in found:
                 exported.append(found["$ref"][0])
@@ -97,6 +111,15 @@ class Core:
             for number in exported:
                 self.references.released(number, 1)
             raise
+
+    def _export_descriptor(self, value: Descriptor, allowed: bool, count: int) -> Dict[str, Any]:
+        if self.descriptors is None:
+            raise TalkwireError("UNSUPPORTED", "this connection carries no descriptors: unix: and descriptors=True on both sides")
+        if not allowed:
+            raise TalkwireError("UNSUPPORTED", "descriptors travel with calls and results only; make a call for each")
+        if count > 16:
+            raise TalkwireError("LIMIT_EXCEEDED", "more than 16 descriptors in one message; make several calls")
+        return self.descriptors.export(value)
 
     # -- sending
 

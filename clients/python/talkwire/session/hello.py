@@ -37,8 +37,16 @@ class Hello(Core):
         answer = self._hello_fields()
         answer.update(codec="json", attachments=self._attach, contract=self.contract, hash=None)
         answer["streams"] = [name for name, method in self.methods.items() if method.streams]
+        if fields.get("channel") is True:
+            token = self._offer_channel()
+            if token is not None:
+                answer["channel"] = token
         self._reply(id, answer, None)
         self.full = True
+
+    def _offer_channel(self) -> Optional[str]:
+        """The token for a channel for descriptors; None if there is to be none."""
+        return None
 
     def _hello_fields(self) -> Dict[str, Any]:
         limits = self.limits
@@ -65,6 +73,8 @@ class Hello(Core):
         fields = self._hello_fields()
         fields.update(codecs=["json"], attachments=self.decoder.framing != LINE, contract=contract, hash=None)
         fields["serves"] = self.contract
+        if self.wants_channel:
+            fields["channel"] = True
         try:
             yield "rpc.hello", fields
         except TalkwireError as error:
@@ -75,6 +85,8 @@ class Hello(Core):
         # In the reader: the very next message may already use what was agreed.
         if type(result) is dict and result.get("codec", "json") == "json":
             self._agree(result)
+            token = result.get("channel")
+            self.channel_token = token if type(token) is str else None
             streams = result.get("streams")
             if type(streams) is list:
                 self.peer_streams = frozenset(name for name in streams if type(name) is str)

@@ -23,7 +23,7 @@ class Incoming:
 
     __slots__ = (
         "session", "id", "method", "args", "kwargs", "metadata", "deadline", "cancelled",
-        "credit", "input", "batch", "signal", "children", "answered", "task", "streaming",
+        "credit", "input", "batch", "signal", "children", "answered", "task", "streaming", "descriptors",
     )  # fmt: skip
 
     def __init__(self, session: "Serving", id: Any, method: Method, batch: Optional["Batch"]) -> None:
@@ -40,6 +40,7 @@ class Incoming:
         self.answered = False
         self.streaming = False  # its output stream has begun
         self.task: Any = None
+        self.descriptors: List[Any] = []  # came with the call, and are closed with it
 
     def remaining(self) -> Optional[float]:
         """Seconds until the deadline (may be negative); None without one."""

@@ -6,6 +6,7 @@ import time
 from typing import Any, Dict, Optional
 
 from ..codec_json import dumps
+from ..descriptor import close_all, close_given, contains_descriptor
 from ..errors import RAN, TalkwireError, error_from_wire
 from ..methods import Method
 from ..streams import Credit, ItemQueue
@@ -87,13 +88,23 @@ class Serving(Calls):
     # -- the answer
 
     def _answer(self, call: Incoming, value: Any) -> None:
+        if self.descriptors is None or not contains_descriptor(value):
+            return self._answer_value_of(call, value)
+        with self.descriptors.order:
+            try:
+                self._answer_value_of(call, value)
+            finally:
+                close_given(value)
+
+    def _answer_value_of(self, call: Incoming, value: Any) -> None:
         try:
-            text, attachments = self._encode(value)
+            text, attachments = self._encode(value, descriptors=True)
         except (TypeError, ValueError, TalkwireError) as error:
             import logging
 
             logging.getLogger("talkwire").error("the result of %s cannot be sent: %s", call.method.name, error)
             return self._answer_error(call, TalkwireError("INVALID_OUTPUT", "the result cannot be sent"))
+        close_all(call.descriptors)
         if self._retire(call):
             try:
                 self._reply_text(call.id, '"result":' + text, attachments, call.batch)
@@ -105,6 +116,7 @@ class Serving(Calls):
                 self._answered()
 
     def _answer_error(self, call: Incoming, error: TalkwireError) -> None:
+        close_all(call.descriptors)
         if self._retire(call):
             try:
                 self._reply_error(call.id, error, call.batch)

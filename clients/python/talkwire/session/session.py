@@ -99,7 +99,10 @@ class Session(Hello, Serving, Subscriptions):
                 return self._builtin(id, method, params, first, batch)
             call = self._open_incoming(id, method, params, message.get("meta"), batch)
         except TalkwireError as error:
+            self._drop_arrivals()
             return self._reply_error(id, error, batch)
+        if self.descriptors is not None:
+            call.descriptors = self.descriptors.arrivals()
         self.calls_in[id] = call
         self._execute(call)
 
@@ -125,13 +128,19 @@ class Session(Hello, Serving, Subscriptions):
     # -- notifications
 
     def _notification(self, message: Dict[str, Any], method: str, walk: bool, attachments: Any, size: int) -> None:
+        if method == "$/channel":
+            return self._channel(message.get("params"))  # whoever knows the token has been authenticated
         if self._auth is not None:
             return self._refuse_unauthenticated(None)
         self.greeted = True
         try:
             around = 1 if method.startswith("$/") else 0
             params = self._read(message.get("params", []), walk, attachments, around)
+            if self.descriptors is not None and self.descriptors.holds_arrivals:
+                self._drop_arrivals()
+                return self._break(TalkwireError("INVALID_MESSAGE", "descriptors with what is neither a call nor a result"))
         except TalkwireError as error:
+            self._drop_arrivals()
             return self._bad_notification(message, method, error)
         if method.startswith("$/"):
             handler = _CONTROL.get(method)
@@ -141,6 +150,9 @@ class Session(Hello, Serving, Subscriptions):
             self._event(method, params)
         elif not method.startswith("rpc."):
             self._run_unanswered(method, params)
+
+    def _channel(self, params: Any) -> None:
+        """The peer has the channel, or this connection wants to be one."""
 
     def _bad_notification(self, message: Dict[str, Any], method: str, error: TalkwireError) -> None:
         """A value inside cannot be taken: the stream that it belongs to has failed."""
@@ -175,6 +187,8 @@ class Session(Hello, Serving, Subscriptions):
         for incoming in list(self.calls_in.values()):
             self.stop_incoming(incoming)
         self.references.clear()
+        if self.descriptors is not None:
+            self.descriptors.close()
 
 
 _CONTROL: Dict[str, Callable[[Session, Dict[str, Any], int], None]] = {

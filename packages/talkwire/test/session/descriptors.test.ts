@@ -251,6 +251,55 @@ test('descriptors: those that nobody closed are closed by the garbage collector,
   assert.equal(ours(), before[1])
 })
 
+const script = fileURLToPath(new URL('../../../test/session/fixtures/descriptors.py', import.meta.url))
+const withPackage = { env: { PYTHONPATH: fileURLToPath(new URL('../../../../../clients/python', import.meta.url)) } }
+
+test('descriptors: a Python service; memory for NumPy, a file, a socket', async (t) => {
+  const address = `unix:${freshPath('.sock')}`
+  const program = run(python, [script, 'serve', address], withPackage)
+  t.after(() => program.kill())
+  await program.line('ready')
+  const client = await connect<{
+    read(file: Descriptor): string
+    open(path: string): Descriptor
+    double(memory: Descriptor): number
+    say(socket: Descriptor, text: string): void
+    count(): number
+  }>(address, { descriptors: true, reconnect: false })
+  t.after(() => client.close())
+  const memory = SharedMemory.anonymous(8 * 1000)
+  const values = memory.array(Float64Array).fill(21)
+  assert.equal(await client.double(Descriptor.lend(memory)), 42_000)
+  assert.equal(values[999], 42)
+  memory.close()
+  const server = net.createServer({ pauseOnConnect: true })
+  await new Promise<void>((resolve) => server.listen(freshPath('.sock'), resolve))
+  const near = net.connect(server.address() as string)
+  const [far] = (await once(server, 'connection')) as [net.Socket]
+  const said = once(near, 'data')
+  await client.say(Descriptor.lend(fdOf(far)), 'from Python')
+  assert.equal(String((await said)[0]), 'from Python')
+  for (const socket of [near, far]) socket.destroy()
+  server.close()
+  let before: number[] = []
+  for (let n = 0; n < 4; n++) {
+    assert.equal(await client.read(Descriptor.give(opened(fileWith('to Python')))), 'to Python')
+    using received = await client.open(fileWith('back'))
+    assert.equal(text(received.fd), 'back')
+    received.close()
+    const now = [ours(), await client.count()]
+    if (n === 0) before = now
+    assert.deepEqual(now, before)
+  }
+})
+
+test('descriptors: a Python client; its memory is summed here', async (t) => {
+  const { address } = await pair(t)
+  const program = run(python, [script, 'call', address, fileWith('seen by both')], withPackage)
+  await program.line('500')
+  assert.deepEqual(program.lines, ['seen by both', 'seen by both', '500 1000.0'])
+})
+
 const peer = (address: string, ...words: string[]): ReturnType<typeof run> =>
   run(python, [
     new URL('../../../test/session/fixtures/descriptor_peer.py', import.meta.url).pathname,
