@@ -8,7 +8,7 @@ import { root } from './lib/repository.mjs'
 import { python } from './python.mjs'
 
 /**
- * `file` is below dist/src; `from` stands there exactly once; `tests` are below dist/test, tried in order until one fails.
+ * `file` is below dist/src, or begins with clients/; `from` stands there exactly once; `tests` are below dist/test, tried in order until one fails.
  * @typedef {{ name: string, file: string, from: string, to: string, tests: string[], short?: boolean }} Fault
  */
 
@@ -1053,6 +1053,123 @@ const FAULTS = [
       ['who blocks in the kernel holds it', 'if (waits)', 'if (false)'],
     ],
   ),
+  ...faultsOf(
+    'clients/python/talkwire/ring_many.py',
+    ['memory/ring-partners'],
+    [
+      ['who died with the right to claim keeps it', 'if other != 0 and self.is_gone(other) and', 'if False and'],
+      ['the right to claim is kept', 'self._atomics.store(self._at + _CLAIMING, 0)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/ring.py',
+    ['memory/ring-partners'],
+    [
+      ['the claim of a dead one is waited for', 'return claims is None or claims.is_gone(', 'return claims is None and claims.is_gone('],
+      ['records of the dead are written over', 'self._tail = self._pass_records() if taken < 0 else', 'self._tail ='],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/mutex.py',
+    ['sync/pairs'],
+    [
+      ['a living owner loses it', 'not late or is_alive(owner) or', 'not late or'],
+      ['a dead owner keeps it', 'if not late or', 'if True or'],
+      ['nobody is told of a death within', 'block.store(DAMAGED, 1)', 'pass'],
+      ['release() keeps it', 'self.block.swap(OWNER, self.block.me, 0, 8)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/line.py',
+    ['sync/pairs'],
+    [
+      ['fair is not fair', 'block.load(HUNGRY) or block.load(FLAGS) & FAIR', 'block.load(HUNGRY)'],
+      ['whoever gives up keeps its place', 'dequeue(block, self._place)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/slots.py',
+    ['sync/pairs'],
+    [
+      ['permits of the dead do not come back', 'for slot in among if late else ():', 'for slot in ():'],
+      ['who inherits a permit is not told', 'return Taken(slot, True)', 'return Taken(slot, False)'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/queue.py',
+    ['sync/mixed'],
+    [
+      ['the last one is told first', 'key=lambda place: -((', 'key=lambda place: (('],
+      ['notify() wakes all', 'if not everyone:', 'if False:'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/condition.py',
+    ['sync/mixed'],
+    [
+      ["the owner's death wakes nobody", '(ownership.has_died(deaths) or inherit_notice(block, place))', 'inherit_notice(block, place)'],
+      ['the mutex is not had again', 'grant = take(ownership, None)', 'grant = Grant(0, False)'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/barrier.py',
+    ['sync/mixed'],
+    [
+      ['one who dies is waited for', 'if not all(map(is_alive, owners_of(self._block, _ALL))):', 'if False:'],
+      ['one who gives up is counted', 'self._break(arrival.generation)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/event.py',
+    ['sync/mixed'],
+    [['set() wakes nobody and says nothing', 'self._block.store(VALUE, 1)', 'pass']],
+  ),
+  ...faultsOf('clients/python/talkwire/sync/once.py', ['sync/mixed'], [['done twice', 'self._block.store(VALUE, 1)', 'pass']]),
+  ...faultsOf(
+    'clients/c/talkwire_mutex.h',
+    ['sync/pairs'],
+    [
+      ['a living owner loses it', 'if (!late || tw_alive(owner) ||', 'if (!late ||'],
+      ['a dead owner keeps it', 'if (!late || tw_alive(owner) ||', 'if (1 ||'],
+      ['nobody is told of a death within', 'TW_STORE(lock->damaged, 1U);', ';'],
+      ['unlocking keeps it', 'tw_swap64(&handle->lock->owner, handle->self, 0);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_lock.h',
+    ['sync/pairs'],
+    [
+      ['fair is not fair', 'TW_LOAD(lock->hungry) || (TW_LOAD(lock->flags) & TW_FAIR)', 'TW_LOAD(lock->hungry) != 0'],
+      ['whoever gives up keeps its place', 'tw_dequeue(wish.place);', ';'],
+      ['who inherits a permit is not told', 'if (inherited) *inherited = 1;', '(void)inherited;'],
+      [
+        'the first fence is no whole number',
+        '(double)(int64_t)(tw_now(CLOCK_REALTIME) * 1e3)',
+        '0.5 + (double)(int64_t)(tw_now(CLOCK_REALTIME) * 1e3)',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_condition.h',
+    ['sync/mixed'],
+    [
+      ['notify() wakes all', 'if (!all) return;', ''],
+      [
+        "the owner's death wakes nobody",
+        'if (TW_LOAD(lock->damaged) || TW_LOAD(lock->deaths) != notice->deaths ||',
+        'if (0 && notice->deaths &&',
+      ],
+      ['the mutex is not had again', 'int how = tw_mutex_lock(mutex, -1);', 'int how = 0;'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_barrier.h',
+    ['sync/mixed'],
+    [
+      ['one who dies is waited for', 'if (dead) tw_break(barrier, generation);', ''],
+      ['one who gives up is counted', 'if (arrival.slot >= 0) tw_break(barrier, arrival.generation);', ''],
+    ],
+  ),
   ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
   ...faultsOf(
     'transports/queue-stream.js',
@@ -1217,6 +1334,9 @@ function replaceOnce(text, from, to, where) {
   return parts.join(to)
 }
 
+/** @param {string} dist @param {string} file */
+const fileOf = (dist, file) => (file.startsWith('clients/') ? path.join(dist, '../../..', file) : path.join(dist, 'src', file))
+
 /** A copy of the built package as in the repository: tests look for spec/ and clients/ beside it. */
 function copy() {
   const folder = mkdtempSync(path.join(tmpdir(), 'tw-faults-'))
@@ -1224,7 +1344,8 @@ function copy() {
   mkdirSync(target, { recursive: true })
   cpSync(path.join(source, 'dist'), path.join(target, 'dist'), { recursive: true })
   for (const file of ['package.json', 'test', 'src']) symlinkSync(path.join(source, file), path.join(target, file))
-  for (const name of ['node_modules', 'spec', 'clients', 'package.json', '.venv'])
+  cpSync(path.join(root, 'clients'), path.join(folder, 'clients'), { recursive: true, filter: (name) => !name.endsWith('__pycache__') })
+  for (const name of ['node_modules', 'spec', 'package.json', '.venv'])
     if (existsSync(path.join(root, name))) symlinkSync(path.join(root, name), path.join(folder, name))
   const watchdog = path.join(target, 'dist', WATCHDOG.file)
   writeFileSync(watchdog, replaceOnce(readFileSync(watchdog, 'utf8'), WATCHDOG.from, WATCHDOG.to, WATCHDOG.file))
@@ -1239,7 +1360,15 @@ function run(dist, test) {
   const runtime = mkdtempSync(path.join(tmpdir(), 'tw-'))
   const child = spawn(process.execPath, ['--test-reporter=tap', path.join(dist, 'test', `${test}.test.js`)], {
     cwd: path.dirname(dist),
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, TALKWIRE_RUNTIME_DIR: runtime, TALKWIRE_PYTHON: interpreter },
+    env: {
+      ...process.env,
+      NODE_TEST_CONTEXT: undefined,
+      TALKWIRE_RUNTIME_DIR: runtime,
+      TALKWIRE_PYTHON: interpreter,
+      // The copy's, where a fault may be; without a cache, which goes by the second and the size.
+      PYTHONPATH: path.join(dist, '../../../clients/python'),
+      PYTHONDONTWRITEBYTECODE: '1',
+    },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
@@ -1304,7 +1433,7 @@ async function inParallel(items, work) {
 
 /** @param {Fault} fault @param {string} dist */
 async function plant({ name, file, from, to, tests }, dist) {
-  const target = path.join(dist, 'src', file)
+  const target = fileOf(dist, file)
   const original = readFileSync(target, 'utf8')
   writeFileSync(target, replaceOnce(original, from, to, `${file}: ${name}`))
   const began = performance.now()
@@ -1332,7 +1461,7 @@ try {
   // Before anything is run: a text that is gone is a fault that would not be planted.
   const problems = chosen.flatMap(({ name, file, from, to, tests }) => {
     try {
-      const target = path.join(copies[0]?.dist ?? '', 'src', file)
+      const target = fileOf(copies[0]?.dist ?? '', file)
       replaceOnce(readFileSync(target, 'utf8'), from, to, `${file}: ${name}`)
       return tests
         .filter((test) => !existsSync(path.join(source, 'dist/test', `${test}.test.js`)))

@@ -1,8 +1,9 @@
-"""One end of a ring in shared memory, with one producer and one consumer: implements spec/rings.md. Linux on x86-64.
+"""One end of a ring in shared memory, with one consumer and one producer or many: implements spec/rings.md. Linux on x86-64.
 
 Words are read and written as four bytes at once, through a memoryview. That relies on x86-64, which keeps stores in order and
 never moves a load behind a store before it; Python has no fences and no compare-and-exchange. So two that come for the same
 end at the very same moment are not told apart, and a ring of the bell may be missed: who waits looks by itself as well.
+Many producers need more than that: ring_many.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any, Iterator, Optional, Tuple
 
 from .errors import TalkwireError
 from .owner import id_of, is_alive, owner_of, ring
+from .ring_many import Claims
 
 _HEADER = 4096
-_KIND = 0x54521100
-_TAIL, _HEAD, _WRITERS_SLEEP, _READERS_SLEEP = 16, 32, 48, 49
+_KIND = 0x54521000
+_KINDS = {"one": 0x100, "many": 0x200}
+_TAIL, _HEAD, _LOST, _WRITERS_SLEEP, _READERS_SLEEP = 16, 32, 33, 48, 49
 _SEATS = 60
 _GENERATION, _BELL, _SLEEPING = 2, 3, 4
 _SKIP = -1
@@ -32,10 +35,13 @@ FULL = -1
 class Ring:
     """A ring in `buffer`, anything that is writable memory, from byte `offset` on: the `buf` of SharedMemory, or an mmap.
 
-    Raises INVALID_MEMORY, UNSUPPORTED; ValueError for a wrong place.
+    `producers`: "one" or "many"; all who use it say the same. Raises INVALID_MEMORY, UNSUPPORTED, and with many MISSING_PACKAGE;
+    ValueError for a wrong place.
     """
 
-    def __init__(self, buffer: Any, offset: int = 0, size: Optional[int] = None) -> None:
+    def __init__(self, buffer: Any, offset: int = 0, size: Optional[int] = None, *, producers: str = "one") -> None:
+        if producers not in _KINDS:
+            raise ValueError(f"{producers!r} producers: take 'one' or 'many'")
         if platform.machine() not in _ORDERED:
             raise TalkwireError("UNSUPPORTED", f"rings in Python need x86-64, this is {platform.machine()}; take unix:")
         view = memoryview(buffer)[offset : None if size is None else offset + size].cast("B")
@@ -45,19 +51,23 @@ class Ring:
         log2 = min(30, room.bit_length() - 1)
         self._words = view[:_HEADER].cast("i")
         self._longs = view[:_HEADER].cast("q")
-        if self._words[0] == 0:
-            self._words[0] = _KIND | log2
+        wanted = _KIND | _KINDS[producers]
+        self._claims = Claims(view) if producers == "many" else None
+        if self._claims:
+            self._claims.make(wanted | log2)
+        elif self._words[0] == 0:
+            self._words[0] = wanted | log2
         kind, found = self._words[0] & ~0xFF, self._words[0] & 0xFF
-        if kind != _KIND or found < 10 or found > log2:
-            raise TalkwireError("INVALID_MEMORY", f"there is no ring with one producer of this version at byte {offset}")
+        if kind != wanted or found < 10 or found > log2:
+            raise TalkwireError("INVALID_MEMORY", f"there is no ring with {producers} producers of this version at byte {offset}")
         self.capacity = 1 << found
         self.max_message = self.capacity // 4 - 8
         self._bytes = view[_HEADER : _HEADER + self.capacity]
         self._data = self._bytes.cast("i")
 
     def producer(self) -> "Producer":
-        """The writing end. Raises UNAVAILABLE when a living one has it."""
-        return Producer(self)
+        """The writing end, or one of many. Raises UNAVAILABLE when a living one has it; of many, when there are 60."""
+        return ManyProducer(self, self._claims) if self._claims else Producer(self)
 
     def consumer(self) -> "Consumer":
         """The reading end. Raises UNAVAILABLE when a living one has it."""
@@ -67,6 +77,8 @@ class Ring:
         """Lets go of the memory, so that it can be closed too. Its ends are of no use then."""
         for view in (self._data, self._bytes, self._longs, self._words):
             view.release()
+        if self._claims:
+            self._claims.close()
 
     def __enter__(self) -> "Ring":
         return self
@@ -84,7 +96,9 @@ class _End:
         self._seat = seat
         self._owner = os.getpid()
         self._bell: Optional[Tuple[int, int]] = None
-        words, longs = ring._words, ring._longs
+
+    def _sit(self) -> None:
+        words, longs = self._ring._words, self._ring._longs
         who = longs[self._long]
         if who != 0 and is_alive(who):
             raise TalkwireError("UNAVAILABLE", f"this end of the ring is taken (pid {id_of(who)}); end that one, or close() it there")
@@ -165,6 +179,7 @@ class Producer(_End):
 
     def __init__(self, ring: Ring) -> None:
         super().__init__(ring, 0)
+        self._sit()
         self._needed = 0
         try:
             self._tail = self._pass_records()
@@ -176,22 +191,11 @@ class Producer(_End):
         """Copies it into the ring. False: no room now. Raises MESSAGE_TOO_LARGE, INVALID_MEMORY, CLOSED."""
         self._check_open()
         ring, size = self._ring, len(message) + 8
-        if len(message) > ring.max_message:
-            raise TalkwireError("MESSAGE_TOO_LARGE", f"{len(message)} bytes; the ring takes {ring.max_message} at most")
-        total = size + 7 & ~7
-        place = self._tail & ring.capacity - 1
-        rest = ring.capacity - place
-        self._needed = (rest + total if total > rest else total) + 8
+        total = self._need(size)
         if not self._is_ready():
             return False
+        place = self._begin(total)
         data = ring._data
-        if total > rest:
-            data[0] = 0
-            data[place // 4 + 1] = _SKIP
-            data[place // 4] = rest
-            self._move(rest)
-            place = 0
-        data[(place + total & ring.capacity - 1) // 4] = 0
         ring._bytes[place + 8 : place + size] = message
         data[place // 4 + 1] = 0
         data[place // 4] = size
@@ -205,6 +209,29 @@ class Producer(_End):
             if not self._wait(_WRITERS_SLEEP, timeout):
                 return False
         return True
+
+    def _need(self, size: int) -> int:
+        """Of the record, with what it is rounded up to. What it takes at the end of the data is known at the tail."""
+        if size - 8 > self._ring.max_message:
+            raise TalkwireError("MESSAGE_TOO_LARGE", f"{size - 8} bytes; the ring takes {self._ring.max_message} at most")
+        total = size + 7 & ~7
+        rest = self._ring.capacity - (self._tail & self._ring.capacity - 1)
+        self._needed = (rest + total if total > rest else total) + 8
+        return total
+
+    def _begin(self, total: int) -> int:
+        """The place of a record for which there is room: no record runs over the end, and the word behind it is clear."""
+        data, capacity = self._ring._data, self._ring.capacity
+        place = self._tail & capacity - 1
+        rest = capacity - place
+        if total > rest:
+            data[0] = 0
+            data[place // 4 + 1] = _SKIP
+            data[place // 4] = rest
+            self._move(rest)
+            place = 0
+        data[(place + total & capacity - 1) // 4] = 0
+        return place
 
     def _move(self, by: int) -> None:
         self._tail = _signed(self._tail + by)
@@ -229,7 +256,7 @@ class Producer(_End):
         while True:
             used = self._used(tail)
             place = tail & ring.capacity - 1
-            size = ring._data[place // 4]
+            size = abs(ring._data[place // 4])
             if size == 0:
                 ring._words[_TAIL] = tail
                 return tail
@@ -239,11 +266,62 @@ class Producer(_End):
             tail = _signed(tail + total)
 
 
+class ManyProducer(Producer):
+    """One of the writing ends of a ring with many."""
+
+    def __init__(self, ring: Ring, claims: Claims) -> None:
+        _End.__init__(self, ring, claims.sit())
+        self._claims = claims
+        self._me = claims.word(self._seat)
+        self._needed = 0
+        self._tail = 0
+
+    def try_write(self, message: "bytes | bytearray | memoryview") -> bool:
+        self._check_open()
+        size = len(message) + 8
+        place = self._claim(size)
+        if place is None:
+            return False
+        self._ring._bytes[place + 8 : place + size] = message
+        self._claims.publish(place, size)
+        self._wake(_READERS_SLEEP, _SEATS)
+        return True
+
+    def _claim(self, size: int) -> Optional[int]:
+        """From here on the consumer finds whose record it is."""
+        ring = self._ring
+        self._tail = ring._words[_TAIL]
+        self._need(size)
+        taken = self._claims.take(self._me)
+        if taken == 0:
+            return None
+        try:
+            self._tail = self._pass_records() if taken < 0 else ring._words[_TAIL]
+            total = self._need(size)
+            if self._used(self._tail) + self._needed > ring.capacity:
+                return None
+            place = self._begin(total)
+            ring._data[place // 4 + 1] = self._me
+            ring._data[place // 4] = -size
+            self._move(total)
+            return place
+        finally:
+            self._claims.give_back()
+
+    def _is_ready(self) -> bool:
+        used = _signed(self._ring._words[_TAIL] - self._ring._words[_HEAD])
+        # Both move meanwhile. What makes no sense, the claim itself refuses.
+        if 0 <= used <= self._ring.capacity < used + self._needed:
+            return False
+        return self._claims.is_free()
+
+
 class Consumer(_End):
     """The reading end of a ring."""
 
     def __init__(self, ring: Ring) -> None:
         super().__init__(ring, _SEATS)
+        self._sit()
         self._head = ring._words[_HEAD] & ~7
 
     def try_read(self) -> Optional[bytes]:
@@ -255,14 +333,20 @@ class Consumer(_End):
             size = ring._data[place // 4]
             if size == 0:
                 return None
-            total = size + 7 & ~7
-            if size < 8 or place + total > ring.capacity:
+            total = abs(size) + 7 & ~7
+            if abs(size) < 8 or place + total > ring.capacity or (size < 0 and ring._claims is None):
                 raise ring._broken(f"a record of {size} bytes at {place}")
+            if size < 0:
+                if not self._is_dead(place):
+                    return None
+                # It may have been committed just before its producer died.
+                if ring._data[place // 4] < 0:
+                    ring._words[_LOST] = _signed(ring._words[_LOST] + 1)
+                    self._pass(total)
+                continue
             skip = ring._data[place // 4 + 1] < 0
             message = None if skip else bytes(ring._bytes[place + 8 : place + size])
-            self._head = _signed(self._head + total)
-            ring._words[_HEAD] = self._head
-            self._wake(_WRITERS_SLEEP, 0)
+            self._pass(total)
             if message is not None:
                 return message
 
@@ -280,8 +364,25 @@ class Consumer(_End):
             if message is not None:
                 yield message
 
+    @property
+    def lost(self) -> int:
+        """Claims that were skipped because their producer died before it committed, since the ring was made."""
+        return self._ring._words[_LOST] & 0xFFFFFFFF
+
+    def _pass(self, total: int) -> None:
+        self._head = _signed(self._head + total)
+        self._ring._words[_HEAD] = self._head
+        self._wake(_WRITERS_SLEEP, 0)
+
     def _is_ready(self) -> bool:
-        return self._ring._data[(self._head & self._ring.capacity - 1) // 4] != 0
+        place = self._head & self._ring.capacity - 1
+        size = self._ring._data[place // 4]
+        return size > 0 or (size < 0 and self._is_dead(place))
+
+    def _is_dead(self, place: int) -> bool:
+        """Whether who claimed the record is; its mark tells who that is, also when it is about to be skipped."""
+        claims = self._ring._claims
+        return claims is None or claims.is_gone(abs(self._ring._data[place // 4 + 1]))
 
 
 def _signed(position: int) -> int:

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { idOf } from '../../src/memory/owner.js'
-import type { Kind } from '../../src/sync/lock-layout.js'
+import { ARRIVALS, LONG, WAITER, WAITERS, waiterWord, WORD, type Kind } from '../../src/sync/lock-layout.js'
 import { openLock, unlinkLock } from '../../src/sync/place.js'
 import { waiters } from '../../src/sync/queue.js'
 import { freshName } from '../helpers/place.js'
@@ -19,6 +19,12 @@ async function queue(kind: Kind, name: string, party: Holder, command = 'wait'):
   const block = openLock(kind, name)
   while (!waiters(block).some(({ who }) => idOf(who) === party.pid)) await new Promise((resolve) => setImmediate(resolve))
   return () => answer
+}
+
+/** How many of those who wait for a condition were told. */
+function notified(name: string): number {
+  const { word } = openLock('condition', name)
+  return Array.from({ length: WAITERS }, (_, slot) => word[waiterWord(slot) + WAITER.mode]).filter((mode) => mode === 1).length
 }
 
 /** Whatever test it is, nothing of it stays. */
@@ -80,6 +86,26 @@ for (const victim of LANGUAGES)
     }),
   )
 
+for (const looker of LANGUAGES)
+  test(
+    `a barrier: one in ${looker}, alone, sees the other die, and give up`,
+    withName(['barrier'], async (name) => {
+      const [one, other] = (await startAll([looker, 'Node'], 'barrier', name, '2')) as [Holder, Holder]
+      assert.equal(await one.tell('wait 20'), 'DEADLINE_EXCEEDED')
+      assert.equal(await other.tell('wait'), 'BROKEN_BARRIER')
+      assert.equal(await one.tell('reset'), 'reset')
+      await queue('barrier', name, other)
+      const block = openLock('barrier', name)
+      while ((Atomics.load(block.word, WORD.value) & ARRIVALS) !== 1) await new Promise((resolve) => setImmediate(resolve))
+      await other.kill()
+      // Three parties from here on, so that the one who comes waits beside the dead one.
+      Atomics.store(block.word, WORD.limit, 3)
+      const third = await startPartyIn(looker, 'barrier', name, '3')
+      assert.equal(await third.tell('wait'), 'BROKEN_BARRIER')
+      await endAll([one, third])
+    }),
+  )
+
 const conditional = ['mutex', 'condition'] as const
 
 for (const teller of LANGUAGES)
@@ -95,6 +121,7 @@ for (const teller of LANGUAGES)
       }
       await notifier.tell('acquire')
       await notifier.tell('notify')
+      assert.equal(notified(name), 1, 'only one is told')
       await notifier.tell('release')
       assert.equal(await answers[0]!(), 'woken false')
       await parties[0]!.tell('release')
@@ -174,7 +201,7 @@ for (const victim of LANGUAGES)
       const hanging = dying.tell('run hang')
       hanging.catch(() => {})
       const block = openLock('once', name)
-      while (idOf(Atomics.load(block.long, 1)) !== dying.pid) await new Promise((resolve) => setImmediate(resolve))
+      while (idOf(Atomics.load(block.long, LONG.owner)) !== dying.pid) await new Promise((resolve) => setImmediate(resolve))
       const answers = []
       for (const party of parties) answers.push(await queue('once', name, party, 'run'))
       await dying.kill()
