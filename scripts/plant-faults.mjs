@@ -1169,6 +1169,17 @@ const FAULTS = [
       ['one who dies is waited for', 'if (dead) tw_break(barrier, generation);', ''],
       ['one who gives up is counted', 'if (arrival.slot >= 0) tw_break(barrier, arrival.generation);', ''],
     ],
+    'memory/value.js',
+    ['memory/shared'],
+    [
+      ['who waits for a change is not rung', 'this.wake();', ';', 'short'],
+      ['who waits no more is looked for with each write', 'if (ringWatchers(this.watchers))', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/watchers.js',
+    ['memory/shared'],
+    [["the signal's end is not heard", "signal?.addEventListener('abort', abort, { once: true });", '']],
   ),
   ...faultsOf('sync/once.js', ['sync/kinds'], [['done twice', 'store(this.block.word, WORD.value, 1);', ';', 'short']]),
   ...faultsOf(

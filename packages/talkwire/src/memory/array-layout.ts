@@ -17,10 +17,8 @@ export const MAX_DIMENSIONS = 8
 
 /** Indices of 32-bit words. */
 export const WORD = { sealed: 8, generation: 9 } as const
-export const WATCHERS = 16
-/** Of watcher `n`: its 64-bit word, and its 32-bit word. */
-export const watcherWho = (n: number): number => 32 + 2 * n
-export const watcherBell = (n: number): number => 66 + 4 * n
+/** In bytes. */
+export const WATCHERS_AT = 256
 
 const MAGIC = 0x5241_5754 // 'TWAR'
 const VERSION = 1

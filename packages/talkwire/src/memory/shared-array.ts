@@ -7,6 +7,7 @@ import {
   HEADER_BYTES,
   headerFor,
   parseHeader,
+  WATCHERS_AT,
   WORD,
   type ArrayHeader,
   type ArrayOf,
@@ -16,7 +17,7 @@ import { unless } from './errors.js'
 import { SharedMemory, type CreateOptions } from './shared-memory.js'
 import { add, store } from './store.js'
 import type { ViewConstructor } from './view.js'
-import { ringWatchers, watch, type Words } from './watchers.js'
+import { poll, ringWatchers, untilAnswered, watch, watchersIn, type ChangedOptions, type Watchers } from './watchers.js'
 
 export interface ArrayOpenOptions<D extends SharedDType> {
   /** What is there has this element type; INVALID_MEMORY when it has another one. */
@@ -25,14 +26,9 @@ export interface ArrayOpenOptions<D extends SharedDType> {
   readonly readOnly?: boolean
 }
 
-export interface ChangedOptions {
-  /** Milliseconds. */
-  readonly timeout?: number
-  readonly signal?: AbortSignal
-}
-
 export class SharedArray<D extends SharedDType = SharedDType> implements Disposable {
-  private headerWords: Words | undefined
+  private headerWords: Int32Array | undefined
+  private watchers: Watchers | undefined
   private elements: ArrayOf<D> | undefined
   /** Those who wait in `changed`. */
   private readonly waiting = new Set<() => void>()
@@ -42,7 +38,8 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
     readonly memory: SharedMemory,
     private readonly header: ArrayHeader,
   ) {
-    this.headerWords = { word: memory.array(Int32Array, 0, HEADER_BYTES / 4), long: memory.array(BigInt64Array, 0, HEADER_BYTES / 8) }
+    this.headerWords = memory.array(Int32Array, 0, HEADER_BYTES / 4)
+    this.watchers = watchersIn(memory, WATCHERS_AT)
   }
 
   /** A new one of zeros, under a name that nobody has. Throws what `SharedMemory.create` throws; RangeError and TypeError for a wrong shape. */
@@ -103,7 +100,7 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
   }
 
   /** Throws CLOSED. */
-  private get words(): Words {
+  private get words(): Int32Array {
     if (this.headerWords) return this.headerWords
     throw new TalkwireError('CLOSED', `${this.memory.path} was closed; open it again`)
   }
@@ -130,12 +127,12 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
 
   /** How often something was published: 0 to 2³² − 1, and 0 again. Throws CLOSED. */
   get generation(): number {
-    return Atomics.load(this.words.word, WORD.generation) >>> 0
+    return Atomics.load(this.words, WORD.generation) >>> 0
   }
 
   /** Nobody writes to it any more. Throws INVALID_MEMORY, CLOSED. */
   get sealed(): boolean {
-    const word = Atomics.load(this.words.word, WORD.sealed)
+    const word = Atomics.load(this.words, WORD.sealed)
     if (word === 0 || word === 1) return word === 1
     throw new TalkwireError('INVALID_MEMORY', `the header of ${this.memory.path} was overwritten; unlink it`)
   }
@@ -153,7 +150,7 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
   seal(): void {
     if (this.sealed && this.memory.readOnly) return
     if (!this.sealed) this.validateWritable()
-    store(this.words.word, WORD.sealed, 1)
+    store(this.words, WORD.sealed, 1)
     this.next()
     if (this.memory.name !== undefined) fchmodSync(this.memory.fd, fstatSync(this.memory.fd).mode & 0o555)
   }
@@ -165,8 +162,8 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
   }
 
   private next(): number {
-    const generation = add(this.words.word, WORD.generation, 1) + 1
-    ringWatchers(this.words)
+    const generation = add(this.words, WORD.generation, 1) + 1
+    ringWatchers(this.watchers!)
     return generation >>> 0
   }
 
@@ -175,39 +172,18 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
    * meanwhile; only who opened it with `readOnly` looks 50 times a second, because it cannot say where to ring. Throws
    * DEADLINE_EXCEEDED, CLOSED when it is closed meanwhile, INVALID_MEMORY, the signal's reason.
    */
-  async changed(since: number, { timeout, signal }: ChangedOptions = {}): Promise<number> {
-    signal?.throwIfAborted()
-    const settled = (): boolean => this.generation !== since || this.sealed
-    if (settled()) return this.generation
-    return new Promise((resolve, reject) => {
-      let stop: (() => void) | undefined
-      let done = false
-      const finish = (end: () => void): void => {
-        done = true
-        stop?.()
-        this.waiting.delete(look)
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', abort)
-        end()
-      }
-      const abort = (): void => finish(() => reject(signal!.reason))
-      const late = (): void =>
-        finish(() => reject(new TalkwireError('DEADLINE_EXCEEDED', `${this.memory.path} did not change within ${timeout} ms`)))
-      const timer = timeout === undefined ? undefined : setTimeout(late, timeout)
-      signal?.addEventListener('abort', abort, { once: true })
-      const look = (): void => {
-        if (done) return
-        try {
-          if (settled()) finish(() => resolve(this.generation))
-        } catch (reason) {
-          finish(() => reject(reason))
-        }
-      }
+  async changed(since: number, options: ChangedOptions = {}): Promise<number> {
+    options.signal?.throwIfAborted()
+    const answer = (): number | undefined => (this.generation !== since || this.sealed ? this.generation : undefined)
+    const begin = (look: () => void): (() => void) => {
       this.waiting.add(look)
-      // Whoever may only read cannot take a place to be rung at.
-      stop = this.memory.readOnly ? poll(look) : watch(this.words, look)
-      if (done) stop()
-    })
+      const stop = this.memory.readOnly ? poll(look) : watch(this.watchers!, look)
+      return () => {
+        this.waiting.delete(look)
+        stop()
+      }
+    }
+    return answer() ?? untilAnswered(this.memory.path, answer, begin, options)
   }
 
   /** Arrays that are still reachable, or were not collected yet, those of the header included; they keep it mapped. */
@@ -219,6 +195,7 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
   close(): number {
     this.elements = undefined
     this.headerWords = undefined
+    this.watchers = undefined
     for (const look of this.waiting) look()
     return this.memory.close()
   }
@@ -231,14 +208,6 @@ export class SharedArray<D extends SharedDType = SharedDType> implements Disposa
   [Symbol.dispose](): void {
     this.close()
   }
-}
-
-/** Milliseconds between two looks of a reader that nobody can ring. */
-const LOOK = 20
-
-function poll(look: () => void): () => void {
-  const timer = setInterval(look, LOOK)
-  return () => clearInterval(timer)
 }
 
 const sealed = (what: string, cause?: unknown): TalkwireError =>

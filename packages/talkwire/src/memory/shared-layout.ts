@@ -5,7 +5,9 @@
  *           8 i64 writer   0: nobody
  *          16 u32 version  0: no value yet      20 u32 begun    the version that is being written, or was last
  *          24 u32 bytes of the value in buffer 0     28 u32 … in buffer 1
- *          64 buffer 0, buffer 1: most bytes each, rounded up to 8. Version n is in buffer n mod 2.
+ *          32 u32 watched  0: nobody waits for a change
+ *          64 16 watchers of 16 bytes:  0  i64 who  0: free     8  u32 bell
+ *         320 buffer 0, buffer 1: most bytes each, rounded up to 8. Version n is in buffer n mod 2.
  *
  * A map:    0 u32 kind     'TV', version, 2      4 u32 entries
  *           8 i64 writer   0: nobody
@@ -28,7 +30,7 @@ export type SharedKind = keyof typeof KIND
 /** 'TV', layout 1. */
 const kindWord = (kind: SharedKind): number => 0x5456_0100 | KIND[kind]
 
-export const WORD = { kind: 0, size: 1, version: 4, begun: 5, length: 6, maxKey: 4, maxValue: 5 } as const
+export const WORD = { kind: 0, size: 1, version: 4, begun: 5, length: 6, watched: 8, maxKey: 4, maxValue: 5 } as const
 export const WRITER_LONG = 1
 
 export const ENTRY = { state: 0, hash: 1, version: 2, begun: 3, length: 4, keyLength: 6 } as const

@@ -12,17 +12,22 @@ import {
   WRITER_LONG,
   type SharedPlace,
 } from './shared-layout.js'
-import { storeBig, swapBig } from './store.js'
+import { fence, store, storeBig, swapBig } from './store.js'
 import { readVersion, untilSeen, writeVersion, type Versions } from './versions.js'
+import { poll, ringWatchers, untilAnswered, watch, watchersIn, WATCHERS_BYTES, type ChangedOptions, type Watchers } from './watchers.js'
+
+/** Where the buffers begin. */
+const BUFFERS = HEADER + WATCHERS_BYTES
 
 /** Bytes of memory for a value of at most so many. Throws RangeError. */
-export const valueBytes = (size: number): number => HEADER + 2 * padded(validateBytes(size, 'a shared value'))
+export const valueBytes = (size: number): number => BUFFERS + 2 * padded(validateBytes(size, 'a shared value'))
 
 export class SharedValue {
   /** Bytes that a value has at most. */
   readonly size: number
   private readonly versions: Versions
   private readonly long: BigInt64Array
+  private readonly watchers: Watchers
   private readonly title: string
 
   /** Opens it, or makes it of zeros, for at most `size` bytes. Throws INVALID_MEMORY; RangeError and TypeError for a wrong place. */
@@ -37,7 +42,7 @@ export class SharedValue {
     const words = openShared('value', place, [[WORD.size, size]])
     this.title = `the shared value at byte ${offset} of ${memory.path}`
     this.size = Atomics.load(words, WORD.size)
-    if (this.size < 1 || offset + HEADER + 2 * padded(this.size) > memory.size)
+    if (this.size < 1 || offset + BUFFERS + 2 * padded(this.size) > memory.size)
       throw new TalkwireError('INVALID_MEMORY', `${this.title} has ${this.size} bytes twice, which are not there; open all of its memory`)
     this.long = memory.array(BigInt64Array, offset, HEADER / 8)
     this.versions = {
@@ -46,9 +51,10 @@ export class SharedValue {
       begun: WORD.begun,
       length: WORD.length,
       most: this.size,
-      bytes: memory.array(Uint8Array, offset, HEADER + 2 * padded(this.size)),
-      buffers: [HEADER, HEADER + padded(this.size)],
+      bytes: memory.array(Uint8Array, offset, BUFFERS + 2 * padded(this.size)),
+      buffers: [BUFFERS, BUFFERS + padded(this.size)],
     }
+    this.watchers = watchersIn(memory, offset + HEADER)
   }
 
   /** Changes with each value; 0 before the first. */
@@ -58,6 +64,34 @@ export class SharedValue {
 
   /** A copy of the latest value, whole; undefined before the first. Does not block. Throws INVALID_MEMORY when none can be read. */
   read(): Uint8Array | undefined {
+    return this.latest()?.value
+  }
+
+  /**
+   * Resolves with the version once it is not `since` any more: 0 waits for the first value. What is written meanwhile is not
+   * counted: `read()` gives the latest. Does not block, and costs nothing while nothing is written; only in memory that is
+   * read-only it looks 50 times a second, because it cannot say where to ring. Rejects with DEADLINE_EXCEEDED, the signal's reason.
+   */
+  async changed(since: number, options: ChangedOptions = {}): Promise<number> {
+    options.signal?.throwIfAborted()
+    const answer = (): number | undefined => (this.version === since ? undefined : this.version)
+    const { words } = this.versions
+    const begin = (look: () => void): (() => void) =>
+      this.place.memory.readOnly ? poll(look) : watch(this.watchers, look, () => store(words, WORD.watched, 1))
+    return answer() ?? untilAnswered(this.title, answer, begin, options)
+  }
+
+  /** The value that is there, and the latest one after each change; of several changes between two steps, the last. Ends with the signal's reason. */
+  async *values({ signal }: Pick<ChangedOptions, 'signal'> = {}): AsyncGenerator<Uint8Array, never> {
+    for (let since = 0; ;) {
+      await this.changed(since, signal ? { signal } : {})
+      const { value, version } = this.latest()!
+      since = version
+      yield value
+    }
+  }
+
+  private latest(): { readonly value: Uint8Array; readonly version: number } | undefined {
     if (this.version === 0) return undefined
     const seen = untilSeen(() => readVersion(this.versions))
     if (!seen)
@@ -65,7 +99,7 @@ export class SharedValue {
         'INVALID_MEMORY',
         `${this.title} changes all the time, or is broken; is its writer the only one who writes there?`,
       )
-    return seen.value
+    return seen
   }
 
   /** The writing end. Throws UNAVAILABLE when a living one has it. */
@@ -75,7 +109,7 @@ export class SharedValue {
     const other = Atomics.load(long, WRITER_LONG)
     if (!swapBig(long, WRITER_LONG, NOBODY, self()) && (isAlive(other) || !swapBig(long, WRITER_LONG, other, self())))
       throw new TalkwireError('UNAVAILABLE', `${this.title} has a writer already (pid ${idOf(other)}); end it, or close() it there`)
-    return new ValueWriter(this.versions, this.title, () => storeBig(long, WRITER_LONG, NOBODY))
+    return new ValueWriter(this.versions, this.watchers, this.title, () => storeBig(long, WRITER_LONG, NOBODY))
   }
 }
 
@@ -84,6 +118,7 @@ export class ValueWriter implements Disposable {
 
   constructor(
     private readonly versions: Versions,
+    private readonly watchers: Watchers,
     private readonly title: string,
     private readonly leave: () => void,
   ) {}
@@ -95,6 +130,16 @@ export class ValueWriter implements Disposable {
     if (value.length > most)
       throw new TalkwireError('LIMIT_EXCEEDED', `${value.length} bytes; ${this.title} takes ${most} at most. Make it larger`)
     writeVersion(this.versions, value)
+    // After the version is there for all: whoever says from here on that it waits looks once more.
+    fence()
+    if (Atomics.load(this.versions.words, WORD.watched) !== 0) this.wake()
+  }
+
+  private wake(): void {
+    const { words } = this.versions
+    // Whoever comes from here on says so again, and whoever did before is found.
+    store(words, WORD.watched, 0)
+    if (ringWatchers(this.watchers)) store(words, WORD.watched, 1)
   }
 
   /** Lets somebody else write. A second time does nothing. */

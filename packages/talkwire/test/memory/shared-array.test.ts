@@ -2,16 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
-import {
-  encodeHeader,
-  HEADER_BYTES,
-  headerFor,
-  parseHeader,
-  WATCHERS,
-  WORD,
-  watcherBell,
-  watcherWho,
-} from '../../src/memory/array-layout.js'
+import { encodeHeader, HEADER_BYTES, headerFor, parseHeader, WATCHERS_AT, WORD } from '../../src/memory/array-layout.js'
+import { WATCHERS } from '../../src/memory/watchers.js'
 import { TalkwireError } from '../../src/error.js'
 import { NOBODY, self } from '../../src/memory/owner.js'
 import { SharedArray } from '../../src/memory/shared-array.js'
@@ -22,6 +14,10 @@ import { exists, freshSegment, program, python, source, startActor, type Actor }
 
 const startNumpy = (): Promise<Actor> => startActor(python, source('numpy_actor.py'))
 const actor = (what: string, ...args: string[]): ReturnType<typeof run> => run(process.execPath, [program('array-actor'), what, ...args])
+
+/** Of watcher `n`, in 64 and 32 bits. */
+const watcherWho = (n: number): number => WATCHERS_AT / 8 + 2 * n
+const watcherBell = (n: number): number => WATCHERS_AT / 4 + 4 * n + 2
 
 test('created, opened: type, shape, strides and elements are the same', () => {
   const name = freshSegment()

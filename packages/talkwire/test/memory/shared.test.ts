@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { TalkwireError } from '../../src/error.js'
 import { SharedCounter } from '../../src/memory/counter.js'
 import { mapBytes, SharedMap } from '../../src/memory/map.js'
-import { self } from '../../src/memory/owner.js'
-import { WRITER_LONG } from '../../src/memory/shared-layout.js'
+import { NOBODY, self } from '../../src/memory/owner.js'
+import { HEADER, WRITER_LONG } from '../../src/memory/shared-layout.js'
 import { Ring } from '../../src/memory/ring.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
+import { changes, countChanges } from '../../src/memory/store.js'
+import { WATCHERS } from '../../src/memory/watchers.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
-import { after, BYTES, contentOf, COUNTER_AT, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE, STEPS } from './shared.js'
+import { after, BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE, STEPS } from './shared.js'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
@@ -103,6 +106,78 @@ test('a map: limits, sizes, places; a writer that died', () => {
   assert.equal(map.has('é'), true, 'readers do not mind')
 })
 
+test('a change is waited for: by several, in time, by those who may only read, and it costs nothing', async () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, valueBytes(SIZE))
+  const value = new SharedValue({ memory }, { size: SIZE })
+  using readable = SharedMemory.open(segment, { readOnly: true })
+  const blind = new SharedValue({ memory: readable })
+  const words = memory.array(BigInt64Array)
+  // Somebody who is gone waits, too.
+  words[HEADER / 8] = self() ^ 1n
+  const waiting = [...Array.from({ length: WATCHERS + 3 }, () => value.changed(0)), blind.changed(0)]
+  const writer = value.writer()
+  writer.write(patternOf(1))
+  assert.deepEqual(new Set(await Promise.all(waiting)), new Set([1]))
+  assert.equal(await value.changed(0), 1, 'what has happened is not waited for')
+  const stop = new AbortController()
+  const stopped = value.changed(1, { signal: stop.signal })
+  await assert.rejects(value.changed(1, { timeout: 1 }), fails('DEADLINE_EXCEEDED'))
+  stop.abort(new Error('enough'))
+  await assert.rejects(stopped, /enough/)
+  await assert.rejects(value.changed(1, { signal: stop.signal }), /enough/)
+  const next = value.changed(1)
+  countChanges(0)
+  await delay(50)
+  assert.equal(changes(), 0)
+  writer.write(patternOf(2))
+  assert.equal(await next, 2)
+  // Nobody waits: the first write finds that out, and no other one looks.
+  writer.write(patternOf(3))
+  const before = changes()
+  writer.write(patternOf(4))
+  assert.equal(changes() - before, 3)
+  const place = words.subarray(HEADER / 8, HEADER / 8 + 2 * WATCHERS)
+  assert.deepEqual(Array.from(place).filter((_, n) => n % 2 === 0), Array(WATCHERS).fill(NOBODY)) // prettier-ignore
+  memory.unlink()
+})
+
+test('values: the one that is there, then the latest after each change', async () => {
+  using memory = SharedMemory.anonymous(valueBytes(SIZE))
+  const value = new SharedValue({ memory }, { size: SIZE })
+  const writer = value.writer()
+  writer.write(patternOf(1))
+  const stop = new AbortController()
+  const seen: number[] = []
+  const reading = (async () => {
+    for await (const one of value.values({ signal: stop.signal })) {
+      seen.push(numberOf(one))
+      if (seen.length < 5) writer.write(patternOf(seen.length + 1))
+      else stop.abort(new Error('enough'))
+    }
+  })()
+  await assert.rejects(reading, /enough/)
+  assert.deepEqual(seen, [1, 2, 3, 4, 5])
+})
+
+test('a change in another process: each of many is seen, and none is slept through', async () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  const value = new SharedValue({ memory }, { size: SIZE })
+  const writer = start('echoes', segment, 0, 300)
+  let version = 0
+  const answers = new SharedValue({ memory, offset: EMPTY }, { size: SIZE })
+  const mine = answers.writer()
+  for (let n = 1; n <= 300; n++) {
+    version = await value.changed(version, { timeout: 10_000 })
+    assert.equal(numberOf(value.read()!), n & 255)
+    mine.write(patternOf(n & 255))
+  }
+  await ended(writer)
+  assert.equal(writer.child.exitCode, 0)
+  memory.unlink()
+})
+
 test('memory that is read-only: values and maps are read, nothing is written', () => {
   const segment = `tw-test-${freshName()}`
   using memory = SharedMemory.create(segment, BYTES)
@@ -117,7 +192,7 @@ test('memory that is read-only: values and maps are read, nothing is written', (
   assert.throws(() => map.delete('k'), TypeError)
   assert.throws(() => new SharedCounter({ memory: same, offset: COUNTER_AT }), TypeError)
   assert.throws(() => new Ring({ memory: same }), TypeError)
-  assert.throws(() => new SharedValue({ memory: same, offset: COUNTER_AT }, { size: 8 }), fails('INVALID_MEMORY'))
+  assert.throws(() => new SharedValue({ memory: same, offset: EMPTY }, { size: 8 }), fails('INVALID_MEMORY'))
   memory.unlink()
 })
 
@@ -166,12 +241,13 @@ for (const what of ['value', 'map'])
       const segment = `tw-test-${freshName()}`
       using memory = SharedMemory.create(segment, BYTES)
       const notes = memory.array(Int32Array, NOTES, 16)
+      const value = new SharedValue({ memory }, { size: SIZE })
+      const changed = value.changed(0, { timeout: 10_000 })
       const child = start(what, segment, at)
       await ended(child)
       if (child.child.signalCode !== 'SIGKILL') points = Number((await child.line('changes ')).split(' ')[1])
       const [done, begun] = [notes[0]!, notes[1]!]
       if (what === 'value') {
-        const value = new SharedValue({ memory }, { size: SIZE })
         const seen = value.read()
         const n = seen ? numberOf(seen) : 0
         assert.ok(n === done || n === begun, `change ${at}: ${n}, of ${done} to ${begun}`)
@@ -185,8 +261,11 @@ for (const what of ['value', 'map'])
           `change ${at}: ${seen}, step ${begun}`,
         )
         for (let n = done; n < STEPS.length; n++) STEPS[n]!(map)
+        value.writer().write(patternOf(1))
         assert.deepEqual(contentOf(map), after(STEPS.length))
       }
+      // Whoever waits for a change learns of it, also when its writer died before it rang.
+      assert.ok((await changed) > 0)
       memory.unlink()
     }
     t.diagnostic(`${points} changes`)

@@ -8,7 +8,9 @@ export const MAP = { entries: 8, key: 16, value: SIZE }
 export const MAP_AT = valueBytes(SIZE)
 export const COUNTER_AT = MAP_AT + mapBytes(MAP)
 export const NOTES = COUNTER_AT + 64
-export const BYTES = NOTES + 64
+/** Behind them there is room where nothing was made. */
+export const EMPTY = NOTES + 64
+export const BYTES = EMPTY + valueBytes(SIZE)
 
 /** Different lengths; every byte tells which one it is. */
 export const patternOf = (n: number): Uint8Array => new Uint8Array(1 + ((n * 31) % SIZE)).fill(n)

@@ -3,6 +3,10 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { SharedMemory } from '../../src/memory/shared-memory.js'
 import { mapBytes, SharedMap } from '../../src/memory/map.js'
+import { isAlive } from '../../src/memory/owner.js'
+import { ARRIVALS, SLOTS, WORD as LOCK_WORD } from '../../src/sync/lock-layout.js'
+import { openLock } from '../../src/sync/place.js'
+import { ownersOf } from '../../src/sync/slots.js'
 import { Barrier, Condition, Mutex, RwLock, Semaphore } from '../../src/sync/index.js'
 import { CONFIRMED, MAP, MAP_AT, numberIn, patternOf, PERMITS, ROOM, SHARES, WORD } from './journal.js'
 
@@ -22,7 +26,7 @@ interface StormKind {
   end(name: string): void
 }
 
-const timeout = 10_000
+const timeout = 15_000
 const sum = (numbers: Int32Array): number => numbers.reduce((all, one) => all + one, 0)
 const sharesOf = ({ numbers }: Place): number => sum(numbers.subarray(SHARES, CONFIRMED))
 const confirmedOf = ({ numbers, workers }: Place): number => sum(numbers.subarray(CONFIRMED, CONFIRMED + workers))
@@ -110,13 +114,17 @@ export const kinds = {
     },
   },
   barrier: {
-    /** Nobody passes without the one that was killed: all others come to the same round, and then it joins them. */
-    async restart({ numbers, workers }, victim) {
+    /** Nobody passes without the one that was killed. Once all others wait for it, they have passed the same rounds; then it joins them. */
+    async restart({ name, numbers, workers }, victim) {
+      const block = openLock('barrier', name)
+      const isSettled = (): boolean =>
+        (Atomics.load(block.word, LOCK_WORD.value) & ARRIVALS) === workers - 1 && ownersOf(block, { from: 0, count: SLOTS }).every(isAlive)
       const rounds = numbers.subarray(SHARES, SHARES + workers)
-      const others = (): number[] => Array.from(rounds).filter((_, worker) => worker !== victim)
-      for (const end = performance.now() + timeout; new Set(others()).size > 1; await delay(1))
-        assert.ok(performance.now() < end, `some passed a round, and some did not: ${others().join(' ')}`)
-      Atomics.store(rounds, victim, others()[0]!)
+      for (const end = performance.now() + timeout; !isSettled(); await delay(1))
+        assert.ok(performance.now() < end, 'not everybody comes to the next round')
+      const others = Array.from(rounds).filter((_, worker) => worker !== victim)
+      assert.equal(new Set(others).size, 1, `some passed a round, and some did not: ${others.join(' ')}`)
+      Atomics.store(rounds, victim, others[0]!)
     },
     async check(place) {
       const { workers, name } = place
