@@ -1026,6 +1026,24 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'sync/lock-clean.js',
+    ['sync/clean'],
+    [
+      ['the death of an owner is forgotten', 'isIdle(words) && ', ''],
+      ['an event that is set is reset', "(kind === 'event' || kind === 'once') && ", 'false && '],
+      ['who waits does not count', 'waiters(words).length > 0 || ', ''],
+      ['who has a part of it does not count', ' || ownersOf(words, SHARES).some(isAlive)', '', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/segment.js',
+    ['sync/clean'],
+    [
+      ['what was taken away is opened', 'fstatSync(fd).nlink > 0', 'true', 'short'],
+      ['what is open is taken away', '|| !tryFlock(fd, true)', ''],
+    ],
+  ),
+  ...faultsOf(
     'sync/lock-waits.js',
     ['sync/lock-waits', 'cli/locks'],
     [

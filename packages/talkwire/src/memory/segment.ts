@@ -10,6 +10,7 @@ import { addSeals, createMemfd, nameFile, O_TMPFILE, reserve, SEAL, tryFlock } f
 import { exclusively, patiently } from './guard.js'
 import { pathOfSegment, SHM } from './names.js'
 import { allRecords, readRecord, recordKept, recordMaker, removeHalfWritten, removeRecord } from './record.js'
+import { changing } from './store.js'
 
 /** Somebody may have put a link or a pipe there: neither is followed, nor waited for. */
 const CAREFULLY = constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -53,7 +54,9 @@ export function openSegment(name: string, readOnly: boolean): number {
     const fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | CAREFULLY)
     return closing(fd, () => {
       validateFile(path, fstatSync(fd))
-      if (!reclaim(name, fd) && tryFlock(fd, false) && fstatSync(fd).nlink > 0) opened = fd
+      const gone = reclaim(name, fd)
+      changing()
+      if (!gone && tryFlock(fd, false) && fstatSync(fd).nlink > 0) opened = fd
       else closeSync(fd)
       return opened !== undefined
     })
@@ -95,15 +98,20 @@ export function freeIfAbandoned(name: string): boolean {
 }
 
 /** Takes a segment's name away if its maker and all its users crashed. True when it is gone now. Throws as `fs` does. */
-export function reclaim(name: string, fd: number): boolean {
+export const reclaim = (name: string, fd: number): boolean => freeUnused(name, fd, (stat) => isAbandoned(name, stat))
+
+/** Takes a segment's name away if nobody has it open or mapped, and it may go. True when it is gone now. Throws as `fs` does. */
+export function freeUnused(name: string, fd: number, mayGo: (stat: Stats) => boolean): boolean {
   const stat = fstatSync(fd)
-  if (!isAbandoned(name, stat) || !tryFlock(fd, true)) return false
+  if (!mayGo(stat) || !tryFlock(fd, true)) return false
   // Nobody who uses Talkwire has it open, nor can anybody open it now. Others may have it mapped.
   const mappers = findMappers()
   const others = (stat.mode & 0o077) !== 0
   if (mappers.of(stat).length > 0 || (others && mappers.hidden)) return false
   return exclusively(() => {
-    if (fstatSync(fd).nlink === 0) return false
+    // Until just now others may have had it, and have changed it.
+    if (fstatSync(fd).nlink === 0 || !mayGo(stat)) return false
+    changing()
     unlinkSync(pathOfSegment(name))
     removeRecord(name, stat.ino)
     return true

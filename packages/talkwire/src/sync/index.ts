@@ -6,6 +6,7 @@ export { FileLock, type FileLockInfo, type FileLockOptions, type FileParty, type
 export type { Grant } from './grant.js'
 export { LockFile, type FileGrant, type LockFileInfo } from './lock-file.js'
 export type { BarrierInfo, Holder, LockInfo, Party, RwLockInfo, SemaphoreInfo, Share, Waiters } from './inspect.js'
+export { cleanLocks, idleLocks, type IdleLock } from './lock-clean.js'
 export { listLocks, type ListedLock, type ListedParty, type LockList, type LockState } from './lock-list.js'
 export type { DeadlockMember } from './lock-waits.js'
 export { Lock, Mutex, type MutexOptions } from './mutex.js'

@@ -1,5 +1,5 @@
 /** All locks of this machine: those with names, and files that the kernel has locked. Looks only: it opens, takes and makes none. */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { TalkwireError } from '../error.js'
 import { runtimeDirectory } from '../discovery/names.js'
@@ -7,9 +7,10 @@ import { lockedFile, lockedFiles, type FileLockKind, type LockedFile } from '../
 import { pathOfSegment, SHM } from '../memory/names.js'
 import { fileLockInfo } from './file-lock.js'
 import { commandOf, inspectBarrier, inspectLock, inspectRwLock, inspectSemaphore, waitersOf, type Labelled, type Share } from './inspect.js'
+import { copyWords } from './lock-copy.js'
 import { LockFile } from './lock-file.js'
 import { readText } from './lock-file-text.js'
-import { bytesOf, kindWord, LABEL, SLOTTED_BYTES, WORD, type Kind } from './lock-layout.js'
+import { kindWord, WORD, type Kind } from './lock-layout.js'
 import { deadlocksIn, lasting, waitsIn, type DeadlockMember, type Wait } from './lock-waits.js'
 import { isCounting } from './permits.js'
 import { parseSegmentName } from './place.js'
@@ -106,10 +107,7 @@ function nameIn(segment: string): Seen | undefined {
 
 const ENDED: ReadonlySet<LockState> = new Set(['abandoned', 'broken'])
 
-/**
- * A copy of its words: of a file that its owner makes smaller, a mapping would end us. Undefined when it is none; without words
- * when we may not read it.
- */
+/** Undefined when it is none; without words when we may not read it. */
 function wordsOf(kind: Kind, path: string): { readonly uid: number; readonly words: Labelled | undefined } | undefined {
   let fd: number
   try {
@@ -119,12 +117,9 @@ function wordsOf(kind: Kind, path: string): { readonly uid: number; readonly wor
     return stat?.isFile() ? { uid: stat.uid, words: undefined } : undefined
   }
   try {
-    const copy = new ArrayBuffer(SLOTTED_BYTES)
     const stat = fstatSync(fd)
-    if (!stat.isFile() || readSync(fd, new Uint8Array(copy), 0, bytesOf(kind), 0) < bytesOf(kind)) return undefined
-    const label = new Uint8Array(copy, LABEL.offset, LABEL.size)
-    const words = { word: new Int32Array(copy), long: new BigInt64Array(copy), float: new Float64Array(copy), label }
-    return words.word[WORD.kind] === kindWord(kind) ? { uid: stat.uid, words } : undefined
+    const words = stat.isFile() ? copyWords(kind, fd) : undefined
+    return words?.word[WORD.kind] === kindWord(kind) ? { uid: stat.uid, words } : undefined
   } finally {
     closeSync(fd)
   }

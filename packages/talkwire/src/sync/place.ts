@@ -53,7 +53,7 @@ function byName(kind: Kind, name: string): Block {
 }
 
 /** Its own per user: others have no part in it. */
-const segmentOf = (kind: Kind, name: string): string => `talkwire-${process.getuid?.() ?? 0}-${kind}-${name}`
+export const segmentOf = (kind: Kind, name: string): string => `talkwire-${process.getuid?.() ?? 0}-${kind}-${name}`
 
 /** Which lock, of whichever user, a segment has by its name. */
 export function parseSegmentName(segment: string): { readonly kind: Kind; readonly name: string } | undefined {
@@ -110,8 +110,8 @@ process.prependListener('exit', () => {
   }
 })
 
-/** Slots do not count: nobody else has it open, and this process ends. */
-function isIdle({ word, long }: Block): boolean {
+/** Nobody has it, and nobody is to be told anything. Slots do not count: they are of processes that have it open. */
+export function isIdle({ word, long }: Words): boolean {
   const counts = (Atomics.load(word, WORD.flags) & COUNTING) !== 0
   return Atomics.load(long, LONG.owner) === NOBODY && Atomics.load(word, WORD.damaged) === 0 && !counts
 }

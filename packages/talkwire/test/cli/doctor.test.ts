@@ -9,6 +9,7 @@ import { fails } from '../helpers/expect.js'
 import { freshName, place } from '../helpers/place.js'
 import { exists, freshSegment, source, startNode } from '../memory/actors.js'
 import { fixture } from '../session/processes.js'
+import { startKeeper, type Holder } from '../sync/holders.js'
 import { lines, talkwire } from './program.js'
 
 const records = (): string[] => readdirSync(join(place, 'run/memory')).filter((file) => file !== 'lock')
@@ -63,6 +64,23 @@ test('queues of a service that crashed are told of, and removed', async () => {
   assert.match((await talkwire(['doctor', '--clean'])).stdout, new RegExp(`^removed: queue mq:${name}, of process ${server.pid}$`, 'm'))
   assert.throws(() => PosixQueue.open(name), fails('NOT_FOUND'))
   assert.ok(!(await talkwire(['doctor'])).stdout.includes(name))
+})
+
+test('locks that nobody uses any more are told of, and removed', async () => {
+  const name = freshName()
+  const [left, live] = (await Promise.all([startKeeper(), startKeeper()])) as [Holder, Holder]
+  await left.tell(`open ${name}`)
+  await live.tell(`open ${name}-live`)
+  await left.kill()
+  assert.match((await talkwire(['doctor'])).stdout, new RegExp(`^left behind: mutex ${name}, which nobody uses$`, 'm'))
+  const { locks, removedLocks } = JSON.parse((await talkwire(['doctor', '--clean', '--json'])).stdout) as Record<string, { name: string }[]>
+  for (const list of [locks!, removedLocks!])
+    assert.deepEqual(
+      list.filter((lock) => lock.name.startsWith(name)),
+      [{ kind: 'mutex', name }],
+    )
+  assert.doesNotMatch((await talkwire(['doctor'])).stdout, new RegExp(name))
+  await live.end()
 })
 
 test('without koffi it says what to install', async () => {
