@@ -1187,6 +1187,8 @@ const FAULTS = [
       ['one who dies is waited for', 'if (dead) tw_break(barrier, generation);', ''],
       ['one who gives up is counted', 'if (arrival.slot >= 0) tw_break(barrier, arrival.generation);', ''],
     ],
+  ),
+  ...faultsOf(
     'memory/value.js',
     ['memory/shared'],
     [
