@@ -8,7 +8,7 @@ import secrets
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from .descriptor import Descriptors
 from .errors import TalkwireError
@@ -60,18 +60,24 @@ class Channels:
 
     def accept(self, side: "Connection", token: Any) -> None:
         """A connection that shows a token becomes the channel of its connection, if one process made both."""
-        with self._lock:
-            connection = self._waiting.get(token) if type(token) is str else None
-            wire = side._wire
-            same = connection is not None and (connection.peer.pid, connection.peer.uid) == (side.peer.pid, side.peer.uid)
-            if not same or connection is None or connection.ended is not None or not isinstance(wire, SocketWire):
-                return side.abort()
-            del self._waiting[token]
+        connection = self._claim(side, token)
+        wire = side._wire
+        if connection is None or not isinstance(wire, SocketWire):
+            return side.abort()
         channel = socket.socket(fileno=os.dup(wire.fileno()))
         wire.leave_open()
         side.abort()
         connection.bring_channel(channel)
         connection._notify("$/channel", "{}")
+
+    def _claim(self, side: "Connection", token: Any) -> Optional["Connection"]:
+        with self._lock:
+            connection = self._waiting.get(token) if type(token) is str else None
+            if connection is None or connection.ended is not None:
+                return None
+            if (connection.peer.pid, connection.peer.uid) != (side.peer.pid, side.peer.uid):
+                return None
+            return self._waiting.pop(token)
 
     def forget(self, connection: "Connection") -> None:
         with self._lock:

@@ -337,6 +337,20 @@ for (const [mode, ...said] of [
     assert.equal(await client.read(Descriptor.give(opened(fileWith('well')))), 'well')
   })
 
+for (const mode of ['many', 'never', 'skip', 'token'])
+  test(`descriptors: a hostile peer is ended by a Python service, too: ${mode}`, async (t) => {
+    const address = `unix:${freshPath('.sock')}`
+    const program = run(python, [script, 'serve', address], withPackage)
+    t.after(() => program.kill())
+    await program.line('ready')
+    const client = await connect<{ count(): number; read(file: Descriptor): string }>(address, { descriptors: true, reconnect: false })
+    t.after(() => client.close())
+    const before = await client.count()
+    await soon(peer(address, mode).line('"ended"'), 'it is ended')
+    for (let now = Infinity; now > before;) now = await client.count()
+    assert.equal(await client.read(Descriptor.give(opened(fileWith('well')))), 'well')
+  })
+
 test('descriptors: the token of another process is of no use, and its owner is not disturbed', async (t) => {
   const { address } = await pair(t)
   const by = peer(address, 'thief')

@@ -247,6 +247,23 @@ test('file: a script that dies while it writes costs nobody anything', async (t)
   await hanging
 })
 
+test('file: clients that are killed at any moment leave a whole file, and nobody waits', async () => {
+  const { path, address } = place()
+  const errors: unknown[] = []
+  await using _service = await serve('calc', functions, { listen: address, onError: (reason) => errors.push(reason) })
+  await using typed = await connect<typeof functions>(address)
+  for (let round = 0; round < 6; round++) {
+    const victims = Array.from({ length: 2 }, () => fixture(import.meta.url, 'file-client.js', address, '300'))
+    await eventually(() => !isClean(path), 'commands are in the file')
+    for (let n = 0; n < round; n++) assert.equal(await typed.add(n, 1), n + 1)
+    await Promise.all(victims.map((victim) => victim.kill()))
+    assert.equal(await typed.add(round, 5), round + 5)
+  }
+  await eventually(() => Object.values(commandsIn(path)).every((each) => 'result' in each), 'what they left is answered')
+  assert.deepEqual(errors, [])
+  assert.equal((await plainly(path, 'call', 'add', '[2, 5]')).result, 7)
+})
+
 test('file: one that was damaged while nobody served is put aside, not lost', async () => {
   const { path, address } = place()
   writeFileSync(path, '{"commands": {"a": {"comm', { mode: 0o600 })
