@@ -9,12 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Iterator
 
+import numpy
 import pytest
 
 import talkwire
 from talkwire import Descriptor, TalkwireError
-
-numpy = pytest.importorskip("numpy")
 
 
 def opened() -> int:
