@@ -1243,6 +1243,63 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'transports/udp-connection.js',
+    ['transports/udp'],
+    [
+      ['what comes twice is delivered twice', '|| !this.seen.add(number)', '', 'short'],
+      ['an abort is not told', 'this.tell(Packet.abort);', ';'],
+      ['a close that is lost is not repeated', 'this.retry = setTimeout(() => this.sayClose(tries + 1), FIRST_RETRY * 2 ** tries);', ';'],
+      ['a close is not answered', 'this.tell(Packet.closed);', ';'],
+      ['who does not read is delivered to', 'if (this.paused || ', 'if ('],
+      ['the sender grows without end', 'if (this.waiting + bytes.length > MOST_WAITING)', 'if (false)'],
+      ['the wire has no limit', 'Math.min(maxMessage, MAX_PAYLOAD)', 'maxMessage * 2'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/udp.js',
+    ['transports/udp'],
+    [
+      ['any cookie will do', 'if (!this.cookies.isGood(cookie, from.address, from.port, id))', 'if (false)', 'short'],
+      ['a short hello gets a longer answer', 'bytes.length >= HELLO_BYTES', 'true', 'short'],
+      ['anybody speaks in a connection', 'if (pipe.peer.address !== nameOf(from))', 'if (false)'],
+      ['a hello that is lost is not repeated', 'retry = setTimeout(say, pause);', ';'],
+      ['a connection of the process before is not refused', 'else if (kind === Packet.data)', 'else if (false)'],
+      ['an abort is answered', 'else if (kind === Packet.data)', 'else if (kind !== Packet.hello)'],
+      ['a plain datagram is a connection that stays', 'this.plain--;', ';'],
+      ['the socket stays', 'setImmediate(() => socket.close());', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/udp-packets.js',
+    ['transports/udp'],
+    [
+      ['an old number counts', 'number + WINDOW <= this.highest ||', ''],
+      ['a cookie is good for any sender', '.update(`${epoch} ${host} ${port} ${id}`)', '.update(`${epoch} ${id}`)'],
+      ['a cookie is good for ever', 'Math.floor(performance.now() / COOKIE_LIFE) - age', '0'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/udp-group.js',
+    ['transports/udp'],
+    [
+      ['nonsense reaches the session', '|| !isNotification(bytes)', ''],
+      ['everybody may read it, unasked', 'if (!options.insecure &&', 'if (false &&'],
+    ],
+  ),
+  ...faultsOf(
+    'session/lossy.js',
+    ['transports/udp'],
+    [
+      ['nothing is repeated', 'again();', ';', 'short'],
+      ['answers are forgotten', 'this.answers.set(id, { kind, value });', ';', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'session/calls.js',
+    ['transports/udp'],
+    [['everything is repeated', "call.idempotent || call.method.startsWith('rpc.')", 'true', 'short']],
+  ),
+  ...faultsOf(
     'transports/sysv.js',
     ['transports/sysv'],
     [
@@ -1250,14 +1307,7 @@ const FAULTS = [
       ['an abort is not told', 'forget(this.output);\n        this.tell();', ';'],
       ['a queue that was taken away is empty', "return { is: 'torn' };", 'return undefined;'],
       ['who sends does not ring', 'this.pauses.reset();\n        this.tell();', 'this.pauses.reset();'],
-      [
-        'what is there already is not looked at',
-        'setImmediate(this.again);\n    }\n    onceRoom',
-        'setImmediate(() => { });\n    }\n    onceRoom',
-      ],
-      ['a pair that was not taken stays', 'ways.forEach(forget);', ';'],
       ['an empty piece is data', "bytes.length === 0 ? { is: 'end' }", "false ? { is: 'end' }"],
-      ['who rings nobody is not looked at', 'this.peer.bell === undefined ? this.nowAndThen()', 'false ? this.nowAndThen()'],
     ],
   ),
   ...faultsOf(

@@ -90,12 +90,14 @@ export function testTransport<Options extends TransportOptions>(suite: Transport
     if (here) test(`${scheme}: ${name}`, () => inPair(suite, undefined, setting, body))
     if (remote) test(`${scheme}, from another process: ${name}`, () => inPair(suite, remote, setting, body))
   }
-  testMessages(withPair)
-  testLimits(withPair)
-  testFlow(withPair, suite)
-  testEnds(withPair)
+  if (traits.reliable) {
+    testMessages(withPair)
+    testLimits(withPair)
+    testFlow(withPair, suite)
+    testEnds(withPair)
+    if (remote && traits.crossProcess) testDeath(withPair)
+  } else testDatagrams(withPair, suite)
   testIdentity(withPair, suite)
-  if (remote && traits.crossProcess) testDeath(withPair)
   if (transport.listen && transport.connect) testAddresses(suite as unknown as TransportSuite & { transport: Required<Transport> })
 }
 
@@ -532,6 +534,106 @@ function testFlow(withPair: WithPair, { transport: { traits } }: TransportSuite<
       assert.ok(far.messages.length <= count - unsent, `${far.messages.length} of ${count} arrived, ${unsent} were said to be unsent`)
     })
   }
+}
+
+/** For a wire that may lose messages: what arrives is whole, and nothing twice. What is said again and again arrives at last. */
+function testDatagrams(withPair: WithPair, { transport: { traits } }: TransportSuite<any>): void {
+  const largest = traits.maxMessage!
+  if (traits.backpressure || traits.ordered || !(largest > 0))
+    throw new TypeError('a wire that loses messages has a maxMessage, and neither order nor backpressure')
+  const insistently = async (from: End, to: End, size: number, binary: boolean): Promise<void> => {
+    const wanted = digest(pattern(size, binary))
+    const arrived = (): boolean => to.messages.some((message) => message.digest === wanted && message.length === size)
+    while (!arrived()) {
+      await from.do({ do: 'send', sizes: [size] })
+      await turns()
+    }
+  }
+
+  withPair('messages of every size arrive whole, both ways', async ({ near, far, binary }) => {
+    for (const size of [2, 3, 127, 128, 1471, 1472, 1473, 4096, largest - 1, largest])
+      await Promise.all([insistently(near, far, size, binary), insistently(far, near, size, binary)])
+  })
+
+  withPair('none arrives twice, and none that was not sent', async ({ near, far }) => {
+    const count = 2000
+    await Promise.all([near.do({ do: 'count', from: 0, to: count }), far.do({ do: 'count', from: 0, to: count })])
+    await Promise.all([insistently(near, far, 500, false), insistently(far, near, 500, false)])
+    const sent = new Set(Array.from({ length: count }, (_, index) => String(numbered(index))))
+    for (const end of [near, far]) {
+      const got = end.messages.filter(({ length }) => length === 10).map(({ digest: seen }) => seen)
+      assert.ok(got.length > 0, 'some arrive')
+      assert.equal(new Set(got).size, got.length, 'some arrived twice')
+      assert.ok(got.every((seen) => sent.has(seen)))
+    }
+  })
+
+  withPair(
+    'what is larger than the wire takes is refused before it is sent, and harms nothing',
+    async ({ connection, near, far, binary }) => {
+      assert.throws(() => near.send(pattern(largest + 1, binary)), hasCode('MESSAGE_TOO_LARGE'))
+      if (connection.kind === 'bytes') {
+        connection.limitSend(1000)
+        connection.limitSend(1e9)
+        assert.throws(() => near.send(pattern(1001, binary)), hasCode('MESSAGE_TOO_LARGE'))
+      }
+      assert.equal((await near.do({ do: 'state' })).unsent, 0)
+      await insistently(near, far, 1000, binary)
+    },
+  )
+
+  withPair('the connection says that it loses messages', async ({ connection }) => assert.equal(connection.lossy, true))
+
+  withPair('who does not read holds nobody up, and needs no memory', async ({ near, far, connection, binary }) => {
+    await far.do({ do: 'pause' })
+    for (let round = 0; round < 100; round++) {
+      await near.do({ do: 'send', sizes: Array.from({ length: 10 }, () => largest) })
+      await turns()
+      assert.ok(connection.buffered <= 8 * MB, `${connection.buffered} bytes wait`)
+    }
+    await far.do({ do: 'turns' })
+    assert.equal(far.messages.length, 0, 'who does not read gets something')
+    await far.do({ do: 'resume' })
+    await insistently(near, far, 77, binary)
+  })
+
+  withPair('close() ends both sides without a cause; twice is once; a send then throws', async ({ near, far }) => {
+    const closing = Promise.all([near.do({ do: 'close' }), near.do({ do: 'close' })])
+    assert.throws(() => near.send(pattern(2)), hasCode('CONNECTION_CLOSED'))
+    await soon(closing, 'close()')
+    assert.equal(await near.ending(), null)
+    assert.equal(await far.ending(), null)
+    await assert.rejects(far.do({ do: 'send', sizes: [2] }), hasCode('CONNECTION_CLOSED'))
+  })
+
+  withPair('close() by the accepting side, and by both at once', async ({ near, far }) => {
+    await Promise.all([far.do({ do: 'close' }), near.do({ do: 'close' })])
+    assert.deepEqual([await near.ending(), await far.ending()], [null, null])
+  })
+
+  withPair('abort() gives its cause to its own side and ends the other', async ({ near, far, connection, binary }) => {
+    await insistently(near, far, 3, binary)
+    const cause = new TalkwireError('CONNECTION_LOST', 'nonsense arrived')
+    connection.abort(cause)
+    connection.abort(new TalkwireError('CONNECTION_LOST', 'a later cause'))
+    await near.ending()
+    assert.equal(near.cause, cause)
+    assert.equal(await far.ending(), 'CONNECTION_LOST')
+    await soon(near.do({ do: 'close' }), 'close() after abort()')
+  })
+
+  withPair(
+    'abort() inside message() is obeyed at once',
+    async ({ near, far }) => {
+      while (far.times('closed') === 0) {
+        await near.do({ do: 'count', from: 0, to: 50 }).catch(() => {})
+        await turns()
+      }
+      assert.equal(far.messages.length, 1)
+      await near.ending()
+    },
+    { far: { when: { message: [{ do: 'abort', code: 'INVALID_MESSAGE' }] } } },
+  )
 }
 
 function testEnds(withPair: WithPair): void {

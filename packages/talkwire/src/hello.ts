@@ -37,6 +37,7 @@ const positive = (value: unknown, fallback: number): number => (typeof value ===
 /** The connecting side: authenticates, says hello, and goes on plainly with a server that does not know hello. */
 export async function sayHello(session: Session, options: HelloOptions): Promise<void> {
   session.state = 'open'
+  if (session.connection.oneWay !== undefined) return
   const timeout = session.limits.handshake
   if (options.authkey !== undefined) await authClient(options.authkey, (params) => session.call('rpc.auth', params, { timeout }))
   const { wire, limits } = session

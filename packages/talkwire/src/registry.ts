@@ -10,6 +10,7 @@ export const registry: Readonly<Record<string, Load>> = {
   unix: async () => (await import('./transports/unix.js')).unix,
   shm: async () => (await import('./transports/shm.js')).shm,
   tcp: async () => (await import('./transports/tcp.js')).tcp,
+  udp: async () => (await import('./transports/udp.js')).udp,
   tls: async () => (await import('./transports/tls.js')).tlsTransport,
   fork: async () => (await import('./transports/fork.js')).fork,
   ipc: async () => (await import('./transports/ipc.js')).ipc,

@@ -25,7 +25,7 @@ import { withDefaults, type Limits } from './session/limits.js'
 import { linkEnded, linkOver } from './session/link.js'
 import { contractService, functionsService, paramsOf, type Method, type Service } from './session/service.js'
 import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
-import type { Connection, Listener, Peer } from './transports/transport.js'
+import type { Connection, Listener, Peer, Traits } from './transports/transport.js'
 
 export interface ServeOptions {
   /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
@@ -133,7 +133,18 @@ class Sessions extends Set<Session> {
 }
 
 /** A wire that nobody else can reach needs no pulse. */
-const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000 }
+const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000, udp: 15_000 }
+
+/** Streams need every element, in order. Throws UNSUPPORTED. */
+function checkStreams({ methods, name }: Service, { reliable, ordered }: Traits, scheme: string): void {
+  if (reliable && ordered) return
+  for (const method of methods.values())
+    if (method.inputStream || method.outputStream)
+      throw new TalkwireError(
+        'UNSUPPORTED',
+        `"${method.name}" of ${name} is a stream, and ${scheme}: loses messages and changes their order; listen on tcp: instead, or declare it without a stream`,
+      )
+}
 
 async function listenOn(
   address: string,
@@ -158,6 +169,7 @@ async function listenOn(
     authkey: options.authkey,
     bothWays: options.caller !== undefined,
   })
+  checkStreams(service, transport.traits, scheme)
   const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
   const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
   const accept = (connection: Connection): Session => {

@@ -7,6 +7,7 @@ import { fromWireError, Kind, toWireError, type Id, type Meta } from '../protoco
 import { closeAll } from './descriptors.js'
 import { inheritMetadata, MAX_TIMER } from './incoming.js'
 import type { Session } from './session.js'
+import { insist, unanswered } from './lossy.js'
 import { Credit, pump, StreamReader } from './stream.js'
 import { validate } from './validate.js'
 
@@ -135,6 +136,7 @@ export class Calls {
   /** Sends a call, its own or one that another session could not finish. Never throws: the call is rejected. */
   start(call: Pending): void {
     const { session } = this
+    if (session.connection.oneWay !== undefined) return settleOneWay(call)
     try {
       const meta = call.options || call.input || call.reader ? this.prepare(call) : undefined
       session.checkRoom()
@@ -144,6 +146,7 @@ export class Calls {
       if (this.pending === NONE) this.pending = new Map()
       this.pending.set(id, call)
       if (call.options) this.watch(id, call)
+      if (session.connection.lossy === true) this.insist(id, call, meta)
       if (call.input || call.reader) this.countStream(call)
       if (call.input) void this.pumpInput(id, call)
     } catch (reason) {
@@ -152,9 +155,30 @@ export class Calls {
     }
   }
 
+  /** Over a wire that loses messages: what may run twice is sent again until it is answered; nothing is waited for without end. */
+  private insist(id: number, call: Pending, meta: Meta | undefined): void {
+    const repeats = call.idempotent || call.method.startsWith('rpc.')
+    const stop = insist(
+      () => {
+        if (repeats) this.session.unlessEnding(() => this.session.wire.send(Kind.call, id, call.method, call.params, meta))
+      },
+      call.deadline === undefined ? () => this.giveUp(id, unanswered(call.method, repeats)) : undefined,
+    )
+    const { cleanup } = call
+    call.cleanup = () => {
+      stop()
+      cleanup?.()
+    }
+  }
+
   private prepare(call: Pending): Meta | undefined {
     const { options } = call
-    const { limits, wire } = this.session
+    const { limits, wire, connection } = this.session
+    if (connection.lossy === true && (call.input || call.reader))
+      throw new TalkwireError(
+        'UNSUPPORTED',
+        `"${call.method}" is a stream, and this wire loses messages and changes their order; take tcp:`,
+      )
     options?.signal?.throwIfAborted()
     options?.from?.signal.throwIfAborted()
     if (call.input && !canBeSent(call.input))
@@ -344,6 +368,19 @@ function settleValidated(call: Pending, schema: StandardSchema, value: unknown, 
   } catch (reason) {
     reject(reason)
   }
+}
+
+/** On a wire of events there is nobody who answers. What subscribes is right already. */
+function settleOneWay(call: Pending): void {
+  if (call.method === 'rpc.on' || call.method === 'rpc.off') call.resolve(null)
+  else
+    settleFailed(
+      call,
+      new TalkwireError(
+        'UNSUPPORTED',
+        `"${call.method}" cannot be called: on this address a service only tells of events; connect to another one`,
+      ),
+    )
 }
 
 function settleFailed(call: Pending, reason: unknown): void {

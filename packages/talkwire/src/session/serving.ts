@@ -24,6 +24,10 @@ export class Serving {
     return this.incoming?.size ?? 0
   }
 
+  isRunning(id: Id): boolean {
+    return this.incoming?.has(id) === true
+  }
+
   /** Whether the peer still waits for an answer. Handlers that were told to stop may run on. */
   get owes(): boolean {
     if (this.incoming) for (const call of this.incoming.values()) if (!call.aborted) return true

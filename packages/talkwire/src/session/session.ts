@@ -14,6 +14,7 @@ import { MAX_TIMER, NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
 import { closeAll, type DescriptorHost, type DescriptorTable } from './descriptors.js'
 import { later } from './pace.js'
+import { Answers } from './lossy.js'
 import { Reading } from './reading.js'
 import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
 import { inputOf, type Service } from './service.js'
@@ -73,6 +74,8 @@ const GRACE = 1000
 const FAREWELL = 1000
 /** Milliseconds between looks whether a plain peer that ended its half still waits. */
 const PROBE = 1000
+/** Pings without an answer, where messages may be lost, until the peer counts as gone. */
+const PINGS = 3
 /** Milliseconds: a peer may not ask for a timer that keeps us busy. */
 const MIN_HEARTBEAT = 10
 
@@ -97,6 +100,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   sequence = 0
   /** Whether the peer is read from. */
   readonly reading: Reading
+  /** Only where messages may be lost, and so questions come again. */
+  private answers: Answers | undefined
   private readonly serving: Serving
   private readonly subscriptions: Subscriptions
   private congested = false
@@ -130,8 +135,10 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   open(connection: Connection, wire: Wire): this {
     this.connection = connection
     this.wire = wire
+    if (connection.lossy === true) this.answers = new Answers()
     const { side, authkey, limits } = this.options
-    if (side === 'acceptor') {
+    if (connection.oneWay !== undefined) this.state = 'open'
+    else if (side === 'acceptor') {
       this.state = 'open'
       if (authkey !== undefined) this.auth = authServer(authkey)
       this.handshakeTimer = setTimeout(
@@ -208,6 +215,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     // Whoever knows the token has been authenticated.
     if (kind === Kind.notify && method === '$/channel' && this.options.onChannel)
       return this.options.onChannel(this, (value as { token?: unknown } | undefined)?.token)
+    if (kind === Kind.call && this.answers !== undefined && this.isRepeated(id, this.answers)) return
     if (this.auth !== undefined && !this.auth.done) return this.authenticate(kind, id, method, value)
     if (descriptors) return this.receiveWith(descriptors, kind, id, method, value, meta)
     const { calls, serving } = this
@@ -249,6 +257,13 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     if (kind === Kind.result) return this.calls.onResult(id, value, descriptors)
     closeAll(descriptors)
     this.violated(new TalkwireError('INVALID_MESSAGE', 'descriptors with what is neither a call nor a result'))
+  }
+
+  /** A call that came before: it is answered as it was, or its handler still runs. */
+  private isRepeated(id: Id, answers: Answers): boolean {
+    const answer = answers.of(id)
+    if (answer) this.unlessEnding(() => this.wire.send(answer.kind, id, '', answer.value))
+    return answer !== undefined || this.serving.isRunning(id)
   }
 
   misunderstood(error: TalkwireError, id: Id, ofResponse = false): void {
@@ -512,11 +527,12 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
       this.silent = 0
       return
     }
-    if (++this.silent === 1) return this.tell('$/ping', {})
+    // A single ping may be lost.
+    if (++this.silent <= (this.connection.lossy === true ? PINGS : 1)) return this.tell('$/ping', {})
     this.abort(
       new TalkwireError(
         'CONNECTION_LOST',
-        `nothing was heard from the peer for ${2 * milliseconds} ms; check whether it runs and the network, or raise heartbeat`,
+        `nothing was heard from the peer for ${this.silent * milliseconds} ms; check whether it runs and the network, or raise heartbeat`,
         { outcome: 'maybe-ran' },
       ),
     )
@@ -561,6 +577,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   post(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): void {
     this.sequence++
     this.descriptors?.begin(kind === Kind.call || kind === Kind.result)
+    if (this.answers && (kind === Kind.result || kind === Kind.error)) this.answers.keep(id, kind, value)
     try {
       if (!this.wire.send(kind, id, method, value, meta)) {
         this.congested = true
@@ -599,7 +616,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     })
   }
 
-  private unlessEnding(send: () => void): void {
+  unlessEnding(send: () => void): void {
     if (this.state === 'closed') return
     try {
       send()

@@ -13,6 +13,7 @@ export class Subscriptions {
   /** Sends an event if the peer subscribed. A peer that reads too slowly loses it, and is told how many. */
   emit(event: string, payload: unknown): void {
     const { session } = this
+    if (session.connection.oneWay === 'out') return session.tell(event, payload)
     const lost = this.lost?.get(event)
     if (lost === undefined || session.state === 'closed') return
     if (session.connection.buffered > session.limits.outgoing) return void this.lost!.set(event, lost + 1)

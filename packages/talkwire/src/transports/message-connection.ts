@@ -7,6 +7,8 @@ import { MAX_MESSAGE, type ByteConnection, type Peer } from './transport.js'
 export interface MessagePipe {
   readonly peer: Peer
   readonly binary: boolean
+  readonly lossy?: boolean
+  readonly oneWay?: 'in' | 'out'
   readonly maxMessage?: number | undefined
   /** Sends one message; the bytes are the pipe's. False: wait. */
   send(bytes: Buffer): boolean
@@ -38,6 +40,14 @@ export class MessageConnection implements ByteConnection {
 
   get binary(): boolean {
     return this.pipe.binary
+  }
+
+  get lossy(): boolean {
+    return this.pipe.lossy === true
+  }
+
+  get oneWay(): 'in' | 'out' | undefined {
+    return this.pipe.oneWay
   }
 
   get buffered(): number {

@@ -82,7 +82,8 @@ async function resolve(host: string, address: string): Promise<string> {
   }
 }
 
-function isLoopback(number: string): boolean {
+/** Whether an address is of this machine alone. */
+export function isLoopback(number: string): boolean {
   const loopback = new net.BlockList()
   loopback.addSubnet('127.0.0.0', 8)
   loopback.addAddress('::1', 'ipv6')

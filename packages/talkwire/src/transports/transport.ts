@@ -35,6 +35,10 @@ export interface Sink {
 
 interface ConnectionBase {
   readonly peer: Peer
+  /** True: single messages may be lost, and overtake each other. None comes twice. */
+  readonly lossy?: boolean
+  /** Events only: `in`, they arrive here; `out`, they leave here, all of them. Nothing is answered. */
+  readonly oneWay?: 'in' | 'out' | undefined
   /** Holds incoming messages back; the peer is slowed down, nothing is lost. May let through what has already been read. */
   pause(): void
   resume(): void
@@ -101,6 +105,8 @@ export interface Traits {
   readonly manyConnections: boolean
   /** `peer` carries pid and uid from the kernel (with koffi). */
   readonly peerCredentials: boolean
+  /** Bytes of the largest message, where the wire itself has a limit. */
+  readonly maxMessage?: number
 }
 
 export interface TransportOptions {

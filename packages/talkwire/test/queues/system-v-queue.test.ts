@@ -82,6 +82,12 @@ test('a full queue: trySend says so; those who wait go in the order in which the
   for (let index = 0; index < 7; index++) got.push((await queue.receive()).bytes.toString())
   await Promise.all(sending)
   assert.deepEqual(got.slice(2), ['1', '2', '3', '4', '5'])
+  for (let index = 0; index < 2; index++) await queue.send(large)
+  const first = queue.send('first')
+  queue.receiveSync()
+  await Promise.all([first, queue.send('late')])
+  queue.receiveSync()
+  assert.deepEqual([queue.receiveSync(), queue.receiveSync()].map(text), ['1 first', '1 late'])
 })
 
 test('one who gives up does not keep those behind it waiting', async () => {
