@@ -11,6 +11,7 @@ import { check as exported } from '../check-exports.mjs'
 import { check as layers } from '../check-layers.mjs'
 import { check as lock } from '../check-lock.mjs'
 import { check as scripts } from '../check-scripts.mjs'
+import { check as stores } from '../check-stores.mjs'
 import { check as words } from '../check-words.mjs'
 import { root } from '../lib/repository.mjs'
 
@@ -67,7 +68,7 @@ function repository(t, changes) {
   return folder
 }
 
-const checks = { adapters, docs, exports: exported, layers, lock, scripts, words }
+const checks = { adapters, docs, exports: exported, layers, lock, scripts, stores, words }
 
 for (const [name, check] of Object.entries(checks)) {
   test(`${name}: nothing to say about a repository that is right`, async (t) => {
@@ -113,6 +114,13 @@ const faults = [
     'a circle',
     { [`${src}/session/a.ts`]: "import './b.js'\n", [`${src}/session/b.ts`]: "import { a } from './a.js'\n" },
     /circle: session\/a\.ts -> session\/b\.ts -> session\/a\.ts/,
+  ],
+  ['stores', 'an atomic change', { [`${src}/sync/a.ts`]: 'Atomics.add(word, 1, 1)\n' }, /sync\/a\.ts:1 an atomic change/],
+  [
+    'stores',
+    'a plain store',
+    { [`${src}/memory/a.ts`]: 'const a = words[1] === 2\nthis.words[at + 1]! |= 2\n' },
+    /memory\/a\.ts:2 a store/,
   ],
   ['layers', 'a file in no layer', { [`${src}/misc/a.ts`]: '' }, /misc\/a\.ts is in no layer/],
   [

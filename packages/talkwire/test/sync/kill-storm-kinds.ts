@@ -26,7 +26,7 @@ interface StormKind {
   end(name: string): void
 }
 
-const timeout = 15_000
+const timeout = 60_000
 const sum = (numbers: Int32Array): number => numbers.reduce((all, one) => all + one, 0)
 const sharesOf = ({ numbers }: Place): number => sum(numbers.subarray(SHARES, CONFIRMED))
 const confirmedOf = ({ numbers, workers }: Place): number => sum(numbers.subarray(CONFIRMED, CONFIRMED + workers))

@@ -15,7 +15,7 @@ import { NOTE } from './notes.js'
 
 const script = fileURLToPath(new URL('fixtures/kinds-sweep.js', import.meta.url))
 /** Longer than anything takes, also on a busy machine: whoever waits so long waits for ever. */
-export const FOREVER = 10_000
+export const FOREVER = 30_000
 
 /** The one that is killed or stopped. */
 export interface Actor {
