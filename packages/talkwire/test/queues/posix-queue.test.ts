@@ -69,6 +69,13 @@ test('a full queue: trySend says so, send waits; those who wait go in the order 
   for (let index = 0; index < 5; index++) got.push((await queue.receive()).bytes.toString())
   await Promise.all(sending)
   assert.deepEqual(got, ['0', '1', '2', '3', '4'])
+  for (const word of ['a', 'b']) await queue.send(word)
+  const first = queue.send('first')
+  queue.receiveSync()
+  const late = queue.send('late')
+  await Promise.race([first, late])
+  assert.deepEqual([queue.receiveSync(), queue.receiveSync()].map(text), ['0 b', '0 first'])
+  await Promise.all([first, late])
 })
 
 test('those who wait for messages get one each, in the order in which they came', async () => {

@@ -113,6 +113,27 @@ test('udp: connecting, the key included, and closing survive a network that lose
   relay.close()
 })
 
+test('udp: what the network brings several times is one message', async () => {
+  const far = new LocalEnd()
+  const listener = await udp.listen!(ANY, (connection) => far.accepted(connection))
+  const relay = await relayTo(listener.address)
+  relay.rule = () => 3
+  const near = new LocalEnd()
+  near.connection = await udp.connect!(relay.address, near)
+  for (const size of [3, 4, 5]) {
+    await near.do({ do: 'send', sizes: [size] })
+    await far.until(`${size} bytes`, () => far.messages.find(({ length }) => length === size))
+  }
+  assert.deepEqual(
+    far.messages.map(({ length }) => length),
+    [3, 4, 5],
+  )
+  await near.do({ do: 'close' })
+  await far.ending()
+  await listener.close()
+  relay.close()
+})
+
 test('udp: a close that the network loses is said again, and one that nobody answers ends all the same', async () => {
   const far = new LocalEnd()
   const listener = await udp.listen!(ANY, (connection) => far.accepted(connection))
