@@ -638,7 +638,7 @@ const FAULTS = [
     'memory/versions.js',
     ['memory/shared'],
     [
-      ['a value is seen while it is written', 'ahead === 0 || ahead === 1 ? ', 'true ? '],
+      ['a value is seen while it is written', 'ahead === 0 || ahead === 1 ? ', 'true ? ', 'short'],
       ['both versions are in one buffer', 'const buffer = next & 1;', 'const buffer = 0;'],
       ['a length is believed', 'if (length < 0 || length > most)', 'if (false)'],
     ],
@@ -768,7 +768,7 @@ const FAULTS = [
     'sync/line.js',
     ['sync/mutex', 'sync/kinds'],
     [
-      ['fair is not fair', '(Atomics.load(word, WORD.flags) & FAIR) !== 0', 'false'],
+      ['fair is not fair', '(Atomics.load(word, WORD.flags) & FAIR) !== 0', 'false', 'short'],
       ['whoever waits is passed for ever', 'Atomics.load(word, WORD.hungry) !== 0 ||', ''],
       ['whoever gives up keeps its place', 'dequeue(block, this.place);', ';'],
     ],

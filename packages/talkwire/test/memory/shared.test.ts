@@ -12,6 +12,7 @@ import { HEADER, WRITER_LONG } from '../../src/memory/shared-layout.js'
 import { Ring } from '../../src/memory/ring.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { changes, countChanges } from '../../src/memory/store.js'
+import { readVersion, writeVersion, type Versions } from '../../src/memory/versions.js'
 import { WATCHERS } from '../../src/memory/watchers.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
@@ -41,6 +42,30 @@ test('a value: the latest one, whole, also empty; undefined before the first', (
   const copy = new SharedValue({ memory })
   assert.equal(copy.size, SIZE)
   assert.equal(copy.read()!.length, 0)
+})
+
+test('a value: what is written over while it is copied is not handed out', () => {
+  const words = new Int32Array(16)
+  const bytes = new Uint8Array(2 * SIZE)
+  const versions: Versions = { words, version: 0, begun: 1, length: 2, most: SIZE, bytes, buffers: [0, SIZE] }
+  writeVersion(versions, patternOf(1))
+  // In the middle of the reader's copy, the writer writes so many.
+  for (const [writes, isWhole] of [
+    [0, true],
+    [1, true],
+    [2, false],
+    [3, false],
+  ] as const) {
+    const slice = (start: number, end: number): Uint8Array => {
+      const copy = bytes.slice(start, end)
+      for (let n = 0; n < writes; n++) writeVersion(versions, patternOf(7 + n))
+      copy.set(bytes.subarray(start + 10, end), 10)
+      return copy
+    }
+    const seen = readVersion({ ...versions, bytes: Object.assign(bytes.subarray(0), { slice }) })
+    assert.equal(seen !== undefined, isWhole, `${writes} writes`)
+    if (seen) assert.doesNotThrow(() => numberOf(seen.value))
+  }
 })
 
 test('a value: one writer, limits, places', () => {

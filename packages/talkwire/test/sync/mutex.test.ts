@@ -8,6 +8,8 @@ import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { Mutex } from '../../src/sync/mutex.js'
+import { openLock } from '../../src/sync/place.js'
+import { dequeue, enqueue } from '../../src/sync/queue.js'
 import { self } from '../../src/memory/owner.js'
 import { LOCK_BYTES, LONG, WORD } from '../../src/sync/lock-layout.js'
 import { processStat } from '../../src/discovery/identity.js'
@@ -211,6 +213,22 @@ test('fair: who came first gets it first, also past somebody who comes when it i
   for (const holder of holders) await holder.end()
   // The view keeps it in use for as long as this process lives.
   Mutex.unlink(name)
+})
+
+test('fair: one who waits and is not hungry yet goes before who comes when it is free; not fair: it does not', () => {
+  for (const fair of [true, false]) {
+    using memory = SharedMemory.anonymous(LOCK_BYTES)
+    const mutex = new Mutex({ memory }, { fair })
+    const block = openLock('mutex', { memory })
+    // One who has come this moment, and never looks.
+    const place = enqueue(block)!
+    assert.equal(Atomics.load(block.word, WORD.hungry), 0)
+    const passed = mutex.tryAcquire()
+    assert.equal(passed === undefined, fair)
+    passed?.release()
+    dequeue(block, place)
+    mutex.acquireSync().release()
+  }
 })
 
 test('not fair: whoever has waited for long goes before all who come later', async () => {
