@@ -1072,6 +1072,14 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/versions.py',
+    ['memory/shared-partners'],
+    [
+      ['a version is told before it is there', 'words.store(of.begun, following)', 'words.store(of.version, following)'],
+      ['both versions are in one buffer', 'words.put(of.buffers[following & 1], value)', 'words.put(of.buffers[0], value)'],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/ring_many.py',
     ['memory/ring-partners'],
     [
