@@ -1179,7 +1179,7 @@ const FAULTS = [
     'clients/c/talkwire_condition.h',
     ['sync/mixed'],
     [
-      ['notify() wakes all', 'if (!all) return;', ''],
+      ['notify() wakes all', 'if (!all) return;', '(void)all;'],
       [
         "the owner's death wakes nobody",
         'if (TW_LOAD(lock->damaged) || TW_LOAD(lock->deaths) != notice->deaths ||',
@@ -1192,7 +1192,7 @@ const FAULTS = [
     'clients/c/talkwire_barrier.h',
     ['sync/mixed'],
     [
-      ['one who dies is waited for', 'if (dead) tw_break(barrier, generation);', ''],
+      ['one who dies is waited for', 'if (dead) tw_break(barrier, generation);', '(void)generation;'],
       ['one who gives up is counted', 'if (arrival.slot >= 0) tw_break(barrier, arrival.generation);', ''],
     ],
   ),
