@@ -17,7 +17,7 @@ import { WATCHERS } from '../../src/memory/watchers.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
 import { sweepShared } from './shared-sweep.js'
-import { after, BYTES, contentOf, COUNTER_AT, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE, STEPS } from './shared.js'
+import { after, BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE } from './shared.js'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
@@ -262,42 +262,7 @@ test('two change a map, one a value, two read, all at full speed: nothing torn, 
 
 for (const what of ['value', 'map'] as const)
   test(`${what}: killed at each change: the old state or the new one, and the next one writes`, async (t) => {
-<<<<<<< HEAD
-    let points = 0
-    for (let at = 1; points === 0; at++) {
-      const segment = `tw-test-${freshName()}`
-      using memory = SharedMemory.create(segment, BYTES)
-      const notes = memory.array(Int32Array, NOTES, 16)
-      const value = new SharedValue({ memory }, { size: SIZE })
-      const changed = value.changed(0, { timeout: 10_000 })
-      const child = start(what, segment, at)
-      await ended(child)
-      if (child.child.signalCode !== 'SIGKILL') points = Number((await child.line('changes ')).split(' ')[1])
-      const [done, begun] = [notes[0]!, notes[1]!]
-      if (what === 'value') {
-        const seen = value.read()
-        const n = seen ? numberOf(seen) : 0
-        assert.ok(n === done || n === begun, `change ${at}: ${n}, of ${done} to ${begun}`)
-        value.writer().write(patternOf(77))
-        assert.equal(numberOf(value.read()!), 77)
-      } else {
-        const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
-        const seen = JSON.stringify(contentOf(map))
-        assert.ok(
-          [done, begun].some((steps) => seen === JSON.stringify(sorted(after(steps), map))),
-          `change ${at}: ${seen}, step ${begun}`,
-        )
-        for (let n = done; n < STEPS.length; n++) STEPS[n]!(map)
-        value.writer().write(patternOf(1))
-        assert.deepEqual(contentOf(map), after(STEPS.length))
-      }
-      // Whoever waits for a change learns of it, also when its writer died before it rang.
-      assert.ok((await changed) > 0)
-      memory.unlink()
-    }
-=======
     const points = await sweepShared(what, (segment, at) => start(what, segment, at))
->>>>>>> 92df44d (Shared values and maps from Python)
     t.diagnostic(`${points} changes`)
   })
 
