@@ -17,7 +17,7 @@ import { WATCHERS } from '../../src/memory/watchers.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
 import { sweepShared } from './shared-sweep.js'
-import { after, BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE } from './shared.js'
+import { BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE } from './shared.js'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
