@@ -166,7 +166,7 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 /** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
-const LASTING = new Set(['', 'unix', 'shm', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp'])
+const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp'])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
 const START_PATIENCE = 30_000

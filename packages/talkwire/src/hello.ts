@@ -106,6 +106,8 @@ export function answerHello(
   const wanted: unknown[] = Array.isArray(hello.codecs) ? hello.codecs : []
   const codec = (wire.binary && wanted.find((name): name is string => wire.codecs.includes(name as string))) || 'json'
   const attachments = hello.attachments === true && wire.binary
+  // The answer itself is JSON. It may be read, and followed by what was agreed, before this turn ends.
+  wire.extend('json', attachments, session.references)
   queueMicrotask(() => agree(session, hello, codec, attachments, heartbeat))
   return {
     wire: WIRE,

@@ -9,6 +9,7 @@ export const registry: Readonly<Record<string, Load>> = {
   memory: async () => (await import('./transports/memory.js')).memory,
   unix: async () => (await import('./transports/unix.js')).unix,
   shm: async () => (await import('./transports/shm.js')).shm,
+  mmap: async () => (await import('./transports/mmap.js')).mmap,
   tcp: async () => (await import('./transports/tcp.js')).tcp,
   udp: async () => (await import('./transports/udp.js')).udp,
   tls: async () => (await import('./transports/tls.js')).tlsTransport,

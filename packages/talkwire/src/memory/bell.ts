@@ -9,8 +9,8 @@ import { idOf, isAlive } from './owner.js'
 
 let pipe: { readonly read: number; readonly write: number } | undefined
 let reader: net.Socket | undefined
-const waiters = new Set<() => void>()
-/** How many of them keep this process alive. */
+/** And whether they keep this process alive. */
+const waiters = new Map<() => void, boolean>()
 let lasting = 0
 const drained = Buffer.allocUnsafe(4096)
 
@@ -19,20 +19,31 @@ export function bellDescriptor(): number {
   return (pipe ??= makePipe()).read
 }
 
-/** Calls `wake` whenever somebody rang, for whatever reason. Keeps this process alive, unless told not to. Returns what ends it. */
+/**
+ * Calls `wake` whenever somebody rang, for whatever reason. Keeps this process alive, unless told not to; a second call for the
+ * same one says so anew. Returns what ends it.
+ */
 export function onBell(wake: () => void, keepsAlive = true): () => void {
-  const bell = (reader ??= readPipe(bellDescriptor(), wakeAll).unref())
-  waiters.add(wake)
-  if (keepsAlive && ++lasting === 1) bell.ref()
+  reader ??= readPipe(bellDescriptor(), wakeAll).unref()
+  note(wake, keepsAlive)
   return () => {
-    if (waiters.delete(wake) && keepsAlive && --lasting === 0) bell.unref()
+    note(wake, false)
+    waiters.delete(wake)
   }
+}
+
+function note(wake: () => void, keepsAlive: boolean): void {
+  if (waiters.get(wake)) lasting--
+  waiters.set(wake, keepsAlive)
+  if (keepsAlive) lasting++
+  if (lasting > 0) reader!.ref()
+  else reader!.unref()
 }
 
 function wakeAll(): void {
   // Who is woken may lie down again at once: it is then the last, and not to be woken by the same ring.
   let left = waiters.size
-  for (const waiter of waiters) {
+  for (const waiter of waiters.keys()) {
     if (left-- === 0) return
     waiter()
   }

@@ -5,6 +5,7 @@ import { parseAddress } from '../address.js'
 import { claim, find, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { makeFifo } from '../kernel/fifo.js'
+import { claimClient } from './one-client.js'
 import { PipePair } from './pipe-pair.js'
 import { fromSystem } from './socket.js'
 import { StreamConnection } from './stream-connection.js'
@@ -43,7 +44,7 @@ export const fifo: Transport = {
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
     const paths = pathsOf(address)
-    const held = claimClient(paths, address)
+    const held = claimClient(paths.claim, address)
     try {
       const [input, output] = await openAsClient(paths, address, options)
       return join(paths, address, held, input, output, sink, options)
@@ -79,21 +80,6 @@ const nobody = (address: string, cause: unknown): TalkwireError =>
   new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`, { cause })
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
-
-function claimClient(paths: Paths, address: string): Claim {
-  try {
-    return claim(`${paths.claim}.client`)
-  } catch (reason) {
-    const pid = reason instanceof TalkwireError && (reason.details as { pid?: number } | undefined)?.pid
-    throw pid
-      ? new TalkwireError(
-          'ADDRESS_IN_USE',
-          `${address} serves one client at a time, and process ${pid} is connected; take unix: for more`,
-          { cause: reason },
-        )
-      : reason
-  }
-}
 
 /** Both descriptors, once the server is free for us. */
 async function openAsClient(

@@ -3,6 +3,8 @@ import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { connect, contract, rpc, serve, sessionOf } from '../../src/index.js'
+import { Kind } from '../../src/protocols/message.js'
+import { payloadOf } from '../helpers/notation.js'
 import { anything, fails, freshAddress, number, socketPathOf, until } from './harness.js'
 
 const one = contract('one/1', { add: rpc({ input: anything, output: number }) })
@@ -72,6 +74,29 @@ test('a JSON-RPC server that knows nothing of hello is called plainly', async ()
   )
   await client.close()
   server.close()
+})
+
+test('what was agreed holds for the message right behind hello, though that came in the same turn', async () => {
+  const address = freshAddress('unix')
+  const service = await serve('calc', { add: (a: number, b: number) => a + b }, { listen: address })
+  const framed = (payload: Uint8Array): Buffer => {
+    const head = Buffer.alloc(4)
+    head.writeUInt32BE(payload.length)
+    return Buffer.concat([head, payload])
+  }
+  const hello = { jsonrpc: '2.0', id: 1, method: 'rpc.hello', params: { wire: 1, codecs: ['msgpack'], attachments: true } }
+  const call = payloadOf('msgpack', [Kind.call, 2, 'add', [2, 5], undefined])
+  const socket = net.connect(socketPathOf(address))
+  socket.write(Buffer.concat([framed(Buffer.from(JSON.stringify(hello))), framed(call)]))
+  const answers = [Buffer.from('"id":2,"result":7'), payloadOf('msgpack', [Kind.result, 2, '', 7, undefined])]
+  let heard = Buffer.alloc(0)
+  for await (const chunk of socket) {
+    heard = Buffer.concat([heard, chunk as Buffer])
+    if (heard.includes('"error"') || answers.some((answer) => heard.includes(answer))) break
+  }
+  assert.ok(heard.includes('"codec":"msgpack"'), 'the answer to hello is JSON')
+  assert.ok(!heard.includes('"error"'), heard.toString('latin1'))
+  await service.close()
 })
 
 test('a server that never answers hello is given up after the handshake limit', async () => {
