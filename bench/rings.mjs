@@ -1,11 +1,16 @@
 // node bench/rings.mjs [--smoke]: rings between two Node processes, beside a naive one over the same memory. Each message is checked.
 import { fork } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ringBytes, SharedMemory } from 'talkwire/memory'
 import { canPin, cores } from './lib/processes.mjs'
 
 const smoke = process.argv.includes('--smoke')
 const repetitions = smoke ? 1 : 5
+process.env.TALKWIRE_RUNTIME_DIR = mkdtempSync(path.join(os.tmpdir(), 'talkwire-bench-'))
+process.on('exit', () => rmSync(/** @type {string} */ (process.env.TALKWIRE_RUNTIME_DIR), { recursive: true, force: true }))
 const program = fileURLToPath(new URL('lib/ring-end.mjs', import.meta.url))
 const [one, two] = canPin() && cores().length > 1 ? cores() : [null, null]
 
@@ -14,6 +19,7 @@ const cases = [
   { what: 'stream', title: '64-byte messages one way · M/s', count: 10_000_000, who: ['naive', 'ring'], value: 'rate' },
   { what: 'turns', title: 'to and fro, 64 bytes, spinning · ns', count: 1_000_000, who: ['naive', 'ring'], value: 'nanoseconds' },
   { what: 'parked', title: 'to and fro, 64 bytes, both sleep between · µs, p50', count: 10_000, who: ['ring'], value: 'microseconds' },
+  { what: 'connection', title: 'a connection of shm:, 64-byte messages one way · M/s', count: 5_000_000, who: ['ring'], value: 'rate' },
   { what: 'broadcast', title: 'one writer, four readers · M deliveries/s', count: 5_000_000, who: ['ring'], value: 'rate', readers: 4 },
 ]
 

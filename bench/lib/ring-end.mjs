@@ -1,5 +1,6 @@
 // One end of a ring in a process of its own: ring-end.mjs CASE WHO ROLE NAME COUNT. Sends what it measured to its parent.
 import { BroadcastRing, Ring, SharedMemory } from 'talkwire/memory'
+import { shm } from '../../packages/talkwire/dist/src/transports/shm.js'
 import { naiveBytes, naiveConsumer, naiveProducer } from './naive-ring.mjs'
 
 const [what, who, role, name, number] = process.argv.slice(2)
@@ -69,6 +70,18 @@ function reader(offset) {
   return { read: () => consumer.read(on), wait: () => consumer.ready({ wait: 'park' }) }
 }
 
+/** @template T @param {() => T} attempt */
+async function whenItListens(attempt) {
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (/** @type {any} */ reason) {
+      if (reason.code !== 'PEER_NOT_FOUND') throw reason
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
 /** @type {Record<string, () => any>} */
 const cases = {
   stream() {
@@ -105,6 +118,38 @@ const cases = {
     }
     return { microseconds: times.sort((a, b) => a - b)[times.length >> 1] * 1000 }
   },
+  async connection() {
+    const address = `shm:${name}`
+    if (role === 'b') {
+      const message = new Uint8Array(64)
+      const words = new Int32Array(message.buffer)
+      let drained = () => {}
+      const sink = { message() {}, value() {}, drained: () => drained(), closed() {} }
+      const connection = /** @type {any} */ (await whenItListens(() => shm.connect?.(address, sink)))
+      for (let n = 0; n < count; n++) {
+        fill(words, 0, n)
+        connection.begin().bytes(message)
+        if (!connection.commit()) await new Promise((resolve) => (drained = () => resolve(undefined)))
+      }
+      await connection.close()
+      return {}
+    }
+    const from = new Int32Array(16)
+    const bytes = new Uint8Array(from.buffer)
+    let start = 0
+    return new Promise((resolve) => {
+      void shm.listen?.(address, () => ({
+        message(/** @type {Buffer} */ buffer, /** @type {number} */ at, /** @type {number} */ end) {
+          if (start === 0) start = performance.now()
+          buffer.copy(bytes, 0, at, end)
+          take(from, 0)
+        },
+        value() {},
+        drained() {},
+        closed: () => resolve({ rate: count / (performance.now() - start) / 1000 }),
+      }))
+    })
+  },
   broadcast() {
     const broadcast = new BroadcastRing({ memory, size: memory.size - 64 })
     if (role === 'b') {
@@ -134,5 +179,5 @@ const cases = {
 
 const result = await cases[what]()
 // It stays until the parent has read it.
-process.once('disconnect', () => {})
+process.once('disconnect', () => process.exit())
 process.send?.(result)

@@ -10,6 +10,8 @@ const targets = [
   { peer: 'talkwire', case: 'sum', most: 3.6 / 3.3, says: 'time for 8 MiB' },
   { peer: 'talkwire', case: 'clients', column: 'rss', most: 10, says: 'KB of server memory for an idle client' },
   { peer: 'talkwire', case: 'clients', column: 'calls', least: 60_000, says: 'calls/s in all, 1000 clients' },
+  { peer: 'talkwire-shm', case: 'unary', column: 'p50', most: 5, says: 'µs, p50 of a call over shared memory' },
+  { peer: 'talkwire-shm', case: 'inflight256', column: 'calls', least: 1_000_000, says: 'calls/s over shared memory, 256 in flight' },
   { peer: 'jsonrpc-talkwire', case: 'inflight256', least: 300 / 1290, says: 'calls/s of a plain JSON-RPC client' },
   { peer: 'python-talkwire', case: 'python', most: 1.2, says: 'p50 of a call to Python' },
   { peer: 'python-talkwire', case: 'pythonSum', most: 1.2, says: 'time for 8 MiB to NumPy' },

@@ -17,6 +17,7 @@ const json = ['unary', 'inflight256', 'inflight1024', 'clients']
 /** @type {Record<string, Peer>} */
 export const peers = {
   talkwire: { wire: 'Unix socket, schema-less, full session', cases: all, ours: true },
+  'talkwire-shm': { wire: 'shared memory, schema-less, full session', cases: calls, ours: true },
   floor: { wire: "hand-written binary frames, Unix socket, one write a turn: the best of Node's public API", cases: all },
   'fork-json': { wire: 'child_process IPC, serialization json', cases: calls, ipc: 'json', text: true },
   'fork-advanced': { wire: 'child_process IPC, serialization advanced', cases: calls, ipc: 'advanced' },

@@ -3,7 +3,6 @@
  * a processor. So it looks for as long as that has paid off lately: not at all while messages are rare, or while others want
  * the processor, the other side perhaps among them.
  */
-import { availableParallelism } from 'node:os'
 import { yieldProcessor } from '../kernel/waiting.js'
 import type { Consumer } from '../memory/consumer.js'
 
@@ -18,8 +17,6 @@ const LOOKS = 256
 const CROWDED = 0.01
 /** Then nobody looks for so long. */
 const REST = 20
-/** On one processor the other side only runs while this one sleeps. */
-const alone = availableParallelism() === 1
 /** One processor is as good as another: what one connection has found out holds for all. */
 let restUntil = 0
 
@@ -37,7 +34,7 @@ export class Patience {
 
   /** Somebody had to wake us. */
   rung(): void {
-    if (this.since === 0 || alone) return
+    if (this.since === 0) return
     // To be woken took some of it: awake, the next answer comes sooner.
     const now = performance.now()
     const waited = now - this.since

@@ -12,7 +12,7 @@ import { ringBytes } from '../memory/ring-layout.js'
 import { SharedMemory } from '../memory/shared-memory.js'
 import { RingConnection, type Control, type RingPair } from './ring-connection.js'
 import type { ByteConnection, Connection, Peer, Sink, Traits, Transport } from './transport.js'
-import { unix, type UnixOptions } from './unix.js'
+import { connectPath, socketPath, unix, type UnixOptions } from './unix.js'
 
 const VERSION = 1
 /** Bytes of each ring. Larger ones fall out of the processor's cache, smaller ones fill up while the other side is not running. */
@@ -41,8 +41,8 @@ export const shm: Transport<UnixOptions> = {
     const memory = SharedMemory.anonymous(2 * ringBytes(CAPACITY))
     const line = new SocketLine(address, memory)
     try {
-      const socket = await unix.connect!(socketAddress(address), line, { ...options, maxMessage: MAX_NOTE })
-      line.open(socket as ByteConnection)
+      options.signal?.throwIfAborted()
+      line.open(await connectPath(socketPath(socketAddress(address)), address, line, { ...options, maxMessage: MAX_NOTE }))
       line.note({ shm: VERSION, descriptor: memory.fd })
       return line.start(memory, 'client', options.maxMessage, () => sink)
     } catch (reason) {

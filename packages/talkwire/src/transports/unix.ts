@@ -13,7 +13,8 @@ import { TalkwireError } from '../error.js'
 import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
 import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
 import { connectSocket, createServer, fromSystem, listening } from './socket.js'
-import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
+import type { StreamConnection } from './stream-connection.js'
+import type { Peer, Sink, Traits, Transport, TransportOptions } from './transport.js'
 
 const MAX_PATH = 107
 /** Milliseconds to wait for a listener whose queue is full, where nothing else is said, and between attempts. */
@@ -43,17 +44,7 @@ export const unix: Transport<UnixOptions> = {
 
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
-    const path = socketPath(address)
-    const end = performance.now() + (options.handshake ?? PATIENCE)
-    for (;;) {
-      try {
-        return await connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket))
-      } catch (reason) {
-        // More want to connect than the listener has accepted yet: the kernel does not queue them as it does for TCP.
-        if (!isBusy(reason) || performance.now() > end) throw reason
-        await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE))
-      }
-    }
+    return connectPath(socketPath(address), address, sink, options)
   },
 
   async openChannel(address, first, options = {}) {
@@ -118,6 +109,20 @@ function openChannel(path: string, first: Buffer): number {
   } catch (reason) {
     closeSync(fd)
     throw reason
+  }
+}
+
+/** Connects to the socket of that path; `address` is what the user wrote. */
+export async function connectPath(path: string, address: string, sink: Sink, options: TransportOptions): Promise<StreamConnection> {
+  const end = performance.now() + (options.handshake ?? PATIENCE)
+  for (;;) {
+    try {
+      return await connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket))
+    } catch (reason) {
+      // More want to connect than the listener has accepted yet: the kernel does not queue them as it does for TCP.
+      if (!isBusy(reason) || performance.now() > end) throw reason
+      await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE))
+    }
   }
 }
 

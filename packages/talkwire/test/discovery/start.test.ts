@@ -248,10 +248,10 @@ test('nothing found: one line with the reason', async () => {
     `[PEER_NOT_FOUND] nothing has announced "${name}" in ${runtimeDirectory()}; start it, or pass { start: [command] } or { wait: milliseconds }`,
   )
   const held = claim(name)
-  held.announce({ contract: null, hash: null, addresses: ['shm:nowhere'] })
+  held.announce({ contract: null, hash: null, addresses: ['pigeon:nowhere'] })
   assert.equal(
     await reason(),
-    `[PEER_NOT_FOUND] "${name}" listens only on shm:nowhere, and this side has no way there by name; let it listen on unix:${name} too, or pass an address that both sides know`,
+    `[PEER_NOT_FOUND] "${name}" listens only on pigeon:nowhere, and this side has no way there by name; let it listen on unix:${name} too, or pass an address that both sides know`,
   )
   const near = await errorOf(connect(name.replace('else', 'esle')))
   assert.match(near.message, new RegExp(`; did you mean "${name}"\\? Otherwise start it, or pass`))

@@ -1,0 +1,19 @@
+// npm run bench: calls (run.mjs), then rings and locks. Options are those of run.mjs; with --only, --cases, --json or --help just that.
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const args = process.argv.slice(2)
+const smoke = args.filter((arg) => arg === '--smoke')
+
+/** @param {string} program @param {string[]} options */
+function run(program, options) {
+  const file = fileURLToPath(new URL(`${program}.mjs`, import.meta.url))
+  if (spawnSync(process.execPath, [file, ...options], { stdio: 'inherit' }).status !== 0) process.exitCode = 1
+}
+
+run('run', args)
+if (!args.some((arg) => /^(--only|--cases|--json|--help|-h)/.test(arg)))
+  for (const program of ['rings', 'locks']) {
+    console.log()
+    run(program, smoke)
+  }
