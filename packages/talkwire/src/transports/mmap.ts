@@ -148,8 +148,8 @@ function listenOn(page: Page, address: string, held: Claim, accept: Accept, opti
     store(word, WORD.state, STATE.busy)
     const control = new PageControl(page, 'server', { address }, () => {
       serving = false
-      prepare()
-      if (!open) page.file.close()
+      if (open) prepare()
+      else page.file.close()
     })
     const connection = new RingConnection(pairIn(page.file), 'server', control, options.maxMessage)
     control.start(connection)
@@ -176,7 +176,10 @@ function listenOn(page: Page, address: string, held: Claim, accept: Accept, opti
         store(word, WORD.end.server, END.aborted)
         ring(client, Atomics.load(word, WORD.bell.client))
       }
-      if (!serving) page.file.close()
+      if (!serving) {
+        storeBig(long, LONG.server, NOBODY)
+        page.file.close()
+      }
       held.release()
     },
   }
@@ -301,6 +304,8 @@ class PageControl implements Control {
     this.rings = rings
     this.stopBell = onBell(this.look)
     this.stopWatching = watch(this.far, this.farDied)
+    // It may have rung, and even ended, before anybody here listened.
+    setImmediate(this.look)
   }
 
   ring(): void {
@@ -346,6 +351,7 @@ class PageControl implements Control {
   }
 
   private readonly look = (): void => {
+    if (this.released) return
     const { farEnd } = this
     if (farEnd === END.aborted) return this.rings.gone(new TalkwireError('CONNECTION_LOST', 'the other end aborted'))
     if (farEnd !== END.open) this.rings.farEnded()
