@@ -11,13 +11,15 @@ const MOST = 0.2
 const LEAST = 0.02
 /** Without a look at anything else of this process. */
 const SPIN = 0.02
-/** Before others may run; in nanoseconds about twice as many. */
-const LOOKS = 256
+/** Before others may run. */
+const LOOKS = 64
 /** Who lets others run and comes back later than this has let somebody run. */
 const CROWDED = 0.01
-/** Then nobody looks for so long. */
-const REST = 20
+/** Then nobody looks for so long; twice as long each time, until looking pays off again. */
+const FIRST_REST = 1
+const LAST_REST = 64
 /** One processor is as good as another: what one connection has found out holds for all. */
+let rest = FIRST_REST
 let restUntil = 0
 
 export class Patience {
@@ -28,6 +30,7 @@ export class Patience {
   /** There was something. */
   worked(): void {
     if (this.since === 0) return
+    if (this.budget > 0) rest = FIRST_REST
     this.budget = Math.min(MOST, 2 * this.budget)
     this.since = 0
   }
@@ -50,12 +53,14 @@ export class Patience {
     const spin = Math.min(end, now + SPIN)
     while (now < spin) {
       for (let look = 0; look < LOOKS; look++) if (consumer.hasMessage) return true
-      const before = now
+      // Not with the looks: before they are compiled, they take as long.
+      const before = performance.now()
       yieldProcessor()
       now = performance.now()
       if (now - before > CROWDED) {
         this.budget = 0
-        restUntil = now + REST
+        restUntil = now + rest
+        rest = Math.min(LAST_REST, 2 * rest)
         return false
       }
     }
