@@ -1397,7 +1397,6 @@ const FAULTS = [
     'queues/records.js',
     ['transports/mq'],
     [
-      ['what a dead one left is not taken away', 'if (record)\n            takeAway(kind, name, record);', ';', 'short'],
       ["another program's queue is taken away", '(identity === null || kind.identityOf(name) === identity)', 'true', 'short'],
       ['the record is written too late', 'write(path, kind, null);', ';'],
       ['the dead live', '|| isAlive(ownerOf(record))', '|| true'],

@@ -11,7 +11,7 @@ const MOST = 0.2
 const LEAST = 0.02
 /** Without a look at anything else of this process. */
 const SPIN = 0.02
-/** Before others may run. */
+/** Between two looks at the clock. */
 const LOOKS = 64
 /** Who lets others run and comes back later than this has let somebody run. */
 const CROWDED = 0.01
@@ -45,25 +45,26 @@ export class Patience {
     this.since = 0
   }
 
+  /** Lets others run; true if there were any. */
+  private isCrowded(): boolean {
+    const before = performance.now()
+    yieldProcessor()
+    const now = performance.now()
+    if (now - before < CROWDED) return false
+    this.budget = 0
+    restUntil = now + rest
+    rest = Math.min(LAST_REST, 2 * rest)
+    return true
+  }
+
   /** Looks for a while. True: look again, after other work had its turn. False: sleep. */
   wait(consumer: Consumer): boolean {
     let now = performance.now()
     if (this.since === 0) this.since = now
     const end = this.since + this.budget
     const spin = Math.min(end, now + SPIN)
-    while (now < spin) {
-      for (let look = 0; look < LOOKS; look++) if (consumer.hasMessage) return true
-      // Not with the looks: before they are compiled, they take as long.
-      const before = performance.now()
-      yieldProcessor()
-      now = performance.now()
-      if (now - before > CROWDED) {
-        this.budget = 0
-        restUntil = now + rest
-        rest = Math.min(LAST_REST, 2 * rest)
-        return false
-      }
-    }
+    for (; now < spin; now = performance.now()) for (let look = 0; look < LOOKS; look++) if (consumer.hasMessage) return true
+    if (this.budget > 0 && this.isCrowded()) return false
     if (now < end) return true
     this.budget = this.budget > LEAST ? this.budget / 2 : 0
     return false

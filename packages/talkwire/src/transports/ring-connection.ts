@@ -32,10 +32,13 @@ const MAX_IDLE_WRITER = 256 * 1024
 const COPY_WORDS_BELOW = 512
 /** Such a message gets memory of its own, which the sink may keep. */
 const OWNED_FROM = 16 * 1024
-/** Messages, and milliseconds, before other work gets a turn. The clock is looked at once in LOOK_EVERY messages. */
-const MESSAGES_A_TURN = 4096
+/**
+ * Messages, and milliseconds, before what they set off gets its turn: then its answers are on their way while the next messages
+ * are read. With a whole ring at once, each side would work while the other waits. The clock is looked at once in LOOK_EVERY messages.
+ */
+const MESSAGES_A_TURN = 64
 const MILLISECONDS_A_TURN = 20
-const LOOK_EVERY = 128
+const LOOK_EVERY = 16
 /** Memory for a message of which only a part has come, as a multiple of that part. */
 const MAX_AMPLIFICATION = 128
 
