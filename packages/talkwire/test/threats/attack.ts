@@ -108,7 +108,7 @@ export async function startHonest(address: string): Promise<Honest> {
 }
 
 /** The machine is shared with other tests: less than this is no sign of an attack's effect. */
-const FLOOR = 250
+const FLOOR = 500
 const floor = (): number => FLOOR * Math.max(1, loadavg()[0]! / (2 * availableParallelism()))
 /** MiB above the baseline within RETURN milliseconds after the attack. */
 const GROWTH = 64
