@@ -58,6 +58,8 @@ async function runNode(name, processes, folder) {
     const results = ends.map((end) => new Promise((resolve, reject) => end.once('message', resolve).once('exit', reject)))
     for (const end of ends) end.send('go')
     const all = /** @type {{ count: number, rate: number }[]} */ (await Promise.all(results))
+    // They end with their channel.
+    for (const end of ends) end.disconnect()
     const total = all.reduce((sum, { count }) => sum + count, 0)
     const counted = memory.array(Float64Array, 0, 1)[0]
     if (counted !== total) throw new Error(`${name}: ${counted} additions were counted of ${total}`)
