@@ -188,10 +188,15 @@ async function openRemote(
   { far: behaviour = {} }: Setting,
 ): Promise<Opened> {
   const far = await RemoteEnd.open({ behaviour, options: farOptions })
-  const address = await remote(far)
-  const connection = await soon(suite.transport.connect!(address, near, { ...suite.connectOptions, ...nearOptions }), 'connect()')
-  await soon(far.opened, 'accept()')
-  return { far, connection, listener: undefined }
+  try {
+    const address = await remote(far)
+    const connection = await soon(suite.transport.connect!(address, near, { ...suite.connectOptions, ...nearOptions }), 'connect()')
+    await soon(far.opened, 'accept()')
+    return { far, connection, listener: undefined }
+  } catch (reason) {
+    far.dispose()
+    throw reason
+  }
 }
 
 /** What holds at every moment of every test. */

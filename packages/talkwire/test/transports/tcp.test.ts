@@ -11,20 +11,11 @@ import { testTransport } from '../../compliance/index.js'
 import { connect, serve, sessionOf, TalkwireError } from '../../src/index.js'
 import { tcp } from '../../src/transports/tcp.js'
 import { fails } from '../helpers/expect.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
 import '../helpers/place.js'
 import { eventually, printed, program, python, script, start } from './fixtures/support.js'
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as net.AddressInfo
-  server.close()
-  return port
-}
-const ports: number[] = []
-for (let count = 0; count < 200; count++) ports.push(await freePort())
-testTransport({ test, transport: tcp, address: () => `tcp://127.0.0.1:${ports.pop()}` })
+testTransport({ test, transport: tcp, address: () => `tcp://${ownHost}:${freshPort()}` })
 
 const key = randomBytes(32).toString('base64')
 const functions = { add: (a: number, b: number) => a + b, who: () => null }

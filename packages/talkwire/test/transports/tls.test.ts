@@ -7,31 +7,23 @@ import { soon } from '../../compliance/ends.js'
 import { testTransport } from '../../compliance/index.js'
 import { connect, serve, sessionOf, TalkwireError, type ConnectOptions, type ServeOptions } from '../../src/index.js'
 import { tlsTransport } from '../../src/transports/tls.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
 import '../helpers/place.js'
 import { issue } from './fixtures/certificates.js'
 
 const authority = issue({ name: 'Test Authority', authority: true })
 const other = issue({ name: 'Other Authority', authority: true })
-const hosts = ['localhost', '127.0.0.1', '::1']
+const hosts = ['localhost', '127.0.0.1', '::1', ownHost]
 const server = issue({ name: 'bank', hosts, issuer: authority })
 const client = issue({ name: 'teller 7', issuer: authority })
 const pick = ({ key, cert }: { key: string; cert: string }) => ({ key, cert })
 const serverTls = { ...pick(server), ca: authority.cert }
 const clientTls = { ...pick(client), ca: authority.cert }
 
-async function freePort(): Promise<number> {
-  const socket = net.createServer().listen(0, '127.0.0.1')
-  await once(socket, 'listening')
-  const { port } = socket.address() as net.AddressInfo
-  socket.close()
-  return port
-}
-const ports: number[] = []
-for (let count = 0; count < 200; count++) ports.push(await freePort())
 testTransport({
   test,
   transport: tlsTransport,
-  address: () => `tls://127.0.0.1:${ports.pop()}`,
+  address: () => `tls://${ownHost}:${freshPort()}`,
   listenOptions: { tls: serverTls },
   connectOptions: { tls: clientTls },
 })

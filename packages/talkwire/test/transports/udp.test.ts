@@ -11,13 +11,11 @@ import { Cookies, createPacket, HEADER, HELLO_BYTES, MAX_PAYLOAD, newId, Packet,
 import { PlainPipe } from '../../src/transports/udp-plain.js'
 import { udp } from '../../src/transports/udp.js'
 import { fails } from '../helpers/expect.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
 import { eventually, printed, program, python, script, start } from './fixtures/support.js'
 import { relayTo, type Relay } from './fixtures/udp-relay.js'
 
-let port = 20_000
-/** All of 127/8 is this machine: each process has an address to itself, and no port of it is somebody else's. */
-const own = [16, 8, 0].map((bits) => (process.pid >>> bits) & 0xff).join('.')
-const address = (): string => `udp://127.${own}:${port++}`
+const address = (): string => `udp://${ownHost}:${freshPort()}`
 const plus = { add: (a: number, b: number) => a + b }
 const ANY = 'udp://127.0.0.1:0'
 
@@ -349,10 +347,10 @@ test('udp: a message too large is refused with the limit, before it is sent, on 
 
 // ── groups ───────────────────────────────────────────────────────────────────────────────────────
 
-const group = (): string => `udp://239.${own}:${port++}?interface=127.0.0.1`
+const group = ownHost.replace('127', '239')
 
 test('udp: a group hears the events of a service, and cannot call', async () => {
-  const at = group()
+  const at = `udp://${group}:${freshPort()}?interface=127.0.0.1`
   const service = await serve('news', plus, { listen: [ANY, at] })
   const heard: unknown[][] = [[], []]
   const clients = await Promise.all(heard.map(() => connect<{ add(a: number, b: number): number }>(at)))
@@ -370,7 +368,7 @@ test('udp: a group hears the events of a service, and cannot call', async () => 
     '{"jsonrpc":"2.0","method":7}',
     ...Array.from({ length: 150 }, () => '{'),
   ])
-    other.send(nonsense, Number(/:(\d+)\?/.exec(at)![1]), `239.${own}`)
+    other.send(nonsense, Number(/:(\d+)\?/.exec(at)![1]), group)
   while (heard.some((list) => list.length < 2)) {
     service.emit('news', { headline: 'rain' })
     await turns()
