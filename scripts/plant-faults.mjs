@@ -854,6 +854,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'sync/slots.js',
+    ['sync/inspect'],
+    [['since when a part is held is not said', 'storeFloat(words.float, SLOT_SINCE', 'void (SLOT_SINCE']],
+  ),
+  ...faultsOf(
     'sync/barrier.js',
     ['sync/kinds'],
     [
@@ -1148,6 +1153,11 @@ const FAULTS = [
       ['permits of the dead do not come back', 'for slot in among if late else ():', 'for slot in ():'],
       ['who inherits a permit is not told', 'return Taken(slot, True)', 'return Taken(slot, False)'],
     ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/slots.py',
+    ['sync/mixed'],
+    [['since when a part is held is not said', 'block.float(SLOT_SINCE + 8 * taken.slot).value =', '_ =']],
   ),
   ...faultsOf(
     'clients/python/talkwire/sync/queue.py',

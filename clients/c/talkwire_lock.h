@@ -380,6 +380,13 @@ static inline int tw_take_slot(struct tw_handle *handle, int from, int count, in
     return -1;
 }
 
+/* The same of a lock that tells since when each is held. */
+static inline int tw_take_share(struct tw_handle *handle, int from, int count, int late, int *inherited) {
+    int slot = tw_take_slot(handle, from, count, late, inherited);
+    if (slot >= 0) ((double *)(void *)tw_slot(handle, TW_SLOTS))[slot] = tw_now(CLOCK_REALTIME);
+    return slot;
+}
+
 /* How many somebody has who lives, and in *dead those of the dead: each is read once, because others take and free them meanwhile. */
 static inline int tw_slots_of(const struct tw_handle *handle, int from, int count, int *dead) {
     int alive = 0;
@@ -440,7 +447,7 @@ static inline int tw_open_there(const char *path, off_t bytes, int *there) {
 /* EINVAL: no name, or there is another kind in the memory of that name. */
 static inline int tw_open(struct tw_handle *handle, const char *word, uint32_t kind, const char *name) {
     int slotted = kind == TW_SEMAPHORE || kind == TW_RWLOCK || kind == TW_BARRIER, failed;
-    size_t bytes = TW_LOCK_BYTES + (slotted ? TW_SLOTS * sizeof(int64_t) : 0);
+    size_t bytes = TW_LOCK_BYTES + (slotted ? TW_SLOTS * sizeof(int64_t) : 0) + (kind == TW_SEMAPHORE || kind == TW_RWLOCK ? TW_SLOTS * sizeof(double) : 0);
     if (!tw_is_name(name)) return EINVAL;
     snprintf(handle->path, sizeof handle->path, "/dev/shm/talkwire-%u-%s-%s", (unsigned)getuid(), word, name);
     do {

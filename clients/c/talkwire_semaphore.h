@@ -78,7 +78,7 @@ static inline int tw_take_permit(void *subject, int late, int waits) {
     int64_t *fence = &semaphore->handle.lock->fence;
     (void)waits;
     semaphore->inherited = 0;
-    if (semaphore->counting ? !tw_take_count(semaphore) : tw_take_slot(&semaphore->handle, 0, tw_permits(semaphore), late, &semaphore->inherited) < 0) return 0;
+    if (semaphore->counting ? !tw_take_count(semaphore) : tw_take_share(&semaphore->handle, 0, tw_permits(semaphore), late, &semaphore->inherited) < 0) return 0;
     if (TW_LOAD(*fence) == 0) tw_swap64(fence, 0, (int64_t)(tw_now(CLOCK_REALTIME) * 1e3));
     semaphore->fence = __atomic_add_fetch(fence, (int64_t)1, __ATOMIC_SEQ_CST);
     return 1;

@@ -3,7 +3,7 @@
 KINDS = {"mutex": 1, "semaphore": 2, "rwlock": 3, "condition": 4, "barrier": 5, "event": 6, "once": 7}
 KIND_WORD = 0x54570100
 BYTES = 1024
-SLOTTED = {"semaphore": 2048, "rwlock": 2048, "barrier": 2048}
+SLOTTED = {"semaphore": 3072, "rwlock": 3072, "barrier": 2048}
 LASTING = ("event", "once")
 """They say something even when nobody uses them."""
 
@@ -18,3 +18,4 @@ WHO, MINE, BELL, WAITS_SINCE, RUNG, MODE = 0, 8, 12, 16, 24, 28  # of a place
 NOTIFIED, GONE = 1, 2  # modes in a condition; 0: it waits
 
 SLOT, SLOTS = 1024, 128
+SLOT_SINCE = 2048

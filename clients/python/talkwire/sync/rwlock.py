@@ -12,7 +12,7 @@ from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER, SLOTS
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
 from .queue import wake_all
-from .slots import free_mine, free_slot, owners_of, reap, take_slot
+from .slots import free_mine, free_slot, owners_of, reap, take_share
 
 _READERS = range(SLOTS - 1)
 _UPGRADER = range(SLOTS - 1, SLOTS)
@@ -133,7 +133,7 @@ class _Share(Offer[ReadGrant]):
         block = self.block
         if self.owner() != 0 and not (late and self._unseat()):
             return None
-        taken = take_slot(block, self._among, late)
+        taken = take_share(block, self._among, late)
         if taken is None:
             return None
         if self.owner() == 0:

@@ -11,7 +11,7 @@ from .layout import COUNTING, FAIR, FENCE, FLAGS, LIMIT, SLOTS, VALUE
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
 from .queue import wake_first
-from .slots import free_mine, owners_of, take_slot
+from .slots import free_mine, owners_of, take_share
 
 
 class Permit(NamedTuple):
@@ -107,7 +107,7 @@ class _Owned(Offer[Permit]):
     many = True
 
     def take(self, late: bool, waits: bool) -> Optional[Permit]:
-        taken = take_slot(self.block, _permits(self.block), late)
+        taken = take_share(self.block, _permits(self.block), late)
         return Permit(next_fence_of_many(self.block), taken.inherited) if taken else None
 
     def is_free(self) -> bool:

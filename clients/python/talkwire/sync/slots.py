@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import List, NamedTuple, Optional
 
 from ..owner import is_alive
-from .layout import SLOT
+from .layout import SLOT, SLOT_SINCE
 from .place import Block
 
 
@@ -25,6 +26,14 @@ def take_slot(block: Block, among: range, late: bool) -> Optional[Taken]:
         if owner != 0 and not is_alive(owner) and block.swap(SLOT + 8 * slot, owner, block.me, 8):
             return Taken(slot, True)
     return None
+
+
+def take_share(block: Block, among: range, late: bool) -> Optional[Taken]:
+    """The same of a lock that tells since when each is held."""
+    taken = take_slot(block, among, late)
+    if taken:
+        block.float(SLOT_SINCE + 8 * taken.slot).value = time.time() * 1000
+    return taken
 
 
 def free_slot(block: Block, slot: int) -> None:

@@ -4,7 +4,7 @@ import { idOf, isAlive, NOBODY } from '../memory/owner.js'
 import { isBrokenState, LONG, WORD } from './lock-layout.js'
 import { availableOf, permitsOf } from './permits.js'
 import { waiters, type Words } from './queue.js'
-import { ownersOf, SHARES, type Range } from './slots.js'
+import { ownersOf, sharesIn, SHARES, type Range } from './slots.js'
 
 export interface Party {
   /** Of the process; of a worker: of its thread. */
@@ -21,8 +21,8 @@ export interface Holder extends Party {
   readonly alive: boolean
 }
 
-/** Who has a part of something: a permit, a reader's share. Since when is not kept for each. */
-export type Share = Pick<Holder, 'pid' | 'command' | 'alive'>
+/** Who has a part of something: a permit, a reader's share. */
+export type Share = Omit<Holder, 'label'>
 
 /** In the order in which they came. One party for all tasks of a thread; more than 29 are not listed. */
 export type Waiters = readonly Party[]
@@ -89,14 +89,13 @@ export const inspectSemaphore = (words: Words): SemaphoreInfo => ({
 export const inspectBarrier = (words: Words): BarrierInfo => ({
   parties: Atomics.load(words.word, WORD.limit),
   waiters: waitersOf(words),
-  broken: isBrokenState(Atomics.load(words.word, WORD.value)) || sharesOf(words, SHARES).some(({ alive }) => !alive),
+  broken: isBrokenState(Atomics.load(words.word, WORD.value)) || !ownersOf(words, SHARES).every(isAlive),
 })
 
 export const waitersOf = (words: Words): Party[] => waiters(words).map(({ who, since }) => party(who, since))
 
-export function sharesOf(words: Words, range: Range): Share[] {
-  return ownersOf(words, range).map((owner) => ({ pid: idOf(owner), command: commandOf(idOf(owner)), alive: isAlive(owner) }))
-}
+const sharesOf = (words: Words, range: Range): Share[] =>
+  sharesIn(words, range).map(({ owner, since }) => ({ ...party(owner, since), alive: isAlive(owner) }))
 
 function party(owner: bigint, since: number): Party {
   const pid = idOf(owner)

@@ -13,10 +13,11 @@
  *      16  f64 since                   24  u32 rung
  *       28  u32 mode    what it waits for, if there are kinds
  * 1024  128 slots, i64   who has a part of it: a permit, a reader's share, an arrival   (not in a mutex)
+ * 2048  128 times, f64   since when, ms since 1970                                       (not in a barrier either)
  */
 export const LOCK_BYTES = 1024
-/** Of those that have slots. */
-export const SLOTTED_BYTES = 2048
+/** Of the largest of them. */
+export const MOST_LOCK_BYTES = 3072
 export const LOCK_ALIGNMENT = 8
 
 /** Indices of 32-bit words. */
@@ -30,8 +31,9 @@ export type Kind = keyof typeof KIND
 /** 'TW', layout 1. */
 export const kindWord = (kind: Kind): number => 0x5457_0100 | KIND[kind]
 
-const SLOTTED: ReadonlySet<Kind> = new Set(['semaphore', 'rwlock', 'barrier'])
-export const bytesOf = (kind: Kind): number => (SLOTTED.has(kind) ? SLOTTED_BYTES : LOCK_BYTES)
+/** Of those that have slots. */
+const SLOTTED: { readonly [kind in Kind]?: number } = { semaphore: MOST_LOCK_BYTES, rwlock: MOST_LOCK_BYTES, barrier: 2048 }
+export const bytesOf = (kind: Kind): number => SLOTTED[kind] ?? LOCK_BYTES
 
 /** Bits of `flags`. */
 export const FAIR = 1
@@ -40,6 +42,8 @@ export const COUNTING = 2
 /** The first of the slots, and how many there are. */
 export const SLOT_LONG = 128
 export const SLOTS = 128
+/** The time of the first of them: a 64-bit word. */
+export const SLOT_SINCE = 256
 
 export const WAITERS = 29
 /** Of waiter `n`: its first 32-bit and 64-bit word. */

@@ -22,7 +22,7 @@ import { parseSegmentName } from './place.js'
  */
 export type LockState = 'free' | 'held' | 'abandoned' | 'broken' | 'set' | 'unset' | 'done' | 'unknown'
 
-export interface ListedParty extends Share {
+export interface ListedParty extends Omit<Share, 'since'> {
   /** Undefined where nobody keeps it. */
   readonly since?: Date
   readonly label?: string

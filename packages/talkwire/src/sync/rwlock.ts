@@ -10,7 +10,7 @@ import { Line, type Offer } from './line.js'
 import { FAIR, LONG, WORD } from './lock-layout.js'
 import { openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeAll } from './queue.js'
-import { freeSlot, ownersOf, READERS, reap, SHARES, takeSlot, UPGRADER, type Range } from './slots.js'
+import { freeSlot, ownersOf, READERS, reap, SHARES, takeShare, UPGRADER, type Range } from './slots.js'
 import type { WaitOptions } from './tasks.js'
 
 export interface RwLockOptions {
@@ -86,7 +86,7 @@ export class UpgradableLock extends ReadLock {
 export class RwLock {
   private readonly state: State
 
-  /** By name, or in memory of your own (2048 bytes). At most 127 readers at a time; more of them wait. Throws as `Mutex` does. */
+  /** By name, or in memory of your own (3072 bytes). At most 127 readers at a time; more of them wait. Throws as `Mutex` does. */
   constructor(place: string | LockPlace, { fair = false, label }: RwLockOptions = {}) {
     const block = openLock('rwlock', place)
     this.state = states.get(block) ?? new State(block)
@@ -191,7 +191,7 @@ class State {
       held: false,
       take: (late) => {
         if (this.owner() !== NOBODY && !(late && this.unseat(this.owner()))) return undefined
-        const taken = takeSlot(block, range, late)
+        const taken = takeShare(block, range, late)
         if (!taken) return undefined
         if (this.owner() === NOBODY) return grant(give(taken.slot))
         // A writer came in between; it may have seen the share and wait for its end.

@@ -10,7 +10,7 @@ import { COUNTING, FAIR, LONG, SLOTS, WORD } from './lock-layout.js'
 import { availableOf, countOf, isCounting, permitsOf } from './permits.js'
 import { agree, openLock, unlinkLock, type Block, type LockPlace } from './place.js'
 import { wakeFirst } from './queue.js'
-import { freeSlot, ownersOf, takeSlot } from './slots.js'
+import { freeSlot, ownersOf, takeShare } from './slots.js'
 import type { WaitOptions } from './tasks.js'
 
 export interface SemaphoreOptions {
@@ -40,7 +40,7 @@ export class Semaphore {
   private readonly block: Block
   private readonly signalling: boolean
 
-  /** By name, or in memory of your own (2048 bytes). Throws as `Mutex` does; INVALID_MEMORY also when others say another number of permits. */
+  /** By name, or in memory of your own (3072 bytes). Throws as `Mutex` does; INVALID_MEMORY also when others say another number of permits. */
   constructor(place: string | LockPlace, { permits, fair = false, signalling = false }: SemaphoreOptions) {
     const [least, most] = signalling ? [0, 0x7fff_ffff] : [1, SLOTS]
     if (!Number.isInteger(permits) || permits < least || permits > most)
@@ -116,7 +116,7 @@ function owned(block: Block, permits: number): Offer<Permit> {
     many: true,
     held: false,
     take(late) {
-      const taken = takeSlot(block, permitsOf(block), late)
+      const taken = takeShare(block, permitsOf(block), late)
       if (!taken) return undefined
       const give = (): void => {
         freeSlot(block, taken.slot)

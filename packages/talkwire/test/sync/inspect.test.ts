@@ -46,9 +46,11 @@ test('rwlock: the writer with its label, each reader, who waits', async () => {
   assert.deepEqual(lock.inspect(), { holder: undefined, waiters: [], abandoned: false, fence: 0, readers: [] })
   const parties = await several(3, 'rwlock', name)
   const [a, b, c] = parties as [Holder, Holder, Holder]
+  const start = Date.now()
   await a.tell('read')
   await b.tell('upgradable')
   const read = lock.inspect().readers
+  assert.ok(read.every(({ since }) => isBetween(since, start)))
   assert.deepEqual(pids(read), [a.pid, b.pid])
   assert.ok(read.every(({ command, alive }) => /party\.js rwlock/.test(command) && alive))
   await a.tell('release')
@@ -77,10 +79,12 @@ test('semaphore: each permit, the dead among them, who waits', async () => {
   const [a, b, c] = parties as [Holder, Holder, Holder]
   const semaphore = new Semaphore(name, { permits: 2 })
   assert.deepEqual(semaphore.inspect(), { holders: [], waiters: [], available: 2, fence: 0 })
+  const start = Date.now()
   await a.tell('acquire')
   await b.tell('acquire')
   const waiting = c.tell('acquire')
   const { holders, waiters, available, fence } = await untilWaiting(() => semaphore.inspect(), 1)
+  assert.ok(holders.every(({ since }) => isBetween(since, start)))
   assert.deepEqual([pids(holders), pids(waiters), available], [[a.pid, b.pid], [c.pid], 0])
   assert.ok(fence > Date.now() * 1000 - 60e6)
   await c.kill()

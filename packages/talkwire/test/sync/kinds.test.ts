@@ -381,7 +381,7 @@ test('once: the first does it, the others wait; who fails or dies leaves it to t
 })
 
 test('what is another kind is refused', () => {
-  using memory = SharedMemory.anonymous(2048)
+  using memory = SharedMemory.anonymous(3072)
   new Condition({ memory })
   assert.throws(() => new Event({ memory }), fails('INVALID_MEMORY'))
   assert.throws(() => new Semaphore({ memory, offset: 8 }, { permits: 1 }), RangeError)

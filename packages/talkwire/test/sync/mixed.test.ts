@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { idOf } from '../../src/memory/owner.js'
 import { ARRIVALS, LONG, WAITER, WAITERS, waiterWord, WORD, type Kind } from '../../src/sync/lock-layout.js'
 import { openLock, unlinkLock } from '../../src/sync/place.js'
+import { Semaphore } from '../../src/sync/semaphore.js'
 import { waiters } from '../../src/sync/queue.js'
 import { freshName } from '../helpers/place.js'
 import { LANGUAGES, startPartyIn, type Holder, type Language } from './holders.js'
@@ -276,6 +277,34 @@ for (const poster of LANGUAGES)
       await endAll(parties)
     }),
   )
+
+test(
+  `a semaphore with permits of ${LANGUAGES.join(', ')}: each with since when`,
+  withName(['semaphore'], async (name) => {
+    const parties = await startAll(LANGUAGES, 'semaphore', name, '3')
+    // The second round finds the times of the first one in the slots.
+    for (let round = 0; round < 2; round++) {
+      const times = [Date.now()]
+      for (const party of parties) {
+        assert.match(await party.tell('acquire'), /^acquired/)
+        times.push(Date.now())
+      }
+      const { holders } = new Semaphore(name, { permits: 3 }).inspect()
+      assert.deepEqual(
+        holders.map(({ pid }) => pid),
+        parties.map(({ pid }) => pid),
+      )
+      // Within a millisecond: some keep parts of one, some do not.
+      for (const [index, { since }] of holders.entries())
+        assert.ok(
+          since.getTime() >= times[index]! - 1 && since.getTime() <= times[index + 1]! + 1,
+          `${LANGUAGES[index]}: ${since.toISOString()}`,
+        )
+      for (const party of parties) await party.tell('release')
+    }
+    await endAll(parties)
+  }),
+)
 
 for (const language of LANGUAGES.slice(1))
   test(
