@@ -282,12 +282,12 @@ const FAULTS = [
       ['a listener that closed lets clients in', 'swap(word, WORD.state, STATE.free, STATE.busy)', 'false'],
       [
         'the death of the other side is not seen',
-        'this.stopWatching = watch(this.far, this.farDied);',
+        'this.stopWatching = whenEnded(this.far, this.farDied);',
         'this.stopWatching = () => { };',
         'short',
       ],
       ['a death is an end like any other', 'this.farEnd === END.done ? undefined : died', 'undefined'],
-      ['ref() after the end keeps the process', 'ref() {\n        if (!this.released)', 'ref() {\n        if (true)'],
+      ['ref() after the end keeps the process', ' ref() {\n        if (!this.released)', ' ref() {\n        if (true)'],
     ],
   ),
   ...faultsOf('transports/patience.js', ['transports/shm'], [['whoever waits looks for ever', 'if (now < end)', 'if (true)']]),
@@ -1419,7 +1419,7 @@ const FAULTS = [
     ['queues/posix-queue', 'transports/mq'],
     [['the second message is the end of the file', 'rewindQueue(queue);', ';', 'short']],
   ),
-  ...faultsOf('queues/ended.js', ['transports/mq'], [['the end of a thread is not noticed', 'ended();', ';']]),
+  ...faultsOf('memory/ended.js', ['transports/mq'], [['the end of a thread is not noticed', 'ended();', ';']]),
   ...faultsOf(
     'kernel/mq.js',
     ['queues/posix-queue'],

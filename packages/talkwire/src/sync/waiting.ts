@@ -1,9 +1,10 @@
 /** Waiting until something can be had: woken by a bell, by the owner's end, and now and then by the clock. spec/sync.md § 4. */
 import { closeSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
-import { onceEnded, openProcess } from '../kernel/waiting.js'
+import { onceEnded } from '../kernel/waiting.js'
 import { onBell, waitForBell } from '../memory/bell.js'
-import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
+import { openOwner } from '../memory/ended.js'
+import { NOBODY } from '../memory/owner.js'
 
 /** What is waited for. */
 export interface Waitable {
@@ -68,7 +69,7 @@ export function waitSync(what: Waitable, timeout = Infinity): void {
         const owner = what.owner()
         pause = owner === watched ? Math.min(2 * pause, LAST_LOOK) : FIRST_LOOK
         if (owner !== watched && process !== undefined) closeSync(process)
-        if (owner !== watched) process = descriptorOf((watched = owner))
+        if (owner !== watched) process = openOwner((watched = owner))
         next = now + pause
       }
       late = !waitForBell(process, Math.min(next, end) - now)
@@ -78,16 +79,7 @@ export function waitSync(what: Waitable, timeout = Infinity): void {
   }
 }
 
-/** A descriptor that is readable once that one has ended. Undefined where the kernel has none: for nobody, the dead and threads. */
-function descriptorOf(owner: bigint): number | undefined {
-  if (owner === NOBODY || owner === self()) return undefined
-  const fd = openProcess(idOf(owner))
-  if (fd === undefined || isAlive(owner)) return fd
-  closeSync(fd)
-  return undefined
-}
-
-/** Calls back when the owner that is watched last has ended. */
+/** Calls back when the owner that is watched last has ended. Of a thread the next look tells. */
 function watchOwner(ended: () => void): { watch(owner: bigint): boolean; close(): void } {
   let watched = NOBODY
   let stop: (() => void) | undefined
@@ -102,7 +94,7 @@ function watchOwner(ended: () => void): { watch(owner: bigint): boolean; close()
       if (owner === watched) return false
       close()
       watched = owner
-      const process = descriptorOf(owner)
+      const process = openOwner(owner)
       if (process !== undefined) stop = onceEnded(process, ended)
       return true
     },

@@ -7,8 +7,8 @@ import { parseAddress } from '../address.js'
 import { claim, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { needMapping } from '../kernel/mapping.js'
-import { onceEnded, openProcess } from '../kernel/waiting.js'
 import { bellDescriptor, onBell, ring } from '../memory/bell.js'
+import { whenEnded } from '../memory/ended.js'
 import { MappedFile } from '../memory/mapped-file.js'
 import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 import { RING_HEADER, ringBytes } from '../memory/ring-layout.js'
@@ -34,8 +34,6 @@ const END = { open: 0, sendsNoMore: 1, done: 2, aborted: 3 } as const
 /** Milliseconds between looks at a server that is busy with the client before. */
 const RETRY = 10
 const PATIENCE = 5000
-/** Milliseconds between looks at a thread, which the kernel does not watch for us. */
-const LOOK_AT_THREAD = 100
 const traits: Traits = {
   ordered: true,
   reliable: true,
@@ -139,7 +137,7 @@ function listenOn(page: Page, address: string, held: Claim, accept: Accept, opti
     stopWatching?.()
     stopWatching = undefined
     if (!open || serving) return
-    if (isTaken(page)) return void (stopWatching = watch(Atomics.load(long, LONG.client), prepare))
+    if (isTaken(page)) return void (stopWatching = whenEnded(Atomics.load(long, LONG.client), prepare))
     makeAnew(page)
     store(word, WORD.state, STATE.free)
   }
@@ -267,19 +265,6 @@ function pairIn(memory: MappedFile) {
   return { toServer: { memory, offset: PAGE, size }, toClient: { memory, offset: PAGE + size, size } }
 }
 
-/** Calls back once when that process, or thread, is no more. */
-function watch(who: bigint, ended: () => void): () => void {
-  const process = openProcess(idOf(who))
-  if (process !== undefined) return onceEnded(process, ended)
-  const timer = setInterval(() => {
-    if (isAlive(who)) return
-    clearInterval(timer)
-    ended()
-  }, LOOK_AT_THREAD)
-  timer.unref()
-  return () => clearInterval(timer)
-}
-
 /** Wakes the other side by the bell that it has written into the page, and learns of its end there, or from the kernel. */
 class PageControl implements Control {
   private readonly far: bigint
@@ -303,7 +288,7 @@ class PageControl implements Control {
   start(rings: RingConnection): void {
     this.rings = rings
     this.stopBell = onBell(this.look)
-    this.stopWatching = watch(this.far, this.farDied)
+    this.stopWatching = whenEnded(this.far, this.farDied)
     // It may have rung, and even ended, before anybody here listened.
     setImmediate(this.look)
   }

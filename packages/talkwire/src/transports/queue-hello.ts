@@ -1,8 +1,8 @@
 /** How two processes that share a well-known queue come to a pair of their own: spec/queues.md. What `mq:` and `sysv:` have in common. */
 import { TalkwireError } from '../error.js'
+import { whenEnded } from '../memory/ended.js'
 import { unless } from '../memory/errors.js'
 import { idOf, isAlive, self } from '../memory/owner.js'
-import { whenEnded } from '../queues/ended.js'
 import { queueError } from '../queues/errors.js'
 import { keepTrying, repeatedly, type Watch } from '../queues/looking.js'
 import type { QueueKind } from '../queues/kinds.js'
