@@ -183,7 +183,7 @@ const FAULTS = [
     'transports/fifo.js',
     ['transports/fifo'],
     [
-      ['a second client is let in', 'return claim(`${paths.claim}.client`);', 'return { release() { } };'],
+      ['a second client is let in', 'const held = claimClient(paths.claim, address);', 'const held = { release() { } };'],
       [
         'the claim of a client is never given back',
         'clearInterval(probe);\n            try {\n                held.release();',
@@ -213,8 +213,8 @@ const FAULTS = [
       ['the memory of an announced message is taken at once', 'Math.min(length, MAX_AMPLIFICATION * (before + size))', 'length'],
       [
         'no limit for messages in parts',
-        'if (length > this.maxMessage)\n            throw tooLarge(length',
-        'if (false)\n            throw tooLarge(length',
+        'if (length > this.maxMessage)\n            throw tooLargeArrived(length',
+        'if (false)\n            throw tooLargeArrived(length',
       ],
       ['no limit for whole messages', 'if (size > this.maxMessage)', 'if (false)'],
       [

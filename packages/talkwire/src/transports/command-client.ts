@@ -7,6 +7,7 @@ import { onFileEvent } from '../sync/file-events.js'
 import { FileLock } from '../sync/file-lock.js'
 import { checkOwner, CommandFile, errorOf, isAnswered, type Command, type Commands, type Watch } from './command-file.js'
 import type { MessagePipe } from './message-connection.js'
+import { connectionClosed } from './refusals.js'
 import { MAX_MESSAGE, type Peer, type Sink, type TransportOptions } from './transport.js'
 
 /** Milliseconds for a service to mend a file that somebody damaged. */
@@ -103,8 +104,7 @@ export class CommandClient implements MessagePipe {
   }
 
   buffered = (): number => 0
-  ended = (): TalkwireError | undefined =>
-    this.state === 'open' ? undefined : new TalkwireError('CONNECTION_CLOSED', 'this connection is closed; connect() makes a new one')
+  ended = (): TalkwireError | undefined => (this.state === 'open' ? undefined : connectionClosed())
 
   pause(): void {}
   resume(): void {}

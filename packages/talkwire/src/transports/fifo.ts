@@ -1,12 +1,12 @@
 /** Two named pipes: `fifo:/run/bank` is /run/bank.c2s and /run/bank.s2c. One client at a time. The steps are those of spec/fifo.md. */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, unlinkSync } from 'node:fs'
 import net from 'node:net'
-import { parseAddress } from '../address.js'
 import { claim, find, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { makeFifo } from '../kernel/fifo.js'
 import { claimClient } from './one-client.js'
 import { PipePair } from './pipe-pair.js'
+import { filePathOf, nobodyListens } from './refusals.js'
 import { fromSystem } from './socket.js'
 import { StreamConnection } from './stream-connection.js'
 import type { Accept, Listener, Peer, Sink, Traits, Transport, TransportOptions } from './transport.js'
@@ -62,22 +62,11 @@ export const fifo: Transport = {
 }
 
 function pathsOf(address: string): Paths {
-  const { rest } = parseAddress(address)
-  if (!rest.startsWith('/'))
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      `${JSON.stringify(address.slice(0, 80))} has no absolute path; write for example fifo:/run/user/1000/bank`,
-    )
-  try {
-    return { c2s: `${rest}.c2s`, s2c: `${rest}.s2c`, claim: claimName(rest, rest) }
-  } catch (reason) {
-    throw new TalkwireError('INVALID_ADDRESS', `the folder of ${address} cannot be found; make it first`, { cause: reason })
-  }
+  const path = filePathOf(address)
+  return { c2s: `${path}.c2s`, s2c: `${path}.s2c`, claim: claimName(path, path) }
 }
 
 const missing = (reason: unknown): boolean => ['ENOENT', 'ENXIO'].includes((reason as NodeJS.ErrnoException).code ?? '')
-const nobody = (address: string, cause: unknown): TalkwireError =>
-  new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`, { cause })
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
 
@@ -118,7 +107,7 @@ function tryOpen(paths: Paths, address: string): [input: number, output: number]
     )
   } catch (reason) {
     if (!missing(reason)) throw give(fromSystem(reason, `cannot connect to ${address}`))
-    const error = give(nobody(address, reason))
+    const error = give(nobodyListens(address, reason))
     // A living server that is between two clients.
     if (isClaimed(paths)) return error
     throw error

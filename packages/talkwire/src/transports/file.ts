@@ -2,13 +2,12 @@
  * Commands in a JSON file, guarded by a lock file: `file:/path/calc.json`. Any program that can lock a file and knows JSON
  * is a client: docs/transports/file.md.
  */
-import { parseAddress } from '../address.js'
-import { TalkwireError } from '../error.js'
 import { linuxLibc } from '../kernel/libc.js'
 import { memoryError } from '../memory/errors.js'
 import { CommandClient, isServed } from './command-client.js'
 import { claimFile, CommandService, type ServiceOptions } from './command-service.js'
 import { MessageConnection } from './message-connection.js'
+import { filePathOf, nobodyListens } from './refusals.js'
 import type { Traits, Transport } from './transport.js'
 
 const traits: Traits = {
@@ -29,8 +28,7 @@ export const file: Transport<ServiceOptions> = {
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
     const path = pathOf(address)
-    if (!isServed(path))
-      throw new TalkwireError('PEER_NOT_FOUND', `nobody serves ${address}; start the service, or pass { wait: milliseconds }`)
+    if (!isServed(path)) throw nobodyListens(address)
     return memoryError(path, () => new MessageConnection(new CommandClient(path, address, sink, options)))
   },
 
@@ -50,11 +48,5 @@ export const file: Transport<ServiceOptions> = {
 /** Throws INVALID_ADDRESS, UNSUPPORTED and MISSING_PACKAGE. */
 function pathOf(address: string): string {
   linuxLibc('file:')
-  const { rest } = parseAddress(address)
-  if (!/^\/.*[^/]$/.test(rest))
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      `${JSON.stringify(address.slice(0, 80))} has no absolute path of a file; write for example file:/run/user/1000/calc.json`,
-    )
-  return rest
+  return filePathOf(address)
 }

@@ -9,6 +9,7 @@
  *   line     one JSON text LF
  */
 import { TalkwireError } from '../error.js'
+import { tooLargeArrived } from './refusals.js'
 
 export type Framing = 'length' | 'header' | 'line'
 
@@ -275,6 +276,6 @@ function tooLarge(length: number, limit: number): TalkwireError {
   // Whoever answers in words has not understood us: the length is the beginning of a sentence.
   const advice = /^[ -~]{4}$/.test(text)
     ? `that is the text ${JSON.stringify(text)}: most likely the other end speaks another protocol`
-    : 'send less at a time or raise limits.message'
-  return new TalkwireError('MESSAGE_TOO_LARGE', `a message of ${length} bytes arrived, the limit is ${limit}; ${advice}`)
+    : undefined
+  return tooLargeArrived(length, limit, advice)
 }

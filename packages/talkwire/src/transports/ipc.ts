@@ -10,6 +10,7 @@ import { parseAddress } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { Mailbox, type Note } from './mailbox.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
+import { tooLargeArrived } from './refusals.js'
 import { isGiven, listenOnce } from './stdio.js'
 import { MAX_MESSAGE, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
 
@@ -281,10 +282,7 @@ class IpcPipe implements MessagePipe {
 
   private deliver(bytes: Buffer): void {
     if (bytes.length <= this.maxMessage) return this.sink.message(bytes, 0, bytes.length, true)
-    const error = new TalkwireError(
-      'MESSAGE_TOO_LARGE',
-      `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}; send less at a time or raise limits.message`,
-    )
+    const error = tooLargeArrived(bytes.length, this.maxMessage)
     if (!this.sink.broken) return this.abort(error)
     this.mailbox.ignore()
     this.sink.broken(error)

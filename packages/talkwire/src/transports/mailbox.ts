@@ -4,6 +4,7 @@
  * says when it sends no more, and a channel that just vanishes is a loss.
  */
 import { TalkwireError } from '../error.js'
+import { connectionClosed } from './refusals.js'
 import type { Sink } from './transport.js'
 
 /** Unacknowledged bytes from which a send says false, and messages wait here. */
@@ -79,7 +80,7 @@ export class Mailbox<T> {
   /** Why nothing can be sent; undefined while something can. */
   get ended(): TalkwireError | undefined {
     if (this.state === 'open' && this.far !== 'lost') return undefined
-    return this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed')
+    return this.cause ?? connectionClosed()
   }
 
   post(value: T, size: number): boolean {

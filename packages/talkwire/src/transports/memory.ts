@@ -2,6 +2,7 @@
 import { parseAddress, validateName } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
+import { connectionClosed, tooLargeArrived } from './refusals.js'
 import { MAX_MESSAGE, type Accept, type Sink, type Traits, type Transport } from './transport.js'
 
 const HIGH_WATER_MARK = 64 * 1024
@@ -90,7 +91,7 @@ class Half implements MessagePipe {
   }
 
   ended(): TalkwireError | undefined {
-    return this.state === 'open' ? undefined : (this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed'))
+    return this.state === 'open' ? undefined : (this.cause ?? connectionClosed())
   }
 
   send(bytes: Buffer): boolean {
@@ -170,11 +171,7 @@ class Half implements MessagePipe {
     this.size -= bytes.length + 16
     if (this.deaf) return
     try {
-      if (bytes.length > this.maxMessage)
-        throw new TalkwireError(
-          'MESSAGE_TOO_LARGE',
-          `a message of ${bytes.length} bytes arrived, the limit is ${this.maxMessage}; send less at a time or raise limits.message`,
-        )
+      if (bytes.length > this.maxMessage) throw tooLargeArrived(bytes.length, this.maxMessage)
       sink.message(bytes, 0, bytes.length, true)
     } catch (reason) {
       this.broken(TalkwireError.from(reason, 'CONNECTION_LOST'), sink)

@@ -1,7 +1,8 @@
 /** A connection over anything that already keeps message borders: its maker gives `send` and the ends, the rest is here. */
 import { padding, seal } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
-import { TalkwireError } from '../error.js'
+import type { TalkwireError } from '../error.js'
+import { tooLargeToSend } from './refusals.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer } from './transport.js'
 
 export interface MessagePipe {
@@ -74,10 +75,7 @@ export class MessageConnection implements ByteConnection {
     const length = seal(writer, 0)
     if (length > this.maxSend) {
       this.rollback()
-      throw new TalkwireError(
-        'MESSAGE_TOO_LARGE',
-        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise limits.message`,
-      )
+      throw tooLargeToSend(length, this.maxSend)
     }
     const bytes = Buffer.allocUnsafeSlow(length)
     writer.buffer.copy(bytes, 0, 0, writer.position)

@@ -3,7 +3,6 @@
  * each other stands in the first page. The file outlives both, in whatever state they left it: spec/mmap.md, whose steps these are.
  */
 import { lstatSync, type Stats } from 'node:fs'
-import { parseAddress } from '../address.js'
 import { claim, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { needMapping } from '../kernel/mapping.js'
@@ -14,6 +13,7 @@ import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 import { RING_HEADER, ringBytes } from '../memory/ring-layout.js'
 import { store, storeBig, swap } from '../memory/store.js'
 import { claimClient } from './one-client.js'
+import { filePathOf, nobodyListens } from './refusals.js'
 import { RingConnection, type Control } from './ring-connection.js'
 import type { Accept, Listener, Peer, Sink, Traits, Transport, TransportOptions } from './transport.js'
 import { claimName } from './unix.js'
@@ -82,13 +82,8 @@ export const mmap: Transport = {
 }
 
 function placeOf(address: string): { path: string; name: string } {
-  const { rest } = parseAddress(address)
-  if (!rest.startsWith('/'))
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      `${JSON.stringify(address.slice(0, 80))} has no absolute path; write for example mmap:/run/user/1000/bank`,
-    )
-  return { path: rest, name: claimName(rest, rest) }
+  const path = filePathOf(address)
+  return { path, name: claimName(path, path) }
 }
 
 /** The first page, as both see it. */
@@ -217,13 +212,13 @@ async function freePage(path: string, address: string, { signal, handshake = PAT
 /** Or why it is too early. Throws what waiting does not cure. */
 function tryPage(path: string, address: string): Page | TalkwireError {
   const stat = lstatSync(path, { throwIfNoEntry: false })
-  if (!stat) throw nobody(address)
+  if (!stat) throw nobodyListens(address)
   if (!isOurs(stat))
     throw new TalkwireError(
       'PERMISSION_DENIED',
       `${path} does not belong to this user alone (mode 0600); remove it, or choose another path`,
     )
-  if (stat.size !== SIZE) throw nobody(address)
+  if (stat.size !== SIZE) throw nobodyListens(address)
   const page = openPage(path)
   const { file, word, long } = page
   const server = Atomics.load(long, LONG.server)
@@ -236,11 +231,8 @@ function tryPage(path: string, address: string): Page | TalkwireError {
     )
   }
   file.close()
-  throw nobody(address)
+  throw nobodyListens(address)
 }
-
-const nobody = (address: string): TalkwireError =>
-  new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`)
 
 function sitDown(page: Page, address: string, held: Claim, sink: Sink, { maxMessage }: TransportOptions): RingConnection {
   const { file, word, long } = page

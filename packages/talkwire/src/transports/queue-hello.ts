@@ -7,6 +7,7 @@ import { queueError } from '../queues/errors.js'
 import { keepTrying, repeatedly, type Watch } from '../queues/looking.js'
 import type { QueueKind } from '../queues/kinds.js'
 import { cleanQueues, makeRecorded, makerOf, removeRecorded } from '../queues/records.js'
+import { nobodyListens } from './refusals.js'
 import { QueueStream, type Piece, type QueuePair } from './queue-stream.js'
 import { StreamConnection } from './stream-connection.js'
 import type { Accept, Listener, Sink, TransportOptions } from './transport.js'
@@ -78,8 +79,7 @@ export async function connectByQueues(
   cleanQueues()
   const server = makerOf(wire.kind, name)
   const hello = server === undefined ? undefined : unless('NOT_FOUND', () => wire.openHello(name, server))
-  if (server === undefined || !hello)
-    throw new TalkwireError('PEER_NOT_FOUND', `nobody listens on ${address}; start the service, or pass { wait: milliseconds }`)
+  if (server === undefined || !hello) throw nobodyListens(address)
   let offered: OfferedPair | undefined
   try {
     offered = wire.offer(server)

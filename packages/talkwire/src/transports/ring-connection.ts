@@ -13,6 +13,7 @@ import { openRing, type RingData, type RingPlace } from '../memory/ring-place.js
 import { sayAwake, saySleeps } from '../memory/seats.js'
 import { put } from '../memory/store.js'
 import { Patience } from './patience.js'
+import { connectionClosed, tooLargeArrived, tooLargeToSend } from './refusals.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
 /**
@@ -159,7 +160,7 @@ export class RingConnection implements ByteConnection {
   }
 
   begin(): Writer {
-    if (this.state !== 'open') throw this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed')
+    if (this.state !== 'open') throw this.cause ?? connectionClosed()
     return this.writer
   }
 
@@ -173,10 +174,7 @@ export class RingConnection implements ByteConnection {
     const length = seal(writer, 0)
     if (length > this.maxSend) {
       this.rollback()
-      throw new TalkwireError(
-        'MESSAGE_TOO_LARGE',
-        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise limits.message`,
-      )
+      throw tooLargeToSend(length, this.maxSend)
     }
     this.committed = length
     if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWhole(length)) this.enqueue(length)
@@ -462,7 +460,7 @@ export class RingConnection implements ByteConnection {
 
   private receive(data: RingData, offset: number, size: number): void {
     if (this.assembling || size < 0) throw new TalkwireError('INVALID_MESSAGE', 'a message began inside another')
-    if (size > this.maxMessage) throw tooLarge(size, this.maxMessage)
+    if (size > this.maxMessage) throw tooLargeArrived(size, this.maxMessage)
     if (size <= COPY_WORDS_BELOW) {
       const at = offset >> 2
       const count = (size + 3) >> 2
@@ -478,7 +476,7 @@ export class RingConnection implements ByteConnection {
 
   private assemble(bytes: Uint8Array, offset: number, size: number, length: number, before: number): void {
     const body = (this.assembling ??= { body: Buffer.alloc(0), have: 0, length })
-    if (length > this.maxMessage) throw tooLarge(length, this.maxMessage)
+    if (length > this.maxMessage) throw tooLargeArrived(length, this.maxMessage)
     if (size <= 0 || before !== body.have || length !== body.length || before + size > length)
       throw new TalkwireError(
         'INVALID_MESSAGE',
@@ -511,12 +509,6 @@ const tellLater = (connection: RingConnection): void => connection.turnEnded()
 const lookLater = (connection: RingConnection): void => connection.lookNow()
 
 const wordsOver = (buffer: Buffer): Int32Array => new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2)
-
-const tooLarge = (length: number, limit: number): TalkwireError =>
-  new TalkwireError(
-    'MESSAGE_TOO_LARGE',
-    `a message of ${length} bytes arrived, the limit is ${limit}; the peer sends less at a time, or raise limits.message`,
-  )
 
 /** Moves the first `size` bytes of `parts` to a place of shared memory; what is left stays in `parts`. */
 function take(parts: Uint8Array[], size: number, into: Uint8Array, at: number): void {

@@ -11,6 +11,7 @@ import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 import { duplicate } from '../kernel/descriptors.js'
 import { FrameReader, LENGTH_HEADER, type Framing } from './framing.js'
+import { connectionClosed, tooLargeToSend } from './refusals.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
 /**
@@ -127,10 +128,7 @@ export class StreamConnection implements ByteConnection {
     const length = seal(writer, this.start + head)
     if (length > this.maxSend) {
       this.rollback()
-      throw new TalkwireError(
-        'MESSAGE_TOO_LARGE',
-        `a message of ${length} bytes, the limit is ${this.maxSend}; send less at a time or raise limits.message`,
-      )
+      throw tooLargeToSend(length, this.maxSend)
     }
     if (framing === 'length') {
       const { buffer } = writer
@@ -310,7 +308,7 @@ export class StreamConnection implements ByteConnection {
   }
 
   private closedError(): TalkwireError {
-    return this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed')
+    return this.cause ?? connectionClosed()
   }
 
   private schedule(): void {

@@ -1,6 +1,7 @@
 /** One end of a connection over datagrams, once both sides have agreed on it. */
 import { TalkwireError } from '../error.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
+import { connectionClosed, tooLargeArrived } from './refusals.js'
 import type { Peer, Sink } from './transport.js'
 import { createPacket, HEADER, MAX_PAYLOAD, Packet, Seen, type ParsedPacket } from './udp-packets.js'
 
@@ -64,7 +65,7 @@ export class UdpPipe implements MessagePipe {
   }
 
   ended(): TalkwireError | undefined {
-    return this.state === 'open' ? undefined : (this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed'))
+    return this.state === 'open' ? undefined : (this.cause ?? connectionClosed())
   }
 
   /** Always true: there is nobody to wait for. */
@@ -122,11 +123,7 @@ export class UdpPipe implements MessagePipe {
   private take(number: number, bytes: Buffer): void {
     if (this.paused || this.state !== 'open' || !this.seen.add(number)) return
     try {
-      if (bytes.length - HEADER > this.maxMessage)
-        throw new TalkwireError(
-          'MESSAGE_TOO_LARGE',
-          `a message of ${bytes.length - HEADER} bytes arrived, the limit is ${this.maxMessage}; send less at a time or raise limits.message`,
-        )
+      if (bytes.length - HEADER > this.maxMessage) throw tooLargeArrived(bytes.length - HEADER, this.maxMessage)
       this.sink?.message(bytes, HEADER, bytes.length, true)
     } catch (reason) {
       const error = TalkwireError.from(reason, 'CONNECTION_LOST')

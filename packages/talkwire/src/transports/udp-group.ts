@@ -4,6 +4,7 @@ import net from 'node:net'
 import { parseHostPort } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
+import { connectionClosed } from './refusals.js'
 import { fromSystem } from './socket.js'
 import { isLoopback, type TcpOptions } from './tcp.js'
 import type { Accept, Connection, Listener, Peer, Sink, TransportOptions } from './transport.js'
@@ -117,7 +118,7 @@ class GroupPipe implements MessagePipe {
   }
 
   ended(): TalkwireError | undefined {
-    return this.closed ? (this.cause ?? new TalkwireError('CONNECTION_CLOSED', 'this connection is closed')) : undefined
+    return this.closed ? (this.cause ?? connectionClosed()) : undefined
   }
 
   send(bytes: Buffer): boolean {

@@ -139,7 +139,7 @@ function realFolder(path: string): string {
   } catch (cause) {
     throw new TalkwireError(
       'INVALID_ADDRESS',
-      `no socket can be made at ${path}: ${(cause as Error).message}; choose a path in a directory of yours`,
+      `the folder of ${path} cannot be used: ${(cause as Error).message}; make it, or choose a path in a directory of yours`,
       { cause },
     )
   }
