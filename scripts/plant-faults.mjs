@@ -1419,7 +1419,15 @@ const FAULTS = [
     ['queues/posix-queue', 'transports/mq'],
     [['the second message is the end of the file', 'rewindQueue(queue);', ';', 'short']],
   ),
-  ...faultsOf('memory/ended.js', ['transports/mq'], [['the end of a thread is not noticed', 'ended();', ';']]),
+  ...faultsOf(
+    'memory/ended.js',
+    ['memory/ended'],
+    [
+      ['the end of a thread is not noticed', 'ended();', ';'],
+      ['a pid that was given anew is watched', 'process === undefined || isAlive(owner)', 'true', 'short'],
+      ['the watch does not end', 'return () => clearInterval(timer);', 'return () => { };'],
+    ],
+  ),
   ...faultsOf(
     'kernel/mq.js',
     ['queues/posix-queue'],
