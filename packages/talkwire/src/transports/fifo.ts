@@ -4,7 +4,7 @@ import net from 'node:net'
 import { claim, find, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { makeFifo } from '../kernel/fifo.js'
-import { claimClient } from './one-client.js'
+import { claimClient, onceFree } from './one-client.js'
 import { PipePair } from './pipe-pair.js'
 import { filePathOf, nobodyListens } from './refusals.js'
 import { fromSystem } from './socket.js'
@@ -16,9 +16,6 @@ const { O_RDONLY, O_WRONLY, O_NONBLOCK, O_NOFOLLOW } = constants
 /** Never waits for the other end; Node adds O_CLOEXEC. */
 const READ = O_RDONLY | O_NONBLOCK | O_NOFOLLOW
 const WRITE = O_WRONLY | O_NONBLOCK | O_NOFOLLOW
-/** Milliseconds between looks at a server that is busy with the client before. */
-const RETRY = 10
-const PATIENCE = 5000
 /** Milliseconds between looks whether the server is there, as long as it has not answered. */
 const PROBE = 100
 const traits: Traits = {
@@ -46,7 +43,7 @@ export const fifo: Transport = {
     const paths = pathsOf(address)
     const held = claimClient(paths.claim, address)
     try {
-      const [input, output] = await openAsClient(paths, address, options)
+      const [input, output] = await onceFree(() => openAsClient(paths, address), options)
       return join(paths, address, held, input, output, sink, options)
     } catch (reason) {
       held.release()
@@ -70,22 +67,8 @@ const missing = (reason: unknown): boolean => ['ENOENT', 'ENXIO'].includes((reas
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
 
-/** Both descriptors, once the server is free for us. */
-async function openAsClient(
-  paths: Paths,
-  address: string,
-  { signal, handshake = PATIENCE }: TransportOptions,
-): Promise<[input: number, output: number]> {
-  for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
-    signal?.throwIfAborted()
-    const opened = tryOpen(paths, address)
-    if (Array.isArray(opened)) return opened
-    if (performance.now() - start > handshake) throw opened
-  }
-}
-
-/** Both descriptors, or why it is too early. Throws what waiting does not cure. */
-function tryOpen(paths: Paths, address: string): [input: number, output: number] | TalkwireError {
+/** Both descriptors. For `onceFree`. */
+function openAsClient(paths: Paths, address: string): [input: number, output: number] | TalkwireError {
   const opened: number[] = []
   const give = (error: TalkwireError): TalkwireError => {
     for (const fd of opened) closeSync(fd)

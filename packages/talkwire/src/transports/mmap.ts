@@ -12,7 +12,7 @@ import { MappedFile } from '../memory/mapped-file.js'
 import { idOf, isAlive, NOBODY, self } from '../memory/owner.js'
 import { RING_HEADER, ringBytes } from '../memory/ring-layout.js'
 import { store, storeBig, swap } from '../memory/store.js'
-import { claimClient } from './one-client.js'
+import { claimClient, onceFree } from './one-client.js'
 import { filePathOf, nobodyListens } from './refusals.js'
 import { RingConnection, type Control } from './ring-connection.js'
 import type { Accept, Listener, Peer, Sink, Traits, Transport, TransportOptions } from './transport.js'
@@ -31,9 +31,6 @@ const LONG = { server: 16, client: 32 } as const
 const STATE = { busy: 0, free: 1 } as const
 /** How far a side has ended; only ever grows, until the server makes all anew. */
 const END = { open: 0, sendsNoMore: 1, done: 2, aborted: 3 } as const
-/** Milliseconds between looks at a server that is busy with the client before. */
-const RETRY = 10
-const PATIENCE = 5000
 const traits: Traits = {
   ordered: true,
   reliable: true,
@@ -57,7 +54,7 @@ export const mmap: Transport = {
     const { path, name } = placeOf(address)
     const held = claimClient(name, address)
     try {
-      const page = await freePage(path, address, options)
+      const page = await onceFree(() => lookForPage(path, address), options)
       if (options.signal?.aborted) page.file.close()
       options.signal?.throwIfAborted()
       return sitDown(page, address, held, sink, options)
@@ -199,18 +196,8 @@ function makeAnew({ file, word, long }: Page): void {
 
 // ── the client ───────────────────────────────────────────────────────────────────────────────────
 
-/** The page of a server that waits for a client. */
-async function freePage(path: string, address: string, { signal, handshake = PATIENCE }: TransportOptions): Promise<Page> {
-  for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
-    signal?.throwIfAborted()
-    const page = tryPage(path, address)
-    if (!(page instanceof TalkwireError)) return page
-    if (performance.now() - start > handshake) throw page
-  }
-}
-
-/** Or why it is too early. Throws what waiting does not cure. */
-function tryPage(path: string, address: string): Page | TalkwireError {
+/** The page of a server that waits for a client. For `onceFree`. */
+function lookForPage(path: string, address: string): Page | TalkwireError {
   const stat = lstatSync(path, { throwIfNoEntry: false })
   if (!stat) throw nobodyListens(address)
   if (!isOurs(stat))
