@@ -1,4 +1,4 @@
-// Every scheme of src/registry.ts has its file, its test and its page; every transport is in the registry.
+// Every scheme of src/registry.ts has its file, its test and its page; every transport and every dialect is in the registry.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -6,12 +6,13 @@ import { main } from './lib/check.mjs'
 import { filesBelow, readText } from './lib/repository.mjs'
 
 /** One line of the table: `unix: async () => (await import('./transports/unix.js')).unix,` */
-const LINE = /^\s*['"]?([a-z][a-z0-9+]*)['"]?\s*:.*import\(\s*['"]\.\/transports\/([\w-]+)\.js['"]\s*\)\)?\.(\w+)/gm
+const LINE = /^\s*['"]?([a-z][a-z0-9+]*)['"]?\s*:.*import\(\s*['"]\.\/(transports|protocols)\/([\w-]+)\.js['"]\s*\)\)?\.(\w+)/gm
 
-/** @param {string} folder the package @returns {{ scheme: string, file: string, name: string }[]} */
+/** @param {string} folder the package @returns {{ scheme: string, place: string, file: string, name: string }[]} */
 const registered = (folder) =>
-  [...readText(path.join(folder, 'src/registry.ts')).matchAll(LINE)].map(([, scheme = '', file = '', name = '']) => ({
+  [...readText(path.join(folder, 'src/registry.ts')).matchAll(LINE)].map(([, scheme = '', place = '', file = '', name = '']) => ({
     scheme,
+    place,
     file,
     name,
   }))
@@ -20,15 +21,23 @@ const registered = (folder) =>
 const isTransport = (value) =>
   typeof value === 'object' && value !== null && typeof value.scheme === 'string' && typeof value.traits === 'object'
 
-/** What a built transport file exports. @param {string} folder @param {string} file @returns {Promise<{ name: string, scheme: string }[]>} */
-async function transportsOf(folder, file) {
-  const built = path.join(folder, 'dist/src/transports', `${file}.js`)
+/** What a built file exports. @param {string} folder @param {string} place @param {string} file @returns {Promise<{ name: string, scheme: string }[]>} */
+async function adaptersOf(folder, place, file) {
+  const built = path.join(folder, 'dist/src', place, `${file}.js`)
   if (!existsSync(built)) return []
   const exported = await import(pathToFileURL(built).href)
   return Object.entries(exported)
     .filter(([, value]) => isTransport(value))
     .map(([name, value]) => ({ name, scheme: value.scheme }))
 }
+
+/** @param {string} folder @param {string} place @returns {[place: string, file: string][]} */
+const sourcesOf = (folder, place) =>
+  existsSync(path.join(folder, 'src', place))
+    ? filesBelow(path.join(folder, 'src', place))
+        .filter((file) => file.endsWith('.ts'))
+        .map((file) => [place, file.replace(/\.ts$/, '')])
+    : []
 
 /** What a stranger asks of a wire; each part of a page begins with its word. */
 const PARTS = ['What', 'When', 'Address', 'Limits', 'Cost', 'Other languages']
@@ -49,25 +58,22 @@ export async function check(root) {
       "no line of src/registry.ts reads as one of its table. One adapter, one line: unix: async () => (await import('./transports/unix.js')).unix,",
     ]
   const problems = []
-  for (const { scheme, file } of entries) {
+  for (const { scheme, place, file } of entries) {
     /** The test and the page have the scheme's name, or, for one file with several schemes, the file's. */
-    const missing = (/** @type {(name: string) => string} */ place) =>
-      ![scheme, file].some((name) => existsSync(path.join(root, place(name))))
-    if (!existsSync(path.join(folder, 'src/transports', `${file}.ts`)))
-      problems.push(`"${scheme}:" is in the registry; packages/talkwire/src/transports/${file}.ts does not exist`)
-    if (missing((name) => `packages/talkwire/test/transports/${name}.test.ts`))
-      problems.push(`"${scheme}:" has no test. Write packages/talkwire/test/transports/${scheme}.test.ts`)
-    const page = [scheme, file].map((name) => `docs/transports/${name}.md`).find((name) => existsSync(path.join(root, name)))
-    problems.push(...(page ? checkPage(root, page) : [`"${scheme}:" has no page. Write docs/transports/${scheme}.md`]))
+    const missing = (/** @type {(name: string) => string} */ where) =>
+      ![scheme, file].some((name) => existsSync(path.join(root, where(name))))
+    if (!existsSync(path.join(folder, 'src', place, `${file}.ts`)))
+      problems.push(`"${scheme}:" is in the registry; packages/talkwire/src/${place}/${file}.ts does not exist`)
+    if (missing((name) => `packages/talkwire/test/${place}/${name}.test.ts`))
+      problems.push(`"${scheme}:" has no test. Write packages/talkwire/test/${place}/${scheme}.test.ts`)
+    const page = [scheme, file].map((name) => `docs/${place}/${name}.md`).find((name) => existsSync(path.join(root, name)))
+    problems.push(...(page ? checkPage(root, page) : [`"${scheme}:" has no page. Write docs/${place}/${scheme}.md`]))
   }
-  const files = filesBelow(path.join(folder, 'src/transports'))
-    .filter((file) => file.endsWith('.ts'))
-    .map((file) => file.replace(/\.ts$/, ''))
-  for (const file of files) {
-    for (const { name, scheme } of await transportsOf(folder, file)) {
-      const lines = entries.filter((entry) => entry.file === file && entry.name === name)
+  for (const [place, file] of ['transports', 'protocols'].flatMap((each) => sourcesOf(folder, each))) {
+    for (const { name, scheme } of await adaptersOf(folder, place, file)) {
+      const lines = entries.filter((entry) => entry.place === place && entry.file === file && entry.name === name)
       if (lines.length === 0)
-        problems.push(`src/transports/${file}.ts exports the transport "${name}", which no line of src/registry.ts loads. Add one`)
+        problems.push(`src/${place}/${file}.ts exports the adapter "${name}", which no line of src/registry.ts loads. Add one`)
       else if (!lines.some((entry) => entry.scheme === scheme))
         problems.push(
           `src/registry.ts loads "${name}" as ${lines.map((entry) => `"${entry.scheme}:"`).join(', ')}; it calls itself "${scheme}:"`,

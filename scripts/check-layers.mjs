@@ -26,12 +26,22 @@ export const LAYERS = [
     files: ['transports/'],
     uses: ['error', 'address', 'kernel', 'memory', 'sync', 'queues', 'names', 'codecs/writer.ts', 'codecs/envelope.ts', 'codecs/chunk.ts'],
   },
-  { name: 'protocols', files: ['protocols/'], uses: ['error', 'codecs'], types: ['transports/transport.ts'] },
+  {
+    name: 'protocols',
+    files: ['protocols/message.ts', 'protocols/jsonrpc.ts', 'protocols/values.ts'],
+    uses: ['error', 'codecs'],
+    types: ['transports/transport.ts'],
+  },
   { name: 'contract', files: ['contract/'], uses: ['error', 'address'], types: ['transports/transport.ts'] },
   {
     name: 'session',
     files: ['session/'],
     uses: ['error', 'address', 'contract', 'transports/transport.ts', 'protocols/message.ts', 'codecs/codec.ts', 'descriptor'],
+  },
+  {
+    name: 'dialects',
+    files: ['protocols/'],
+    uses: ['error', 'address', 'suggest', 'dtypes', 'descriptor', 'kernel', 'codecs', 'transports', 'protocols', 'contract', 'session'],
   },
   {
     name: 'discovery',
@@ -55,6 +65,7 @@ export const LAYERS = [
       'codecs',
       'transports',
       'protocols',
+      'dialects',
       'contract',
       'session',
       'names',

@@ -104,7 +104,7 @@ const faults = [
     'layers',
     'a value where types are allowed',
     {
-      [`${src}/protocols/a.ts`]: "import { MAX } from '../transports/transport.js'\n",
+      [`${src}/protocols/values.ts`]: "import { MAX } from '../transports/transport.js'\n",
       [`${src}/transports/transport.ts`]: 'export const MAX = 1\n',
     },
     /write "import type"/,
@@ -179,7 +179,7 @@ const faults = [
     'adapters',
     'a transport that is not registered',
     { [`${src}/transports/tcp.ts`]: '', [`${built}/transports/tcp.js`]: "export const tcp = { scheme: 'tcp', traits: {} }\n" },
-    /exports the transport "tcp", which no line/,
+    /exports the adapter "tcp", which no line/,
   ],
   [
     'adapters',

@@ -17,7 +17,8 @@ import { isGone, startService } from './discovery/start.js'
 import { TalkwireError } from './error.js'
 import { sayHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
-import { transportFor } from './registry.js'
+import { adapterFor, isDialect } from './registry.js'
+import { dialDialect } from './connect-dialect.js'
 import { nearest } from './suggest.js'
 import { validateKey, type AuthKey } from './session/auth.js'
 import { createClient, linkOf } from './session/client.js'
@@ -37,7 +38,9 @@ export interface ConnectOptions {
   /** Milliseconds that the service may still be missing: until then connecting is tried again. Default 0. */
   readonly wait?: number
   readonly authkey?: AuthKey
-  /** For `tls:`: as for `tls.connect`. */
+  /** What a service on `http:` and the like wants to be shown: its `token`. */
+  readonly token?: string
+  /** For `tls:` and `https:`: as for `tls.connect`. */
   readonly tls?: import('node:tls').ConnectionOptions
   /** What this side serves on the connection, made by `implement`: the service reaches it as `ctx.caller`. */
   readonly serve?: Implementation
@@ -166,7 +169,7 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 /** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
-const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp'])
+const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp', 'http', 'https'])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
 const START_PATIENCE = 30_000
@@ -211,9 +214,10 @@ async function dial(
   onClosed: OnClosed,
 ): Promise<Session> {
   const { scheme } = parseAddress(address)
-  const transport = await transportFor(scheme)
+  const transport = await adapterFor(scheme)
   if (!transport.connect)
     throw new TalkwireError('UNSUPPORTED', `nobody can connect to ${scheme}:, it is an address to listen on; connect to the service's name`)
+  if (isDialect(transport)) return dialDialect(transport, address, contract, options, limits, onEvent, onClosed)
   checkAbilities(transport, address, { contract, authkey: options.authkey, bothWays: options.serve !== undefined })
   if (options.descriptors) checkDescriptors(transport, address)
   const session = newSession({
@@ -228,7 +232,7 @@ async function dial(
     onError: options.onError ?? warn,
     callerOf: (own, call) => createClient(linkOver(own, contract, options.onError ?? warn), { from: call }),
   })
-  const connection = await transport.connect(address, session, {
+  const connection = await transport.connect!(address, session, {
     maxMessage: limits.message,
     ...(options.signal && { signal: options.signal }),
     ...(options.tls && { tls: options.tls }),

@@ -1,9 +1,11 @@
-/** Every way processes talk: from an address's scheme to its transport, loaded when it is first used. */
+/** Every way processes talk: from an address's scheme to its transport, or to a protocol of its own, loaded when it is first used. */
 import { TalkwireError } from './error.js'
 import { suggestion } from './suggest.js'
+import type { Dialect } from './protocols/dialect.js'
 import type { Transport } from './transports/transport.js'
 
-type Load = () => Promise<Transport<any>>
+type Adapter = Transport<any> | Dialect
+type Load = () => Promise<Adapter>
 
 export const registry: Readonly<Record<string, Load>> = {
   memory: async () => (await import('./transports/memory.js')).memory,
@@ -23,13 +25,24 @@ export const registry: Readonly<Record<string, Load>> = {
   stdio: async () => (await import('./transports/stdio.js')).stdio,
   spawn: async () => (await import('./transports/spawn.js')).spawn,
   'spawn+stdio': async () => (await import('./transports/spawn.js')).spawnStdio,
+  http: async () => (await import('./protocols/http.js')).http,
+  https: async () => (await import('./protocols/http.js')).https,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */
-export async function transportFor(scheme: string): Promise<Transport<any>> {
+export async function adapterFor(scheme: string): Promise<Adapter> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
   if (load) return load()
   const schemes = Object.keys(registry).map((each) => `${each}:`)
   const host = /^localhost$/.test(scheme) ? '; for a host and its port write tcp://host:port' : ''
   throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address${host || suggestion(`${scheme}:`, schemes, Infinity)}`)
 }
+
+/** Throws INVALID_ADDRESS, also for a protocol of its own. */
+export async function transportFor(scheme: string): Promise<Transport<any>> {
+  const adapter = await adapterFor(scheme)
+  if (!isDialect(adapter)) return adapter
+  throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" carries calls of its own, not messages`)
+}
+
+export const isDialect = (adapter: Adapter): adapter is Dialect => 'speaks' in adapter

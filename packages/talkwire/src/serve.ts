@@ -17,15 +17,16 @@ import { claim, type Claim } from './discovery/names.js'
 import { TalkwireError } from './error.js'
 import { answerHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
-import { transportFor } from './registry.js'
+import { adapterFor, isDialect } from './registry.js'
+import { listenDialect, newToken } from './serve-dialect.js'
 import { validateKey, type AuthKey } from './session/auth.js'
 import { createClient } from './session/client.js'
 import type { Incoming } from './session/incoming.js'
 import { withDefaults, type Limits } from './session/limits.js'
 import { linkEnded, linkOver } from './session/link.js'
 import { contractService, functionsService, paramsOf, type Method, type Service } from './session/service.js'
-import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
-import type { Connection, Listener, Peer, Traits } from './transports/transport.js'
+import type { ServerInterceptor, Session, SessionOptions, SessionStats } from './session/session.js'
+import type { Connection, Listener, Peer, Traits, Transport } from './transports/transport.js'
 
 export interface ServeOptions {
   /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
@@ -36,7 +37,13 @@ export interface ServeOptions {
   readonly authkey?: AuthKey
   /** Listen beyond loopback without authentication. Anyone who reaches the port can call. */
   readonly insecure?: boolean
-  /** For `tls:`: key, certificate, and the authority of the clients, as for `tls.createServer`. */
+  /** What clients show to `http:` and other protocols that browsers reach. Default: a random one, `service.token`; false: none. */
+  readonly token?: string | false
+  /** Names of this machine, beside those of the address and of loopback, under which browsers may reach it: `bank.example:8080`. */
+  readonly hosts?: readonly string[]
+  /** Pages of other origins that may call: `https://bank.example`. Default: none. */
+  readonly origins?: readonly string[]
+  /** For `tls:` and `https:`: key, certificate, and the authority of the clients, as for `tls.createServer`. */
   readonly tls?: import('node:tls').TlsOptions
   /** For `unix:`: lets a peer in. By default our own uid and root. */
   readonly allow?: (peer: Peer) => boolean
@@ -61,6 +68,8 @@ interface ServiceBase {
   readonly name: string
   /** Where peers can really connect. */
   readonly addresses: readonly string[]
+  /** What clients must show where `token` of the options says so; undefined: nothing is asked for. */
+  readonly token: string | undefined
   /** Everyone who is connected. */
   readonly peers: readonly Peer[]
   stats(): readonly SessionStats[]
@@ -100,15 +109,37 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   const own = options.announce || named ? claim(service.name) : undefined
   const listeners: Listener[] = []
   const hash = await hashOf(service)
+  const token = validToken(options.token) ?? newToken()
+  let foreign = false
   try {
-    for (const address of addresses) listeners.push(await listenOn(address, service, options, limits, sessions, own, hash))
+    for (const address of addresses) {
+      const { scheme } = parseAddress(address)
+      const adapter = await adapterFor(scheme === '' ? 'unix' : scheme)
+      checkListens(adapter, scheme)
+      const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
+      const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
+      const added = (session: Session): void => sessions.admit(session, limits.connections)
+      foreign ||= isDialect(adapter)
+      listeners.push(
+        isDialect(adapter)
+          ? await listenDialect(adapter, address, { service, options, limits, token, forEach, added })
+          : await listenOn(adapter, address, service, options, limits, forEach, added, own),
+      )
+    }
     own?.announce({ contract: service.contract?.id ?? null, hash: hash ?? null, addresses: listeners.map(({ address }) => address) })
   } catch (reason) {
     await Promise.all(listeners.map((listener) => listener.close()))
     own?.release()
     throw reason
   }
-  return running(service, listeners, sessions, own)
+  return running(service, listeners, sessions, own, foreign && token !== false ? token : undefined)
+}
+
+/** Throws TypeError. */
+function validToken(token: string | false | undefined): string | false | undefined {
+  if (typeof token === 'string' && !/^[\w.~+/=-]{16,}$/.test(token))
+    throw new TypeError('token is at least 16 letters, digits and . _ ~ + / = -, as in an Authorization header; or false')
+  return token
 }
 
 /** The wire to whoever started us for it, while nobody has taken it; else the name. */
@@ -124,6 +155,15 @@ async function ownAddress(name: string): Promise<string> {
 class Sessions extends Set<Session> {
   readonly channels = new Channels()
   readonly ends: Record<string, number> = {}
+
+  /** More than `most` are ended at once, as soon as they can say why. */
+  admit(session: Session, most: number): void {
+    if (this.size >= most)
+      queueMicrotask(() =>
+        session.abort(new TalkwireError('LIMIT_EXCEEDED', `${most} connections are open; close some, or raise limits.connections`)),
+      )
+    this.add(session)
+  }
 
   gone(session: Session, cause: TalkwireError | undefined): void {
     this.delete(session)
@@ -146,22 +186,26 @@ function checkStreams({ methods, name }: Service, { reliable, ordered }: Traits,
       )
 }
 
+/** Throws UNSUPPORTED. */
+function checkListens({ listen }: { readonly listen?: unknown }, scheme: string): void {
+  if (listen) return
+  throw new TalkwireError(
+    'UNSUPPORTED',
+    `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
+  )
+}
+
 async function listenOn(
+  transport: Transport<any>,
   address: string,
   service: Service,
   options: ServeOptions,
   limits: Limits,
-  sessions: Sessions,
+  forEach: SessionOptions,
+  added: (session: Session) => void,
   own: Claim | undefined,
-  hash: string | undefined,
 ): Promise<Listener> {
   const { scheme } = parseAddress(address)
-  const transport = await transportFor(scheme === '' ? 'unix' : scheme)
-  if (!transport.listen)
-    throw new TalkwireError(
-      'UNSUPPORTED',
-      `nobody can listen on ${scheme}:, it is an address to connect to; what it starts answers by serve() without listen`,
-    )
   if (options.descriptors) checkDescriptors(transport, address)
   checkAbilities(transport, address, {
     contract: service.contract,
@@ -170,21 +214,13 @@ async function listenOn(
     bothWays: options.caller !== undefined,
   })
   checkStreams(service, transport.traits, scheme)
-  const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
-  const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
   const accept = (connection: Connection): Session => {
     const session = newSession(forEach)
     openSession(session, connection)
-    if (sessions.size >= limits.connections)
-      queueMicrotask(() =>
-        session.abort(
-          new TalkwireError('LIMIT_EXCEEDED', `${limits.connections} connections are open; close some, or raise limits.connections`),
-        ),
-      )
-    sessions.add(session)
+    added(session)
     return session
   }
-  return transport.listen(scheme === '' ? `unix:${address}` : address, accept, {
+  return transport.listen!(scheme === '' ? `unix:${address}` : address, accept, {
     maxMessage: limits.message,
     ...(options.signal && { signal: options.signal }),
     ...(options.allow && { allow: options.allow }),
@@ -252,7 +288,13 @@ async function discover({ contract, name, methods }: Service, hash: string | und
   return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })
 }
 
-function running(service: Service, listeners: readonly Listener[], sessions: Sessions, own: Claim | undefined): RunningService<any> {
+function running(
+  service: Service,
+  listeners: readonly Listener[],
+  sessions: Sessions,
+  own: Claim | undefined,
+  token: string | undefined,
+): RunningService<any> {
   let closing: Promise<void> | undefined
   const close = async (timeout: number): Promise<void> => {
     await Promise.all(listeners.map((listener) => listener.close()))
@@ -262,6 +304,7 @@ function running(service: Service, listeners: readonly Listener[], sessions: Ses
   return {
     name: service.name,
     addresses: listeners.map(({ address }) => address),
+    token,
     get peers() {
       return [...sessions].map(({ peer }) => peer)
     },

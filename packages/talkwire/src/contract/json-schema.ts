@@ -62,7 +62,7 @@ export async function jsonSchema(contract: Contract): Promise<ContractDescriptio
   return { id: contract.id, name: contract.name, version: contract.version, methods, events, undescribed: listUndescribed(methods, events) }
 }
 
-async function describeMethod(method: Rpc): Promise<MethodDescription> {
+export async function describeMethod(method: Rpc): Promise<MethodDescription> {
   const errors: Record<string, JsonSchema> = {}
   for (const [name, schema] of Object.entries(method.errors)) errors[name] = await toJsonSchema(schema)
   return {

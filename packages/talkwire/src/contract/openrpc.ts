@@ -1,6 +1,7 @@
 /** The answer to `rpc.discover`: an OpenRPC document (spec.open-rpc.org). What OpenRPC has no word for stands under `x-talkwire`. */
 import type { ContractDescription, JsonSchema, MethodDescription, ValueDescription } from './json-schema.js'
-import { isObject, isSubschema, mapSubschemas, resolveRef, type Subschema } from './schema-walk.js'
+import { placer, type Placer } from './components.js'
+import { isObject, isSubschema, type Subschema } from './schema-walk.js'
 
 const OPENRPC_VERSION = '1.3.2'
 /** Every declared error has this code: spec/wire.md § 6. */
@@ -184,43 +185,3 @@ function namedParams(kinds: readonly JsonSchema[], inputRequired: boolean): Open
 
 const propertiesOf = (schema: JsonSchema): Record<string, Subschema> =>
   isObject(schema['properties']) ? (schema['properties'] as Record<string, Subschema>) : {}
-
-// ── references ─────────────────────────────────────────────────────────────────────────────────────
-
-interface Placer {
-  readonly schemas: Record<string, Subschema>
-  schema(schema: JsonSchema, name: string): Subschema
-  resolve(ref: string): Subschema | undefined
-}
-
-/** A schema with references moves to `components`: inside the document `#` is no longer the schema itself. */
-function placer(): Placer {
-  const schemas: Record<string, Subschema> = {}
-  return {
-    schemas,
-    schema(schema, name) {
-      let refers = false
-      const key = freeKey(schemas, name)
-      const rewrite = (inner: Subschema): Subschema => {
-        if (!isObject(inner)) return inner
-        const copy = mapSubschemas(inner, rewrite)
-        if (typeof inner['$ref'] !== 'string' || !inner['$ref'].startsWith('#')) return copy
-        refers = true
-        return { ...copy, $ref: `#/components/schemas/${key}${inner['$ref'].slice(1)}` }
-      }
-      const rewritten = rewrite(schema)
-      if (!refers) return rewritten
-      schemas[key] = rewritten
-      return { $ref: `#/components/schemas/${key}` }
-    },
-    resolve: (ref) => resolveRef({ components: { schemas } }, ref),
-  }
-}
-
-/** Component names are letters, digits, `.`, `-`, `_`. */
-function freeKey(schemas: Readonly<Record<string, unknown>>, name: string): string {
-  const key = name.replace(/[^A-Za-z0-9._-]/g, '_')
-  let candidate = key
-  for (let number = 2; Object.hasOwn(schemas, candidate); number++) candidate = `${key}_${number}`
-  return candidate
-}

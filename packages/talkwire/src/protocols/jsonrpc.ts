@@ -90,6 +90,10 @@ export class JsonRpc implements Wire {
     return this.context.extended
   }
 
+  get credits(): boolean {
+    return this.context.extended
+  }
+
   get binary(): boolean {
     return this.connection.binary
   }

@@ -48,6 +48,8 @@ export interface Wire {
   /** Agreed by hello: values and references of spec § 5, and the codec to write. */
   extend(codec: string, binary: boolean, references: References): void
   readonly extended: boolean
+  /** Streams are slowed down by their readers. */
+  readonly credits: boolean
   /** Codecs that this wire can write, best first. */
   readonly codecs: readonly string[]
   readonly binary: boolean

@@ -29,6 +29,9 @@ interface Walk {
 export class ValueProtocol implements Wire {
   sent = 0
   extended = false
+  get credits(): boolean {
+    return this.extended
+  }
   readonly binary = true
   readonly codecs = ['values'] as const
   private references: References | undefined

@@ -107,7 +107,7 @@ export class Calls {
     const reader = new StreamReader({
       window: session.limits.window,
       grant: (bytes) => {
-        if (id !== undefined && this.pending.has(id) && session.wire.extended) session.hint(Kind.credit, id, bytes)
+        if (id !== undefined && this.pending.has(id) && session.wire.credits) session.hint(Kind.credit, id, bytes)
       },
       stop: () => {
         if (id !== undefined) this.giveUp(id, new TalkwireError('CANCELLED', 'the consumer of the stream stopped'))
@@ -194,7 +194,7 @@ export class Calls {
     if (timeout !== undefined) meta.timeout = timeout
     if (metadata) meta.metadata = metadata
     if (call.input) meta.input = true
-    if (call.reader && wire.extended) meta.credit = limits.window
+    if (call.reader && wire.credits) meta.credit = limits.window
     return Object.keys(meta).length > 0 ? meta : undefined
   }
 
@@ -301,7 +301,7 @@ export class Calls {
           outcome: 'ran',
         }),
       )
-    if (!call.reader.push(value, this.session.wire.extended ? size : 0))
+    if (!call.reader.push(value, this.session.wire.credits ? size : 0))
       this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
   }
 

@@ -6,7 +6,7 @@ import type { CallOptions } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from '../protocols/message.js'
-import type { Connection, Peer, Sink } from '../transports/transport.js'
+import type { ConnectionBase, Peer, Sink } from '../transports/transport.js'
 import type { Descriptor } from '../descriptor.js'
 import { authServer, type AuthKey } from './auth.js'
 import { Calls } from './calls.js'
@@ -82,7 +82,7 @@ const MIN_HEARTBEAT = 10
 const DOLLAR = 0x24
 
 export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorHost {
-  connection!: Connection
+  connection!: ConnectionBase
   wire!: Wire
   state: 'handshake' | 'open' | 'closing' | 'closed' = 'handshake'
   /** Agreed by hello, else undefined: a plain JSON-RPC peer. */
@@ -132,7 +132,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   }
 
   /** Takes the connection. Call in the turn in which it came to be. */
-  open(connection: Connection, wire: Wire): this {
+  open(connection: ConnectionBase, wire: Wire): this {
     this.connection = connection
     this.wire = wire
     if (connection.lossy === true) this.answers = new Answers()
@@ -326,8 +326,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     this.onChannelReady?.()
   }
 
-  /** The first message is there; with an authkey only the whole authentication counts. */
-  private admit(): void {
+  /** The first message is there, or a protocol of its own has let the peer in; with an authkey only the whole authentication counts. */
+  admit(): void {
     if (this.auth && !this.auth.done) return
     clearTimeout(this.handshakeTimer)
     this.handshakeTimer = undefined

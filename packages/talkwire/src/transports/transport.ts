@@ -33,7 +33,8 @@ export interface Sink {
   closed(cause?: TalkwireError): void
 }
 
-interface ConnectionBase {
+/** What every connection has, whatever it carries. */
+export interface ConnectionBase {
   readonly peer: Peer
   /** True: single messages may be lost, and overtake each other. None comes twice. */
   readonly lossy?: boolean

@@ -1,0 +1,266 @@
+/**
+ * Foreign protocols. What one carries are calls, not our messages: a dialect turns them into calls of a session, and those
+ * of a session into its own. Everything else (validation, limits, deadlines, interceptors, closing) is the session's.
+ *
+ * Third parties write dialects against this file and prove them with `testDialect` of `talkwire/compliance`.
+ */
+import type { Contract } from '../contract/contract.js'
+import { TalkwireError } from '../error.js'
+import type { Limits } from '../session/limits.js'
+import type { Service } from '../session/service.js'
+import type { ConnectionBase, Listener, Peer, Sink } from '../transports/transport.js'
+import { fromWireError, Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from './message.js'
+
+/** What a dialect can carry. What it cannot is refused when a contract is bound to it; `testDialect` tests every claim. */
+export interface DialectTraits {
+  /** An input that is a stream, an output that is one, and both at once with answers before the input ends. */
+  readonly inputStream: boolean
+  readonly outputStream: boolean
+  readonly duplex: boolean
+  readonly events: boolean
+  /** Methods that nobody answers. */
+  readonly oneway: boolean
+  /** `ctx.progress` reaches the caller. */
+  readonly progress: boolean
+  /** The caller's deadline and metadata reach the handler, and so does that it has cancelled. */
+  readonly deadline: boolean
+  readonly metadata: boolean
+  readonly cancellation: boolean
+  /** A service without a contract can be served and called. */
+  readonly untyped: boolean
+  readonly crossHost: boolean
+}
+
+/** What becomes of one call: any number of `item` and `progress`, then exactly one of `result` and `error`. */
+export interface Answer {
+  /** For a method whose output is a stream: its end. Throws for what cannot be sent; `error` follows then. */
+  result(value: unknown): void
+  error(error: TalkwireError): void
+  /** An element of the output, which came as so many bytes. Returns the bytes that it takes on until they are granted again. */
+  item(value: unknown, size: number): number
+  progress?(value: unknown): void
+  /** The callee takes so many more bytes of the input. */
+  grantInput?(bytes: number): void
+}
+
+/** A call in flight, as its caller holds it. None of these throws; after its answer they do nothing. */
+export interface OpenCall {
+  cancel(): void
+  /** The caller has taken so many bytes of the output. */
+  grant(bytes: number): void
+  /** An element of the input. Returns what it counts, in bytes, against what was granted. */
+  input(value: unknown, size: number): number
+  endInput(error?: TalkwireError): void
+}
+
+/** Whoever is called. */
+export interface Callee {
+  /**
+   * `params` as in JSON-RPC: by name, or a list by position. Throws for what cannot be sent. A session answers
+   * before this returns where its handler does; a dialect's client answers in a later turn.
+   */
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall
+  /** Resolves when events arrive from now on. */
+  subscribe(event: string): Promise<void>
+  unsubscribe(event: string): void
+}
+
+/** What a dialect's listener is given for each peer. */
+export interface Caller extends Callee {
+  /** The connection takes more after `onEvent` returned false. */
+  drained(): void
+  /** The connection is over; the last call, exactly once. No `cause`: a side ended it on purpose. */
+  closed(cause?: TalkwireError): void
+}
+
+/** How a dialect begins with a peer, at its first call at the latest. `onEvent` gets the events that it subscribed to, and returns false while the peer is too slow for more. */
+export type Admit = (connection: ConnectionBase, onEvent?: (event: string, payload: unknown) => boolean) => Caller
+
+export interface DialectServerOptions {
+  readonly limits: Limits
+  /** Clients show it as the dialect's own idiom has it; false: none is wanted. */
+  readonly token?: string | false
+  readonly tls?: import('node:tls').TlsOptions
+  readonly insecure: boolean
+  readonly allow?: (peer: Peer) => boolean
+  /** Names and origins, beside our own, under which browsers may call. */
+  readonly hosts?: readonly string[]
+  readonly origins?: readonly string[]
+  readonly onError: (error: unknown, what: string) => void
+  readonly signal?: AbortSignal
+}
+
+export interface DialectClientOptions {
+  readonly limits: Limits
+  readonly contract: Contract | undefined
+  readonly token?: string
+  readonly tls?: import('node:tls').ConnectionOptions
+  readonly signal?: AbortSignal
+  readonly onEvent: (event: string, payload: unknown) => void
+  /** The connection is over; the last call, exactly once. */
+  readonly onClosed: (cause?: TalkwireError) => void
+}
+
+export interface Dialect {
+  /** The address scheme; also the name of the file and of the doc page. */
+  readonly scheme: string
+  readonly speaks: 'calls'
+  readonly traits: DialectTraits
+  /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE, and UNSUPPORTED for what the contract has and the dialect not. */
+  listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
+  /** Rejects with PEER_NOT_FOUND, UNAUTHENTICATED, CONTRACT_MISMATCH, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE. */
+  connect?(address: string, options: DialectClientOptions): Promise<{ readonly connection: ConnectionBase; readonly callee: Callee }>
+}
+
+abstract class DialectWire implements Wire {
+  sent = 0
+  readonly extended = false
+  readonly credits = true
+  readonly codecs = []
+  readonly binary = false
+
+  abstract send(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): boolean
+  extend(): void {}
+  limitSend(): void {}
+  read(): never {
+    throw new TypeError('this wire carries calls')
+  }
+  readValue(): never {
+    throw new TypeError('this wire carries calls')
+  }
+}
+
+/** The session serves: what a dialect's peer calls. */
+export class ServedWire extends DialectWire implements Caller {
+  private lastId = 0
+  private readonly answers = new Map<Id, Answer>()
+
+  constructor(
+    private readonly session: Receiver & Pick<Sink, 'drained' | 'closed'>,
+    private readonly onEvent: ((event: string, payload: unknown) => boolean) | undefined,
+  ) {
+    super()
+  }
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const id = ++this.lastId
+    const tell = (kind: Kind, value: unknown, size = 0): void => {
+      if (this.answers.has(id)) this.session.receive(kind, id, '', value, undefined, size)
+    }
+    this.answers.set(id, answer)
+    this.session.receive(Kind.call, id, method, params, meta, 0)
+    return {
+      cancel: () => tell(Kind.cancel, undefined),
+      grant: (bytes) => tell(Kind.credit, bytes),
+      input(value, size) {
+        tell(Kind.input, value, size)
+        return size
+      },
+      endInput: (error) => tell(Kind.end, error && toWireError(error)),
+    }
+  }
+
+  drained(): void {
+    this.session.drained()
+  }
+
+  closed(cause?: TalkwireError): void {
+    this.session.closed(cause)
+  }
+
+  subscribe(event: string): Promise<void> {
+    return this.reserved('rpc.on', event)
+  }
+
+  unsubscribe(event: string): void {
+    this.reserved('rpc.off', event).catch(() => {})
+  }
+
+  private reserved(method: string, event: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.call(method, { event }, undefined, { result: () => resolve(), error: reject, item: () => 0 })
+    })
+  }
+
+  send(kind: Kind, id: Id, method: string, value: unknown): boolean {
+    if (kind === Kind.notify) return this.onEvent?.(method, value) ?? true
+    if (kind === Kind.call) throw new TalkwireError('UNSUPPORTED', `"${method}" cannot be called: on this wire only the other side calls`)
+    const answer = this.answers.get(id)
+    if (answer === undefined) return true
+    if (kind === Kind.item) this.sent = answer.item(value, 0)
+    else if (kind === Kind.progress) answer.progress?.(value)
+    else if (kind === Kind.inputCredit) answer.grantInput?.(value as number)
+    else if (kind === Kind.result) {
+      answer.result(value)
+      this.answers.delete(id)
+    } else {
+      this.answers.delete(id)
+      answer.error(fromWireError(value))
+    }
+    return true
+  }
+}
+
+/** The session calls: what it says becomes calls of the dialect's client. */
+export class CallingWire extends DialectWire {
+  private readonly open = new Map<Id, OpenCall>()
+
+  constructor(
+    private readonly callee: Callee,
+    private readonly session: Receiver,
+  ) {
+    super()
+  }
+
+  send(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): boolean {
+    if (kind === Kind.call) this.begin(id, method, value, meta)
+    else if (kind === Kind.notify) this.tell(method, value)
+    else if (kind === Kind.cancel) {
+      this.open.get(id)?.cancel()
+      this.open.delete(id)
+    } else if (kind === Kind.credit) this.open.get(id)?.grant(value as number)
+    else if (kind === Kind.input) this.sent = this.open.get(id)?.input(value, 0) ?? 0
+    else if (kind === Kind.end) this.open.get(id)?.endInput(value === undefined ? undefined : fromWireError(value))
+    return true
+  }
+
+  private begin(id: Id, method: string, params: unknown, meta: Meta | undefined): void {
+    if (method === 'rpc.on' || method === 'rpc.off') return this.subscription(id, method, (params as { event: string }).event)
+    let answered = false
+    const tell = (kind: Kind, value: unknown, size = 0): void => {
+      if (!answered) this.session.receive(kind, id, '', value, undefined, size)
+    }
+    const last = (kind: Kind, value: unknown): void => {
+      tell(kind, value)
+      answered = true
+      this.open.delete(id)
+    }
+    const call = this.callee.call(method, params, meta, {
+      result: (value) => last(Kind.result, value),
+      error: (error) => last(Kind.error, toWireError(error)),
+      item(value, size) {
+        tell(Kind.item, value, size)
+        return size
+      },
+      progress: (value) => tell(Kind.progress, value),
+      grantInput: (bytes) => tell(Kind.inputCredit, bytes),
+    })
+    if (!answered) this.open.set(id, call)
+  }
+
+  private subscription(id: Id, method: string, event: string): void {
+    const answer = (kind: Kind, value: unknown): void => this.session.receive(kind, id, '', value, undefined, 0)
+    if (method === 'rpc.off') this.callee.unsubscribe(event)
+    const done = method === 'rpc.off' ? Promise.resolve() : this.callee.subscribe(event)
+    done.then(
+      () => answer(Kind.result, null),
+      (reason: unknown) => answer(Kind.error, toWireError(TalkwireError.from(reason))),
+    )
+  }
+
+  private tell(method: string, params: unknown): void {
+    // `$/close` and its like are between two Talkwire sessions.
+    if (method.startsWith('$/')) return
+    this.callee.call(method, params, undefined, { result: () => {}, error: () => {}, item: () => 0 })
+  }
+}

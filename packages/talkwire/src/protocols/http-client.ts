@@ -1,0 +1,346 @@
+/** The calling side of HTTP: a service of ours, as docs/protocols/http.md has it. */
+import http, { type IncomingMessage } from 'node:http'
+import https from 'node:https'
+import { fromJson, toJson } from '../codecs/plain-json.js'
+import type { Contract } from '../contract/contract.js'
+import { isStream } from '../contract/contract.js'
+import { parseHostPort } from '../address.js'
+import { TalkwireError } from '../error.js'
+import { inputOf } from '../session/service.js'
+import { fromSystem } from '../transports/socket.js'
+import type { ConnectionBase } from '../transports/transport.js'
+import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
+import { EventReader } from './http-events.js'
+import { fromProblem } from './http-problem.js'
+import type { Meta } from './message.js'
+
+/** Connections kept for the next call. */
+const KEPT = 8
+/** Bytes of a stream's input that may be on their way. */
+const WINDOW = 256 * 1024
+
+/** Rejects as `Dialect.connect`: the service is asked who it is. */
+export async function connectHttp(address: string, options: DialectClientOptions): Promise<{ connection: ConnectionBase; callee: Callee }> {
+  options.signal?.throwIfAborted()
+  const { host, port } = parseHostPort(address)
+  const secure = address.startsWith('https:')
+  const agent = secure
+    ? new https.Agent({ ...options.tls, keepAlive: true, maxFreeSockets: KEPT })
+    : new http.Agent({ keepAlive: true, maxFreeSockets: KEPT, noDelay: true })
+  const place: Place = {
+    address,
+    base: { host, port, agent },
+    request: secure ? https.request : http.request,
+    headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
+  }
+  const name = await askName(place, options)
+  const connection = new AgentConnection(address, host, agent, options.onClosed)
+  return { connection, callee: new HttpCallee(place, name, options, connection) }
+}
+
+interface Place {
+  readonly address: string
+  readonly base: http.RequestOptions
+  readonly request: (options: http.RequestOptions) => http.ClientRequest
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** The name under which the service's methods are found: from /openapi.json, which says the contract, too. */
+async function askName(place: Place, { contract, limits, signal }: DialectClientOptions): Promise<string> {
+  const { status, body } = await new Promise<{ status: number; body: Buffer }>((resolve, reject) => {
+    const timer = AbortSignal.timeout(limits.handshake)
+    const request = place.request({
+      ...place.base,
+      method: 'GET',
+      path: '/openapi.json',
+      headers: place.headers,
+      signal: signal ? AbortSignal.any([signal, timer]) : timer,
+    })
+    request.on('error', (reason) => {
+      if (signal?.aborted) return reject(signal.reason as Error)
+      reject(
+        timer.aborted
+          ? new TalkwireError(
+              'PEER_NOT_FOUND',
+              `${place.address} did not answer within ${limits.handshake} ms; check the address, or raise limits.handshake`,
+            )
+          : fromSystem(reason, `cannot connect to ${place.address}`).withOutcome('not-sent'),
+      )
+    })
+    request.on('response', (response) =>
+      collect(response, limits.message).then((all) => resolve({ status: response.statusCode!, body: all }), reject),
+    )
+    request.end()
+  })
+  if (status !== 200) throw fromProblem(status, readable(body)).withOutcome('not-sent')
+  const told = readable(body) as { 'x-talkwire'?: { name?: unknown; contract?: unknown } } | undefined
+  const served = told?.['x-talkwire']
+  if (typeof served?.name !== 'string')
+    throw new TalkwireError(
+      'CONTRACT_MISMATCH',
+      `${place.address} is no service of Talkwire; for another HTTP API make a contract of its OpenAPI file: openApiContract(document)`,
+    )
+  if (contract && served.contract !== contract.id)
+    throw new TalkwireError(
+      'CONTRACT_MISMATCH',
+      `this service is ${typeof served.contract === 'string' ? served.contract : `${served.name} (no contract)`}, the caller wants "${contract.id}"; give both the same contract`,
+    )
+  return served.name
+}
+
+async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > limit)
+      throw new TalkwireError('MESSAGE_TOO_LARGE', `an answer of more than ${limit} bytes; raise limits.message`, { outcome: 'ran' })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function readable(body: Buffer): unknown {
+  try {
+    return fromJson(body)
+  } catch {
+    return undefined
+  }
+}
+
+class HttpCallee implements Callee {
+  private readonly events = new Map<string, http.ClientRequest>()
+
+  constructor(
+    private readonly place: Place,
+    private readonly name: string,
+    private readonly options: DialectClientOptions,
+    private readonly connection: AgentConnection,
+  ) {}
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const shape = shapeOf(this.options.contract, method)
+    // With a contract the params are one input; without, the list of arguments.
+    const input = shape ? inputOf(params) : params
+    const body = meta?.input || input === undefined ? undefined : toJson(input, this.options.limits)
+    const request = this.send('POST', `/${this.name}/${encodeURIComponent(method)}`, meta, body)
+    return new ClientCall(request, answer, this.options, meta?.input === true).open
+  }
+
+  subscribe(event: string): Promise<void> {
+    const request = this.send('GET', `/${this.name}/${encodeURIComponent(event)}`, undefined, undefined)
+    this.events.set(event, request)
+    return new Promise((resolve, reject) => {
+      request.on('error', (reason) => {
+        if (!this.events.has(event)) return
+        reject(fromSystem(reason, `cannot subscribe to "${event}"`))
+        this.connection.abort(
+          new TalkwireError('CONNECTION_LOST', `the events of ${this.place.address} ended: ${reason.message}`, { cause: reason }),
+        )
+      })
+      request.on('response', (response) => {
+        if (response.statusCode !== 200)
+          return void collect(response, this.options.limits.message).then(
+            (all) => reject(fromProblem(response.statusCode!, readable(all))),
+            reject,
+          )
+        resolve()
+        this.listen(event, response)
+      })
+    })
+  }
+
+  private listen(event: string, response: IncomingMessage): void {
+    const reader = new EventReader(this.options.limits.message)
+    response.setEncoding('utf8')
+    response.on('data', (chunk: string) => {
+      for (const { name, data } of reader.push(chunk))
+        if (name === 'message') this.options.onEvent(event, fromJson(Buffer.from(data), this.options.limits))
+    })
+    response.on('close', () => {
+      if (this.events.delete(event))
+        this.connection.abort(new TalkwireError('CONNECTION_LOST', `the events of ${this.place.address} ended`))
+    })
+  }
+
+  unsubscribe(event: string): void {
+    const request = this.events.get(event)
+    this.events.delete(event)
+    request?.destroy()
+  }
+
+  private send(method: string, path: string, meta: Meta | undefined, body: string | undefined): http.ClientRequest {
+    const headers: Record<string, string | number> = { ...this.place.headers }
+    if (meta?.timeout !== undefined) headers['talkwire-timeout'] = Math.ceil(meta.timeout)
+    for (const [key, value] of Object.entries(meta?.metadata ?? {}))
+      headers[/^(traceparent|tracestate|baggage)$/.test(key) ? key : `talkwire-meta-${key}`] = encodeURI(value)
+    if (meta?.input) headers['content-type'] = 'application/x-ndjson'
+    else if (body !== undefined) {
+      headers['content-type'] = 'application/json'
+      headers['content-length'] = Buffer.byteLength(body)
+    }
+    const request = this.place.request({ ...this.place.base, method, path, headers })
+    this.connection.sent(request)
+    if (!meta?.input) request.end(body)
+    return request
+  }
+}
+
+/** Undefined: without a contract nobody knows. */
+function shapeOf(contract: Contract | undefined, method: string): { streams: boolean } | undefined {
+  const member = contract?.members[method]
+  return member?.kind === 'rpc' ? { streams: isStream(member.output) } : undefined
+}
+
+/** One request, until its answer is there. */
+class ClientCall {
+  readonly open: OpenCall
+  private settled = false
+  /** Before that nothing has left. */
+  private connected = false
+  /** Bytes of output that the caller has not taken yet. */
+  private waiting = 0
+  private response: IncomingMessage | undefined
+
+  constructor(
+    private readonly request: http.ClientRequest,
+    private readonly answer: Answer,
+    private readonly options: DialectClientOptions,
+    uploads: boolean,
+  ) {
+    if (uploads) request.flushHeaders()
+    request.on('error', (reason) => this.lost(reason))
+    request.on('socket', (socket) => {
+      if (socket.connecting) socket.once('connect', () => (this.connected = true))
+      else this.connected = true
+    })
+    request.on('response', (response) => this.onResponse(response))
+    this.open = {
+      cancel: () => {
+        this.settled = true
+        request.destroy()
+      },
+      grant: (bytes) => {
+        this.waiting -= bytes
+        if (this.waiting < WINDOW) this.response?.resume()
+      },
+      input: (value) => this.write(value),
+      endInput: (error) => {
+        // The server must not take half of a stream for the whole.
+        if (error) request.destroy()
+        else request.end()
+      },
+    }
+  }
+
+  private write(value: unknown): number {
+    const line = `${toJson(value, this.options.limits)}\n`
+    const size = Buffer.byteLength(line)
+    if (!this.request.writableEnded) this.request.write(line, () => this.answer.grantInput?.(size))
+    return size
+  }
+
+  private lost(reason: unknown): void {
+    if (this.settled) return
+    this.settled = true
+    // On a connection that was kept, the server may have ended it before the request came or after.
+    this.answer.error(fromSystem(reason, 'the request failed').withOutcome(this.connected ? 'maybe-ran' : 'not-sent'))
+  }
+
+  private onResponse(response: IncomingMessage): void {
+    this.response = response
+    response.on('error', (reason) => this.lost(reason))
+    const type = response.headers['content-type'] ?? ''
+    if (response.statusCode === 200 && type.startsWith('text/event-stream')) return this.readStream(response)
+    collect(response, this.options.limits.message).then(
+      (body) => this.settle(response.statusCode!, body),
+      (reason: unknown) => this.lost(reason),
+    )
+  }
+
+  private settle(status: number, body: Buffer): void {
+    if (this.settled) return
+    this.settled = true
+    try {
+      if (status >= 300) this.answer.error(fromProblem(status, readable(body)))
+      else this.answer.result(body.length === 0 ? undefined : fromJson(body, this.options.limits))
+    } catch (reason) {
+      this.answer.error(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'))
+    }
+  }
+
+  private readStream(response: IncomingMessage): void {
+    const { limits } = this.options
+    const reader = new EventReader(limits.message)
+    response.setEncoding('utf8')
+    response.on('data', (chunk: string) => {
+      try {
+        for (const { name, data, size } of reader.push(chunk)) this.onEvent(name, data, size)
+      } catch (reason) {
+        this.lost(reason)
+        response.destroy()
+      }
+      if (this.waiting >= WINDOW) response.pause()
+    })
+    response.on('close', () => this.lost(new TalkwireError('CONNECTION_LOST', 'the stream ended before its end', { outcome: 'maybe-ran' })))
+  }
+
+  private onEvent(name: string, data: string, size: number): void {
+    if (this.settled) return
+    const value = fromJson(Buffer.from(data), this.options.limits)
+    if (name === 'message') {
+      this.waiting += size
+      this.answer.item(value, size)
+      return
+    }
+    this.settled = true
+    if (name === 'end') this.answer.result(null)
+    else this.answer.error(fromProblem(500, value))
+  }
+}
+
+/** All connections to one server, as a session sees them. */
+class AgentConnection implements ConnectionBase {
+  readonly buffered = 0
+  readonly unsent = 0
+  readonly peer: ConnectionBase['peer']
+  private readonly requests = new Set<http.ClientRequest>()
+  private over = false
+
+  constructor(
+    address: string,
+    host: string,
+    private readonly agent: http.Agent,
+    private readonly onClosed: (cause?: TalkwireError) => void,
+  ) {
+    this.peer = { address, host }
+  }
+
+  sent(request: http.ClientRequest): void {
+    this.requests.add(request)
+    request.once('close', () => this.requests.delete(request))
+  }
+
+  // Each answer has a connection of its own, and its stream is slowed down by itself.
+  pause(): void {}
+  resume(): void {}
+  ref(): void {}
+  unref(): void {}
+
+  close(): Promise<void> {
+    this.finish(undefined)
+    return Promise.resolve()
+  }
+
+  abort(cause: TalkwireError): void {
+    this.finish(cause)
+  }
+
+  private finish(cause: TalkwireError | undefined): void {
+    if (this.over) return
+    this.over = true
+    for (const request of this.requests) request.destroy()
+    this.agent.destroy()
+    this.onClosed(cause)
+  }
+}

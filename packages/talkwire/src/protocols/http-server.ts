@@ -1,0 +1,311 @@
+/**
+ * What all protocols over HTTP share on the serving side: who may ask (Host, Origin, token), how much (headers, bodies, times),
+ * and a session for each connection. RFC 9110, RFC 9112.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import http from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { brotliDecompress, gunzip, inflate } from 'node:zlib'
+import { TalkwireError } from '../error.js'
+import { listening } from '../transports/socket.js'
+import { bindable, boundAddress, isLoopback, remoteOf } from '../transports/tcp.js'
+import type { ConnectionBase, Listener } from '../transports/transport.js'
+import type { Admit, Caller, DialectServerOptions } from './dialect.js'
+
+const HEADERS = 16 * 1024
+/** Milliseconds that a connection may stay without a request. */
+const KEEP_ALIVE = 30_000
+/** Milliseconds between looks for connections whose headers are late. */
+const LOOK = 1_000
+/** Bytes a millisecond that a body must have on average, once it has had the handshake's time. */
+const SLOWEST = 16
+
+export type Request = http.IncomingMessage
+export type Response = http.ServerResponse<http.IncomingMessage>
+
+/** One request that was let in. */
+export interface Exchange {
+  readonly request: Request
+  readonly response: Response
+  /** Without the query. */
+  readonly path: string
+  /** Without the question mark; '' where there is none. */
+  readonly query: string
+  /** The session of the request's connection. */
+  readonly caller: Caller
+}
+
+/** What asks without a token: a page that holds nothing secret. Returns whether it answered. */
+export type Public = (request: Request, response: Response, path: string) => boolean
+
+export interface Site {
+  readonly scheme: string
+  readonly handle: (exchange: Exchange) => void
+  readonly public?: Public
+  /** Writes an error as the protocol has it. */
+  readonly refuse: (response: Response, status: number, error: TalkwireError) => void
+  /** Events for connections of this protocol. */
+  readonly onEvent?: (socket: Socket, event: string, payload: unknown) => boolean
+}
+
+/** Listens, and hands on what may come in. Rejects as `Dialect.listen`. */
+export async function listenHttp(address: string, admit: Admit, site: Site, options: DialectServerOptions): Promise<Listener> {
+  options.signal?.throwIfAborted()
+  const secure = site.scheme === 'https'
+  const { host, port } = await bindable(
+    address,
+    (secure && options.token !== false) || options.insecure,
+    secure ? 'keep the token, or say insecure: true' : 'take https:, or say insecure: true',
+  )
+  const settings = {
+    maxHeaderSize: HEADERS,
+    headersTimeout: options.limits.handshake,
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE,
+    connectionsCheckingInterval: LOOK,
+    noDelay: true,
+  }
+  const server = secure ? https.createServer({ ...settings, ...options.tls }) : http.createServer(settings)
+  server.maxConnections = options.limits.connections
+  const guard = new Guard(options, secure)
+  const callers = new WeakMap<Socket, Caller>()
+  server.on('request', (request: Request, response: Response) => {
+    const { url = '/' } = request
+    const mark = url.indexOf('?')
+    const path = mark < 0 ? url : url.slice(0, mark)
+    const refusal = guard.check(request, response, path, site.public)
+    if (refusal === true) return
+    if (refusal) return turnAway(request, response, () => site.refuse(response, refusal.status, refusal.error))
+    const { socket } = request
+    let caller = callers.get(socket)
+    if (!caller) callers.set(socket, (caller = greet(socket, address, site, admit)))
+    site.handle({ request, response, path, query: mark < 0 ? '' : url.slice(mark + 1), caller })
+  })
+  server.on('clientError', onClientError)
+  await listening(server, () => server.listen({ host, port }), address)
+  guard.bound(address, boundAddress(address, server))
+  return {
+    address: boundAddress(address, server),
+    async close() {
+      server.close()
+      server.closeIdleConnections()
+    },
+  }
+}
+
+/** What was asked may still be sending: its rest is not read, and the connection ends. */
+function turnAway(request: Request, response: Response, refuse: () => void): void {
+  if (!request.complete) response.setHeader('connection', 'close')
+  refuse()
+  request.resume()
+}
+
+/** Not even HTTP: RFC 9112 § 2.2. */
+function onClientError(error: NodeJS.ErrnoException, socket: import('node:stream').Duplex): void {
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request'
+  if (socket.writable && error.code !== 'ECONNRESET') socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+  else socket.destroy()
+}
+
+function greet(socket: Socket, address: string, site: Site, admit: Admit): Caller {
+  const connection = new SocketConnection(socket, remoteOf(site.scheme, socket, address))
+  const caller = admit(connection, site.onEvent && ((event, payload) => site.onEvent!(socket, event, payload)))
+  socket.on('drain', () => caller.drained())
+  socket.once('close', () => caller.closed(connection.cause))
+  return caller
+}
+
+/** A connection of HTTP as a session sees it. */
+class SocketConnection implements ConnectionBase {
+  cause: TalkwireError | undefined
+  readonly unsent = 0
+
+  constructor(
+    private readonly socket: Socket,
+    readonly peer: ConnectionBase['peer'],
+  ) {}
+
+  get buffered(): number {
+    return this.socket.writableLength
+  }
+
+  // Requests of one connection come one after the other: each waits for the answer before it.
+  pause(): void {}
+  resume(): void {}
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.socket.destroyed) return resolve()
+      this.socket.once('close', () => resolve())
+      this.socket.end()
+      // What a client still sends would keep the connection open.
+      this.socket.resume()
+    })
+  }
+
+  abort(cause: TalkwireError): void {
+    this.cause ??= cause
+    this.socket.destroy()
+  }
+
+  ref(): void {
+    this.socket.ref()
+  }
+
+  unref(): void {
+    this.socket.unref()
+  }
+}
+
+// ── who may ask ──────────────────────────────────────────────────────────────────────────────────
+
+const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]']
+
+interface Refusal {
+  readonly status: number
+  readonly error: TalkwireError
+}
+
+const refusal = (status: number, code: string, text: string): Refusal => ({ status, error: new TalkwireError(code, text) })
+
+class Guard {
+  private readonly hosts = new Set<string>()
+  private readonly origins: ReadonlySet<string>
+  private readonly expected: Buffer | undefined
+
+  constructor(
+    private readonly options: DialectServerOptions,
+    private readonly secure: boolean,
+  ) {
+    this.origins = new Set(options.origins)
+    this.expected = options.token ? digest(options.token) : undefined
+  }
+
+  /** Names under which this listener is reached: a page whose own name was made to point here has another. */
+  bound(asked: string, address: string): void {
+    const { hostname, port } = new URL(address.replace(/^\w+:/, 'http:'))
+    const usual = this.secure ? 443 : 80
+    const number = Number(port || 80)
+    for (const name of [...LOOPBACK_NAMES, hostname, new URL(asked.replace(/^\w+:/, 'http:')).hostname]) {
+      this.hosts.add(`${name}:${number}`)
+      if (number === usual) this.hosts.add(name)
+    }
+    for (const each of this.options.hosts ?? []) this.hosts.add(each.toLowerCase())
+  }
+
+  /** True: it is answered. Undefined: it may come in. */
+  check(request: Request, response: Response, path: string, open: Public | undefined): Refusal | true | undefined {
+    const { host, origin, authorization } = request.headers
+    // Beyond loopback it is reached under names that only the user knows; then the token and TLS keep strangers out.
+    const local = isLoopback((request.socket.localAddress ?? '').replace(/^::ffff:/, ''))
+    if ((local || this.options.hosts) && !this.hosts.has((host ?? '').toLowerCase()))
+      return refusal(
+        403,
+        'PERMISSION_DENIED',
+        `this service is not known as ${JSON.stringify(host ?? '')}; call it by its address, or name it in hosts`,
+      )
+    if (origin !== undefined) {
+      const own = origin === `${this.secure ? 'https' : 'http'}://${host ?? ''}`
+      if (!own && !this.origins.has(origin))
+        return refusal(403, 'PERMISSION_DENIED', `pages of ${origin.slice(0, 200)} may not call this service; name the origin in origins`)
+      if (!own) this.allowOrigin(request, response, origin)
+      if (!own && request.method === 'OPTIONS') {
+        response.writeHead(204).end()
+        return true
+      }
+    }
+    if (open?.(request, response, path)) return true
+    if (this.expected && !shows(authorization, this.expected)) {
+      response.setHeader('www-authenticate', 'Bearer')
+      return refusal(401, 'UNAUTHENTICATED', 'this service wants its token: "Authorization: Bearer …"')
+    }
+    return undefined
+  }
+
+  /** https://fetch.spec.whatwg.org/#http-cors-protocol */
+  private allowOrigin(request: Request, response: Response, origin: string): void {
+    response.setHeader('access-control-allow-origin', origin)
+    response.setHeader('vary', 'origin')
+    if (request.method !== 'OPTIONS') return
+    response.setHeader('access-control-allow-methods', 'GET, POST')
+    response.setHeader('access-control-allow-headers', request.headers['access-control-request-headers'] ?? '')
+    response.setHeader('access-control-max-age', '600')
+  }
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+const shows = (authorization: string | undefined, expected: Buffer): boolean =>
+  authorization !== undefined && /^bearer /i.test(authorization) && timingSafeEqual(digest(authorization.slice(7).trim()), expected)
+
+/** Certificates that a client showed. */
+export const isEncrypted = (socket: Socket): boolean => (socket as TLSSocket).encrypted === true
+
+// ── bodies ───────────────────────────────────────────────────────────────────────────────────────
+
+type Inflate = (body: Buffer, options: { maxOutputLength: number }, done: (reason: Error | null, inflated: Buffer) => void) => void
+const inflaters: Readonly<Record<string, Inflate>> = { gzip: gunzip, 'x-gzip': gunzip, deflate: inflate, br: brotliDecompress }
+
+const tooLarge = (limit: number): TalkwireError =>
+  new TalkwireError('MESSAGE_TOO_LARGE', `a body of more than ${limit} bytes; send less at a time, or raise limits.message`)
+
+/** The whole body, inflated. The callback is called exactly once; not at all when the connection ends before. */
+export function readBody(
+  request: Request,
+  { message, handshake }: { message: number; handshake: number },
+  done: (error: TalkwireError | undefined, body: Buffer) => void,
+): void {
+  const announced = Number(request.headers['content-length'])
+  if (announced > message) return done(tooLarge(message), EMPTY)
+  const encoding = request.headers['content-encoding']
+  const chunks: Buffer[] = []
+  let size = 0
+  const since = performance.now()
+  const timer = setInterval(() => {
+    if (performance.now() - since > handshake + size / SLOWEST)
+      finish(
+        new TalkwireError(
+          'DEADLINE_EXCEEDED',
+          `the body came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
+        ),
+      )
+  }, LOOK)
+  const finish = (error?: TalkwireError): void => {
+    clearInterval(timer)
+    request.off('data', onData).off('end', onEnd).off('close', onClose)
+    if (error) return done(error, EMPTY)
+    const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size)
+    if (encoding === undefined || encoding === 'identity') return done(undefined, whole)
+    decode(encoding, whole, message, done)
+  }
+  const onData = (chunk: Buffer): void => {
+    size += chunk.length
+    if (size > message) return finish(tooLarge(message))
+    chunks.push(chunk)
+  }
+  const onEnd = (): void => finish()
+  const onClose = (): void => clearInterval(timer)
+  request.on('data', onData).on('end', onEnd).on('close', onClose)
+}
+
+const EMPTY = Buffer.alloc(0)
+
+function decode(encoding: string, body: Buffer, limit: number, done: (error: TalkwireError | undefined, body: Buffer) => void): void {
+  const inflater = Object.hasOwn(inflaters, encoding) ? inflaters[encoding] : undefined
+  if (!inflater)
+    return done(
+      new TalkwireError('UNSUPPORTED', `the content encoding ${JSON.stringify(encoding.slice(0, 40))} is not known here; take gzip or br`),
+      EMPTY,
+    )
+  inflater(body, { maxOutputLength: limit }, (reason, inflated) => {
+    if (!reason) done(undefined, inflated)
+    else if ((reason as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') done(tooLarge(limit), EMPTY)
+    else done(new TalkwireError('INVALID_MESSAGE', `the body is not ${encoding}: ${reason.message}`, { cause: reason }), EMPTY)
+  })
+}

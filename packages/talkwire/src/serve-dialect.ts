@@ -1,0 +1,52 @@
+/** Foreign protocols of a service: a session for each peer that a dialect lets in. */
+import { randomBytes } from 'node:crypto'
+import { checkDialectServes } from './abilities.js'
+import { newSession, warn } from './open-session.js'
+import { ServedWire, type Admit, type Dialect } from './protocols/dialect.js'
+import type { ServeOptions } from './serve.js'
+import type { Limits } from './session/limits.js'
+import type { Service } from './session/service.js'
+import type { Session, SessionOptions } from './session/session.js'
+import type { Listener } from './transports/transport.js'
+
+/** A secret that no one guesses, and that can be copied by hand. */
+export const newToken = (): string => randomBytes(24).toString('base64url')
+
+export interface DialectService {
+  readonly service: Service
+  readonly options: ServeOptions
+  readonly limits: Limits
+  readonly token: string | false
+  readonly forEach: SessionOptions
+  /** Counts a new session, and ends it when there are too many. */
+  readonly added: (session: Session) => void
+}
+
+/** Rejects as `serve`. */
+export async function listenDialect(
+  dialect: Dialect,
+  address: string,
+  { service, options, limits, token, forEach, added }: DialectService,
+): Promise<Listener> {
+  checkDialectServes(dialect, service)
+  const admit: Admit = (connection, onEvent) => {
+    const session = newSession(forEach)
+    const wire = new ServedWire(session, onEvent)
+    session.open(connection, wire)
+    session.admit()
+    session.peerWindow = limits.window
+    added(session)
+    return wire
+  }
+  return dialect.listen!(address, service, admit, {
+    limits,
+    token,
+    insecure: options.insecure === true,
+    onError: options.onError ?? warn,
+    ...(options.tls && { tls: options.tls }),
+    ...(options.allow && { allow: options.allow }),
+    ...(options.hosts && { hosts: options.hosts }),
+    ...(options.origins && { origins: options.origins }),
+    ...(options.signal && { signal: options.signal }),
+  })
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import net from 'node:net'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+import { testDialect } from '../../compliance/index.js'
+import { serve } from '../../src/index.js'
+import { http } from '../../src/protocols/http.js'
+import { fails } from '../helpers/expect.js'
+
+const raw = (address: string): net.Socket => {
+  const { hostname, port } = new URL(address)
+  return net.connect(Number(port), hostname)
+}
+
+testDialect({ test, dialect: http, address: () => 'http://127.0.0.1:0', listenOptions: { limits: { handshake: 1000 } }, raw })
+
+// ── strangers ────────────────────────────────────────────────────────────────────────────────────
+
+const functions = {
+  add: (a: number, b: number) => a + b,
+  *count(to: number) {
+    for (let index = 0; index < to; index++) yield index
+  },
+}
+const key = 'a token for the tests'.replaceAll(' ', '-')
+const open = () => serve('calc', functions, { listen: 'http://127.0.0.1:0', token: key })
+
+async function curl(...args: string[]): Promise<{ status: number; type: string; body: string }> {
+  const { stdout } = await promisify(execFile)('curl', ['-s', '-w', '\n%{http_code} %{content_type}', ...args])
+  const [, body, status, type] = /^(.*)\n(\d+) (.*)$/s.exec(stdout)!
+  return { status: Number(status), type: type!, body: body! }
+}
+const bearer = ['-H', `authorization: Bearer ${key}`]
+
+test('http: curl calls, streams, and is told what is wrong', async () => {
+  await using service = await open()
+  const at = service.addresses[0]!
+  assert.deepEqual(await curl(...bearer, '--json', '[2, 5]', `${at}/calc/add`), { status: 200, type: 'application/json', body: '7' })
+  const stream = await curl(...bearer, '-N', '--json', '[2]', `${at}/calc/count`)
+  assert.deepEqual(stream, { status: 200, type: 'text/event-stream', body: 'data: 0\n\ndata: 1\n\nevent: end\ndata: null\n\n' })
+  for (const [status, code, ...args] of [
+    [401, 'UNAUTHENTICATED', '--json', '[2, 5]', `${at}/calc/add`],
+    [401, 'UNAUTHENTICATED', '-H', 'authorization: Bearer wrong', '--json', '[2, 5]', `${at}/calc/add`],
+    [404, 'METHOD_NOT_FOUND', ...bearer, '--json', '[2, 5]', `${at}/calc/constructor`],
+    [404, 'METHOD_NOT_FOUND', ...bearer, '--json', '[2, 5]', `${at}/calc/rpc.hello`],
+    [405, 'METHOD_NOT_FOUND', ...bearer, `${at}/calc/add`],
+    [415, 'INVALID_REQUEST', ...bearer, '-d', '[2, 5]', `${at}/calc/add`],
+    [415, 'INVALID_REQUEST', ...bearer, '-H', 'content-type: text/plain', '-d', '[2, 5]', `${at}/calc/add`],
+    [400, 'INVALID_MESSAGE', ...bearer, '--json', '[2, 5', `${at}/calc/add`],
+    [400, 'FORBIDDEN_KEY', ...bearer, '--json', '{"__proto__": {"a": 1}}', `${at}/calc/add`],
+    [400, 'TOO_DEEP', ...bearer, '--json', '['.repeat(65) + ']'.repeat(65), `${at}/calc/add`],
+    [501, 'UNSUPPORTED', ...bearer, '-H', 'content-encoding: zstd', '--json', '[2, 5]', `${at}/calc/add`],
+  ] as const) {
+    const told = await curl(...(args as string[]))
+    assert.deepEqual([told.status, told.type, JSON.parse(told.body).code], [status, 'application/problem+json', code], args.join(' '))
+  }
+})
+
+test('http: pages of others are refused, whatever they send and under whatever name', async () => {
+  await using service = await open()
+  const at = service.addresses[0]!
+  const { port } = new URL(at)
+  for (const origin of ['null', 'http://evil.test', `http://evil.127.0.0.1:${port}`, `https://127.0.0.1:${port}`])
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/json']) {
+      const told = await curl(...bearer, '-H', `origin: ${origin}`, '-H', `content-type: ${type}`, '-d', '[2, 5]', `${at}/calc/add`)
+      assert.equal(told.status, 403, `${origin} ${type}`)
+    }
+  for (const host of ['evil.test', `evil.test:${port}`, '127.0.0.1', `127.0.0.1.evil.test:${port}`, ''])
+    assert.ok([400, 403].includes((await curl(...bearer, '-H', `host: ${host}`, '--json', '[2, 5]', `${at}/calc/add`)).status), host)
+  const own = await curl(...bearer, '-H', `origin: http://127.0.0.1:${port}`, '--json', '[2, 5]', `${at}/calc/add`)
+  assert.equal(own.status, 200)
+})
+
+test('http: it listens beyond loopback only when told to', async () => {
+  for (const listen of ['http://0.0.0.0:0', 'http://[::]:0'])
+    await assert.rejects(serve('calc', functions, { listen }), fails('PERMISSION_DENIED'), listen)
+  await assert.rejects(serve('calc', functions, { listen: 'http://127.0.0.1:0', token: 'short' }), TypeError)
+})
