@@ -1097,6 +1097,17 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'sync/lock-scan.js',
+    ['sync/lock-scan'],
+    [
+      ['whatever begins like a lock is listed', 'words && isLock(kind, words) ?', 'words ?', 'short'],
+      ['memory full of beginnings is looked at for ever', 'if (scan.places-- <= 0)', 'if (false)'],
+      ['what was left out is not said', 'return end === size;', 'return true;'],
+      ['memory of others is looked into', '&& readRecord(name, stat) ?', '?'],
+      ['an array is looked through', 'if (from === 0 && chunk[0] === ARRAY_MAGIC)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'kernel/file-locks.js',
     ['sync/inspect', 'sync/file-lock'],
     [

@@ -4,15 +4,16 @@ import { json, type Command, type Values } from './command.js'
 import { clean, exitCode, Failure, note, print, table, toLine } from './output.js'
 
 export const locks: Command = {
-  usage: 'locks [name or path]',
+  usage: 'locks [name, memory or path]',
   summary: 'list the locks of this machine: who holds them, who waits, and deadlocks',
-  help: `Locks with names, of other users too as far as they may be read, and files that the kernel has locked if they are
+  help: `Locks with names, of other users too as far as they may be read; locks placed in shared memory that this user made with
+Talkwire, as MEMORY:OFFSET; and files that the kernel has locked if they are
 called *.lock, *.flock or *.lck, or somebody waits for them. Any other file by its path, with a slash in it.
 A deadlock counts all tasks of one thread as one: look whether another of them lets go.`,
   options: { json },
   examples: [
     ['talkwire locks', 'all of them'],
-    ['talkwire locks bank', 'those of this name'],
+    ['talkwire locks bank', 'those of this name, or in this shared memory'],
     ['talkwire locks ./data.lock', 'a file that is locked, or a lock file'],
     ["talkwire locks --json | jq '.deadlocks'", 'for a program'],
   ],
@@ -29,6 +30,7 @@ async function run([wanted]: readonly string[], values: Values): Promise<number>
   if (values['json'] === true) await print(toLine(list))
   else if (list.locks.length === 0) note('no lock is there')
   else await print(toTable(list))
+  for (const memory of list.partly) note(`${clean(memory)} is large: only its beginning was looked through`)
   return exitCode.ok
 }
 

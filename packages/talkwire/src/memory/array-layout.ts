@@ -20,7 +20,7 @@ export const WORD = { sealed: 8, generation: 9 } as const
 /** In bytes. */
 export const WATCHERS_AT = 256
 
-const MAGIC = 0x5241_5754 // 'TWAR'
+export const ARRAY_MAGIC = 0x5241_5754 // 'TWAR'
 const VERSION = 1
 const [AT_DTYPE, AT_DIMENSIONS, AT_OFFSET, AT_BYTES, AT_SEALED, AT_SHAPE, AT_STRIDES] = [8, 12, 16, 24, 32, 64, 128]
 
@@ -57,7 +57,7 @@ const product = (lengths: readonly number[]): number => lengths.reduce((total, l
 export function encodeHeader({ dtype, shape, strides, offset, bytes }: ArrayHeader): Uint8Array {
   const header = new Uint8Array(HEADER_BYTES)
   const view = new DataView(header.buffer)
-  view.setUint32(0, MAGIC, true)
+  view.setUint32(0, ARRAY_MAGIC, true)
   view.setUint32(4, VERSION, true)
   header.set(
     [...dtype].map((letter) => letter.charCodeAt(0)),
@@ -79,7 +79,7 @@ export function parseHeader(header: Uint8Array, size: number): ArrayHeader {
   if (size < HEADER_BYTES || header.length < HEADER_BYTES) throw invalid('has no room for a header')
   const view = new DataView(header.buffer, header.byteOffset, HEADER_BYTES)
   const big = (at: number): number => Number(view.getBigUint64(at, true))
-  if (view.getUint32(0, true) !== MAGIC) throw invalid('holds no shared array')
+  if (view.getUint32(0, true) !== ARRAY_MAGIC) throw invalid('holds no shared array')
   if (view.getUint32(4, true) !== VERSION)
     throw invalid(`has a layout of version ${view.getUint32(4, true)}, and this is version ${VERSION}`)
   const dtype = String.fromCharCode(...header.subarray(AT_DTYPE, AT_DTYPE + 4)).replace(/\0+$/, '')

@@ -1,4 +1,4 @@
-/** All locks of this machine: those with names, and files that the kernel has locked. Looks only: it opens, takes and makes none. */
+/** All locks of this machine: those with names, those in memory, and files that the kernel has locked. Looks only: it opens, takes and makes none. */
 import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { TalkwireError } from '../error.js'
@@ -13,6 +13,7 @@ import { readText } from './lock-file-text.js'
 import { kindWord, WORD, type Kind } from './lock-layout.js'
 import { deadlocksIn, lasting, waitsIn, type DeadlockMember, type Wait } from './lock-waits.js'
 import { isCounting } from './permits.js'
+import { scanMemory, type PlacedLock } from './lock-scan.js'
 import { parseSegmentName } from './place.js'
 
 /**
@@ -31,8 +32,10 @@ export interface ListedParty extends Omit<Share, 'since'> {
 export interface ListedLock {
   /** 'flock' and 'ofd': a file that the kernel has locked. */
   readonly kind: Kind | FileLockKind | 'lock-file'
-  /** Or the path. */
+  /** Or the path; `prices:4096` for one in memory of one's own. */
   readonly name: string
+  /** Of one in memory of one's own: the name of that, and where in it, in bytes from its start. */
+  readonly place?: { readonly memory: string; readonly offset: number }
   /** Of the user whose memory or file it is; undefined when that is not to be seen. */
   readonly uid: number | undefined
   readonly state: LockState
@@ -47,31 +50,38 @@ export interface LockList {
   readonly locks: readonly ListedLock[]
   /** Each deadlock by one circle: each member waits for the next one, the last for the first. */
   readonly deadlocks: readonly (readonly (DeadlockMember & { readonly command: string })[])[]
+  /** Names of shared memory that is too large to be looked through, but for its beginning. */
+  readonly partly: readonly string[]
 }
 
 /**
- * With `wanted`, those of that name, or at that path (with a slash in it); deadlocks that they have a part in. Looks into every
- * process: some milliseconds. Throws UNSUPPORTED where there is no Linux.
+ * With `wanted`, those of that name, in that memory, or at that path (with a slash in it); deadlocks that they have a part in.
+ * Looks into every process, and through up to 256 MiB of memory that was made with Talkwire: some milliseconds. Throws UNSUPPORTED where there is no Linux.
  */
 export function listLocks(wanted?: string): LockList {
   if (process.platform !== 'linux')
     throw new TalkwireError('UNSUPPORTED', 'a list of all locks needs Linux; inspect() of each lock tells who has it')
-  let { locks, waits } = look(wanted)
+  const { partly, ...first } = look(wanted)
+  let { locks, waits } = first
   if (deadlocksIn(waits).length > 0) {
     // Locks are looked at one after the other: only what lasted until the next look was there at one moment.
     const again = look(wanted)
     waits = lasting(waits, again.waits)
     locks = again.locks
   }
-  const chosen = wanted === undefined ? locks : locks.filter(({ name }) => name === (isPath(wanted) ? resolve(wanted) : wanted))
+  const chosen = wanted === undefined ? locks : locks.filter((lock) => isMeant(lock, wanted))
   const titles = new Set(chosen.map(titleOf))
   return {
     locks: chosen,
     deadlocks: deadlocksIn(waits)
       .filter((members) => wanted === undefined || members.some(({ wants }) => titles.has(wants)))
       .map((members) => members.map((member) => ({ ...member, command: commandOf(member.pid) }))),
+    partly,
   }
 }
+
+const isMeant = ({ name, place }: ListedLock, wanted: string): boolean =>
+  isPath(wanted) ? name === resolve(wanted) : name === wanted || place?.memory === wanted
 
 const isPath = (wanted: string): boolean => wanted.includes('/')
 const titleOf = ({ kind, name }: Pick<ListedLock, 'kind' | 'name'>): string => `${kind} ${name}`
@@ -81,11 +91,27 @@ interface Seen {
   readonly waits: readonly Wait[]
 }
 
-function look(wanted: string | undefined): { readonly locks: ListedLock[]; readonly waits: Wait[] } {
-  const found = [...named(), ...files(), ...(wanted !== undefined && isPath(wanted) ? filesAt(resolve(wanted)) : [])]
+interface Look {
+  readonly locks: ListedLock[]
+  readonly waits: Wait[]
+  readonly partly: readonly string[]
+}
+
+function look(wanted: string | undefined): Look {
+  const { locks: placed, partly } = scanMemory()
+  const found = [
+    ...named(),
+    ...placed.map(inMemory),
+    ...files(),
+    ...(wanted !== undefined && isPath(wanted) ? filesAt(resolve(wanted)) : []),
+  ]
   const seen = new Map(found.map((each) => [`${titleOf(each.lock)} ${each.lock.uid}`, each]))
   const locks = Array.from(seen.values(), ({ lock }) => lock)
-  return { locks: locks.sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1)), waits: [...seen.values()].flatMap(({ waits }) => waits) }
+  return {
+    locks: locks.sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1)),
+    waits: [...seen.values()].flatMap(({ waits }) => waits),
+    partly,
+  }
 }
 
 // ── with names ───────────────────────────────────────────────────────────────────────────────────
@@ -97,12 +123,21 @@ function nameIn(segment: string): Seen | undefined {
   const found = parsed && wordsOf(parsed.kind, pathOfSegment(segment))
   if (!found) return undefined
   const { kind, name } = parsed
-  const { uid } = found
-  let { words } = found
+  const { uid, words } = found
+  return seenAs({ kind, name, uid }, words, () => wordsOf(kind, pathOfSegment(segment))?.words)
+}
+
+const inMemory = ({ kind, memory, offset, uid, words, again }: PlacedLock): Seen =>
+  seenAs({ kind, name: `${memory}:${offset}`, place: { memory, offset }, uid }, words, again)
+
+type Head = Pick<ListedLock, 'name' | 'place' | 'uid'> & { readonly kind: Kind }
+
+function seenAs(head: Head, read: Labelled | undefined, again: () => Labelled | undefined): Seen {
+  const { kind } = head
   // Whoever had it may have let go, and ended, since it was read.
-  if (words && ENDED.has(contentOf(kind, words).state)) words = wordsOf(kind, pathOfSegment(segment))?.words
-  if (!words) return { lock: { kind, name, uid, state: 'unknown', holders: [], waiters: [] }, waits: [] }
-  return { lock: { kind, name, uid, ...contentOf(kind, words) }, waits: waitsIn(titleOf({ kind, name }), kind, words) }
+  const words = read && ENDED.has(contentOf(kind, read).state) ? again() : read
+  if (!words) return { lock: { ...head, state: 'unknown', holders: [], waiters: [] }, waits: [] }
+  return { lock: { ...head, ...contentOf(kind, words) }, waits: waitsIn(titleOf(head), kind, words) }
 }
 
 const ENDED: ReadonlySet<LockState> = new Set(['abandoned', 'broken'])
