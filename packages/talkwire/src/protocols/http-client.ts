@@ -1,77 +1,34 @@
 /** The calling side of HTTP: a service of ours, as docs/protocols/http.md has it. */
-import http, { type IncomingMessage } from 'node:http'
-import https from 'node:https'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { fromJson, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { isStream } from '../contract/contract.js'
-import { parseHostPort } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { inputOf } from '../session/service.js'
 import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
+import { AgentConnection, ask, collect, openPlace, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
+import { metaHeaders } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import type { Meta } from './message.js'
 
-/** Connections kept for the next call. */
-const KEPT = 8
 /** Bytes of a stream's input that may be on their way. */
 const WINDOW = 256 * 1024
 
 /** Rejects as `Dialect.connect`: the service is asked who it is. */
 export async function connectHttp(address: string, options: DialectClientOptions): Promise<{ connection: ConnectionBase; callee: Callee }> {
   options.signal?.throwIfAborted()
-  const { host, port } = parseHostPort(address)
-  const secure = address.startsWith('https:')
-  const agent = secure
-    ? new https.Agent({ ...options.tls, keepAlive: true, maxFreeSockets: KEPT })
-    : new http.Agent({ keepAlive: true, maxFreeSockets: KEPT, noDelay: true })
-  const place: Place = {
-    address,
-    base: { host, port, agent },
-    request: secure ? https.request : http.request,
-    headers: options.token === undefined ? {} : { authorization: `Bearer ${options.token}` },
-  }
+  const place = openPlace(address, options)
   const name = await askName(place, options)
-  const connection = new AgentConnection(address, host, agent, options.onClosed)
+  const connection = new AgentConnection(place, options.onClosed)
   return { connection, callee: new HttpCallee(place, name, options, connection) }
-}
-
-interface Place {
-  readonly address: string
-  readonly base: http.RequestOptions
-  readonly request: (options: http.RequestOptions) => http.ClientRequest
-  readonly headers: Readonly<Record<string, string>>
 }
 
 /** The name under which the service's methods are found: from /openapi.json, which says the contract, too. */
 async function askName(place: Place, { contract, limits, signal }: DialectClientOptions): Promise<string> {
-  const { status, body } = await new Promise<{ status: number; body: Buffer }>((resolve, reject) => {
-    const timer = AbortSignal.timeout(limits.handshake)
-    const request = place.request({
-      ...place.base,
-      method: 'GET',
-      path: '/openapi.json',
-      headers: place.headers,
-      signal: signal ? AbortSignal.any([signal, timer]) : timer,
-    })
-    request.on('error', (reason) => {
-      if (signal?.aborted) return reject(signal.reason as Error)
-      reject(
-        timer.aborted
-          ? new TalkwireError(
-              'PEER_NOT_FOUND',
-              `${place.address} did not answer within ${limits.handshake} ms; check the address, or raise limits.handshake`,
-            )
-          : fromSystem(reason, `cannot connect to ${place.address}`).withOutcome('not-sent'),
-      )
-    })
-    request.on('response', (response) =>
-      collect(response, limits.message).then((all) => resolve({ status: response.statusCode!, body: all }), reject),
-    )
-    request.end()
-  })
+  const { status, body } = await ask(place, { method: 'GET', path: '/openapi.json' }, limits, signal)
   if (status !== 200) throw fromProblem(status, readable(body)).withOutcome('not-sent')
   const told = readable(body) as { 'x-talkwire'?: { name?: unknown; contract?: unknown } } | undefined
   const served = told?.['x-talkwire']
@@ -88,18 +45,6 @@ async function askName(place: Place, { contract, limits, signal }: DialectClient
   return served.name
 }
 
-async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > limit)
-      throw new TalkwireError('MESSAGE_TOO_LARGE', `an answer of more than ${limit} bytes; raise limits.message`, { outcome: 'ran' })
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-
 function readable(body: Buffer): unknown {
   try {
     return fromJson(body)
@@ -109,7 +54,7 @@ function readable(body: Buffer): unknown {
 }
 
 class HttpCallee implements Callee {
-  private readonly events = new Map<string, http.ClientRequest>()
+  private readonly events = new Map<string, ClientRequest>()
 
   constructor(
     private readonly place: Place,
@@ -169,11 +114,8 @@ class HttpCallee implements Callee {
     request?.destroy()
   }
 
-  private send(method: string, path: string, meta: Meta | undefined, body: string | undefined): http.ClientRequest {
-    const headers: Record<string, string | number> = { ...this.place.headers }
-    if (meta?.timeout !== undefined) headers['talkwire-timeout'] = Math.ceil(meta.timeout)
-    for (const [key, value] of Object.entries(meta?.metadata ?? {}))
-      headers[/^(traceparent|tracestate|baggage)$/.test(key) ? key : `talkwire-meta-${key}`] = encodeURI(value)
+  private send(method: string, path: string, meta: Meta | undefined, body: string | undefined): ClientRequest {
+    const headers: Record<string, string | number> = { ...this.place.headers, ...metaHeaders(meta) }
     if (meta?.input) headers['content-type'] = 'application/x-ndjson'
     else if (body !== undefined) {
       headers['content-type'] = 'application/json'
@@ -203,7 +145,7 @@ class ClientCall {
   private response: IncomingMessage | undefined
 
   constructor(
-    private readonly request: http.ClientRequest,
+    private readonly request: ClientRequest,
     private readonly answer: Answer,
     private readonly options: DialectClientOptions,
     uploads: boolean,
@@ -296,51 +238,5 @@ class ClientCall {
     this.settled = true
     if (name === 'end') this.answer.result(null)
     else this.answer.error(fromProblem(500, value))
-  }
-}
-
-/** All connections to one server, as a session sees them. */
-class AgentConnection implements ConnectionBase {
-  readonly buffered = 0
-  readonly unsent = 0
-  readonly peer: ConnectionBase['peer']
-  private readonly requests = new Set<http.ClientRequest>()
-  private over = false
-
-  constructor(
-    address: string,
-    host: string,
-    private readonly agent: http.Agent,
-    private readonly onClosed: (cause?: TalkwireError) => void,
-  ) {
-    this.peer = { address, host }
-  }
-
-  sent(request: http.ClientRequest): void {
-    this.requests.add(request)
-    request.once('close', () => this.requests.delete(request))
-  }
-
-  // Each answer has a connection of its own, and its stream is slowed down by itself.
-  pause(): void {}
-  resume(): void {}
-  ref(): void {}
-  unref(): void {}
-
-  close(): Promise<void> {
-    this.finish(undefined)
-    return Promise.resolve()
-  }
-
-  abort(cause: TalkwireError): void {
-    this.finish(cause)
-  }
-
-  private finish(cause: TalkwireError | undefined): void {
-    if (this.over) return
-    this.over = true
-    for (const request of this.requests) request.destroy()
-    this.agent.destroy()
-    this.onClosed(cause)
   }
 }

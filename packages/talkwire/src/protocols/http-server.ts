@@ -53,11 +53,11 @@ export interface Site {
 /** Listens, and hands on what may come in. Rejects as `Dialect.listen`. */
 export async function listenHttp(address: string, admit: Admit, site: Site, options: DialectServerOptions): Promise<Listener> {
   options.signal?.throwIfAborted()
-  const secure = site.scheme === 'https'
+  const secure = site.scheme.endsWith('https')
   const { host, port } = await bindable(
     address,
     (secure && options.token !== false) || options.insecure,
-    secure ? 'keep the token, or say insecure: true' : 'take https:, or say insecure: true',
+    secure ? 'keep the token, or say insecure: true' : `take ${site.scheme}s:, or say insecure: true`,
   )
   const settings = {
     maxHeaderSize: HEADERS,
@@ -190,10 +190,10 @@ class Guard {
 
   /** Names under which this listener is reached: a page whose own name was made to point here has another. */
   bound(asked: string, address: string): void {
-    const { hostname, port } = new URL(address.replace(/^\w+:/, 'http:'))
+    const { hostname, port } = new URL(address.replace(/^[\w+]+:/, 'http:'))
     const usual = this.secure ? 443 : 80
     const number = Number(port || 80)
-    for (const name of [...LOOPBACK_NAMES, hostname, new URL(asked.replace(/^\w+:/, 'http:')).hostname]) {
+    for (const name of [...LOOPBACK_NAMES, hostname, new URL(asked.replace(/^[\w+]+:/, 'http:')).hostname]) {
       this.hosts.add(`${name}:${number}`)
       if (number === usual) this.hosts.add(name)
     }

@@ -11,6 +11,7 @@ import type { Dialect, DialectServerOptions, DialectTraits, OpenCall } from './d
 import { connectHttp } from './http-client.js'
 import { BEAT, eventText } from './http-events.js'
 import { fieldsOf, type Fields } from './http-fields.js'
+import { metaOf } from './http-meta.js'
 import { problemOf, statusOf } from './http-problem.js'
 import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
@@ -278,44 +279,6 @@ class HttpCall {
 const isType = (header: string | undefined, wanted: string): boolean => {
   const type = (header ?? '').split(';', 1)[0]!.trim().toLowerCase()
   return type === wanted || (wanted === JSON_TYPE && /^application\/[\w.-]+\+json$/.test(type))
-}
-
-// ── metadata ─────────────────────────────────────────────────────────────────────────────────────
-
-const TIMEOUT = 'talkwire-timeout'
-const METADATA = 'talkwire-meta-'
-/** W3C Trace Context and Baggage. */
-const TRACE = ['traceparent', 'tracestate', 'baggage']
-
-/** Throws INVALID_REQUEST. */
-function metaOf(headers: Exchange['request']['headers'], more: Meta | undefined): Meta | undefined {
-  let metadata: Record<string, string> | undefined
-  for (const name in headers) {
-    const key = name.startsWith(METADATA) ? name.slice(METADATA.length) : TRACE.includes(name) ? name : undefined
-    const value = headers[name]
-    if (key !== undefined && key !== '__proto__' && typeof value === 'string') (metadata ??= {})[key] = decoded(value)
-  }
-  const timeout = timeoutOf(headers)
-  if (metadata === undefined && timeout === undefined) return more
-  return { ...more, ...(metadata && { metadata }), ...(timeout !== undefined && { timeout }) }
-}
-
-function decoded(value: string): string {
-  try {
-    return decodeURIComponent(value)
-  } catch {
-    return value
-  }
-}
-
-/** Ours in milliseconds, or the preference of RFC 7240 in seconds. */
-function timeoutOf(headers: Exchange['request']['headers']): number | undefined {
-  const own = headers[TIMEOUT]
-  const wait = own === undefined ? /\bwait=(\d+)/.exec(String(headers['prefer'] ?? ''))?.[1] : undefined
-  if (own === undefined) return wait === undefined ? undefined : Number(wait) * 1000
-  const timeout = Number(own)
-  if (own === '' || !(timeout >= 0)) throw new TalkwireError('INVALID_REQUEST', `${TIMEOUT} is a number of milliseconds`)
-  return timeout
 }
 
 // ── answers ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,194 @@
+/** What all protocols over HTTP share on the calling side: connections to one server, and questions with one answer. */
+import http, { type IncomingMessage } from 'node:http'
+import https from 'node:https'
+import { parseHostPort } from '../address.js'
+import { TalkwireError } from '../error.js'
+import type { Limits } from '../session/limits.js'
+import { fromSystem } from '../transports/socket.js'
+import type { ConnectionBase } from '../transports/transport.js'
+import type { Answer, DialectClientOptions, OpenCall } from './dialect.js'
+
+/** Connections kept for the next call. */
+const KEPT = 8
+
+export interface Place {
+  readonly address: string
+  readonly base: http.RequestOptions
+  /** What stands behind host and port; '' where nothing does. */
+  readonly path: string
+  readonly request: (options: http.RequestOptions) => http.ClientRequest
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** An address of HTTP or of a protocol over it, `soap+https://host:port/path`. Throws INVALID_ADDRESS. */
+export function openPlace(address: string, { tls, token }: Pick<DialectClientOptions, 'tls' | 'token'>): Place {
+  const [, server = address, path = ''] = /^([^/]*\/\/[^/?#]*)(\/[^\s#]*)?$/.exec(address) ?? []
+  const { host, port } = parseHostPort(server)
+  const secure = isSecure(address)
+  const agent = secure
+    ? new https.Agent({ ...tls, keepAlive: true, maxFreeSockets: KEPT })
+    : new http.Agent({ keepAlive: true, maxFreeSockets: KEPT, noDelay: true })
+  return {
+    address,
+    base: { host, port, agent },
+    path,
+    request: secure ? https.request : http.request,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+  }
+}
+
+export const isSecure = (address: string): boolean => /^(\w+\+)?https:/.test(address)
+
+export interface Question {
+  readonly method: string
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string | number>>
+  readonly body?: string
+}
+
+export interface Told {
+  readonly status: number
+  readonly headers: http.IncomingHttpHeaders
+  readonly body: Buffer
+}
+
+/** Asks before there is a session. Rejects with PEER_NOT_FOUND, MESSAGE_TOO_LARGE, the reason of the signal. */
+export function ask(
+  place: Place,
+  { method, path, headers, body: said }: Question,
+  limits: Pick<Limits, 'handshake' | 'message'>,
+  signal?: AbortSignal,
+): Promise<Told> {
+  return new Promise((resolve, reject) => {
+    const timer = AbortSignal.timeout(limits.handshake)
+    const request = place.request({
+      ...place.base,
+      method,
+      path,
+      headers: { ...place.headers, ...headers },
+      signal: signal ? AbortSignal.any([signal, timer]) : timer,
+    })
+    request.on('error', (reason) => {
+      if (signal?.aborted) return reject(signal.reason as Error)
+      reject(
+        timer.aborted
+          ? new TalkwireError(
+              'PEER_NOT_FOUND',
+              `${place.address} did not answer within ${limits.handshake} ms; check the address, or raise limits.handshake`,
+            )
+          : fromSystem(reason, `cannot connect to ${place.address}`).withOutcome('not-sent'),
+      )
+    })
+    request.on('response', (response) =>
+      collect(response, limits.message).then((body) => resolve({ status: response.statusCode!, headers: response.headers, body }), reject),
+    )
+    request.end(said)
+  })
+}
+
+/** A call that is one POST with one answer. `settle` reads it, and throws INVALID_MESSAGE and the like for what is no answer. */
+export function post(
+  place: Place,
+  connection: AgentConnection,
+  { method, path, headers, body }: Question,
+  answer: Answer,
+  limits: Pick<Limits, 'message'>,
+  settle: (told: Told) => void,
+): OpenCall {
+  const request = place.request({ ...place.base, method, path, headers: { ...place.headers, ...headers } })
+  let settled = false
+  let connected = false
+  const lost = (reason: unknown): void => {
+    if (settled) return
+    settled = true
+    // On a connection that was kept, the server may have ended it before the request came or after.
+    answer.error(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent'))
+  }
+  connection.sent(request)
+  request.on('error', lost)
+  request.on('socket', (socket) => {
+    if (socket.connecting) socket.once('connect', () => (connected = true))
+    else connected = true
+  })
+  request.on('response', (response) => {
+    response.on('error', lost)
+    collect(response, limits.message).then((all) => {
+      if (settled) return
+      settled = true
+      try {
+        settle({ status: response.statusCode!, headers: response.headers, body: all })
+      } catch (reason) {
+        answer.error(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'))
+      }
+    }, lost)
+  })
+  request.end(body)
+  return {
+    cancel() {
+      settled = true
+      request.destroy()
+    },
+    grant() {},
+    input: () => 0,
+    endInput() {},
+  }
+}
+
+/** The whole body. Rejects with MESSAGE_TOO_LARGE, and as the response fails. */
+export async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > limit)
+      throw new TalkwireError('MESSAGE_TOO_LARGE', `an answer of more than ${limit} bytes; raise limits.message`, { outcome: 'ran' })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+/** All connections to one server, as a session sees them. */
+export class AgentConnection implements ConnectionBase {
+  readonly buffered = 0
+  readonly unsent = 0
+  readonly peer: ConnectionBase['peer']
+  private readonly requests = new Set<http.ClientRequest>()
+  private over = false
+  private readonly agent: http.Agent
+
+  constructor(
+    { address, base }: Place,
+    private readonly onClosed: (cause?: TalkwireError) => void,
+  ) {
+    this.peer = { address, host: base.host! }
+    this.agent = base.agent as http.Agent
+  }
+
+  sent(request: http.ClientRequest): void {
+    this.requests.add(request)
+    request.once('close', () => this.requests.delete(request))
+  }
+
+  // Each answer has a connection of its own, and its stream is slowed down by itself.
+  pause(): void {}
+  resume(): void {}
+  ref(): void {}
+  unref(): void {}
+
+  close(): Promise<void> {
+    this.finish(undefined)
+    return Promise.resolve()
+  }
+
+  abort(cause: TalkwireError): void {
+    this.finish(cause)
+  }
+
+  private finish(cause: TalkwireError | undefined): void {
+    if (this.over) return
+    this.over = true
+    for (const request of this.requests) request.destroy()
+    this.agent.destroy()
+    this.onClosed(cause)
+  }
+}
