@@ -245,7 +245,11 @@ const FAULTS = [
         'writer.replace(Buffer.allocUnsafeSlow(writer.initialSize));\n    }\n    /** Moves',
         ';\n    }\n    /** Moves',
       ],
-      ['nobody looks at the clock', 'return this.handled < MESSAGES_A_TURN && now - this.since < MILLISECONDS_A_TURN;', 'return true;'],
+      ['small messages that wait are written over', 'parts[0] = Buffer.from(parts[0]);', ';', 'short'],
+      ['a little room is not used', 'this.anyRoom = true;\n        this.lookSoon();', 'this.lookSoon();'],
+      ['a turn has no end where nothing is answered', 'Math.min(MOST_A_TURN, 2 * this.turn)', 'Infinity'],
+      ['a turn is as long where all is answered', 'this.sent ? MESSAGES_A_TURN : full', 'full'],
+      ['nobody looks at the clock', 'return this.handled < this.turn && now - this.since < MILLISECONDS_A_TURN;', 'return true;'],
     ],
   ),
   ...faultsOf(

@@ -111,6 +111,13 @@ export class Producer implements Disposable {
     if (this.header[WORD.readersSleep] !== 0) this.ring.wake('readers')
   }
 
+  /** Bytes that are free. With many producers, others may take them. Throws INVALID_MEMORY. */
+  get room(): number {
+    if (this.many) this.tail = Atomics.load(this.header, WORD.tail)
+    this.head = this.lookAtHead()
+    return this.capacity - ((this.tail - this.head) | 0)
+  }
+
   /** Resolves when a message of `length` bytes may fit. Does not block. Rejects with DEADLINE_EXCEEDED or the signal's reason. */
   ready(length: number, options: WaitOptions = {}): Promise<void> {
     if (!(length >= 0 && length <= this.maxMessage)) throw this.refusal(length)

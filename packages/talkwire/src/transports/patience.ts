@@ -64,6 +64,18 @@ export class Patience {
     const end = this.since + this.budget
     const spin = Math.min(end, now + SPIN)
     for (; now < spin; now = performance.now()) for (let look = 0; look < LOOKS; look++) if (consumer.hasMessage) return true
+    return this.endures(now)
+  }
+
+  /** The same for what is not worth to be looked at all the time. True: look again in a later turn. False: sleep. */
+  goesOn(): boolean {
+    const now = performance.now()
+    if (this.since === 0) this.since = now
+    return this.endures(now)
+  }
+
+  private endures(now: number): boolean {
+    const end = this.since + this.budget
     if (this.budget > 0 && this.isCrowded()) return false
     if (now < end) return true
     this.budget = this.budget > LEAST ? this.budget / 2 : 0

@@ -31,17 +31,23 @@ const TELL_AT = 64
 const MAX_IDLE_WRITER = 256 * 1024
 /** Shorter ones are copied word by word: a call of `set` costs more. */
 const COPY_WORDS_BELOW = 512
+/** Shorter ones that wait are copied together; a longer one takes the writer's memory along. */
+const COPY_WAITING_BELOW = 4096
 /** Such a message gets memory of its own, which the sink may keep. */
 const OWNED_FROM = 16 * 1024
 /**
  * Messages, and milliseconds, before what they set off gets its turn: then its answers are on their way while the next messages
- * are read. With a whole ring at once, each side would work while the other waits. The clock is looked at once in LOOK_EVERY messages.
+ * are read. With a whole ring at once, each side would work while the other waits. Where nothing is answered, a turn costs more
+ * than what it is for, so each may have twice as many. The clock is looked at once in LOOK_EVERY messages.
  */
 const MESSAGES_A_TURN = 64
+const MOST_A_TURN = 1024
 const MILLISECONDS_A_TURN = 20
 const LOOK_EVERY = 16
 /** Memory for a message of which only a part has come, as a multiple of that part. */
 const MAX_AMPLIFICATION = 128
+/** Of the ring: who looks for room goes on when there is so much. To go on for each message would cost more than the message. */
+const ROOM_TO_GO_ON = 1 / 8
 
 /** How two sides that share memory wake each other, and learn of each other's end. */
 export interface Control {
@@ -104,7 +110,12 @@ export class RingConnection implements ByteConnection {
   private reading = false
   private assembling: { body: Buffer; have: number; readonly length: number } | undefined
   private handled = 0
+  private turn = MESSAGES_A_TURN
+  /** Something was sent since the last turn. */
+  private sent = false
   private since = 0
+  /** However little room there is, it is used: it would not be told of again. */
+  private anyRoom = false
   private maxSend: number
   private readonly maxMessage: number
   private readonly producer: Producer
@@ -112,6 +123,7 @@ export class RingConnection implements ByteConnection {
   private readonly outgoing: ReturnType<typeof openRing>
   private readonly incoming: ReturnType<typeof openRing>
   private readonly patience = new Patience()
+  private readonly patienceForRoom = new Patience()
   private readonly ended: Promise<void>
   private resolveEnded!: () => void
   private sink!: Sink
@@ -177,6 +189,7 @@ export class RingConnection implements ByteConnection {
       throw tooLargeToSend(length, this.maxSend)
     }
     this.committed = length
+    this.sent = true
     if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWhole(length)) this.enqueue(length)
     writer.position = 0
     if (writer.buffer.length > MAX_IDLE_WRITER) writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
@@ -230,6 +243,8 @@ export class RingConnection implements ByteConnection {
   /** The other side has something for us, or room. */
   rung(): void {
     this.patience.rung()
+    this.patienceForRoom.rung()
+    this.anyRoom = true
     if (!this.looking) this.look()
   }
 
@@ -292,20 +307,26 @@ export class RingConnection implements ByteConnection {
     this.waiting += length
     if (!this.refused) this.pump()
     if (this.outbox.length === 0) return
+    if (!this.refused) this.lookSoon()
     this.refused = true
     // It still waits, and its bytes with it.
-    if (parts[0]!.buffer === head.buffer) writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
+    if (parts[0]!.buffer !== head.buffer) return
+    if (parts[0]!.length < COPY_WAITING_BELOW) parts[0] = Buffer.from(parts[0]!)
+    else writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
   }
 
   /** Moves what waits into the ring, as far as there is room. */
   private pump(): void {
-    while (this.outbox.length > 0) {
-      if (this.writeParts(this.outbox[0]!)) this.outbox.shift()
-      else {
-        saySleeps(this.outgoing, 'writers')
-        if (!this.hasRoom()) return
-      }
-    }
+    while (this.outbox.length > 0 && this.writeParts(this.outbox[0]!)) this.outbox.shift()
+  }
+
+  /** Looks for room again, or sleeps until there is. */
+  private awaitRoom(): void {
+    if (this.patienceForRoom.goesOn()) return this.lookSoon()
+    saySleeps(this.outgoing, 'writers')
+    if (!this.hasRoom()) return
+    this.anyRoom = true
+    this.lookSoon()
   }
 
   private hasRoom(): boolean {
@@ -361,10 +382,12 @@ export class RingConnection implements ByteConnection {
   }
 
   private drain(): void {
-    if (!this.refused) return
+    if (!this.refused || (!this.anyRoom && this.producer.room < this.outgoing.capacity * ROOM_TO_GO_ON)) return
+    this.anyRoom = false
     this.pump()
     if (this.outbox.length > 0) return
     this.refused = false
+    this.patienceForRoom.worked()
     if (this.state === 'closing') this.endWhenSent()
     else if (this.state === 'open') this.sink.drained()
   }
@@ -390,6 +413,7 @@ export class RingConnection implements ByteConnection {
       if (this.far !== 'gone') this.drain()
       const count = this.read()
       if (count > 0) this.patience.worked()
+      if (this.refused && this.far !== 'gone' && this.state !== 'closed') this.awaitRoom()
       this.settle(count > 0)
     } catch (reason) {
       this.broken(reason)
@@ -399,6 +423,9 @@ export class RingConnection implements ByteConnection {
   /** How many parts of messages the sink got. */
   private read(): number {
     if (this.paused || this.state === 'closed') return 0
+    const full = this.handled === this.turn
+    this.turn = this.sent ? MESSAGES_A_TURN : full ? Math.min(MOST_A_TURN, 2 * this.turn) : this.turn
+    this.sent = false
     this.handled = 0
     this.reading = true
     try {
@@ -414,6 +441,7 @@ export class RingConnection implements ByteConnection {
     if (this.paused) return
     if (worked || this.consumer.hasMessage) return this.lookSoon()
     if (this.far !== 'open') return this.farIsDone()
+    if (this.looking) return
     if (this.patience.wait(this.consumer)) return this.lookSoon()
     saySleeps(this.incoming, 'readers')
     if (this.consumer.hasMessage) this.lookSoon()
@@ -455,7 +483,7 @@ export class RingConnection implements ByteConnection {
     if (++this.handled % LOOK_EVERY !== 0) return true
     const now = performance.now()
     if (this.handled === LOOK_EVERY) this.since = now
-    return this.handled < MESSAGES_A_TURN && now - this.since < MILLISECONDS_A_TURN
+    return this.handled < this.turn && now - this.since < MILLISECONDS_A_TURN
   }
 
   private receive(data: RingData, offset: number, size: number): void {

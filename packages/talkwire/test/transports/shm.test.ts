@@ -458,3 +458,86 @@ test('shm: without koffi it says what to install or take', async () => {
   await soon(new Promise((resolve) => child.once('close', resolve)), 'the end')
   assert.equal(text, 'MISSING_PACKAGE true\nMISSING_PACKAGE true\n')
 })
+
+/** Both ends in this process: what happens is told to `serving` and `calling`. */
+async function pair(serving: Partial<Sink>, calling: Partial<Sink> = {}) {
+  const address = `shm:${freshName()}`
+  const nothing = { message() {}, value() {}, drained() {}, closed() {} }
+  let server!: ByteConnection
+  const listener = await shm.listen!(address, (connection) => {
+    server = connection as ByteConnection
+    return { ...nothing, ...serving }
+  })
+  const client = (await shm.connect!(address, { ...nothing, ...calling })) as ByteConnection
+  return { client, server: () => server, close: () => Promise.all([client.close(), listener.close()]) }
+}
+
+test('shm: however little a reader takes before it pauses, its room is used, and what waited arrives in order', async () => {
+  const got: number[] = []
+  let drained!: () => void
+  const room = new Promise<void>((resolve) => (drained = resolve))
+  const ends = await pair(
+    {
+      message(bytes, start) {
+        got.push(bytes.readInt32LE(start))
+        if (got.length === 3) ends.server().pause()
+      },
+    },
+    { drained: () => drained() },
+  )
+  const { client } = ends
+  const send = (number: number): boolean => {
+    const message = Buffer.alloc(1000)
+    message.writeInt32LE(number)
+    client.begin().bytes(message)
+    return client.commit()
+  }
+  await turns()
+  let count = 0
+  ends.server().pause()
+  while (count < 200) assert.ok(send(count++))
+  // It looks before the writer, which has then not yet said that it sleeps, and is not rung for.
+  ends.server().resume()
+  while (send(count++));
+  // These find the queue there, and their bytes are kept elsewhere than the first one's.
+  send(count++)
+  await room
+  assert.equal(got.length, 3)
+  ends.server().resume()
+  await ends.close()
+  assert.deepEqual(got, [...Array(count).keys()])
+})
+
+for (const [answers, most] of [
+  [false, 1024],
+  [true, 64],
+] as const)
+  test(`shm: a flood that is ${answers ? '' : 'not '}answered leaves the loop to others after ${most} messages`, async () => {
+    const count = 6000
+    const perTurn = [0]
+    let arrived!: () => void
+    const all = new Promise<void>((resolve) => (arrived = resolve))
+    let got = 0
+    const ends = await pair({
+      message() {
+        perTurn[perTurn.length - 1]!++
+        if (answers) {
+          ends.server().begin().text('yes')
+          ends.server().commit()
+        }
+        if (++got === count) arrived()
+      },
+    })
+    const others = (): void => {
+      perTurn.push(0)
+      if (got < count) setImmediate(others)
+    }
+    setImmediate(others)
+    for (let n = 0; n < count; n++) {
+      ends.client.begin().text('what?')
+      ends.client.commit()
+    }
+    await all
+    await ends.close()
+    assert.ok(Math.max(...perTurn) <= most, `${Math.max(...perTurn)} messages in one turn`)
+  })
