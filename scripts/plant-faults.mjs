@@ -263,6 +263,7 @@ const FAULTS = [
       ['a descriptor of any form is opened', 'if (!Number.isInteger(descriptor) || descriptor < 0)', 'if (false)'],
       ['the reason of a refusal is kept', 'this.note({ error: { code, message } });', ';'],
       ['the memory is kept', 'release() {\n        this.memory?.close();', 'release() {\n'],
+      ['whoever rings for one who goes falls', 'catch {\n            return;', 'catch (reason) {\n            throw reason;'],
       ['a crash is an end like any other', 'this.closing ? undefined : lost', 'undefined'],
     ],
   ),

@@ -6,6 +6,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAddress, validateName } from '../address.js'
 import { runtimeDirectory } from '../discovery/names.js'
+import type { Writer } from '../codecs/writer.js'
 import { TalkwireError, type Code } from '../error.js'
 import { needMapping, SEAL, sealsOf } from '../kernel/mapping.js'
 import { ringBytes } from '../memory/ring-layout.js'
@@ -115,6 +116,8 @@ function pairIn(memory: SharedMemory): RingPair {
   return { toServer: { memory, size }, toClient: { memory, offset: size, size } }
 }
 
+const nothing = (): void => {}
+
 /** The socket beside the rings. */
 class SocketLine implements Control, Sink {
   peer: Peer
@@ -160,16 +163,26 @@ class SocketLine implements Control, Sink {
     this.socket.commit()
   }
 
-  // ── Control ────────────────────────────────────────────────────────────────────────────────────
-
-  ring(): void {
-    if (this.closing) return
-    this.socket.begin()
+  /** The rings hear of the socket's end later than it takes nothing any more. */
+  private unlessEnded(say: (writer: Writer) => unknown): void {
+    let writer: Writer
+    try {
+      writer = this.socket.begin()
+    } catch {
+      return
+    }
+    say(writer)
     this.socket.commit()
   }
 
+  // ── Control ────────────────────────────────────────────────────────────────────────────────────
+
+  ring(): void {
+    if (!this.closing) this.unlessEnded(nothing)
+  }
+
   end(): void {
-    this.note({ end: true })
+    this.unlessEnded((writer) => writer.text(JSON.stringify({ end: true } satisfies Note)))
   }
 
   close(): void {

@@ -11,6 +11,7 @@ import { addSeals, createMemfd, SEAL } from '../../src/kernel/mapping.js'
 import { Producer } from '../../src/memory/producer.js'
 import { ringBytes } from '../../src/memory/ring-layout.js'
 import { openRing } from '../../src/memory/ring-place.js'
+import { saySleeps } from '../../src/memory/seats.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { runtimeDirectory } from '../../src/discovery/names.js'
 import { shm } from '../../src/transports/shm.js'
@@ -209,6 +210,33 @@ test('shm: parts that do not fit together end the connection, and announce no me
     assert.equal(ends.at(-1)!.messages.length, 0)
     memory.close()
   }
+  await listener.close()
+})
+
+test('shm: whoever sends while the other side goes does not fall over its bell', async () => {
+  let server: ByteConnection | undefined
+  let open = true
+  const address = `shm:${freshName()}`
+  const listener = await shm.listen!(address, (connection) => {
+    server = connection as ByteConnection
+    return { message() {}, value() {}, drained() {}, closed: () => (open = false) }
+  })
+  const { connection, ended, memory } = await stranger(`unix:${join(runtimeDirectory(), `${address.slice(4)}.shm`)}`)
+  const size = memory.size / 2
+  const toUs = openRing('one producer', { memory, offset: size, size })
+  await eventually(() => server !== undefined, 'it is accepted')
+  const sendsAll = (async () => {
+    while (open) {
+      saySleeps(toUs, 'readers')
+      server!.begin().text('a message')
+      server!.commit()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  })()
+  await connection.close()
+  await soon(sendsAll, 'the end')
+  await ended
+  memory.close()
   await listener.close()
 })
 
