@@ -1155,6 +1155,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/sync/fence.py',
+    ['sync/inspect'],
+    [['the label is left out', 'ctypes.memmove(block.at + LABEL, label, LABEL_BYTES)', 'pass']],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/sync/line.py',
     ['sync/pairs'],
     [

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -14,6 +15,7 @@ from talkwire import atomics
 from talkwire.errors import TalkwireError
 from talkwire.sync import Barrier, Condition, Event, Mutex, Once, RwLock, Semaphore
 from talkwire.sync.bell import borrowed_bell
+from talkwire.sync.layout import LABEL, LABEL_BYTES, SINCE
 
 NAMES = iter(range(1000))
 
@@ -238,7 +240,82 @@ def test_a_thread_that_waits_does_not_hold_up_the_end_of_the_process(name, how):
     mutex.close()
 
 
+def test_inspect(name):
+    mutex, semaphore, rwlock = Mutex(name, label="the ledger, ü"), Semaphore(name, 2), RwLock(name, label="prices")
+    assert mutex.inspect() == (None, [], False, 0)
+    assert rwlock.inspect() == (None, [], False, 0, [])
+    assert semaphore.inspect() == ([], [], 2, 0)
+    before = datetime.now(timezone.utc)
+    grant = mutex.acquire()
+    semaphore.acquire()
+    rwlock.acquire_read()
+    holder = mutex.inspect().holder
+    permits, readers = semaphore.inspect().holders, rwlock.inspect().readers
+    assert holder.label == "the ledger, ü" and mutex.inspect().fence == grant.fence
+    for party in (holder, *permits, *readers):
+        assert party.pid == os.getpid() and party.alive and "pytest" in party.command
+        assert before - timedelta(milliseconds=1) <= party.since <= datetime.now(timezone.utc) + timedelta(milliseconds=1)
+    assert (len(permits), semaphore.inspect().available, len(readers)) == (1, 1, 1)
+    rwlock.release_read()
+    rwlock.acquire_write()
+    assert rwlock.inspect().holder.label == "prices"
+    rwlock.release_write()
+    mutex.release()
+    with Mutex(name) as _:
+        assert mutex.inspect().holder.label == "", "the label before is not its own"
+    semaphore.release()
+    assert Event(name).inspect() == (False, [])
+    assert Condition(name).inspect() == ([],)
+    assert Barrier(name, 3).inspect() == (3, [], False)
+    assert Once(name).inspect() == (None, [], False, 0, False)
+    signals = Semaphore(name + "-signals", 3, signalling=True)
+    assert signals.inspect() == ([], [], 3, 0)
+    Semaphore.unlink(name + "-signals")
+
+
+def test_who_waits_is_told_in_order_and_the_dead_are_told_of(name):
+    code = "import sys; from talkwire.sync import Mutex; m = Mutex(sys.argv[1], label='child'); print('ready', flush=True); m.acquire(); print('got', flush=True); sys.stdin.read()"
+    mutex = Mutex(name)
+    mutex.acquire()
+    children = []
+    for count in (1, 2):
+        children.append(run(code, name))
+        while len(mutex.inspect().waiters) < count:
+            pass
+    first, second = children
+    info = mutex.inspect()
+    assert [waiter.pid for waiter in info.waiters] == [first.pid, second.pid]
+    assert info.waiters[0].since <= info.waiters[1].since and "Mutex" in info.waiters[0].command
+    second.kill()
+    second.wait()
+    assert [waiter.pid for waiter in mutex.inspect().waiters] == [first.pid]
+    mutex.release()
+    assert [first.stdout.readline() for _ in range(2)] == ["ready\n", "got\n"]
+    assert mutex.inspect().holder[:1] == (first.pid,) and mutex.inspect().holder.label == "child"
+    first.kill()
+    first.wait()
+    info = mutex.inspect()
+    assert (info.holder.alive, info.holder.command, info.abandoned) == (False, "", True)
+    mutex.acquire()
+    mutex.repaired()
+    mutex.release()
+
+
+def test_what_the_memory_says_is_not_believed(name):
+    mutex = Mutex(name)
+    with mutex:
+        for since in (float("nan"), float("inf"), -1e300):
+            mutex._block.float(SINCE).value = since
+            assert mutex.inspect().holder.since is None
+        ctypes.memset(mutex._block.at + LABEL, 255, LABEL_BYTES)
+        assert len(mutex.inspect().holder.label) == LABEL_BYTES
+
+
 def test_wrong_arguments(name):
+    for label in ("x" * 33, "ü" * 17, "a\0b"):
+        for kind in (Mutex, RwLock):
+            with pytest.raises(ValueError):
+                kind(name, label=label)
     for action in (
         lambda: Semaphore(name, 0),
         lambda: Semaphore(name, 129),

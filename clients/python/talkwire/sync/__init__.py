@@ -11,6 +11,7 @@ DEADLINE_EXCEEDED from what waits; CLOSED after `close()` and in a child of a fo
 from .barrier import Barrier
 from .condition import Condition
 from .event import Event
+from .inspect import BarrierInfo, ConditionInfo, EventInfo, Holder, LockInfo, OnceInfo, Party, RwLockInfo, SemaphoreInfo, Share
 from .mutex import Grant, Mutex
 from .once import Once
 from .rwlock import ReadGrant, RwLock, WriteGrant
@@ -18,14 +19,24 @@ from .semaphore import Permit, Semaphore
 
 __all__ = [
     "Barrier",
+    "BarrierInfo",
     "Condition",
+    "ConditionInfo",
     "Event",
+    "EventInfo",
     "Grant",
+    "Holder",
+    "LockInfo",
     "Mutex",
     "Once",
+    "OnceInfo",
+    "Party",
     "Permit",
     "ReadGrant",
     "RwLock",
+    "RwLockInfo",
     "Semaphore",
+    "SemaphoreInfo",
+    "Share",
     "WriteGrant",
 ]

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 from ..errors import TalkwireError
 from ..owner import is_alive
 from .bell import borrowed_bell
+from .inspect import BarrierInfo, waiters_of
 from .layout import LIMIT, SLOTS, VALUE
 from .place import Block, unlink_lock
 from .queue import answer, dequeue, enqueue, wake_all
@@ -80,6 +81,12 @@ class Barrier:
         block.check()
         with borrowed_bell() as bell:
             wait_until(block.title, bell, lambda _: self._begin(), lambda: (owners_of(block, _ALL) or [0])[0], block.me, timeout)
+
+    def inspect(self) -> BarrierInfo:
+        """Who is there; whether it is broken."""
+        self._block.check()
+        broken = self.is_broken or not all(map(is_alive, owners_of(self._block, _ALL)))
+        return BarrierInfo(self._block.load(LIMIT), waiters_of(self._block), broken)
 
     def close(self) -> None:
         """Gives up this object. The last one to close it takes its name away."""

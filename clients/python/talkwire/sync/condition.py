@@ -6,6 +6,7 @@ from typing import Optional
 
 from ..errors import TalkwireError
 from .bell import borrowed_bell
+from .inspect import ConditionInfo, waiters_of
 from .line import take
 from .mutex import Grant, Mutex, Ownership
 from .place import Block, unlink_lock
@@ -65,6 +66,11 @@ class Condition:
         """Wakes all who wait."""
         self._block.check()
         notify(self._block, True)
+
+    def inspect(self) -> ConditionInfo:
+        """Who waits for a notice."""
+        self._block.check()
+        return ConditionInfo(waiters_of(self._block))
 
     def close(self) -> None:
         """Gives up this object. The last one to close it takes its name away."""

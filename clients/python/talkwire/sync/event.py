@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
+from .inspect import EventInfo, waiters_of
 from .layout import VALUE
 from .line import Offer, take
 from .place import Block, unlink_lock
@@ -36,6 +37,11 @@ class Event:
     def wait(self, timeout: Optional[float] = None) -> None:
         """Ends when it is set. Raises DEADLINE_EXCEEDED."""
         take(self._offer, timeout)
+
+    def inspect(self) -> EventInfo:
+        """Who waits for it."""
+        self._block.check()
+        return EventInfo(self.is_set, waiters_of(self._block))
 
     def close(self) -> None:
         """Gives up this object; the name stays."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Optional
 
 from ..owner import is_alive
-from .fence import begin_grant
+from .fence import begin_grant, label_bytes
+from .inspect import LockInfo, inspect_lock
 from .layout import DAMAGED, DEATHS, FAIR, FENCE, FLAGS, OWNER
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
@@ -25,15 +26,17 @@ class Mutex:
     """One at a time. `with mutex as grant: …`
 
     A thread that has it and wants it again waits for itself. Threads of one process take turns like processes. `fair`: who came
-    first gets it first, for all who use it from now on; without it, whoever has waited for 2 ms goes first.
+    first gets it first, for all who use it from now on; without it, whoever has waited for 2 ms goes first. `label`: what
+    `inspect()` and `talkwire locks` tell of the holder, besides its pid and command; at most 32 bytes, or ValueError.
     """
 
-    def __init__(self, name: str, *, fair: bool = False) -> None:
+    def __init__(self, name: str, *, fair: bool = False, label: str = "") -> None:
+        signature = label_bytes(label)
         self.name = name
         self._block = Block("mutex", name)
         if fair:
             self._block.set_bits(FLAGS, FAIR)
-        self._ownership = Ownership(self._block)
+        self._ownership = Ownership(self._block, signature)
 
     def acquire(self, timeout: Optional[float] = None) -> Grant:
         """Waits for it, at most `timeout` s. Raises DEADLINE_EXCEEDED."""
@@ -50,6 +53,11 @@ class Mutex:
     def release(self) -> None:
         """Lets go. Does not block."""
         self._ownership.let_go()
+
+    def inspect(self) -> LockInfo:
+        """Who holds it, who waits."""
+        self._block.check()
+        return inspect_lock(self._block)
 
     def close(self) -> None:
         """Gives up this object. The last one to close a free mutex takes its name away, as does the end of the process."""
@@ -75,6 +83,10 @@ class Mutex:
 class Ownership(Offer[Grant]):
     """The word of the owner."""
 
+    def __init__(self, block: Block, label: bytes) -> None:
+        super().__init__(block)
+        self._label = label
+
     def take(self, late: bool, waits: bool) -> Optional[Grant]:
         block = self.block
         owner = self.owner()
@@ -86,7 +98,7 @@ class Ownership(Offer[Grant]):
             block.add(DEATHS, 1)
         elif not block.swap(OWNER, 0, block.me, 8):
             return None
-        return Grant(begin_grant(block), block.load(DAMAGED) != 0)
+        return Grant(begin_grant(block, self._label), block.load(DAMAGED) != 0)
 
     def is_free(self) -> bool:
         return not is_alive(self.owner())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Callable, Optional
 
+from .fence import label_bytes
+from .inspect import OnceInfo, inspect_lock
 from .layout import DAMAGED, VALUE
 from .line import take
 from .mutex import Ownership
@@ -16,7 +18,7 @@ class Once:
     def __init__(self, name: str) -> None:
         self.name = name
         self._block = Block("once", name)
-        self._ownership = Ownership(self._block)
+        self._ownership = Ownership(self._block, label_bytes(""))
 
     @property
     def is_done(self) -> bool:
@@ -40,6 +42,11 @@ class Once:
             return True
         finally:
             self._ownership.let_go()
+
+    def inspect(self) -> OnceInfo:
+        """Who does it, who waits."""
+        self._block.check()
+        return OnceInfo(*inspect_lock(self._block), self.is_done)
 
     def close(self) -> None:
         """Gives up this object; the name stays."""

@@ -136,6 +136,12 @@ def leave_condition(block: Block, place: int, looked: bool) -> None:
     dequeue(block, place)
 
 
+def waiters(block: Block) -> List[Tuple[int, float]]:
+    """Who waits and since when, in order."""
+    found = [(block.load(place + WHO, 8), block.float(place + WAITS_SINCE).value) for place in _in_order(block)]
+    return [(who, since) for who, since in found if is_alive(who)]
+
+
 def _counts(block: Block, place: int) -> bool:
     return block.load(place + MINE) != 0 and block.load(place + WHO, 8) != 0
 

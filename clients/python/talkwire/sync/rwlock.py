@@ -7,7 +7,8 @@ from typing import Iterator, NamedTuple, Optional
 
 from ..errors import TalkwireError
 from ..owner import is_alive
-from .fence import begin_grant
+from .fence import begin_grant, label_bytes
+from .inspect import RwLockInfo, holders_of, inspect_lock
 from .layout import DAMAGED, FAIR, FENCE, FLAGS, OWNER, SLOTS
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
@@ -39,9 +40,11 @@ class RwLock:
     """Many readers or one writer. `with lock.read() as grant: …`, `with lock.write() as grant: …`
 
     At most 127 readers at a time; more of them wait. A thread that has it and wants what excludes that waits for itself.
+    `label`: what `inspect()` tells of the writer, as of a mutex.
     """
 
-    def __init__(self, name: str, *, fair: bool = False) -> None:
+    def __init__(self, name: str, *, fair: bool = False, label: str = "") -> None:
+        self._label = label_bytes(label)
         self.name = name
         self._block = Block("rwlock", name)
         if fair:
@@ -53,7 +56,7 @@ class RwLock:
 
     def acquire_write(self, timeout: Optional[float] = None) -> WriteGrant:
         """Waits until nobody reads or writes. Who comes to read meanwhile waits."""
-        return take(_Writing(self._block, _SHARES), timeout)
+        return take(_Writing(self._block, _SHARES, self._label), timeout)
 
     def acquire_upgradable(self, timeout: Optional[float] = None) -> ReadGrant:
         """Waits until nobody writes, and nobody else has such a one."""
@@ -63,7 +66,7 @@ class RwLock:
         """With the upgradable in hand, which stays: waits until the readers have gone. Raises CLOSED without it."""
         if owners_of(self._block, _UPGRADER) != [self._block.me]:
             raise TalkwireError("CLOSED", f"this process may not upgrade {self._block.title}; acquire_upgradable() first")
-        return take(_Writing(self._block, _READERS), timeout)
+        return take(_Writing(self._block, _READERS, self._label), timeout)
 
     def try_acquire_read(self) -> Optional[ReadGrant]:
         """At once or not at all."""
@@ -71,7 +74,7 @@ class RwLock:
 
     def try_acquire_write(self) -> Optional[WriteGrant]:
         """At once or not at all."""
-        return try_take(_Writing(self._block, _SHARES))
+        return try_take(_Writing(self._block, _SHARES, self._label))
 
     def release_read(self) -> None:
         """Does not block. Raises CLOSED when this process does not read."""
@@ -104,6 +107,11 @@ class RwLock:
             yield grant
         finally:
             self.release_write()
+
+    def inspect(self) -> RwLockInfo:
+        """The writer, or the one who waits for the readers to go; who reads, who waits."""
+        self._block.check()
+        return RwLockInfo(*inspect_lock(self._block), holders_of(self._block, _SHARES))
 
     def close(self) -> None:
         """Gives up this object. The last one to close it takes its name away."""
@@ -166,8 +174,9 @@ class _Share(Offer[ReadGrant]):
 class _Writing(Offer[WriteGrant]):
     """Keeps new readers out, by the owner's word, and waits until the shares of `others` are free. For one wait."""
 
-    def __init__(self, block: Block, others: range) -> None:
+    def __init__(self, block: Block, others: range, label: bytes) -> None:
         super().__init__(block)
+        self._label = label
         self._others = others
         self._upgrades = others is _READERS
         # An upgrader waits for the writer's word, so it is not kept from that one; from readers it is, until they have gone.
@@ -190,7 +199,7 @@ class _Writing(Offer[WriteGrant]):
             return None
         if not owners_of(block, self._others):
             self._claimed = False
-            return WriteGrant(begin_grant(block), block.load(DAMAGED) != 0)
+            return WriteGrant(begin_grant(block, self._label), block.load(DAMAGED) != 0)
         # One who may upgrade came in between.
         if not waits or owners_of(block, self._first):
             self.give_up()

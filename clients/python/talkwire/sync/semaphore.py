@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Optional
 from ..errors import TalkwireError
 from ..owner import is_alive
 from .fence import next_fence_of_many
+from .inspect import SemaphoreInfo, holders_of, waiters_of
 from .layout import COUNTING, FAIR, FENCE, FLAGS, LIMIT, SLOTS, VALUE
 from .line import Offer, take, try_take
 from .place import Block, unlink_lock
@@ -82,6 +83,13 @@ class Semaphore:
         if self._signalling:
             return _count(self._block)
         return self._block.load(LIMIT) - sum(map(is_alive, owners_of(self._block, _permits(self._block))))
+
+    def inspect(self) -> SemaphoreInfo:
+        """Who has permits, who waits."""
+        block = self._block
+        block.check()
+        among = range(0) if self._signalling else _permits(block)
+        return SemaphoreInfo(holders_of(block, among), waiters_of(block), self.available, block.load(FENCE, 8))
 
     def close(self) -> None:
         """Gives up this object. The last one to close it takes its name away, unless it is for signalling."""

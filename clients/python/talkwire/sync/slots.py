@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..owner import is_alive
 from .layout import SLOT, SLOT_SINCE
@@ -43,6 +43,12 @@ def free_slot(block: Block, slot: int) -> None:
 def owners_of(block: Block, among: range) -> List[int]:
     """Who has them, without those that are free."""
     return [owner for owner in (_owner(block, slot) for slot in among) if owner != 0]
+
+
+def shares_of(block: Block, among: range) -> List[Tuple[int, float]]:
+    """Who has them, and since when: milliseconds since 1970."""
+    found = [(_owner(block, slot), block.float(SLOT_SINCE + 8 * slot).value) for slot in among]
+    return [(owner, since) for owner, since in found if owner != 0]
 
 
 def free_mine(block: Block, among: range) -> bool:

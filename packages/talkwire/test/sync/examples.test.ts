@@ -40,5 +40,5 @@ for (const how of COMPILERS) {
 
 test("the page's example in Python runs", () => {
   assert.equal(blocks('python').length, 1)
-  assert.equal(execFileSync(python, ['-c', blocks('python')[0]!], { encoding: 'utf8' }), 'True\nFalse\ndone here\nTrue\n')
+  assert.equal(execFileSync(python, ['-c', blocks('python')[0]!], { encoding: 'utf8' }), 'True\nthe nightly sum\nFalse\ndone here\nTrue\n')
 })

@@ -11,6 +11,7 @@ import {
   Event,
   FileLock,
   LockFile,
+  Mutex,
   Once,
   PosixSemaphore,
   RwLock,
@@ -20,7 +21,7 @@ import {
 import { WORD } from '../../src/sync/lock-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { run } from '../session/processes.js'
-import { startLockHolder, startParty, type Holder } from './holders.js'
+import { startLockHolder, startParty, startPartyIn, type Holder } from './holders.js'
 import './tidy.js'
 
 const several = (count: number, ...args: string[]): Promise<Holder[]> =>
@@ -249,3 +250,19 @@ import ctypes, sys
 operation = (ctypes.c_short * 3)(0, -1, 0)
 ctypes.CDLL(None).semop(int(sys.argv[1]), operation, 1)
 `
+
+test('the label of a holder in Python, here and there', async () => {
+  const name = freshName()
+  const holder = await startPartyIn('Python', 'mutex', name, '1', 'the ledger')
+  const mutex = new Mutex(name, { label: 'here' })
+  await holder.tell('acquire')
+  assert.equal(mutex.inspect().holder!.label, 'the ledger')
+  await holder.tell('release')
+  const held = mutex.acquireSync()
+  const seen = JSON.parse(await holder.tell('inspect')) as { holder: { pid: number; label: string; since: string; alive: boolean } }
+  const { since, ...told } = seen.holder
+  assert.deepEqual(told, { pid: process.pid, label: 'here', alive: true })
+  assert.equal(new Date(since).getTime(), mutex.inspect().holder!.since.getTime())
+  held.release()
+  await holder.end()
+})
