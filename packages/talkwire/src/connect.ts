@@ -169,7 +169,7 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 /** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
-const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp', 'http', 'https'])
+const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp', 'ws', 'wss', 'http', 'https'])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
 const START_PATIENCE = 30_000
@@ -236,6 +236,7 @@ async function dial(
     maxMessage: limits.message,
     ...(options.signal && { signal: options.signal }),
     ...(options.tls && { tls: options.tls }),
+    ...(options.token !== undefined && { token: options.token }),
     ...(options.env && { env: options.env }),
     ...(options.cwd && { cwd: options.cwd }),
     ...(command && { command }),

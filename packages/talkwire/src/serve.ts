@@ -110,7 +110,7 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   const listeners: Listener[] = []
   const hash = await hashOf(service)
   const token = validToken(options.token) ?? newToken()
-  let foreign = false
+  let guarded = false
   try {
     for (const address of addresses) {
       const { scheme } = parseAddress(address)
@@ -119,11 +119,11 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
       const heartbeat = options.heartbeat ?? HEARTBEAT[scheme] ?? 0
       const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
       const added = (session: Session): void => sessions.admit(session, limits.connections)
-      foreign ||= isDialect(adapter)
+      guarded ||= adapter.tokens === true
       listeners.push(
         isDialect(adapter)
           ? await listenDialect(adapter, address, { service, options, limits, token, forEach, added })
-          : await listenOn(adapter, address, service, options, limits, forEach, added, own),
+          : await listenOn(adapter, address, service, options, limits, token, forEach, added, own),
       )
     }
     own?.announce({ contract: service.contract?.id ?? null, hash: hash ?? null, addresses: listeners.map(({ address }) => address) })
@@ -132,7 +132,7 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
     own?.release()
     throw reason
   }
-  return running(service, listeners, sessions, own, foreign && token !== false ? token : undefined)
+  return running(service, listeners, sessions, own, guarded && token !== false ? token : undefined)
 }
 
 /** Throws TypeError. */
@@ -201,6 +201,7 @@ async function listenOn(
   service: Service,
   options: ServeOptions,
   limits: Limits,
+  token: string | false,
   forEach: SessionOptions,
   added: (session: Session) => void,
   own: Claim | undefined,
@@ -225,6 +226,7 @@ async function listenOn(
     ...(options.signal && { signal: options.signal }),
     ...(options.allow && { allow: options.allow }),
     ...(options.tls && { tls: options.tls }),
+    ...(transport.tokens && { token, hosts: options.hosts, origins: options.origins }),
     authenticated: options.authkey !== undefined,
     insecure: options.insecure === true,
     handshake: limits.handshake,

@@ -106,6 +106,8 @@ export interface Dialect {
   readonly scheme: string
   readonly speaks: 'calls'
   readonly traits: DialectTraits
+  /** Browsers reach it: clients show a token, and Host and Origin are checked. */
+  readonly tokens?: true
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE, and UNSUPPORTED for what the contract has and the dialect not. */
   listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
   /** Rejects with PEER_NOT_FOUND, UNAUTHENTICATED, CONTRACT_MISMATCH, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE. */

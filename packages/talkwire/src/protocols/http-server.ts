@@ -2,15 +2,14 @@
  * What all protocols over HTTP share on the serving side: who may ask (Host, Origin, token), how much (headers, bodies, times),
  * and a session for each connection. RFC 9110, RFC 9112.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
-import type { TLSSocket } from 'node:tls'
 import { brotliDecompress, gunzip, inflate } from 'node:zlib'
 import { TalkwireError } from '../error.js'
 import { listening } from '../transports/socket.js'
-import { bindable, boundAddress, isLoopback, remoteOf } from '../transports/tcp.js'
+import { HttpGuard, noToken } from '../transports/http-guard.js'
+import { bindable, boundAddress, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener } from '../transports/transport.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
 
@@ -69,15 +68,20 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
   }
   const server = secure ? https.createServer({ ...settings, ...options.tls }) : http.createServer(settings)
   server.maxConnections = options.limits.connections
-  const guard = new Guard(options, secure)
+  const guard = new HttpGuard({ ...options, secure })
   const callers = new WeakMap<Socket, Caller>()
   server.on('request', (request: Request, response: Response) => {
     const { url = '/' } = request
     const mark = url.indexOf('?')
     const path = mark < 0 ? url : url.slice(0, mark)
-    const refusal = guard.check(request, response, path, site.public)
-    if (refusal === true) return
+    const { origin, refusal } = guard.judge(request)
     if (refusal) return turnAway(request, response, () => site.refuse(response, refusal.status, refusal.error))
+    if (origin !== undefined && allowOrigin(request, response, origin)) return
+    if (site.public?.(request, response, path)) return
+    if (!guard.knows(request)) {
+      response.setHeader('www-authenticate', 'Bearer')
+      return turnAway(request, response, () => site.refuse(response, 401, noToken()))
+    }
     const { socket } = request
     let caller = callers.get(socket)
     if (!caller) callers.set(socket, (caller = greet(socket, address, site, admit)))
@@ -85,14 +89,30 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
   })
   server.on('clientError', onClientError)
   await listening(server, () => server.listen({ host, port }), address)
-  guard.bound(address, boundAddress(address, server))
+  const bound = boundAddress(address, server)
+  guard.reachedAt(address, bound)
   return {
-    address: boundAddress(address, server),
+    address: bound,
     async close() {
       server.close()
       server.closeIdleConnections()
     },
   }
+}
+
+/** The headers of CORS, for a page that may call. Returns whether it only asked for them. https://fetch.spec.whatwg.org/#http-cors-protocol */
+function allowOrigin(request: Request, response: Response, origin: string): boolean {
+  response.setHeader('access-control-allow-origin', origin)
+  response.setHeader('vary', 'origin')
+  if (request.method !== 'OPTIONS') return false
+  response
+    .writeHead(204, {
+      'access-control-allow-methods': 'GET, POST',
+      'access-control-allow-headers': request.headers['access-control-request-headers'] ?? '',
+      'access-control-max-age': '600',
+    })
+    .end()
+  return true
 }
 
 /** What was asked may still be sending: its rest is not read, and the connection ends. */
@@ -163,89 +183,6 @@ class SocketConnection implements ConnectionBase {
     this.socket.unref()
   }
 }
-
-// ── who may ask ──────────────────────────────────────────────────────────────────────────────────
-
-const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]']
-
-interface Refusal {
-  readonly status: number
-  readonly error: TalkwireError
-}
-
-const refusal = (status: number, code: string, text: string): Refusal => ({ status, error: new TalkwireError(code, text) })
-
-class Guard {
-  private readonly hosts = new Set<string>()
-  private readonly origins: ReadonlySet<string>
-  private readonly expected: Buffer | undefined
-
-  constructor(
-    private readonly options: DialectServerOptions,
-    private readonly secure: boolean,
-  ) {
-    this.origins = new Set(options.origins)
-    this.expected = options.token ? digest(options.token) : undefined
-  }
-
-  /** Names under which this listener is reached: a page whose own name was made to point here has another. */
-  bound(asked: string, address: string): void {
-    const { hostname, port } = new URL(address.replace(/^[\w+]+:/, 'http:'))
-    const usual = this.secure ? 443 : 80
-    const number = Number(port || 80)
-    for (const name of [...LOOPBACK_NAMES, hostname, new URL(asked.replace(/^[\w+]+:/, 'http:')).hostname]) {
-      this.hosts.add(`${name}:${number}`)
-      if (number === usual) this.hosts.add(name)
-    }
-    for (const each of this.options.hosts ?? []) this.hosts.add(each.toLowerCase())
-  }
-
-  /** True: it is answered. Undefined: it may come in. */
-  check(request: Request, response: Response, path: string, open: Public | undefined): Refusal | true | undefined {
-    const { host, origin, authorization } = request.headers
-    // Beyond loopback it is reached under names that only the user knows; then the token and TLS keep strangers out.
-    const local = isLoopback((request.socket.localAddress ?? '').replace(/^::ffff:/, ''))
-    if ((local || this.options.hosts) && !this.hosts.has((host ?? '').toLowerCase()))
-      return refusal(
-        403,
-        'PERMISSION_DENIED',
-        `this service is not known as ${JSON.stringify(host ?? '')}; call it by its address, or name it in hosts`,
-      )
-    if (origin !== undefined) {
-      const own = origin === `${this.secure ? 'https' : 'http'}://${host ?? ''}`
-      if (!own && !this.origins.has(origin))
-        return refusal(403, 'PERMISSION_DENIED', `pages of ${origin.slice(0, 200)} may not call this service; name the origin in origins`)
-      if (!own) this.allowOrigin(request, response, origin)
-      if (!own && request.method === 'OPTIONS') {
-        response.writeHead(204).end()
-        return true
-      }
-    }
-    if (open?.(request, response, path)) return true
-    if (this.expected && !shows(authorization, this.expected)) {
-      response.setHeader('www-authenticate', 'Bearer')
-      return refusal(401, 'UNAUTHENTICATED', 'this service wants its token: "Authorization: Bearer …"')
-    }
-    return undefined
-  }
-
-  /** https://fetch.spec.whatwg.org/#http-cors-protocol */
-  private allowOrigin(request: Request, response: Response, origin: string): void {
-    response.setHeader('access-control-allow-origin', origin)
-    response.setHeader('vary', 'origin')
-    if (request.method !== 'OPTIONS') return
-    response.setHeader('access-control-allow-methods', 'GET, POST')
-    response.setHeader('access-control-allow-headers', request.headers['access-control-request-headers'] ?? '')
-    response.setHeader('access-control-max-age', '600')
-  }
-}
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-const shows = (authorization: string | undefined, expected: Buffer): boolean =>
-  authorization !== undefined && /^bearer /i.test(authorization) && timingSafeEqual(digest(authorization.slice(7).trim()), expected)
-
-/** Certificates that a client showed. */
-export const isEncrypted = (socket: Socket): boolean => (socket as TLSSocket).encrypted === true
 
 // ── bodies ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -33,6 +33,7 @@ const traits: DialectTraits = {
 const dialect = (scheme: 'http' | 'https'): Dialect => ({
   scheme,
   speaks: 'calls',
+  tokens: true,
   traits,
   listen: async (address, service, admit, options) => listenHttp(address, admit, await createSite(scheme, service, options), options),
   connect: (address, options) => connectHttp(address, options),

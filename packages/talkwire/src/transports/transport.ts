@@ -126,6 +126,8 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   readonly traits: Traits
   /** Only calls that are answered once, from who connects to who listens, and no hello. Default: all that a session says. */
   readonly carries?: 'calls'
+  /** Browsers reach it: clients show a token, and Host and Origin are checked. */
+  readonly tokens?: true
   /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
   /** A socket of its own to a listener, on which `first` has been sent; nobody reads it. For wires that carry descriptors. */
