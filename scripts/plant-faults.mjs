@@ -39,7 +39,7 @@ const FAULTS = [
     'transports/message-connection.js',
     ['transports/memory'],
     [
-      ['attachments are left out', 'bytes.set(attachment, offset + gap.length);', ';'],
+      ['attachments are left out', 'bytes.set(part, offset);', ';'],
       ['no limit on sending', 'if (length > this.maxSend) {', 'if (false) {'],
       ['limitSend() raises the limit', 'this.maxSend = Math.min(this.maxSend, bytes);', 'this.maxSend = bytes;', 'short'],
       ['sending on a closed connection is silent', 'if (ended)', 'if (false)'],
@@ -101,7 +101,6 @@ const FAULTS = [
         'if (false)',
       ],
       ['rollback() leaves attachments behind', 'if (writer.attachments.length > 0)\n            writer.attachments = [];', ';'],
-      ['attachments are not padded', 'if (gap.length > 0)', 'if (false)'],
       ['what was written counts as unsent', 'this.unsent = 0;\n        this.stream.write(', 'this.stream.write('],
       ['an end inside a message is a clean one', 'if (this.reader.midMessage && !this.reader.paused)', 'if (false)'],
       ['a half-closed peer cannot be answered', 'if (this.sink.ended)', 'if (false)'],
@@ -111,7 +110,7 @@ const FAULTS = [
         '',
       ],
       ['who speaks first speaks lines', "(this.reader.framing ??= 'length') === 'length'", "this.reader.framing === 'length'"],
-      ['large attachments are copied', 'if (total <= COPY_BELOW) {', 'if (true) {'],
+      ['large attachments are copied', 'if (payloadStart + length - writer.position <= COPY_BELOW) {', 'if (true) {'],
       [
         'every message is a write of its own',
         'else if (writer.position >= FLUSH_AT || (this.unsent >= FLUSH_MESSAGES && !this.stream.writableNeedDrain))',
@@ -378,6 +377,8 @@ const FAULTS = [
     ['transports/envelope'],
     [
       ['attachments are aligned to 4', '(offset + 7) & ~7', '(offset + 3) & ~3'],
+      ['attachments are not padded', 'if (gap.length > 0)', 'if (false)'],
+      ['the writer keeps the attachments', 'writer.attachments = [];', ';'],
       ['bytes after the last attachment are accepted', 'if (start + offset !== end)', 'if (false)'],
       ['borrowed bytes are kept', 'if (owned && at % 8 === 0)', 'if (at % 8 === 0)', 'short'],
       ['the reserved byte may be anything', 'if (count === 0 || bytes[start + 1] !== 0)', 'if (count === 0)'],

@@ -10,7 +10,7 @@ const align = (offset: number): number => (offset + 7) & ~7
 
 /**
  * Puts the envelope before the message that begins at `start` of the writer and returns the whole
- * payload's length. The attachments themselves are not written: `padding` zero bytes go before each.
+ * payload's length. The attachments themselves are not written: that is for `takeAttachments`.
  */
 export function seal(writer: Writer, start: number): number {
   const { attachments } = writer
@@ -35,7 +35,29 @@ export function seal(writer: Writer, start: number): number {
 
 const zeros = Buffer.alloc(8)
 /** What goes between an attachment and what stands before it, at `offset` bytes from the payload's start. */
-export const padding = (offset: number): Buffer => zeros.subarray(0, align(offset) - offset)
+const padding = (offset: number): Buffer => zeros.subarray(0, align(offset) - offset)
+
+const NONE: readonly Uint8Array[] = []
+
+/**
+ * Takes from the writer what belongs behind the message that was sealed at `start`: its attachments, which are not copied, and
+ * the zeros between them. The zeros before the first one are written, so that they leave in one buffer with the message.
+ */
+export function takeAttachments(writer: Writer, start: number): readonly Uint8Array[] {
+  const { attachments } = writer
+  if (attachments.length === 0) return NONE
+  writer.attachments = []
+  writer.bytes(padding(writer.position - start))
+  const parts: Uint8Array[] = []
+  let offset = writer.position - start
+  for (const attachment of attachments) {
+    const gap = padding(offset)
+    if (gap.length > 0) parts.push(gap)
+    parts.push(attachment)
+    offset += gap.length + attachment.byteLength
+  }
+  return parts
+}
 
 export interface Opened {
   headStart: number

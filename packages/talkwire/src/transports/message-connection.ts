@@ -1,5 +1,5 @@
 /** A connection over anything that already keeps message borders: its maker gives `send` and the ends, the rest is here. */
-import { padding, seal } from '../codecs/envelope.js'
+import { seal, takeAttachments } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
 import type { TalkwireError } from '../error.js'
 import { tooLargeToSend } from './refusals.js'
@@ -78,15 +78,13 @@ export class MessageConnection implements ByteConnection {
       throw tooLargeToSend(length, this.maxSend)
     }
     const bytes = Buffer.allocUnsafeSlow(length)
-    writer.buffer.copy(bytes, 0, 0, writer.position)
-    let offset = writer.position
-    for (const attachment of writer.attachments) {
-      const gap = padding(offset)
-      bytes.set(gap, offset)
-      bytes.set(attachment, offset + gap.length)
-      offset += gap.length + attachment.byteLength
+    const behind = takeAttachments(writer, 0)
+    let offset = writer.buffer.copy(bytes, 0, 0, writer.position)
+    for (const part of behind) {
+      bytes.set(part, offset)
+      offset += part.byteLength
     }
-    this.rollback()
+    writer.position = 0
     this.committed = length
     return this.pipe.send(bytes)
   }

@@ -4,7 +4,7 @@
  * after it has looked for as long as looking has paid off lately.
  */
 import { newChunk } from '../codecs/chunk.js'
-import { padding, seal } from '../codecs/envelope.js'
+import { seal, takeAttachments } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 import { Consumer } from '../memory/consumer.js'
@@ -293,16 +293,9 @@ export class RingConnection implements ByteConnection {
 
   private enqueue(length: number): void {
     const { writer } = this
+    const behind = takeAttachments(writer, 0)
     const head = writer.buffer.subarray(0, writer.position)
-    const parts: Uint8Array[] = [head]
-    let offset = writer.position
-    for (const attachment of writer.attachments) {
-      const gap = padding(offset)
-      if (gap.length > 0) parts.push(gap)
-      parts.push(attachment)
-      offset += gap.length + attachment.byteLength
-    }
-    writer.attachments = []
+    const parts: Uint8Array[] = [head, ...behind]
     this.outbox.push({ parts, length, sent: 0 })
     this.waiting += length
     if (!this.refused) this.pump()

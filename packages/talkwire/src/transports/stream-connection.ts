@@ -6,7 +6,7 @@ import net from 'node:net'
 import type { Duplex } from 'node:stream'
 import tls from 'node:tls'
 import { newChunk } from '../codecs/chunk.js'
-import { padding, seal } from '../codecs/envelope.js'
+import { seal, takeAttachments } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 import { duplicate } from '../kernel/descriptors.js'
@@ -140,7 +140,7 @@ export class StreamConnection implements ByteConnection {
     else writer.text('\n')
     this.unsent++
     this.committed = length
-    if (writer.attachments.length > 0) this.commitAttachments(writer, this.start + head)
+    if (writer.attachments.length > 0) this.commitAttachments(writer, this.start + head, length)
     else if (writer.position >= FLUSH_AT || (this.unsent >= FLUSH_MESSAGES && !this.stream.writableNeedDrain)) this.flush()
     else if (!this.scheduled) this.schedule()
     if (this.stream.writableNeedDrain) this.refused = true
@@ -331,36 +331,19 @@ export class StreamConnection implements ByteConnection {
     this.release(writer)
   }
 
-  private commitAttachments(writer: Writer, payloadStart: number): void {
-    const { attachments } = writer
-    let offset = writer.position - payloadStart
-    let total = 0
-    for (const attachment of attachments) total += attachment.byteLength + 8
-    writer.attachments = []
-    if (total <= COPY_BELOW) {
-      for (const attachment of attachments) {
-        const gap = padding(offset)
-        writer.bytes(gap)
-        writer.bytes(attachment)
-        offset += gap.length + attachment.byteLength
-      }
+  private commitAttachments(writer: Writer, payloadStart: number, length: number): void {
+    const behind = takeAttachments(writer, payloadStart)
+    if (payloadStart + length - writer.position <= COPY_BELOW) {
+      for (const part of behind) writer.bytes(part)
       if (writer.position >= FLUSH_AT) this.flush()
       else if (!this.scheduled) this.schedule()
       return
     }
     const { stream } = this
     this.unsent = 0
-    const first = padding(offset)
-    writer.bytes(first)
-    offset += first.length
     stream.cork()
     stream.write(writer.buffer.subarray(0, writer.position))
-    for (const attachment of attachments) {
-      const gap = padding(offset)
-      if (gap.length > 0) stream.write(gap)
-      stream.write(attachment)
-      offset += gap.length + attachment.byteLength
-    }
+    for (const part of behind) stream.write(part)
     stream.uncork()
     this.release(writer)
   }

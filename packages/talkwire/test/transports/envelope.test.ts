@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { envelopeOf } from '../../compliance/ends.js'
-import { ENVELOPE, open, padding, seal } from '../../src/codecs/envelope.js'
+import { ENVELOPE, open, seal, takeAttachments } from '../../src/codecs/envelope.js'
 import { Writer } from '../../src/codecs/writer.js'
 import { TalkwireError } from '../../src/error.js'
 import { fails } from '../helpers/expect.js'
@@ -14,13 +14,8 @@ function write(head: Uint8Array, attachments: readonly Uint8Array[], before = 0)
   writer.bytes(head)
   writer.attachments = [...attachments]
   const length = seal(writer, before)
-  let offset = writer.position - before
-  for (const attachment of attachments) {
-    const gap = padding(offset)
-    writer.bytes(gap)
-    writer.bytes(attachment)
-    offset += gap.length + attachment.length
-  }
+  for (const part of takeAttachments(writer, before)) writer.bytes(part)
+  assert.deepEqual(writer.attachments, [])
   assert.equal(writer.position - before, length)
   assert.ok(writer.buffer.subarray(0, before).every((byte) => byte === 0xaa))
   return Buffer.from(writer.buffer.subarray(before, writer.position))
