@@ -1,7 +1,7 @@
 /** A Unix socket on which descriptors travel: sendmsg(2), recvmsg(2), SCM_RIGHTS of unix(7). Linux. Nothing here blocks. */
 import { closeSync, ftruncateSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
-import { errno, linuxLibc, restarting, systemError } from './libc.js'
+import { linuxLibc, restarting, unlessBusy } from './libc.js'
 import { createMemfd, map } from './mapping.js'
 
 const AF_UNIX = 1
@@ -100,24 +100,18 @@ export interface Arrived {
   readonly cut: boolean
 }
 
+const NOTHING = ['EAGAIN', 'ECONNRESET']
+
 /** The next one; its descriptor is not inherited. Undefined where nothing has arrived, or the peer has closed. Throws as `fs` does. */
 export function receiveDescriptor(channel: number): Arrived | undefined {
   const { view, address } = prepare()
-  for (;;) {
-    const bytes = Number(native().recvmsg(channel, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC))
-    if (bytes === 0) return undefined
-    if (bytes < 0) {
-      const code = errno()
-      if (code === 'EINTR') continue
-      if (code === 'EAGAIN' || code === 'ECONNRESET') return undefined
-      throw systemError('recvmsg', code)
-    }
-    const hasOne = view.getBigUint64(AT.message + 40, true) >= BigInt(CONTROL) && view.getInt32(AT.control + 12, true) === SCM_RIGHTS
-    return {
-      number: bytes === NUMBER ? view.getUint32(AT.number) : 0,
-      fd: hasOne ? view.getInt32(AT.control + 16, true) : undefined,
-      cut: (view.getUint32(AT.message + 48, true) & MSG_CTRUNC) !== 0,
-    }
+  const bytes = unlessBusy('recvmsg', () => Number(native().recvmsg(channel, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)), NOTHING)
+  if (bytes === undefined || bytes === 0) return undefined
+  const hasOne = view.getBigUint64(AT.message + 40, true) >= BigInt(CONTROL) && view.getInt32(AT.control + 12, true) === SCM_RIGHTS
+  return {
+    number: bytes === NUMBER ? view.getUint32(AT.number) : 0,
+    fd: hasOne ? view.getInt32(AT.control + 16, true) : undefined,
+    cut: (view.getUint32(AT.message + 48, true) & MSG_CTRUNC) !== 0,
   }
 }
 

@@ -1,5 +1,4 @@
 /** What happens to files, as the kernel tells it: inotify(7). Linux. */
-import { readSync } from 'node:fs'
 import { errno, linuxLibc, systemError } from './libc.js'
 
 const IN_NONBLOCK = 0o4000
@@ -55,15 +54,4 @@ export function watchesIn(buffer: Uint8Array, length: number): Set<number> {
   const watches = new Set<number>()
   for (let at = 0; at < length; at += HEADER + view.getUint32(at + 12, true)) watches.add(view.getInt32(at, true))
   return watches
-}
-
-const thrownAway = Buffer.allocUnsafe(64 * 1024)
-
-/** Forgets what has happened so far. */
-export function drainEvents(fd: number): void {
-  try {
-    readSync(fd, thrownAway)
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code !== 'EAGAIN') throw reason
-  }
 }

@@ -64,23 +64,21 @@ export function systemError(syscall: string, code: string, path?: string): NodeJ
 }
 
 /** Repeats a call that a signal interrupted: signal(7). Throws as `fs` does. */
-export function restarting(syscall: string, call: () => number, path?: string): number {
+export const restarting = (syscall: string, call: () => number, path?: string): number => repeat(syscall, call, [], path)!
+
+/** The same, for what is not to wait: undefined where it would have to, which `busy` are the errors of. */
+export const unlessBusy = (syscall: string, call: () => number, busy: readonly string[] = EAGAIN): number | undefined =>
+  repeat(syscall, call, busy)
+
+const EAGAIN = ['EAGAIN']
+
+function repeat(syscall: string, call: () => number, busy: readonly string[], path?: string): number | undefined {
   for (;;) {
     const result = call()
     if (result >= 0) return result
     const code = errno()
+    if (busy.includes(code)) return undefined
     if (code !== 'EINTR') throw systemError(syscall, code, path)
-  }
-}
-
-/** The same, for what is not to wait: false where it would have to (EAGAIN). */
-export function unlessBusy(syscall: string, call: () => number): boolean {
-  try {
-    restarting(syscall, call)
-    return true
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code === 'EAGAIN') return false
-    throw reason
   }
 }
 

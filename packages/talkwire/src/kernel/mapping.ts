@@ -134,7 +134,7 @@ export const nameFile = (fd: number, path: string): void =>
 
 /** flock(2) without waiting: false when somebody else has it. The kernel releases it when the last descriptor of this opening closes. */
 export function tryFlock(fd: number, exclusive: boolean): boolean {
-  return unlessBusy('flock', () => native().flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB))
+  return unlessBusy('flock', () => native().flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB)) !== undefined
 }
 
 export const unlockFlock = (fd: number): void => void restarting('flock', () => native().flock(fd, LOCK_UN))

@@ -1,6 +1,6 @@
 /** Message queues of POSIX, without waiting: mq_overview(7). Linux, where a queue's descriptor is one of a file. */
 import { constants } from 'node:fs'
-import { errno, linuxLibc, restarting, systemError, unlessBusy } from './libc.js'
+import { linuxLibc, restarting, unlessBusy } from './libc.js'
 
 /** MQ_PRIO_MAX - 1. */
 export const HIGHEST_PRIORITY = 32_767
@@ -55,19 +55,14 @@ export function createQueue(name: string, { messages, messageSize }: QueueSize, 
 
 /** False when it is full. Throws as `fs` does: EMSGSIZE. */
 export const sendTo = (queue: number, bytes: Uint8Array, priority: number): boolean =>
-  unlessBusy('mq_send', () => native().mq_send(queue, bytes, bytes.length, priority))
+  unlessBusy('mq_send', () => native().mq_send(queue, bytes, bytes.length, priority)) !== undefined
 
 const priorityOf = new Uint32Array(1)
 
 /** The oldest message of the highest priority; the buffer takes as much as one may have. Undefined when there is none. */
 export function receiveFrom(queue: number, buffer: Uint8Array): { readonly length: number; readonly priority: number } | undefined {
-  for (;;) {
-    const length = Number(native().mq_receive(queue, buffer, buffer.length, priorityOf))
-    if (length >= 0) return { length, priority: priorityOf[0]! }
-    const code = errno()
-    if (code === 'EAGAIN') return undefined
-    if (code !== 'EINTR') throw systemError('mq_receive', code)
-  }
+  const length = unlessBusy('mq_receive', () => Number(native().mq_receive(queue, buffer, buffer.length, priorityOf)))
+  return length === undefined ? undefined : { length, priority: priorityOf[0]! }
 }
 
 export function attributesOf(queue: number): QueueSize & { readonly waiting: number } {

@@ -50,7 +50,7 @@ export function openPosix(name: string, permits: number | undefined, mode: numbe
 
 /** False when there is no permit. */
 export function tryPosix(semaphore: PosixHandle): boolean {
-  return unlessBusy('sem_trywait', () => native().sem_trywait(semaphore))
+  return unlessBusy('sem_trywait', () => native().sem_trywait(semaphore)) !== undefined
 }
 
 /** Throws as `fs` does: EOVERFLOW. */

@@ -3,7 +3,7 @@
  * "open file description locks". Linux. The record locks of POSIX themselves are not offered: a process loses them all as
  * soon as any descriptor of the file closes in it.
  */
-import { errno, linuxLibc, systemError } from './libc.js'
+import { linuxLibc, unlessBusy } from './libc.js'
 
 const F_OFD_SETLK = 37
 const F_RDLCK = 0
@@ -12,18 +12,16 @@ const F_UNLCK = 2
 /** struct flock on 64 bits: short type; short whence; 4 unused; long start; long length; int pid; 4 unused. */
 const BYTES = 32
 
+const HELD = ['EAGAIN', 'EACCES']
+
 let fcntl: ((fd: number, command: number, type: 'void *', lock: Buffer) => number) | undefined
 
 function setLock(fd: number, type: number): boolean {
   fcntl ??= linuxLibc('a file lock').func('int fcntl(int fd, int command, ...)') as NonNullable<typeof fcntl>
   const lock = Buffer.alloc(BYTES)
   lock.writeInt16LE(type)
-  for (;;) {
-    if (fcntl(fd, F_OFD_SETLK, 'void *', lock) === 0) return true
-    const code = errno()
-    if (code === 'EAGAIN' || code === 'EACCES') return false
-    if (code !== 'EINTR') throw systemError('fcntl', code)
-  }
+  const call = fcntl
+  return unlessBusy('fcntl', () => call(fd, F_OFD_SETLK, 'void *', lock), HELD) !== undefined
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Message queues of System V, without waiting: msgget(2), msgop(2), msgctl(2), sysvipc(7). Linux, 64 bits. */
 import { readFileSync } from 'node:fs'
 import { endianness } from 'node:os'
-import { errno, linuxLibc, restarting, systemError } from './libc.js'
+import { linuxLibc, restarting, unlessBusy } from './libc.js'
 
 const IPC_PRIVATE = 0
 const IPC_CREAT = 0o1000
@@ -48,6 +48,8 @@ export const removeSystemVQueue = (id: number): void => void restarting('msgctl'
 /** Bytes of the largest message that may be sent now: kernel.msgmax. */
 export const largestMessage = (): number => Number(readFileSync('/proc/sys/kernel/msgmax', 'latin1'))
 
+const EMPTY = ['ENOMSG']
+
 /** Where messages are put together and taken apart. It grows when the kernel's limit has. */
 let message: Buffer | undefined
 
@@ -62,7 +64,7 @@ export function sendSystemV(id: number, type: number, bytes: Uint8Array): boolea
   if (LITTLE) buffer.writeBigInt64LE(BigInt(type))
   else buffer.writeBigInt64BE(BigInt(type))
   buffer.set(bytes, TYPE_BYTES)
-  return unless('EAGAIN', 'msgsnd', () => native().msgsnd(id, buffer, bytes.length, IPC_NOWAIT)) !== undefined
+  return unlessBusy('msgsnd', () => native().msgsnd(id, buffer, bytes.length, IPC_NOWAIT)) !== undefined
 }
 
 /** The oldest message of a type; 0: of any; negative: of the lowest type up to so much. A copy. Undefined when there is none. Throws as `fs` does: EINVAL, EIDRM. */
@@ -70,7 +72,7 @@ export function receiveSystemV(id: number, type: number): { readonly type: numbe
   for (let size = 0; ; size = 2 * message!.length) {
     const buffer = room(size)
     try {
-      const length = unless('ENOMSG', 'msgrcv', () => Number(native().msgrcv(id, buffer, buffer.length - TYPE_BYTES, type, IPC_NOWAIT)))
+      const length = unlessBusy('msgrcv', () => Number(native().msgrcv(id, buffer, buffer.length - TYPE_BYTES, type, IPC_NOWAIT)), EMPTY)
       if (length === undefined) return undefined
       const of = Number(LITTLE ? buffer.readBigInt64LE() : buffer.readBigInt64BE())
       return { type: of, bytes: Buffer.from(buffer.subarray(TYPE_BYTES, TYPE_BYTES + length)) }
@@ -78,17 +80,6 @@ export function receiveSystemV(id: number, type: number): { readonly type: numbe
       // It was sent when more was allowed.
       if ((reason as NodeJS.ErrnoException).code !== 'E2BIG') throw reason
     }
-  }
-}
-
-/** Repeats what a signal interrupted. Undefined for the one error that means "not now". */
-function unless(busy: string, syscall: string, call: () => number): number | undefined {
-  for (;;) {
-    const result = call()
-    if (result >= 0) return result
-    const code = errno()
-    if (code === busy) return undefined
-    if (code !== 'EINTR') throw systemError(syscall, code)
   }
 }
 

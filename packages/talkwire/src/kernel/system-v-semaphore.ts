@@ -60,7 +60,7 @@ export function setMode(id: number, mode: number): void {
 /** Adds to its value, or takes from it: false when there is not so much. `undo`: reverted when this process ends. Throws as `fs` does: ERANGE, EIDRM, EINVAL. */
 export function changeSemaphore(id: number, by: 1 | -1, undo: boolean): boolean {
   const operation = Int16Array.of(0, by, IPC_NOWAIT | (undo ? SEM_UNDO : 0))
-  return unlessBusy('semop', () => native().semop(id, operation, 1))
+  return unlessBusy('semop', () => native().semop(id, operation, 1)) !== undefined
 }
 
 export const valueOfSemaphore = (id: number): number => checked('semctl', native().semctl(id, 0, GETVAL))

@@ -1,5 +1,5 @@
 /** Pipes and processes that one can wait for: pipe2(2), poll(2), epoll(7), pidfd_open(2), dup3(2). Linux. */
-import { closeSync, constants } from 'node:fs'
+import { closeSync, constants, readSync } from 'node:fs'
 import net from 'node:net'
 import { errno, linuxLibc, systemError } from './libc.js'
 
@@ -60,6 +60,17 @@ export function waitReadable(fds: readonly number[], milliseconds: number): numb
   const count = native().poll(list, fds.length, Math.max(0, Math.ceil(milliseconds)))
   if (count < 0 && errno() !== 'EINTR') throw systemError('poll', errno())
   return count > 0 ? fds.find((_, index) => list[2 * index + 1]! >>> 16 !== 0) : undefined
+}
+
+const thrownAway = Buffer.allocUnsafe(64 * 1024)
+
+/** Takes out what a descriptor that does not block has to be read, and forgets it. Throws as `fs` does. */
+export function drain(fd: number): void {
+  try {
+    readSync(fd, thrownAway)
+  } catch (reason) {
+    if ((reason as NodeJS.ErrnoException).code !== 'EAGAIN') throw reason
+  }
 }
 
 /** What is read goes into one buffer, which is written over by the next piece. */

@@ -13,7 +13,7 @@ import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 
 export const HEADER_BYTES = 512
-export const MAX_DIMENSIONS = 8
+const MAX_DIMENSIONS = 8
 
 /** Indices of 32-bit words. */
 export const WORD = { sealed: 8, generation: 9 } as const

@@ -2,9 +2,9 @@
  * How somebody who waits is woken: by a byte in a pipe of its process, which others open below /proc. Nothing is left in any
  * file system, the event loop watches it, and it costs nothing while nobody rings. spec/sync.md § 4.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import type net from 'node:net'
-import { makePipe, readPipe, waitReadable } from '../kernel/waiting.js'
+import { drain, makePipe, readPipe, waitReadable } from '../kernel/waiting.js'
 import { idOf, isAlive } from './owner.js'
 
 let pipe: { readonly read: number; readonly write: number } | undefined
@@ -12,7 +12,6 @@ let reader: net.Socket | undefined
 /** And whether they keep this process alive. */
 const waiters = new Map<() => void, boolean>()
 let lasting = 0
-const drained = Buffer.allocUnsafe(4096)
 
 /** The descriptor that others find below /proc/<id>/fd. The write end stays open too: without one it would be at its end. */
 export function bellDescriptor(): number {
@@ -49,20 +48,11 @@ function wakeAll(): void {
   }
 }
 
-/** Takes the rings that came so far. */
-function drain(): void {
-  try {
-    readSync(bellDescriptor(), drained)
-  } catch (reason) {
-    if ((reason as NodeJS.ErrnoException).code !== 'EAGAIN') throw reason
-  }
-}
-
 /** Blocks this thread until somebody rang, `also` is readable, or so many milliseconds have passed. True when somebody rang. */
 export function waitForBell(also: number | undefined, milliseconds: number): boolean {
   const bell = bellDescriptor()
   const rung = waitReadable(also === undefined ? [bell] : [bell, also], milliseconds) === bell
-  if (rung) drain()
+  if (rung) drain(bell)
   // It may have been meant for those who wait in the event loop.
   if (rung && waiters.size > 0) setImmediate(wakeAll)
   return rung

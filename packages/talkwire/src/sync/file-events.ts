@@ -4,9 +4,9 @@
  */
 import { closeSync } from 'node:fs'
 import { duplicate } from '../kernel/descriptors.js'
-import { addWatch, createInotify, drainEvents, removeWatch, watchesIn } from '../kernel/inotify.js'
+import { addWatch, createInotify, removeWatch, watchesIn } from '../kernel/inotify.js'
 import { libc } from '../kernel/libc.js'
-import { readerOf, waitReadable } from '../kernel/waiting.js'
+import { drain, readerOf, waitReadable } from '../kernel/waiting.js'
 
 let shared: number | undefined
 const listeners = new Map<number, Set<() => void>>()
@@ -64,7 +64,7 @@ export class FileEvents {
   /** Blocks this thread until something happened, for at most so many milliseconds. */
   wait(milliseconds: number): boolean {
     const told = waitReadable(this.fd === undefined ? [] : [this.fd], milliseconds) !== undefined
-    if (told) drainEvents(this.fd!)
+    if (told) drain(this.fd!)
     return told
   }
 

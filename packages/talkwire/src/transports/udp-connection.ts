@@ -1,6 +1,6 @@
 /** One end of a connection over datagrams, once both sides have agreed on it. */
 import { TalkwireError } from '../error.js'
-import { MessageConnection, type MessagePipe } from './message-connection.js'
+import type { MessagePipe } from './message-connection.js'
 import { connectionClosed, tooLargeArrived } from './refusals.js'
 import type { Peer, Sink } from './transport.js'
 import { createPacket, HEADER, MAX_PAYLOAD, Packet, Seen, type ParsedPacket } from './udp-packets.js'
@@ -159,6 +159,3 @@ export class UdpPipe implements MessagePipe {
     this.resolve()
   }
 }
-
-/** The connection that a session sees. */
-export const connectionOver = (pipe: MessagePipe): MessageConnection => new MessageConnection(pipe)
