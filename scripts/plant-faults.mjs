@@ -637,7 +637,7 @@ const FAULTS = [
       ['a record is seen before the one behind it is cleared', 'put(words, (this.next & (capacity - 1)) >> 2, 0);', ';'],
       ['among many nobody says whose a claim is', 'put(words, (this.at >> 2) + 1, this.me);', ';'],
       ['a claim that is given back is read', 'put(this.words, (at >> 2) + 1, -this.me);', ';'],
-      ['nobody is woken', "wake(this.ring, 'readers');", ';'],
+      ['nobody is woken', "this.ring.wake('readers');", ';'],
       ['a message of any size is taken', '!(length >= 0 && length <= this.maxMessage) || this.closed', 'this.closed'],
       ['two claim at once', 'if (swap(header, WORD.claiming, 0, me))', 'if (true)'],
       ['a dead one keeps the right to claim', '!isGone(this.ring, other)', 'true'],
@@ -692,8 +692,8 @@ const FAULTS = [
         'const { words } = this; release(words, at + ENTRY.state, STATE.used);\n        // Whoever still',
         'short',
       ],
-      ['all write at once', 'for (let n = 0; !swapBig(long, WRITER_LONG, NOBODY, self()); n++)', 'for (let n = 0; false; n++)'],
-      ['a dead writer keeps the others out', 'other !== NOBODY && !isAlive(other)', 'false'],
+      ['all write at once', 'if (swapBig(long, WRITER_LONG, NOBODY, self()))', 'if (true)'],
+      ['a dead writer keeps the others out', '!isAlive(other) && swapBig', 'false && swapBig'],
     ],
   ),
   ...faultsOf(
@@ -762,7 +762,7 @@ const FAULTS = [
     'sync/system-v-semaphore.js',
     ['sync/semaphores', 'sync/compliance'],
     [
-      ['an unfinished semaphore counts as made', '((modeOfSemaphore(found) ?? 0) & UNFINISHED) === 0', 'true'],
+      ['an unfinished semaphore counts as made', '((semaphoreStatus(found)?.mode ?? 0) & UNFINISHED) === 0', 'true'],
       ['the dead keep their permits', 'changeSemaphore(this.id, -1, this.undo)', 'changeSemaphore(this.id, -1, false)'],
     ],
   ),
@@ -1098,7 +1098,7 @@ const FAULTS = [
     [
       ["another user's lock is left out", 'return stat?.isFile() ? { uid: stat.uid, words: undefined } : undefined;', 'return undefined;'],
       ['a link is followed', 'constants.O_NOFOLLOW | ', ''],
-      ['what is none of ours is listed', 'words.word[WORD.kind] === kindWord(kind) ?', 'true ?'],
+      ['what is none of ours is listed', 'words?.word[WORD.kind] === kindWord(kind) ?', 'words ?'],
       ['a dead reader holds it', '.readers.filter((reader) => reader.alive)', '.readers', 'short'],
     ],
   ),

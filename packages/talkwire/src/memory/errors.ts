@@ -1,7 +1,10 @@
 /** What the kernel refuses, in Talkwire's words. */
 import { TalkwireError, type Code } from '../error.js'
 
-const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
+/** What an error of `fs` is called here, and what to do. */
+export type Refusals = Readonly<Record<string, readonly [code: Code, advice: string]>>
+
+const CODES: Refusals = {
   ENOENT: ['NOT_FOUND', 'it is not there (any more)'],
   EEXIST: ['ALREADY_EXISTS', 'it exists; open it, or take another name'],
   EACCES: ['PERMISSION_DENIED', 'its mode does not let this user in; its maker sets it with { mode }'],
@@ -26,13 +29,16 @@ const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
   ENFILE: ['LIMIT_EXCEEDED', 'this machine has too many files open'],
 }
 
-/** Runs it; what the kernel throws becomes a TalkwireError that names `subject` and says what to do. */
-export function memoryError<T>(subject: string, action: () => T): T {
+/** EINVAL is the kernel's word for an id of System V that nothing has any more. */
+export const REMOVED: Refusals = { EINVAL: ['NOT_FOUND', 'it was removed'] }
+
+/** Runs it; what the kernel throws becomes a TalkwireError that names `subject` and says what to do. `special`: what means something else here. */
+export function memoryError<T>(subject: string, action: () => T, special: Refusals = {}): T {
   try {
     return action()
   } catch (reason) {
     const code = (reason as NodeJS.ErrnoException).code
-    const [known, advice] = (code !== undefined && CODES[code]) || []
+    const [known, advice] = (code !== undefined && (special[code] ?? CODES[code])) || []
     if (!known) throw reason
     throw new TalkwireError(known, `${subject}: ${advice}`, { cause: reason })
   }

@@ -6,6 +6,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { TalkwireError } from '../error.js'
 import { tryFlock } from '../kernel/mapping.js'
+import { sleepSync } from './pauses.js'
 import { recordDirectory } from './record.js'
 
 /** Longer than anybody needs who is not stopped. */
@@ -33,10 +34,8 @@ function lockPath(): string | undefined {
   }
 }
 
-const never = new Int32Array(new SharedArrayBuffer(4))
-
 /** Asks until it is so; false after a second. Blocks meanwhile. */
 export function patiently(holds: () => boolean): boolean {
-  for (const end = performance.now() + PATIENCE; !holds(); Atomics.wait(never, 0, 0, 1)) if (performance.now() > end) return false
+  for (const end = performance.now() + PATIENCE; !holds(); sleepSync(1)) if (performance.now() > end) return false
   return true
 }

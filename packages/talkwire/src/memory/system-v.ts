@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { TalkwireError } from '../error.js'
 import { needMapping } from '../kernel/mapping.js'
 import { attachSystemV, createSystemV, findSystemV, listSystemV, removeSystemV, type SystemVSegment } from '../kernel/system-v-memory.js'
-import { memoryError, unless } from './errors.js'
+import { memoryError, REMOVED, unless, type Refusals } from './errors.js'
 import type { OpenOptions } from './shared-memory.js'
 import { validateSize, View, type ViewConstructor } from './view.js'
 
@@ -119,19 +119,11 @@ export class SystemVMemory implements Disposable {
 const title = (key: number | undefined, id?: number): string =>
   key !== undefined ? `System V memory with the key ${key}` : id !== undefined ? `System V memory ${id}` : 'System V memory'
 
-/** As `memoryError`; EINVAL is the kernel's word for a size that it does not allow, or an id that nothing has. */
-function kernel<T>(key: number | undefined, id: number | undefined, action: () => T): T {
-  const subject = title(key, id)
-  try {
-    return memoryError(subject, action)
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code
-    if (code === 'EIDRM' || (code === 'EINVAL' && id !== undefined))
-      throw new TalkwireError('NOT_FOUND', `${subject}: it is not there (any more)`, { cause })
-    if (code !== 'EINVAL') throw cause
-    throw new TalkwireError('INVALID_MEMORY', `${subject}: a segment may not be that large; see ipcs -lm, kernel.shmmax`, { cause })
-  }
-}
+/** Where there is no id yet. */
+const TOO_LARGE: Refusals = { EINVAL: ['INVALID_MEMORY', 'a segment may not be that large; see ipcs -lm, kernel.shmmax'] }
+
+const kernel = <T>(key: number | undefined, id: number | undefined, action: () => T): T =>
+  memoryError(title(key, id), action, id === undefined ? TOO_LARGE : REMOVED)
 
 /** A key is a signed number of 32 bits that is not 0. Throws RangeError. */
 export function validateKey(key: number): void {

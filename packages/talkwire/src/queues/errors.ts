@@ -1,8 +1,7 @@
 /** What the kernel refuses of queues, where it means something else than for files and memory. */
-import { TalkwireError, type Code } from '../error.js'
-import { memoryError } from '../memory/errors.js'
+import { memoryError, REMOVED, type Refusals } from '../memory/errors.js'
 
-const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
+const CODES: Refusals = {
   EMFILE: [
     'LIMIT_EXCEEDED',
     'either the queues of this user would take more than ulimit -q bytes in all (unlink some, or make smaller ones), or this process has too many descriptors (ulimit -n)',
@@ -16,20 +15,9 @@ const CODES: Readonly<Record<string, readonly [code: Code, advice: string]>> = {
 }
 
 /** As `memoryError`, in the words of queues. */
-export const queueError = <T>(subject: string, action: () => T): T => translated(subject, CODES, action)
+export const queueError = <T>(subject: string, action: () => T): T => memoryError(subject, action, CODES)
 
-/** EINVAL is the kernel's word for an id that nothing has any more. */
-const SYSTEM_V_CODES: typeof CODES = { ...CODES, EINVAL: ['NOT_FOUND', 'it was removed'] }
+const SYSTEM_V_CODES: Refusals = { ...CODES, ...REMOVED }
 
-export const systemVError = <T>(subject: string, action: () => T): T => translated(subject, SYSTEM_V_CODES, action)
-
-function translated<T>(subject: string, codes: typeof CODES, action: () => T): T {
-  try {
-    return memoryError(subject, action)
-  } catch (reason) {
-    const cause = reason instanceof TalkwireError ? reason.cause : reason
-    const [code, advice] = codes[(cause as NodeJS.ErrnoException | undefined)?.code ?? ''] ?? []
-    if (!code) throw reason
-    throw new TalkwireError(code, `${subject}: ${advice}`, { cause })
-  }
-}
+/** The same for those of System V. */
+export const systemVError = <T>(subject: string, action: () => T): T => memoryError(subject, action, SYSTEM_V_CODES)

@@ -11,10 +11,10 @@ import {
   type SystemVQueueState,
 } from '../kernel/system-v-queue.js'
 import { unless } from '../memory/errors.js'
+import { Pauses, sleepSync } from '../memory/pauses.js'
 import { keyOfPlace, type SystemVPlace } from '../memory/system-v.js'
 import { systemVError } from './errors.js'
 import { keepTrying, tooLate, type QueueWaitOptions, type Watch } from './looking.js'
-import { Pauses } from './pauses.js'
 
 export interface SystemVQueueOptions {
   /** Permissions. Default 0o600: this user only. */
@@ -121,7 +121,7 @@ export class SystemVQueue implements AsyncIterable<TypedMessage> {
       if (message) return message
       const left = end - performance.now()
       if (left <= 0) throw tooLate(this.title, timeout)
-      Atomics.wait(never, 0, 0, Math.min(left, pauses.next()))
+      sleepSync(Math.min(left, pauses.next()))
     }
   }
 
@@ -156,8 +156,6 @@ export class SystemVQueue implements AsyncIterable<TypedMessage> {
     )
   }
 }
-
-const never = new Int32Array(new SharedArrayBuffer(4))
 
 const nowAndThen: Watch = (changed) => {
   const pauses = new Pauses()

@@ -1,7 +1,8 @@
 /** What both kinds of the kernel's semaphores have in common: they tell nobody that a permit is there, so one looks again. */
+import { sleepSync } from '../memory/pauses.js'
 import { Grant } from './grant.js'
 import type { WaitOptions } from './tasks.js'
-import { sleep, Turns, type Attempt } from './turns.js'
+import { Turns, type Attempt } from './turns.js'
 
 export abstract class KernelSemaphore {
   private readonly turns: Turns<WaitOptions>
@@ -12,7 +13,10 @@ export abstract class KernelSemaphore {
       // Others may give permits, and often do: it is no deadlock to wait for one more.
       isOurs: () => false,
       watch: () => () => {},
-      sleep,
+      sleep(milliseconds) {
+        sleepSync(milliseconds)
+        return false
+      },
       end() {},
     }
     this.turns = new Turns(title, () => attempt)

@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { watchersOf } from '../kernel/file-locks.js'
 import { EVENT } from '../kernel/inotify.js'
 import { memoryError } from '../memory/errors.js'
+import { sleepSync } from '../memory/pauses.js'
 import { onFileEvent } from './file-events.js'
 import type { FileParty } from './file-lock.js'
 import { Grant } from './grant.js'
@@ -11,7 +12,7 @@ import { commandOf, type Party } from './inspect.js'
 import { create, removeOwn, takeOver, tidy } from './lock-file-steps.js'
 import { isDead, readText, type LockText } from './lock-file-text.js'
 import type { WaitOptions } from './tasks.js'
-import { sleep, Turns, type Attempt } from './turns.js'
+import { Turns, type Attempt } from './turns.js'
 
 /** A grant of a lock file. */
 export class FileGrant extends Grant {
@@ -134,7 +135,8 @@ class LockFileAttempt implements Attempt<FileGrant> {
   }
 
   sleep(milliseconds: number): boolean {
-    return sleep(milliseconds)
+    sleepSync(milliseconds)
+    return false
   }
 
   end(): void {}

@@ -1,6 +1,5 @@
 /** Semaphores of System V, for programs that have them already, and for permits that the dead give back: docs/sync/semaphores.md. */
 import { join } from 'node:path'
-import { TalkwireError } from '../error.js'
 import { runtimeDirectory } from '../discovery/names.js'
 import {
   changeSemaphore,
@@ -15,7 +14,7 @@ import {
   valueOfSemaphore,
   waitingForSemaphore,
 } from '../kernel/system-v-semaphore.js'
-import { memoryError, unless } from '../memory/errors.js'
+import { memoryError, REMOVED, unless } from '../memory/errors.js'
 import { changing } from '../memory/store.js'
 import { keyOfPlace, type SystemVPlace } from '../memory/system-v.js'
 import { FileLock } from './file-lock.js'
@@ -87,15 +86,7 @@ export class SystemVSemaphore extends KernelSemaphore {
 
 const title = (key: number): string => `System V semaphore ${key}`
 
-/** As `memoryError`. EINVAL is the kernel's word for an id that nothing has any more. */
-function kernel<T>(key: number, action: () => T): T {
-  try {
-    return memoryError(title(key), action)
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause
-    throw new TalkwireError('NOT_FOUND', `${title(key)}: it was removed`, { cause })
-  }
-}
+const kernel = <T>(key: number, action: () => T): T => memoryError(title(key), action, REMOVED)
 
 /** A bit of the mode that means nothing to the kernel: this set was made, and has not got its permits yet. */
 const UNFINISHED = 0o001

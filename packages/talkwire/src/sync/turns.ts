@@ -3,6 +3,7 @@
  * of a change, at once. Tasks of one thread wait in a row, of which the first one looks.
  */
 import { TalkwireError } from '../error.js'
+import { Pauses } from '../memory/pauses.js'
 import type { Grant } from './grant.js'
 import { Tasks, type WaitOptions } from './tasks.js'
 import { timedOut } from './waiting.js'
@@ -19,18 +20,6 @@ export interface Attempt<G extends Grant = Grant> {
   sleep(milliseconds: number): boolean
   /** It looks no more. */
   end(): void
-}
-
-/** Milliseconds between two looks that nobody asked for: the first pause, and the last one that it grows to. */
-const FIRST_PAUSE = 1
-const LAST_PAUSE = 32
-
-const never = new Int32Array(new SharedArrayBuffer(4))
-
-/** Blocks this thread. */
-export function sleep(milliseconds: number): false {
-  Atomics.wait(never, 0, 0, milliseconds)
-  return false
 }
 
 export class Turns<O extends WaitOptions, G extends Grant = Grant> {
@@ -61,14 +50,14 @@ export class Turns<O extends WaitOptions, G extends Grant = Grant> {
     const end = performance.now() + timeout
     const attempt = this.begin(options)
     try {
-      for (let pause = FIRST_PAUSE; ; pause = Math.min(2 * pause, LAST_PAUSE)) {
+      for (const pauses = new Pauses(); ;) {
         const grant = attempt.take()
         if (grant) return grant
         const left = end - performance.now()
         if (left <= 0) throw timedOut(this.title, timeout)
         if (attempt.isOurs())
           throw new TalkwireError('DEADLOCK', `${this.title} is held by this very thread, which could never let go; await acquire()`)
-        if (attempt.sleep(Math.min(pause, left))) pause = FIRST_PAUSE
+        if (attempt.sleep(Math.min(pauses.next(), left))) pauses.reset()
       }
     } finally {
       attempt.end()
@@ -106,7 +95,7 @@ export class Turns<O extends WaitOptions, G extends Grant = Grant> {
   }
 
   private lookFor(options: O, attempt: Attempt<G>): void {
-    let pause = FIRST_PAUSE
+    const pauses = new Pauses()
     let timer: NodeJS.Timeout | undefined
     let quiet = (): void => {}
     const stop = (this.stop = () => {
@@ -121,8 +110,7 @@ export class Turns<O extends WaitOptions, G extends Grant = Grant> {
       if (this.tasks.first !== options) return next()
       const grant = attempt.take()
       if (grant) return next(grant)
-      timer = setTimeout(guarded, pause)
-      pause = Math.min(2 * pause, LAST_PAUSE)
+      timer = setTimeout(guarded, pauses.next())
     }
     const next = (grant?: G): void => {
       stop()
@@ -137,7 +125,7 @@ export class Turns<O extends WaitOptions, G extends Grant = Grant> {
       }
     }
     this.again = () => {
-      pause = FIRST_PAUSE
+      pauses.reset()
       guarded()
     }
     quiet = attempt.watch(this.again)
