@@ -1219,7 +1219,18 @@ const FAULTS = [
       ['a dead owner keeps it', 'if (!late || tw_alive(owner) ||', 'if (1 ||'],
       ['nobody is told of a death within', 'TW_STORE(lock->damaged, 1U);', ';'],
       ['unlocking keeps it', 'tw_swap64(&handle->lock->owner, handle->self, 0);', ';'],
+      ['the label is left out', 'memcpy(handle->lock->label, handle->label, sizeof handle->label);', ';'],
     ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_inspect.h',
+    ['sync/pairs'],
+    [['who came last is told first', 'at > 0 && (int32_t)(sequences[at - 1] - sequence) > 0', 'at > 0']],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/sync/inspect.py',
+    ['sync/pairs'],
+    [['the dead are told of as living', 'return LockInfo(holder,', 'return LockInfo(holder and holder._replace(alive=True),']],
   ),
   ...faultsOf(
     'clients/c/talkwire_lock.h',

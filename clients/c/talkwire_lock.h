@@ -36,7 +36,7 @@ enum { TW_FAIR = 1, TW_COUNTING = 2 };
 /* Modes of a condition's waiters; 0: it waits. */
 #define TW_NOTIFIED 1U
 #define TW_GONE 2U
-enum { TW_LOCK_BYTES = 1024, TW_WAITERS = 29, TW_SLOTS = 128, TW_NAME = 64, TW_SPINS = 100 };
+enum { TW_LOCK_BYTES = 1024, TW_WAITERS = 29, TW_SLOTS = 128, TW_NAME = 64, TW_LABEL = 32, TW_SPINS = 100 };
 /* Milliseconds. */
 #define TW_FIRST_LOOK 4.0
 #define TW_LAST_LOOK 32.0
@@ -55,7 +55,7 @@ struct tw_lock {
     int64_t fence; /* the bits of a double, but for semaphores */
     double since;
     uint32_t damaged, waiting, sequence, hungry, limit, value, deaths, spare;
-    char label[32];
+    char label[TW_LABEL];
     struct tw_waiter waiters[TW_WAITERS];
 };
 #ifdef __cplusplus
@@ -69,7 +69,7 @@ struct tw_handle {
     struct tw_lock *lock;
     int fd, bell[2];
     int64_t self;
-    char path[48 + TW_NAME];
+    char path[48 + TW_NAME], label[TW_LABEL];
 };
 
 #define TW_LOAD(word) __atomic_load_n(&(word), __ATOMIC_SEQ_CST)
@@ -367,6 +367,8 @@ static inline int tw_take(struct tw_handle *handle, const struct tw_offer *offer
 
 static inline int64_t *tw_slot(const struct tw_handle *handle, int slot) { return (int64_t *)(void *)(handle->lock + 1) + slot; }
 
+static inline double *tw_slot_since(const struct tw_handle *handle, int slot) { return (double *)(void *)tw_slot(handle, TW_SLOTS) + slot; }
+
 /* A free one of `count` from `from` on; with `late` also a dead one's, and then *inherited is 1. -1 when there is none. */
 static inline int tw_take_slot(struct tw_handle *handle, int from, int count, int late, int *inherited) {
     for (int slot = from; slot < from + count; slot++)
@@ -383,7 +385,7 @@ static inline int tw_take_slot(struct tw_handle *handle, int from, int count, in
 /* The same of a lock that tells since when each is held. */
 static inline int tw_take_share(struct tw_handle *handle, int from, int count, int late, int *inherited) {
     int slot = tw_take_slot(handle, from, count, late, inherited);
-    if (slot >= 0) ((double *)(void *)tw_slot(handle, TW_SLOTS))[slot] = tw_now(CLOCK_REALTIME);
+    if (slot >= 0) *tw_slot_since(handle, slot) = tw_now(CLOCK_REALTIME);
     return slot;
 }
 
@@ -458,12 +460,22 @@ static inline int tw_open(struct tw_handle *handle, const char *word, uint32_t k
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, handle->fd, 0);
     handle->lock = (struct tw_lock *)memory;
     handle->self = tw_owner_of(getpid());
+    memset(handle->label, 0, sizeof handle->label);
     if (memory == MAP_FAILED) failed = errno;
     else if (TW_LOAD(handle->lock->kind) != kind && !tw_swap32(&handle->lock->kind, 0, kind) && TW_LOAD(handle->lock->kind) != kind) failed = EINVAL;
     else if (handle->self == 0) failed = ENOSYS; /* no /proc */
     else if (pipe2(handle->bell, O_NONBLOCK | O_CLOEXEC) != 0) failed = errno;
     if (failed) close(handle->fd);
     return failed;
+}
+
+/* What inspect() and `talkwire locks` tell of the owner from its next grant on. EINVAL: more than 32 bytes. */
+static inline int tw_set_label(struct tw_handle *handle, const char *label) {
+    size_t size = strlen(label);
+    if (size > sizeof handle->label) return EINVAL;
+    memset(handle->label, 0, sizeof handle->label);
+    memcpy(handle->label, label, size);
+    return 0;
 }
 
 /* A word that all who use the lock must say the same; the first one sets it. */

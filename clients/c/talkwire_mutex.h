@@ -18,6 +18,9 @@ struct tw_mutex {
 
 static inline int tw_mutex_open(struct tw_mutex *mutex, const char *name) { return tw_open(&mutex->handle, "mutex", TW_MUTEX, name); }
 
+/* What others are told of who holds it, besides its pid: from the next grant on. EINVAL: more than 32 bytes. */
+static inline int tw_mutex_set_label(struct tw_mutex *mutex, const char *label) { return tw_set_label(&mutex->handle, label); }
+
 /* From now on, for all who use it: who came first gets it first. Without it, whoever has waited for 2 ms goes first. */
 static inline void tw_mutex_set_fair(struct tw_mutex *mutex) { __atomic_fetch_or(&mutex->handle.lock->flags, (uint32_t)TW_FAIR, __ATOMIC_SEQ_CST); }
 
@@ -37,7 +40,7 @@ static inline int tw_own(void *subject, int late, int waits) {
     (void)waits;
     if (!tw_claim(handle, late)) return 0;
     tw_next_fence(handle->lock);
-    memset(handle->lock->label, 0, sizeof handle->lock->label);
+    memcpy(handle->lock->label, handle->label, sizeof handle->label);
     return 1;
 }
 static inline int64_t tw_owner(void *subject) { return TW_LOAD(((struct tw_handle *)subject)->lock->owner); }

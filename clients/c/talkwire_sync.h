@@ -5,6 +5,7 @@
 #include "talkwire_barrier.h"
 #include "talkwire_condition.h"
 #include "talkwire_event.h"
+#include "talkwire_inspect.h"
 #include "talkwire_mutex.h"
 #include "talkwire_once.h"
 #include "talkwire_semaphore.h"

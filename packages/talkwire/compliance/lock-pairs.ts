@@ -19,7 +19,13 @@ export interface LockPairSuite {
   readonly place: () => { readonly place: string; remove(): void }
   /** By the lock's own words: the pid that has it, and those that wait, in order. */
   readonly inspect: (place: string) => { readonly holder: number | undefined; readonly waiters: readonly number[] }
-  /** As for `testLock`; `acquired` is followed by the fence, and by `true` when whoever had it died with it. Also obeys `repaired`. */
+  /** What each says of itself as a holder; nothing, when this lock has no labels. */
+  readonly labels?: { readonly holder: string; readonly waiter: string }
+  /**
+   * As for `testLock`; `acquired` is followed by the fence, and by `true` when whoever had it died with it. Also obeys `repaired`;
+   * and `inspect`: by what its language tells of the lock, `{"holder": {"pid", "label", "since", "alive"} or null, "waiters":
+   * [{"pid", "since"}]}`, `since` in milliseconds since 1970, the first of the waiters first.
+   */
   readonly holder: (place: string) => Promise<LockHolder>
   readonly waiter: (place: string) => Promise<LockHolder>
 }
@@ -33,6 +39,7 @@ interface Pair {
   readonly next: LockHolder
   another(who: 'holder' | 'waiter'): Promise<LockHolder>
   inspect(): ReturnType<LockPairSuite['inspect']>
+  labelOf(who: LockHolder): string
   /** Tells it to acquire, and resolves to its answer, as a function, once it stands in the queue. */
   queue(who: LockHolder): Promise<() => Promise<string>>
 }
@@ -45,6 +52,7 @@ export function testLockPair(suite: LockPairSuite): void {
     for (const part of [excludes, handsOver, givesUp, keepsStopped, passesStopped, tells]) await part(pair)
   })
   scene(suite, 'nothing is lost that is counted within', counts)
+  scene(suite, 'each is told who has it, since when, and who waits', saysWho)
   scene(suite, 'whoever is killed leaves it to the next one, who is told', async (pair) => {
     for (const part of [diesWaiting, diesWhileAwaited, diedBefore]) await part(pair)
   })
@@ -75,7 +83,8 @@ function scene(suite: LockPairSuite, what: string, body: (pair: Pair) => Promise
     }
     try {
       const [holder, waiter, next] = [await another('holder'), await another('waiter'), await another('holder')]
-      await body({ place, abandoned, holder, waiter, next, another, inspect, queue })
+      const labelOf = (who: LockHolder): string => suite.labels?.[who === waiter ? 'waiter' : 'holder'] ?? ''
+      await body({ place, abandoned, holder, waiter, next, another, inspect, labelOf, queue })
     } finally {
       await Promise.all(started.map((process) => process.kill()))
       remove()
@@ -174,6 +183,8 @@ async function diesWhileAwaited({ abandoned, holder, waiter, next, queue }: Pair
 async function diedBefore({ waiter, next }: Pair): Promise<void> {
   await next.tell('acquire')
   await next.kill()
+  const { holder } = await ask(waiter)
+  assert.deepEqual([holder?.pid, holder?.alive], [next.pid, false])
   assert.equal(wasLeft(await waiter.tell('try')), true)
 }
 
@@ -218,6 +229,49 @@ async function tells({ holder, waiter, next, queue, inspect }: Pair): Promise<vo
   }
   assert.deepEqual(inspect(), { holder: owner.pid, waiters: [] })
   await owner.tell('release')
+}
+
+interface Told {
+  readonly holder: { readonly pid: number; readonly label: string; readonly since: number; readonly alive: boolean } | null
+  readonly waiters: readonly { readonly pid: number; readonly since: number }[]
+}
+
+const ask = async (who: LockHolder): Promise<Told> => JSON.parse(await who.tell('inspect')) as Told
+
+/** Of one clock, of which some keep parts of a millisecond. */
+function assertBetween(since: number, before: number, after: number): void {
+  assert.ok(since >= before - 1 && since <= after + 1, `${since} is not between ${before} and ${after}`)
+}
+
+/** In both languages, in turn by whoever holds it and one who only looks. */
+async function saysWho({ holder, waiter, next, another, queue, labelOf }: Pair): Promise<void> {
+  const looker = await another('waiter')
+  for (const who of [holder, waiter]) {
+    assert.deepEqual(await ask(looker), { holder: null, waiters: [] })
+    const times = [Date.now()]
+    await who.tell('acquire')
+    times.push(Date.now())
+    const other = who === holder ? waiter : holder
+    const releases = []
+    for (const each of [other, next]) {
+      const answer = await queue(each)
+      releases.push(async () => (await answer(), await each.tell('release')))
+      times.push(Date.now())
+    }
+    for (const asked of [who, looker]) {
+      const told = await ask(asked)
+      const { since, ...has } = told.holder!
+      assert.deepEqual(has, { pid: who.pid, label: labelOf(who), alive: true })
+      assert.deepEqual(
+        told.waiters.map(({ pid }) => pid),
+        [other.pid, next.pid],
+      )
+      for (const [index, at] of [since, ...told.waiters.map((each) => each.since)].entries())
+        assertBetween(at, times[index]!, times[index + 1]!)
+    }
+    await who.tell('release')
+    await Promise.all(releases.map((release) => release()))
+  }
 }
 
 /** Who waited is stopped, so that nothing but fairness keeps the other one from what is free. */

@@ -20,7 +20,8 @@ export const startHolder = (...args: string[]): Promise<Holder> => start(process
 
 export const lockHolder = fileURLToPath(new URL('fixtures/lock-holder.js', import.meta.url))
 /** Of any lock: test/sync/locks.ts. */
-export const startLockHolder = (lock: string, place: string): Promise<Holder> => start(process.execPath, lockHolder, lock, place)
+export const startLockHolder = (lock: string, place: string, ...label: string[]): Promise<Holder> =>
+  start(process.execPath, lockHolder, lock, place, ...label)
 
 const inPython = fileURLToPath(new URL('../../../test/sync/fixtures/lock_holder.py', import.meta.url))
 export const startPythonHolder = (lock: string, place: string): Promise<Holder> => start(python, inPython, lock, place)

@@ -13,8 +13,8 @@ import type { LockUnderTest } from '../../compliance/lock.js'
 import { freshName } from '../helpers/place.js'
 
 export const locks = {
-  mutex: (place: string) => new Mutex(place),
-  'fair-mutex': (place: string) => new Mutex(place, { fair: true }),
+  mutex: (place: string, label = '') => new Mutex(place, { label }),
+  'fair-mutex': (place: string, label = '') => new Mutex(place, { fair: true, label }),
   semaphore: (place: string) => new Semaphore(place, { permits: 1 }),
   'fair-semaphore': (place: string) => new Semaphore(place, { permits: 1, fair: true }),
   flock: (place: string) => new FileLock(place),
@@ -23,7 +23,7 @@ export const locks = {
   'posix-semaphore': (place: string) => new PosixSemaphore(place, { permits: 1 }),
   'system-v-semaphore': (place: string) => new SystemVSemaphore(Number(place), { permits: 1 }),
   'system-v-semaphore-without-undo': (place: string) => new SystemVSemaphore(Number(place), { permits: 1, undo: false }),
-} satisfies Record<string, (place: string) => LockUnderTest>
+} satisfies Record<string, (place: string, label?: string) => LockUnderTest>
 
 export type LockWord = keyof typeof locks
 

@@ -5,22 +5,25 @@ import { LANGUAGES, startLockHolder, startPartyIn, type Holder, type Language } 
 import { calm, inspect, OURS, placeOf, type LockWord } from './locks.js'
 
 const startIn =
-  (language: Language, word: LockWord) =>
+  (language: Language, word: LockWord, label: string) =>
   (place: string): Promise<Holder> =>
-    language === 'Node' ? startLockHolder(word, place) : startPartyIn(language, word, place)
+    language === 'Node' ? startLockHolder(word, place, label) : startPartyIn(language, word, place, '1', label)
 
 for (const word of OURS)
   for (const holder of LANGUAGES)
     for (const waiter of LANGUAGES) {
       const suite = word.startsWith('fair') ? testFairPair : testLockPair
+      const isMutex = word.endsWith('mutex')
+      const labels = { holder: `held in ${holder}`, waiter: `wanted in ${waiter}` }
       suite({
         test,
         name: `${word} of ${holder}, wanted by ${waiter}`,
-        abandoned: word.endsWith('mutex'),
+        abandoned: isMutex,
+        ...(isMutex && { labels }),
         place: placeOf(word),
         inspect: (place) => inspect(word, place),
-        holder: startIn(holder, word),
-        waiter: startIn(waiter, word),
+        holder: startIn(holder, word, labels.holder),
+        waiter: startIn(waiter, word, labels.waiter),
         calm: (place) => calm(word, place),
       })
     }
