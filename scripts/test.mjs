@@ -1,10 +1,12 @@
 // npm test [-- filter…] [-- --verbose]: the package's tests, the examples', the scripts' and the Python client's.
 // A filter is a part of a file's path; without one everything runs. A test that is skipped is a failure.
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import { followRun } from './lib/leftovers.mjs'
 import { runFiles } from './lib/node-tests.mjs'
+import { privateFolder } from './lib/private-folder.mjs'
 import { filesBelow, root } from './lib/repository.mjs'
 import { python } from './python.mjs'
 
@@ -31,22 +33,28 @@ const nodeTests = [
 ].filter(wanted)
 const pythonTests = tests('clients/python/tests', /(^|\/)test_[^/]*\.py$/).filter(wanted)
 
-/** @param {string} interpreter @returns {import('./lib/node-tests.mjs').Totals} */
-function runPytest(interpreter) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'tw-'))
-  const report = path.join(folder, 'junit.xml')
+/** @param {string} interpreter @param {import('./lib/leftovers.mjs').Run} run @returns {Promise<import('./lib/node-tests.mjs').Totals>} */
+async function runPytest(interpreter, run) {
+  const folder = privateFolder()
+  const report = path.join(folder.path, 'junit.xml')
   const files = filters.length ? pythonTests.map((file) => path.relative('clients/python', file)) : []
-  const { status } = spawnSync(interpreter, ['-m', 'pytest', '-q', '-rs', `--junitxml=${report}`, ...files], {
+  const flags = ['-q', '-rs', `--junitxml=${report}`, `--basetemp=${path.join(folder.path, 'pytest')}`]
+  const child = spawn(interpreter, ['-m', 'pytest', ...flags, ...files], {
     cwd: path.join(root, 'clients/python'),
-    env: { ...process.env, TALKWIRE_PYTHON: interpreter, TALKWIRE_RUNTIME_DIR: folder },
+    env: { ...process.env, TALKWIRE_PYTHON: interpreter, ...folder.env },
     stdio: ['ignore', 'inherit', 'inherit'],
   })
+  const end = run.begin('pytest', folder.env.TMPDIR, child.pid)
+  const [status] = await once(child, 'exit')
+  end()
   const xml = existsSync(report) ? readFileSync(report, 'utf8') : ''
-  rmSync(folder, { recursive: true, force: true })
+  const left = folder.left()
+  if (left.length) console.log(`test: pytest: left in the temporary folder: ${left.join(', ')}`)
+  folder.remove()
   const number = (/** @type {string} */ name) => Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0)
   const [all, failed, skipped] = [number('tests'), number('failures') + number('errors'), number('skipped')]
   if (status !== 0) console.log(`test: pytest ended with code ${status}${status === 5 ? ', because no test ran' : ''}`)
-  return { passed: Math.max(0, all - failed - skipped), failed: failed || (status === 0 ? 0 : 1), skipped }
+  return { passed: Math.max(0, all - failed - skipped), failed: failed || (status === 0 && left.length === 0 ? 0 : 1), skipped }
 }
 
 if (nodeTests.length + pythonTests.length === 0) {
@@ -55,13 +63,19 @@ if (nodeTests.length + pythonTests.length === 0) {
 }
 const interpreter = python()
 const none = { passed: 0, failed: 0, skipped: 0 }
+const run = followRun()
 const results = [
-  nodeTests.length ? await runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, verbose) : none,
-  pythonTests.length ? runPytest(interpreter) : none,
+  nodeTests.length ? await runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose) : none,
+  pythonTests.length ? await runPytest(interpreter, run) : none,
 ]
+run.end()
+const left = run.left()
+for (const { of, what } of left) console.log(`test: ${of} left ${what}; a test takes away what it makes, also when it fails`)
+for (const { of, what } of run.unclear())
+  console.log(`test: ${what} is new, and nobody can tell whose it is; meanwhile ran ${of.join(', ') || 'nothing of this run'}`)
 const [passed, failed, skipped] = /** @type {const} */ (['passed', 'failed', 'skipped']).map((name) =>
   results.reduce((sum, totals) => sum + totals[name], 0),
 )
 if (skipped) console.log(`test: ${skipped} skipped; a test that cannot run here belongs behind a declared ability, not behind skip`)
 console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
-process.exitCode = failed || skipped || !passed ? 1 : 0
+process.exitCode = failed || skipped || left.length || !passed ? 1 : 0

@@ -1,9 +1,9 @@
 // Runs test files with node's test runner, one process a file: a file that hangs or leaves children behind is ended alone.
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { privateFolder } from './private-folder.mjs'
 import { root } from './repository.mjs'
 
 /** A file in which no test starts or ends for this long is killed. */
@@ -76,12 +76,13 @@ function watch(child, events, silence, onSilence) {
 /**
  * @param {string} file
  * @param {NodeJS.ProcessEnv} env
+ * @param {import('./leftovers.mjs').Run} run
  * @param {number} silence
  * @returns {Promise<Totals & { output: string, problems: string[] }>}
  */
-export function runFile(file, env, silence = SILENCE) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'tw-'))
-  const events = path.join(folder, 'events')
+export function runFile(file, env, run, silence = SILENCE) {
+  const folder = privateFolder()
+  const events = path.join(folder.path, 'events')
   const flags = [
     '--test-reporter=spec',
     '--test-reporter-destination=stdout',
@@ -94,10 +95,11 @@ export function runFile(file, env, silence = SILENCE) {
   const child = spawn(process.execPath, [...flags, file], {
     cwd: root,
     // Not seen as a child of `node --test`; names and sockets of its own.
-    env: { ...env, NODE_TEST_CONTEXT: undefined, TALKWIRE_RUNTIME_DIR: folder },
+    env: { ...env, NODE_TEST_CONTEXT: undefined, ...folder.env },
     detached: process.platform !== 'win32',
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  const end = run.begin(path.relative(root, file), folder.env.TMPDIR, child.pid)
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
   const timer = watch(child, events, silence, (names) =>
     problems.push(`no test ended for ${silence / 1000} s; still running: ${names || 'none, but something keeps the process alive'}`),
@@ -105,8 +107,11 @@ export function runFile(file, env, silence = SILENCE) {
   return new Promise((resolve) => {
     const finish = () => {
       clearInterval(timer)
+      end()
       const all = readEvents(events)
-      rmSync(folder, { recursive: true, force: true })
+      const left = folder.left()
+      if (left.length) problems.push(`left in the temporary folder: ${left.join(', ')}`)
+      folder.remove()
       const totals = count(all)
       const skipped = all.filter(({ skip, todo }) => skip || todo).map(({ name }) => name)
       if (skipped.length) problems.push(`skipped or todo: ${skipped.join(', ')}`)
@@ -124,14 +129,20 @@ export function runFile(file, env, silence = SILENCE) {
   })
 }
 
-/** @param {readonly string[]} files relative to the repository @param {NodeJS.ProcessEnv} env @param {boolean} verbose @returns {Promise<Totals>} */
-export async function runFiles(files, env, verbose) {
+/**
+ * @param {readonly string[]} files relative to the repository
+ * @param {NodeJS.ProcessEnv} env
+ * @param {import('./leftovers.mjs').Run} run
+ * @param {boolean} verbose
+ * @returns {Promise<Totals>}
+ */
+export async function runFiles(files, env, run, verbose) {
   const waiting = [...files]
   const totals = { passed: 0, failed: 0, skipped: 0 }
   const worker = async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
       const began = performance.now()
-      const { output, problems, ...counted } = await runFile(path.join(root, file), env)
+      const { output, problems, ...counted } = await runFile(path.join(root, file), env, run)
       const bad = problems.length > 0 || counted.failed > 0
       if (bad || verbose) console.log(output)
       for (const problem of problems) console.log(`test: ${file}: ${problem}`)

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import test from 'node:test'
+import { followRun } from '../lib/leftovers.mjs'
 import { runFile } from '../lib/node-tests.mjs'
 
 const start = "import test, { describe } from 'node:test'\nimport { spawn } from 'node:child_process'\n"
@@ -48,7 +49,16 @@ const files = [
     { passed: 1, failed: 0, skipped: 0 },
     /^$/,
   ],
+  [
+    'a file left behind',
+    "test('a', async () => (await import('node:fs')).writeFileSync((await import('node:os')).tmpdir() + '/mine', ''))",
+    { passed: 1, failed: 0, skipped: 0 },
+    /left in the temporary folder: mine/,
+  ],
 ]
+
+const run = followRun()
+test.after(() => run.end())
 
 for (const [what, code, totals, expected] of files) {
   test(what, async (t) => {
@@ -56,7 +66,7 @@ for (const [what, code, totals, expected] of files) {
     t.after(() => rmSync(folder, { recursive: true, force: true }))
     const file = path.join(folder, 'a.test.mjs')
     writeFileSync(file, start + code)
-    const { output: _, problems, ...counted } = await runFile(file, process.env, 2000)
+    const { output: _, problems, ...counted } = await runFile(file, process.env, run, 2000)
     assert.deepEqual(counted, totals)
     assert.match(problems.join('\n'), expected)
   })

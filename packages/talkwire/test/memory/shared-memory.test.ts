@@ -357,7 +357,12 @@ test('what lives is never taken away', async () => {
     'a foreign mapping': async (name) => {
       const user = await startPython('tracked')
       await user.tell(`open ${name}`)
-      return () => user.running.kill()
+      return async () => {
+        await user.running.kill()
+        // Python's tracker outlives it by a moment, and knows nothing of records.
+        await eventually(() => !exists(name), "Python's tracker has taken the name away")
+        SharedMemory.clean()
+      }
     },
     'a user of the Python client': async (name) => {
       const user = await startPython('talkwire')
@@ -375,6 +380,7 @@ test('what lives is never taken away', async () => {
     SharedMemory.open(name).close()
     await end()
     if (exists(name)) SharedMemory.create(name, 64).unlink()
+    assert.deepEqual(records(), [], what)
   }
 })
 

@@ -9,12 +9,10 @@ import { largestMessage } from '../../src/kernel/system-v-queue.js'
 import { SystemVQueue } from '../../src/queues/system-v-queue.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { fails } from '../helpers/expect.js'
-import { freshPath } from '../helpers/place.js'
+import { freshKey, freshPath } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 
 const made: SystemVQueue[] = []
-let keys = 700
-const freshKey = (): number => process.pid * 1000 + ++keys
 /** Taken away with the test, if it is still there. */
 function create(key = freshKey()): SystemVQueue {
   made.push(SystemVQueue.create(key))

@@ -6,8 +6,11 @@ import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const children = new Set<ChildProcess>()
-after(() => {
+/** Waited for: one that is still dying has files open, and this process would leave their names to it. */
+after(async () => {
+  const ends = Array.from(children, (child) => once(child, 'exit'))
   for (const child of children) child.kill('SIGKILL')
+  await Promise.all(ends)
 })
 
 export interface Running {

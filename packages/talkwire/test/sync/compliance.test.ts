@@ -7,7 +7,7 @@ import { LockFile } from '../../src/sync/lock-file.js'
 import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
-import { freshName, freshPath } from '../helpers/place.js'
+import { freshKey, freshName, freshPath } from '../helpers/place.js'
 import { LANGUAGES, start, startLockHolder, startPartyIn, startPythonHolder } from './holders.js'
 import { calm, inspect, locks, OURS, placeOf, type LockWord } from './locks.js'
 
@@ -78,13 +78,11 @@ const semaphores = {
       return { place, remove: () => PosixSemaphore.unlink(place) }
     },
   },
-  'system-v-semaphore': { partner: 'sysv', robust: true, place: () => freshKey() },
+  'system-v-semaphore': { partner: 'sysv', robust: true, place: keyed },
 } as const
 
-/** Keys of this process. */
-let keys = 0
-function freshKey(): { place: string; remove(): void } {
-  const key = process.pid * 500 + ++keys
+function keyed(): { place: string; remove(): void } {
+  const key = freshKey()
   return { place: String(key), remove: () => SystemVSemaphore.remove(key) }
 }
 
@@ -99,7 +97,7 @@ for (const [word, { partner, robust, place }] of Object.entries(semaphores) as [
 }
 node('system-v-semaphore-without-undo', {
   traits: { robust: false, fair: false, shared: false, fence: false, knowsOwner: false },
-  place: freshKey,
+  place: keyed,
 })
 
 let compiled: string | undefined

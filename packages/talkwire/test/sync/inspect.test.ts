@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { freshName, freshPath } from '../helpers/place.js'
+import { freshKey, freshName, freshPath } from '../helpers/place.js'
 import {
   Barrier,
   Condition,
@@ -223,7 +223,7 @@ test('semaphores of the kernel: who has it open; who changed it last and when, h
   PosixSemaphore.unlink(name)
   assert.deepEqual(posix.inspect(), { value: 1, users: [] })
 
-  const key = process.pid * 500 + 499
+  const key = freshKey()
   const systemV = new SystemVSemaphore(key, { permits: 1 })
   try {
     assert.deepEqual(systemV.inspect().waiting, 0)

@@ -9,7 +9,7 @@ import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { fails } from '../helpers/expect.js'
 import { MAY_BE_OTHERS, NOBODY_ID } from '../helpers/other-user.js'
-import { freshName, freshPath, place } from '../helpers/place.js'
+import { freshKey, freshName, freshPath, place } from '../helpers/place.js'
 import { python, run } from '../session/processes.js'
 import { startLockHolder } from './holders.js'
 
@@ -24,9 +24,6 @@ function name(): string {
 test.after(() => {
   for (const each of names) rmSync(`/dev/shm/sem.${each}`, { force: true })
 })
-
-let keys = 400
-const freshKey = (): number => process.pid * 500 + ++keys
 
 test('posix: it is made with its permits, or must be there; the name may have its slash', () => {
   const at = name()

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
-import { freshName, freshPath } from '../helpers/place.js'
+import { freshKey, freshName, freshPath } from '../helpers/place.js'
 import { startLockHolder, type Holder } from './holders.js'
 import { locks, type LockWord } from './locks.js'
 
@@ -17,7 +17,7 @@ const places: Partial<Record<LockWord, () => { place: string; remove(): void }>>
     return { place, remove: () => PosixSemaphore.unlink(place) }
   },
   'system-v-semaphore': () => {
-    const place = process.pid * 500 + 450
+    const place = freshKey()
     return { place: String(place), remove: () => SystemVSemaphore.remove(place) }
   },
 }

@@ -9,12 +9,12 @@ import { SystemVQueue } from '../../src/queues/index.js'
 import { sysv } from '../../src/transports/sysv.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { fails } from '../helpers/expect.js'
+import { freshKey } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 import { functions, testQueueWire } from './fixtures/queue-scenes.js'
 import { eventually } from './fixtures/support.js'
 
-let keys = 0
-const address = (): string => `sysv:${process.pid * 400 + ++keys}`
+const address = (): string => `sysv:${freshKey()}`
 const keyOf = (at: string): number => Number(at.slice('sysv:'.length))
 const isThere = (key: string | number): boolean => {
   try {
