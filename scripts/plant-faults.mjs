@@ -650,7 +650,8 @@ const FAULTS = [
     [
       ['a dead claim is waited for', 'this.dead = this.head;\n        return true;', 'return false;', 'short'],
       ["a living one's claim is passed", 'if (!isGone(', 'if (false && !isGone('],
-      ['a length is believed', 'size < RECORD_HEADER || place + total > capacity', 'false'],
+      ['a length is believed', 'size < RECORD_HEADER || size > capacity - place', 'false'],
+      ['a length near 2^31 is believed', '|| size > capacity - place', '|| place + ((size + 7) & ~7) > capacity'],
       ['what is to be skipped is read', 'if (words[(place >> 2) + 1] >= 0)', 'if (true)'],
       [
         'a message is handed over again after its handler threw',
@@ -665,7 +666,8 @@ const FAULTS = [
     [
       ['what may be written over is handed over', 'over >= 0 && over <= capacity', 'true', 'short'],
       ['nothing counts as lost', 'this.missed += (mark - this.number) & NUMBERS;', ';'],
-      ['a record of any length is read', 'size < RECORD_HEADER || at + total > this.end', 'false'],
+      ['a record of any length is read', 'size < RECORD_HEADER || size > this.end - at', 'false'],
+      ['a length near 2^31 is believed', '|| size > this.end - at', '|| at + ((size + 7) & ~7) > this.end'],
     ],
   ),
   ...faultsOf(
@@ -1271,6 +1273,7 @@ const FAULTS = [
     'memory/value.js',
     ['memory/shared'],
     [
+      ['a size near 2^31 is believed', 'this.size > memory.size ||', ''],
       ['who waits for a change is not rung', 'this.wake();', ';', 'short'],
       ['who waits no more is looked for with each write', 'if (ringWatchers(this.watchers))', 'if (true)'],
     ],

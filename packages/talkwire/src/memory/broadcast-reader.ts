@@ -102,12 +102,13 @@ export class BroadcastReader implements Disposable {
       const { at } = this
       const size = words[at >> 2]!
       const mark = words[(at >> 2) + 1]!
-      const total = (size + 7) & ~7
-      if (size < RECORD_HEADER || at + total > this.end) {
-        this.refetch(at, size, total)
+      // Not rounded up before it is known to be small: near 2^31 that would be negative.
+      if (size < RECORD_HEADER || size > this.end - at) {
+        this.refetch(at, size)
         continue
       }
       if (mark !== SKIP && mark !== this.number && !this.accepts(mark)) continue
+      const total = (size + 7) & ~7
       left -= total
       this.at = at + total
       this.cursor = (this.cursor + total) | 0
@@ -119,8 +120,8 @@ export class BroadcastReader implements Disposable {
   }
 
   /** The piece ends within a record. At its beginning that is no record. */
-  private refetch(at: number, size: number, total: number): void {
-    if (at > 0 && size >= RECORD_HEADER && total <= this.piece.bytes.length) this.at = this.end = 0
+  private refetch(at: number, size: number): void {
+    if (at > 0 && size >= RECORD_HEADER && size <= this.piece.bytes.length) this.at = this.end = 0
     else this.getLost(`a record of ${size} bytes at ${this.cursor & (this.ring.capacity - 1)}`)
   }
 

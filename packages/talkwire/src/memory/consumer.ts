@@ -61,12 +61,12 @@ export class Consumer implements Disposable {
       const place = this.head & mask
       const size = many ? Atomics.load(words, place >> 2) : words[place >> 2]!
       if (size === 0 || count >= limit) return count
-      const total = (size + 7) & ~7
-      if (size < RECORD_HEADER || place + total > capacity) {
+      // Not rounded up before it is known to be small: near 2^31 that would be negative.
+      if (size < RECORD_HEADER || size > capacity - place) {
         if (!this.skipDead(place, size)) return count
         continue
       }
-      const next = (this.head + total) | 0
+      const next = (this.head + ((size + 7) & ~7)) | 0
       if (((next - start) | 0) > capacity) return count
       // It is read, also if the handler throws.
       this.head = next
@@ -128,15 +128,14 @@ export class Consumer implements Disposable {
   /** Passes the claim of one who died; false when it is a living one's, also of one who is stopped. What is no record throws. */
   private skipDead(place: number, size: number): boolean {
     const { ring } = this
-    const total = (7 - size) & ~7
-    if (!this.many || -size < RECORD_HEADER || place + total > ring.capacity)
+    if (!this.many || -size < RECORD_HEADER || -size > ring.capacity - place)
       throw broken(ring.title, `a record of ${size} bytes at ${place}`)
     if (!this.isDead(place)) return false
     this.dead = undefined
     // It may have been committed just before its producer died.
     if (Atomics.load(this.words, place >> 2) > 0) return true
     add(this.header, WORD.lost, 1)
-    this.head = (this.head + total) | 0
+    this.head = (this.head + ((7 - size) & ~7)) | 0
     store(this.header, WORD.head, this.head)
     return true
   }

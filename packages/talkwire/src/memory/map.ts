@@ -1,7 +1,7 @@
 /** Keys and values that any process reads and writes: docs/memory/value.md, spec/values.md § 3. */
 import { TalkwireError } from '../error.js'
 import { yieldProcessor } from '../kernel/waiting.js'
-import { idOf, isAlive, NOBODY, self } from './owner.js'
+import { idOf, isAlive, isBusy, NOBODY, self } from './owner.js'
 import {
   ENTRY,
   ENTRY_HEADER,
@@ -39,6 +39,8 @@ export function mapBytes({ entries, key, value }: MapSizes): number {
 
 /** Milliseconds until who writes counts as stopped: it needs some microseconds. */
 const PATIENCE = 1000
+/** Milliseconds for one that is seen at work: on a busy machine it may be out of the processor, and others may come before. */
+const MOST_PATIENCE = 10_000
 const SPINS = 100
 /** Milliseconds between two questions whether it lives. */
 const LOOK_AGAIN = 4
@@ -269,7 +271,8 @@ export class SharedMap {
   /** One writer at a time. One who died in the middle left nothing that is seen. */
   private take(): void {
     const { long } = this
-    const end = performance.now() + PATIENCE
+    const start = performance.now()
+    let end = start + PATIENCE
     for (let lookAt = 0; ; yieldProcessor()) {
       for (let n = 0; n < SPINS; n++) if (swapBig(long, WRITER_LONG, NOBODY, self())) return
       const now = performance.now()
@@ -278,10 +281,12 @@ export class SharedMap {
       const other = Atomics.load(long, WRITER_LONG)
       if (other === NOBODY) continue
       if (!isAlive(other) && swapBig(long, WRITER_LONG, other, self())) return
-      if (now > end)
+      if (now <= end) continue
+      end = now + PATIENCE
+      if (now > start + MOST_PATIENCE || other === self() || !isBusy(other))
         throw new TalkwireError(
           'UNAVAILABLE',
-          `pid ${idOf(other)} has written to ${this.title} for ${PATIENCE} ms; if it is stopped, continue or end it, and try again`,
+          `pid ${idOf(other)} has written to ${this.title} for ${Math.round(now - start)} ms; if it is stopped, continue or end it, and try again`,
         )
     }
   }

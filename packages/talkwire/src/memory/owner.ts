@@ -30,6 +30,9 @@ export function self(): bigint {
   return own
 }
 
+/** Whether it is at work, or would be if it had a processor; one that is stopped or sleeps is not. Reads a file below /proc. */
+export const isBusy = (owner: bigint): boolean => ['R', 'D'].includes(processStat(idOf(owner))?.state ?? '')
+
 /** Whether it still runs; one that is stopped does, a zombie does not. Reads a file below /proc. */
 export function isAlive(owner: bigint): boolean {
   const id = idOf(owner)

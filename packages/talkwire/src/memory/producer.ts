@@ -210,11 +210,11 @@ export class Producer implements Disposable {
       const place = this.tail & (capacity - 1)
       const size = Math.abs(Atomics.load(words, place >> 2))
       if (size === 0) break
-      const total = (size + 7) & ~7
       const used = (this.tail - this.head) | 0
-      if (size < RECORD_HEADER || place + total > capacity || used + total > capacity)
+      // Not rounded up before it is known to be small: near 2^31 that would be negative.
+      if (size < RECORD_HEADER || size > capacity - Math.max(place, used))
         throw broken(this.ring.title, `a record of ${size} bytes at ${place}`)
-      this.tail = (this.tail + total) | 0
+      this.tail = (this.tail + ((size + 7) & ~7)) | 0
     }
     if (this.tail !== before) store(header, WORD.tail, this.tail)
   }

@@ -42,7 +42,8 @@ export class SharedValue {
     const words = openShared('value', place, [[WORD.size, size]])
     this.title = `the shared value at byte ${offset} of ${memory.path}`
     this.size = Atomics.load(words, WORD.size)
-    if (this.size < 1 || offset + BUFFERS + 2 * padded(this.size) > memory.size)
+    // Not rounded up before it is known to be small: near 2^31 that would be negative.
+    if (this.size < 1 || this.size > memory.size || offset + BUFFERS + 2 * padded(this.size) > memory.size)
       throw new TalkwireError('INVALID_MEMORY', `${this.title} has ${this.size} bytes twice, which are not there; open all of its memory`)
     this.long = memory.array(BigInt64Array, offset, HEADER / 8)
     this.versions = {

@@ -48,13 +48,20 @@ export function readVersion(versions: Versions): { readonly value: Uint8Array; r
 
 const SPINS = 100
 const TRIES = 10_000
+/** Milliseconds. What is whole is seen long before; on a machine that is busy so many tries would take many seconds. */
+const PATIENCE = 200
+/** Tries between two looks at the clock. */
+const A_WHILE = 64
 
 /** Looks until `look` has an answer; undefined when that is never. */
 export function untilSeen<T>(look: () => T | undefined): T | undefined {
-  for (let n = 0; n < TRIES; n++) {
+  for (let n = 0, end = 0; n < TRIES; n++) {
     const seen = look()
     if (seen !== undefined) return seen
-    if (n > SPINS) yieldProcessor()
+    if (n < SPINS) continue
+    if (n === SPINS) end = performance.now() + PATIENCE
+    yieldProcessor()
+    if (n % A_WHILE === 0 && performance.now() > end) return undefined
   }
   return undefined
 }

@@ -63,12 +63,21 @@ export interface Labelled extends Words {
   readonly label: Uint8Array
 }
 
+/** Looks before what is there is told as it is: another owner each time is nobody's honest work. */
+const LOOKS = 100
+
+/** It may have let go, and ended, before it was looked for. */
+function ownerOf(long: BigInt64Array): { owner: bigint; alive: boolean } {
+  for (let n = 0; ; n++) {
+    const owner = Atomics.load(long, LONG.owner)
+    const alive = owner !== NOBODY && isAlive(owner)
+    if (owner === NOBODY || alive || n === LOOKS || Atomics.load(long, LONG.owner) === owner) return { owner, alive }
+  }
+}
+
 export function inspectLock(block: Labelled): LockInfo {
   const { word, long, float } = block
-  const owner = Atomics.load(long, LONG.owner)
-  const alive = owner !== NOBODY && isAlive(owner)
-  // It may have let go, and ended, in between.
-  if (owner !== NOBODY && !alive && Atomics.load(long, LONG.owner) !== owner) return inspectLock(block)
+  const { owner, alive } = ownerOf(long)
   return {
     holder: owner === NOBODY ? undefined : { ...party(owner, float[LONG.since]!), label: labelOf(block), alive },
     waiters: waitersOf(block),

@@ -89,11 +89,13 @@ function first(words: Words): number | undefined {
 
 /** Whether nobody waits before that place; without one, whether nobody waits at all. Frees the places of the dead on the way. */
 export function isFirst(words: Words, place: Place | undefined): boolean {
-  for (;;) {
+  // More dead than there are places are somebody's who writes there as he likes.
+  for (let n = 0; n <= WAITERS; n++) {
     const slot = first(words)
     if (slot === undefined || slot === place?.slot) return true
     if (!clearDead(words, slot)) return false
   }
+  return false
 }
 
 /** False when the one in that place cannot be rung. */
@@ -115,7 +117,7 @@ export function wakeFirst(words: Words): void {
   if (Atomics.load(word, WORD.waiting) === 0) return
   // Whoever queues from here on says so again, and whoever did before is found.
   store(word, WORD.waiting, 0)
-  for (;;) {
+  for (let n = 0; n <= WAITERS; n++) {
     const slot = first(words)
     if (slot === undefined) return
     store(word, WORD.waiting, 1)

@@ -7,7 +7,6 @@ import { BroadcastRing, type BroadcastWriter } from '../../src/memory/broadcast.
 import type { BroadcastReader } from '../../src/memory/broadcast-reader.js'
 import { NUMBERS, RING_HEADER, WORD } from '../../src/memory/ring-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
-import { TalkwireError } from '../../src/error.js'
 import { fixture, run } from '../session/processes.js'
 import { CAPACITY, MESSAGES, NOTES, readNumber, RING } from './rings.js'
 import { fileURLToPath } from 'node:url'
@@ -207,40 +206,4 @@ test('the writer is killed at each change: readers and its successor go on', asy
   }
   t.diagnostic(`${points} changes`)
   assert.ok(points > MESSAGES)
-})
-
-test('somebody changes words at full speed: errors and lost counts, nothing outside', async (t) => {
-  const segment = `tw-test-${freshName()}`
-  using memory = SharedMemory.create(segment, RING.size)
-  const flippers = [
-    fixture(import.meta.url, 'ring-flipper.js', segment, '64', '256'),
-    fixture(import.meta.url, 'ring-flipper.js', segment, String(RING_HEADER), String(RING.size)),
-  ]
-  await Promise.all(flippers.map((flipper) => flipper.line('ready')))
-  const bytes = memory.bytes
-  let refused = 0
-  let done = 0
-  let read = 0
-  for (let round = 0; round < 5000; round++)
-    try {
-      const ring = new BroadcastRing({ memory })
-      using writer = ring.writer()
-      using reader = ring.reader()
-      for (let n = 0; n < 40; n++) {
-        writer.write(new Uint8Array(n))
-        read += reader.read((data, offset, length) => {
-          if (!(offset >= 0 && length >= 0 && offset + length <= data.bytes.length)) throw new Error(`${length} bytes at ${offset}`)
-        })
-        if (!(reader.lost >= 0)) throw new Error(String(reader.lost))
-      }
-      done++
-    } catch (reason) {
-      if (!(reason instanceof TalkwireError && reason.code === 'INVALID_MEMORY')) throw reason
-      refused++
-      bytes.fill(0)
-    }
-  t.diagnostic(JSON.stringify({ done, refused, read }))
-  assert.ok(read > 0)
-  for (const flipper of flippers) await flipper.kill()
-  memory.unlink()
 })

@@ -1,13 +1,11 @@
 /** Somebody who may write to a ring's memory writes anything: errors, lost counts and wrong messages may come of it, nothing else. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { freshName } from '../helpers/place.js'
 import { TalkwireError } from '../../src/error.js'
 import type { Handler } from '../../src/memory/consumer.js'
 import { RING_HEADER } from '../../src/memory/ring-layout.js'
 import { Ring } from '../../src/memory/ring.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
-import { fixture } from '../session/processes.js'
 import { CAPACITY, RING } from './rings.js'
 
 const within: Handler = ({ bytes }, offset, length) => {
@@ -63,19 +61,5 @@ for (const producers of ['one', 'many'] as const) {
       }
     })
     assert.ok(counts.refused > 100 && counts.done > 100, JSON.stringify(counts))
-  })
-
-  test(`${producers}: another process changes words at full speed`, async (t) => {
-    const segment = `tw-test-${freshName()}`
-    using memory = SharedMemory.create(segment, RING.size)
-    const flipper = fixture(import.meta.url, 'ring-flipper.js', segment, '64', String(256))
-    const other = fixture(import.meta.url, 'ring-flipper.js', segment, String(RING_HEADER), String(RING.size))
-    await Promise.all([flipper.line('ready'), other.line('ready')])
-    const counts = use(memory, producers, 5000, () => {})
-    t.diagnostic(JSON.stringify(counts))
-    await Promise.all([flipper.kill(), other.kill()])
-    assert.ok(counts.refused > 0)
-    assert.equal(counts.done + counts.refused, 5000)
-    memory.unlink()
   })
 }

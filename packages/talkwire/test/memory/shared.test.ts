@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
-import { TalkwireError } from '../../src/error.js'
 import { SharedCounter } from '../../src/memory/counter.js'
 import { mapBytes, SharedMap } from '../../src/memory/map.js'
 import { NOBODY, self } from '../../src/memory/owner.js'
@@ -17,7 +16,7 @@ import { WATCHERS } from '../../src/memory/watchers.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { fixture, type Running } from '../session/processes.js'
 import { sweepShared } from './shared-sweep.js'
-import { BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, NOTES, numberOf, patternOf, SIZE } from './shared.js'
+import { BYTES, contentOf, COUNTER_AT, EMPTY, MAP, MAP_AT, numberOf, patternOf, SIZE } from './shared.js'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
@@ -249,6 +248,23 @@ test('processes add: nothing is lost', async () => {
   memory.unlink()
 })
 
+test('a writer of a map that is at work is waited for, however slow; one that is stopped is named', async () => {
+  const segment = `tw-test-${freshName()}`
+  using memory = SharedMemory.create(segment, BYTES)
+  const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
+  for (const what of ['busy', 'stopped']) {
+    const other = start('busy', segment, 0, what === 'busy' ? 1500 : 600_000)
+    await other.line('within')
+    if (what === 'stopped') other.child.kill('SIGSTOP')
+    const set = (): boolean => map.set('k', patternOf(1))
+    if (what === 'busy') assert.equal(set(), true)
+    else assert.throws(set, fails('UNAVAILABLE'))
+    if (what === 'stopped') await other.kill()
+    else await ended(other)
+  }
+  memory.unlink()
+})
+
 test('two change a map, one a value, two read, all at full speed: nothing torn, no value under the wrong key', async () => {
   const segment = `tw-test-${freshName()}`
   using memory = SharedMemory.create(segment, BYTES)
@@ -265,30 +281,3 @@ for (const what of ['value', 'map'] as const)
     const points = await sweepShared(what, (segment, at) => start(what, segment, at))
     t.diagnostic(`${points} changes`)
   })
-
-test('somebody changes words at full speed: wrong answers and errors, nothing else', async (t) => {
-  const segment = `tw-test-${freshName()}`
-  using memory = SharedMemory.create(segment, BYTES)
-  const flipper = fixture(import.meta.url, 'ring-flipper.js', segment, '0', String(NOTES))
-  await flipper.line('ready')
-  const all = memory.array(Uint8Array, 0, NOTES)
-  const counts = { done: 0, refused: 0 }
-  for (let round = 0; round < 300; round++)
-    try {
-      all.fill(0)
-      const value = new SharedValue({ memory }, { size: SIZE })
-      const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
-      for (let n = 0; n < 20; n++) {
-        for (const seen of [value.read(), map.get('k')]) assert.ok(!seen || seen.length <= SIZE)
-        map.set(`k${n % 12}`, patternOf(n))
-        assert.ok(Array.from(map.entries()).length <= MAP.entries)
-      }
-      counts.done++
-    } catch (reason) {
-      if (!(reason instanceof TalkwireError && ['INVALID_MEMORY', 'UNAVAILABLE'].includes(reason.code))) throw reason
-      counts.refused++
-    }
-  t.diagnostic(JSON.stringify(counts))
-  await flipper.kill()
-  memory.unlink()
-})
