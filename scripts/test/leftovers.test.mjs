@@ -24,7 +24,7 @@ test('leaves', () => {
   const name = \`t\${process.pid}-1\`
   SharedMemory.create('tw-test-' + name, 10, { persist: true }).close()
   new PosixSemaphore('tw-test-' + name, { permits: 1 })
-  PosixQueue.create('tw-test-' + name).close()
+  PosixQueue.create('tw-test-' + name, { messages: 1, messageSize: 64 }).close()
   SystemVQueue.create(process.pid * 500 + 7)
   new SystemVSemaphore(process.pid * 500 + 8, { permits: 1 })
   console.log('left by ' + process.pid)
