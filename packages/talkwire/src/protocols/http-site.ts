@@ -23,20 +23,18 @@ async function make({ name, contract, methods }: Service): Promise<string> {
 }
 
 /** `/` is the page. It holds no secret: it asks for the token, or takes it from the part of its address behind #, which no server sees. */
-export function createPublic(_service: Service): Public {
-  return (request, response, path) => {
-    if (path !== '/' || request.method !== 'GET') return false
-    void import('./http-page.js').then(({ PAGE }) =>
-      response
-        .writeHead(200, {
-          'content-type': 'text/html; charset=utf-8',
-          'content-security-policy':
-            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
-          'x-content-type-options': 'nosniff',
-          'referrer-policy': 'no-referrer',
-        })
-        .end(PAGE),
-    )
-    return true
-  }
+export const servePage: Public = (request, response, path) => {
+  if (path !== '/' || request.method !== 'GET') return false
+  void import('./http-page.js').then(({ PAGE }) =>
+    response
+      .writeHead(200, {
+        'content-type': 'text/html; charset=utf-8',
+        'content-security-policy':
+          "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+        'x-content-type-options': 'nosniff',
+        'referrer-policy': 'no-referrer',
+      })
+      .end(PAGE),
+  )
+  return true
 }

@@ -12,6 +12,7 @@ import { connectHttp } from './http-client.js'
 import { BEAT, eventText } from './http-events.js'
 import { fieldsOf, type Fields } from './http-fields.js'
 import { metaOf } from './http-meta.js'
+import { answerRpc, RPC_PATH } from './http-jsonrpc.js'
 import { problemOf, statusOf } from './http-problem.js'
 import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
@@ -63,13 +64,13 @@ interface Route {
 
 async function createSite(scheme: 'http' | 'https', service: Service, options: DialectServerOptions): Promise<Site> {
   const routes = await routesOf(service)
-  const { createPublic, createDocument } = await import('./http-site.js')
+  const { createDocument, servePage } = await import('./http-site.js')
   const document = createDocument(service)
   const listeners = new WeakMap<Socket, EventStream[]>()
   return {
     scheme,
     refuse: (response, status, error) => sendProblem(response, error, status),
-    public: createPublic(service),
+    public: servePage,
     onEvent(socket, event, payload) {
       let more = true
       for (const stream of listeners.get(socket) ?? []) more = stream.take(event, payload) && more
@@ -82,6 +83,7 @@ async function createSite(scheme: 'http' | 'https', service: Service, options: D
           (text) => sendText(exchange, 200, JSON_TYPE, text),
           (reason: unknown) => options.onError(reason, 'openapi'),
         )
+      if (path === RPC_PATH && request.method === 'POST') return rpc(exchange, service, options)
       const route = routes.get(path)
       if (route) return new HttpCall(exchange, route, options).run()
       const event = eventOf(service, path)
@@ -90,6 +92,18 @@ async function createSite(scheme: 'http' | 'https', service: Service, options: D
       request.resume()
     },
   }
+}
+
+function rpc(exchange: Exchange, service: Service, options: DialectServerOptions): void {
+  const { request, response } = exchange
+  if (!isType(request.headers['content-type'], JSON_TYPE)) {
+    sendProblem(response, new TalkwireError('INVALID_REQUEST', `JSON-RPC has content-type: ${JSON_TYPE}`), 415)
+    return void request.resume()
+  }
+  answerRpc(exchange, service, options, (text) => {
+    if (text === undefined) response.writeHead(204).end()
+    else sendText(exchange, 200, JSON_TYPE, text)
+  })
 }
 
 async function routesOf(service: Service): Promise<Map<string, Route>> {

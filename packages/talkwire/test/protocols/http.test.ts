@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import net from 'node:net'
 import { test } from 'node:test'
+import { JSONRPCClient } from 'json-rpc-2.0'
 import { promisify } from 'node:util'
 import { testDialect } from '../../compliance/index.js'
 import { serve } from '../../src/index.js'
@@ -76,4 +77,57 @@ test('http: it listens beyond loopback only when told to', async () => {
   for (const listen of ['http://0.0.0.0:0', 'http://[::]:0'])
     await assert.rejects(serve('calc', functions, { listen }), fails('PERMISSION_DENIED'), listen)
   await assert.rejects(serve('calc', functions, { listen: 'http://127.0.0.1:0', token: 'short' }), TypeError)
+})
+
+test('http: json-rpc-2.0 calls over POST /rpc, one by one and in batches', async () => {
+  await using service = await open()
+  const post = async (request: unknown): Promise<unknown> => {
+    const response = await fetch(`${service.addresses[0]!}/rpc`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+      body: typeof request === 'string' ? request : JSON.stringify(request),
+    })
+    return response.status === 200 ? response.json() : response.status
+  }
+  const client: JSONRPCClient = new JSONRPCClient(async (request) => {
+    const answer = await post(request)
+    if (typeof answer === 'object') client.receive(answer as never)
+  })
+  assert.equal(await client.request('add', [2, 5]), 7)
+  assert.deepEqual(
+    (await client.requestAdvanced([
+      { jsonrpc: '2.0', id: 1, method: 'add', params: [1, 2] },
+      { jsonrpc: '2.0', id: 'b', method: 'nothing' },
+      { jsonrpc: '2.0', id: 3, method: 'count', params: [2] },
+    ])) satisfies unknown as { id: unknown; result?: unknown; error?: { code: number } }[],
+    [
+      { jsonrpc: '2.0', id: 1, result: 3 },
+      { jsonrpc: '2.0', id: 'b', error: (await client.requestAdvanced({ jsonrpc: '2.0', id: 'b', method: 'nothing' })).error },
+      { jsonrpc: '2.0', id: 3, error: (await client.requestAdvanced({ jsonrpc: '2.0', id: 3, method: 'count', params: [2] })).error },
+    ],
+  )
+  assert.equal(await post({ jsonrpc: '2.0', method: 'add', params: [1, 2] }), 204)
+  const codes = async (request: unknown): Promise<unknown> => ((await post(request)) as { error: { code: number } }).error.code
+  assert.deepEqual(
+    [
+      await codes('{"jsonrpc":"2.0"'),
+      await codes([]),
+      await codes({ id: 1, method: 'add' }),
+      await codes({ jsonrpc: '2.0', id: 1, method: 'rpc.hello' }),
+      await codes({ jsonrpc: '2.0', id: 1, method: '#1' }),
+      await codes(Array.from({ length: 101 }, () => ({ jsonrpc: '2.0', id: 1, method: 'add', params: [1, 2] }))),
+    ],
+    [-32700, -32600, -32600, -32601, -32601, -32002],
+  )
+  const late = await fetch(`${service.addresses[0]!}/rpc`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}`, 'talkwire-timeout': 'soon' },
+    body: '{"jsonrpc":"2.0","id":1,"method":"add","params":[1,2]}',
+  })
+  assert.equal(((await late.json()) as { error: { code: number } }).error.code, -32600)
+  const { methods } = (await client.request('rpc.discover', [])) as { methods: { name: string }[] }
+  assert.deepEqual(
+    methods.map(({ name }) => name),
+    ['add', 'count'],
+  )
 })
