@@ -46,6 +46,38 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/xml.js',
+    ['protocols/xmlrpc'],
+    [
+      ['XML: a DOCTYPE is taken', "parser.on('doctype', () => {", "parser.on('comment', () => {"],
+      ['XML: elements inside each other have no limit', 'if (this.path.length >= this.limits.depth)', 'if (false)'],
+      ['XML: elements are not counted', 'if (++this.counted > this.limits.values)', 'if (false)'],
+      ['XML: what stands in text is not escaped', 'SPECIAL.test(text) ? text.replace(EACH, escaped) : text', 'text'],
+      ['XML: the encoding that a document declares is not read', '?? declared(body) ??', '??'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/xmlrpc-message.js',
+    ['protocols/xmlrpc'],
+    [
+      ['XML-RPC: integers beyond 32 bits are int', 'value === (value | 0) ?', 'true ?', 'short'],
+      ['XML-RPC: a dangerous key is taken', 'if (forbidden(key, value))', 'if (false)'],
+      ['XML-RPC: dates are of no time zone', "zone = 'Z'", "zone = '+01:00'"],
+      ['XML-RPC: doubles have exponents', 'if (!match)', 'if (true)'],
+      ['XML-RPC: every fault has a third member', 'extended ? {', 'true ? {'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/xmlrpc.js',
+    ['protocols/xmlrpc'],
+    [
+      ['XML-RPC: pages may send any type', 'if (!/^\\s*(text|application)\\/xml\\s*(;|$)/i.test(type))', 'if (false)'],
+      ['XML-RPC: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
+      ['XML-RPC: another contract is called all the same', 'if (served.contract === contract.id)', 'if (true)'],
+      ['XML-RPC: a multicall has no limit', 'if (calls.length > most)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'transports/framing.js',
     ['transports/framing', 'transports/stream-connection'],
     [

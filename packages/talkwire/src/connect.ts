@@ -169,7 +169,25 @@ export function withOptions<T extends object>(client: T, options: CallOptions): 
 /** The session under a client: `stats()`, `peer`. Undefined while it reconnects. */
 export const sessionOf = (client: object): Session | undefined => linkOf(client).session
 
-const LASTING = new Set(['', 'unix', 'shm', 'mmap', 'tcp', 'tls', 'fifo', 'file', 'mq', 'sysv', 'udp', 'ws', 'wss', 'http', 'https'])
+const LASTING = new Set([
+  '',
+  'unix',
+  'shm',
+  'mmap',
+  'tcp',
+  'tls',
+  'fifo',
+  'file',
+  'mq',
+  'sysv',
+  'udp',
+  'ws',
+  'wss',
+  'http',
+  'https',
+  'xmlrpc+http',
+  'xmlrpc+https',
+])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
 const START_PATIENCE = 30_000

@@ -29,6 +29,8 @@ export const registry: Readonly<Record<string, Load>> = {
   'spawn+stdio': async () => (await import('./transports/spawn.js')).spawnStdio,
   http: async () => (await import('./protocols/http.js')).http,
   https: async () => (await import('./protocols/http.js')).https,
+  'xmlrpc+http': async () => (await import('./protocols/xmlrpc.js')).xmlrpc,
+  'xmlrpc+https': async () => (await import('./protocols/xmlrpc.js')).xmlrpcs,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

@@ -1,0 +1,265 @@
+/**
+ * XML-RPC: `xmlrpc+http://127.0.0.1:8080`. Every method under its name at /RPC2, with `system.listMethods` and its like.
+ * docs/protocols/xmlrpc.md.
+ */
+import { TalkwireError } from '../error.js'
+import { inputOf, notFound, paramsOf, type Service } from '../session/service.js'
+import type { ConnectionBase } from '../transports/transport.js'
+import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
+import { AgentConnection, ask, openPlace, post, type Place, type Told } from './http-agent.js'
+import { metaHeaders, metaOf } from './http-meta.js'
+import { fromProblem } from './http-problem.js'
+import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
+import type { Meta } from './message.js'
+import { loadXml, readXmlText, type Xml } from './xml.js'
+import { answerOf, faultValue, readAnswer, readCall, writeCall, writeFault, writeValue, type XmlCall } from './xmlrpc-message.js'
+
+const traits: DialectTraits = {
+  inputStream: false,
+  outputStream: false,
+  duplex: false,
+  events: false,
+  oneway: false,
+  progress: false,
+  deadline: true,
+  metadata: true,
+  cancellation: true,
+  untyped: true,
+  crossHost: true,
+}
+
+const dialect = (scheme: 'xmlrpc+http' | 'xmlrpc+https'): Dialect => ({
+  scheme,
+  speaks: 'calls',
+  traits,
+  tokens: true,
+  async listen(address, service, admit, options) {
+    const xml = await loadXml(scheme)
+    return listenHttp(address, admit, siteOf(scheme, xml, service, options), options)
+  },
+  connect: async (address, options) => connectXmlRpc(address, await loadXml(scheme), options),
+})
+export const xmlrpc = dialect('xmlrpc+http')
+export const xmlrpcs = dialect('xmlrpc+https')
+
+const TYPE = 'text/xml'
+const PATH = '/RPC2'
+/** Whoever sends it takes a third member of a fault, with the error's name, outcome and details. */
+const FAULTS = 'talkwire-faults'
+
+// ── serving ──────────────────────────────────────────────────────────────────────────────────────
+
+function siteOf(scheme: string, xml: Xml, service: Service, options: DialectServerOptions): Site {
+  return {
+    scheme,
+    refuse: (response, status, error) => send(response, writeFault(error, false), status),
+    handle(exchange) {
+      const { request, response, path } = exchange
+      const refuse = (status: number, code: string, text: string): void => {
+        if (!request.complete) response.setHeader('connection', 'close')
+        send(response, writeFault(new TalkwireError(code, text), false), status)
+        request.resume()
+      }
+      if (path !== PATH && path !== '/') return refuse(404, 'METHOD_NOT_FOUND', `XML-RPC is at ${PATH}`)
+      if (request.method !== 'POST') {
+        response.setHeader('allow', 'POST')
+        return refuse(405, 'INVALID_REQUEST', 'XML-RPC is called by POST')
+      }
+      // Another type could come from a page of anyone, without the browser's asking first.
+      const type = request.headers['content-type'] ?? ''
+      if (!/^\s*(text|application)\/xml\s*(;|$)/i.test(type)) return refuse(415, 'INVALID_REQUEST', `XML-RPC takes content-type: ${TYPE}`)
+      readBody(request, options.limits, (error, body) => new ServedCall(exchange, xml, service, options).run(error, body, type))
+    },
+  }
+}
+
+function send(response: Response, text: string, status = 200): void {
+  if (response.headersSent || response.destroyed) return
+  response.writeHead(status, { 'content-type': TYPE, 'content-length': Buffer.byteLength(text) }).end(text)
+}
+
+/** What becomes of one call: a written `<value>`, or an error. */
+type Done = (value: string | undefined, error?: TalkwireError) => void
+
+/** One request, until its answer has left. */
+class ServedCall {
+  private readonly open: OpenCall[] = []
+  private readonly extended: boolean
+  private meta: Meta | undefined
+  private done = false
+
+  constructor(
+    private readonly exchange: Exchange,
+    private readonly xml: Xml,
+    private readonly service: Service,
+    private readonly options: DialectServerOptions,
+  ) {
+    this.extended = FAULTS in exchange.request.headers
+    exchange.response.once('close', () => {
+      if (!this.done) for (const call of this.open) call.cancel()
+    })
+  }
+
+  run(error: TalkwireError | undefined, body: Buffer, type: string): void {
+    if (error) {
+      this.exchange.response.setHeader('connection', 'close')
+      return this.finish(undefined, error)
+    }
+    try {
+      this.meta = metaOf(this.exchange.request.headers)
+      const call = readCall(this.xml, readXmlText(body, type), this.options.limits)
+      if (call.method === 'system.multicall') this.runAll(call.params)
+      else this.call(call, (value, failure) => this.finish(value, failure))
+    } catch (reason) {
+      this.finish(undefined, TalkwireError.from(reason))
+    }
+  }
+
+  private call({ method, params }: XmlCall, done: Done): void {
+    const { limits, onError } = this.options
+    if (method.startsWith('system.')) {
+      import('./xmlrpc-system.js')
+        .then(({ systemCall }) => systemCall(this.service, method, params))
+        .then(
+          (value) => done(writeValue(value, 1, limits)),
+          (reason: unknown) => {
+            if (!(reason instanceof TalkwireError)) onError(reason, method)
+            done(undefined, TalkwireError.from(reason, 'INTERNAL', 'ran'))
+          },
+        )
+      return
+    }
+    const found = this.service.methods.get(method)
+    if (!found) return done(undefined, notFound(this.service, method))
+    if (!found.positional && params.length > 1)
+      return done(undefined, new TalkwireError('INVALID_INPUT', `"${method}" takes one value, not ${params.length}; see system.methodHelp`))
+    this.open.push(
+      this.exchange.caller.call(method, found.positional ? params : paramsOf(params[0]), this.meta, {
+        result: (value) => done(writeValue(value, 1, limits)),
+        error: (error) => done(undefined, error),
+        item: () => 0,
+      }),
+    )
+  }
+
+  /** `system.multicall`: a list of calls, and a list of their answers, each a list of one value or a fault. */
+  private runAll(params: readonly unknown[]): void {
+    const calls = callsIn(params, this.options.limits.batch)
+    const answers: string[] = []
+    let left = calls.length
+    if (left === 0) return this.finish(writeValue([], 1, this.options.limits))
+    for (const [index, call] of calls.entries()) {
+      const done: Done = (value, error) => {
+        answers[index] = error ? faultValue(error, this.extended) : `<value><array><data>${value!}</data></array></value>`
+        if (--left === 0) this.finish(`<value><array><data>${answers.join('')}</data></array></value>`)
+      }
+      if (call instanceof TalkwireError) done(undefined, call)
+      else this.call(call, done)
+    }
+  }
+
+  private finish(value: string | undefined, error?: TalkwireError): void {
+    if (this.done) return
+    this.done = true
+    send(this.exchange.response, error ? writeFault(error, this.extended) : answerOf(value!))
+  }
+}
+
+/** Throws INVALID_INPUT, LIMIT_EXCEEDED. */
+function callsIn([calls]: readonly unknown[], most: number): (XmlCall | TalkwireError)[] {
+  if (!Array.isArray(calls)) throw new TalkwireError('INVALID_INPUT', 'system.multicall takes a list of { methodName, params }')
+  if (calls.length > most)
+    throw new TalkwireError('LIMIT_EXCEEDED', `a multicall of more than ${most} calls; send less at a time, or raise limits.batch`)
+  return calls.map((call: unknown) => {
+    const { methodName, params } = (typeof call === 'object' && call !== null ? call : {}) as Record<string, unknown>
+    if (typeof methodName !== 'string' || !Array.isArray(params))
+      return new TalkwireError('INVALID_REQUEST', 'a call of system.multicall is { methodName, params }')
+    if (methodName === 'system.multicall') return new TalkwireError('INVALID_REQUEST', 'a multicall inside a multicall is refused')
+    return { method: methodName, params }
+  })
+}
+
+// ── calling ──────────────────────────────────────────────────────────────────────────────────────
+
+async function connectXmlRpc(
+  address: string,
+  xml: Xml,
+  options: DialectClientOptions,
+): Promise<{ connection: ConnectionBase; callee: Callee }> {
+  options.signal?.throwIfAborted()
+  const place = openPlace(address, options)
+  const path = place.path || PATH
+  await checkServer(place, path, xml, options)
+  const connection = new AgentConnection(place, options.onClosed)
+  return { connection, callee: new XmlRpcCallee(place, path, xml, options, connection) }
+}
+
+/** A service of ours says its contract; others are asked for their methods, as far as they tell. */
+async function checkServer(place: Place, path: string, xml: Xml, { contract, limits, signal }: DialectClientOptions): Promise<void> {
+  const told = async (method: string): Promise<unknown> => {
+    const answer = answerIn(
+      await ask(place, { method: 'POST', path, headers: { 'content-type': TYPE }, body: writeCall(method, [], limits) }, limits, signal),
+      xml,
+      limits,
+    )
+    return 'value' in answer ? answer.value : undefined
+  }
+  const capabilities = (await told('system.getCapabilities')) as { talkwire?: { contract?: unknown; service?: unknown } } | undefined
+  if (!contract) return
+  const served = capabilities?.talkwire
+  if (served) {
+    if (served.contract === contract.id) return
+    throw new TalkwireError(
+      'CONTRACT_MISMATCH',
+      `this service is ${typeof served.contract === 'string' ? served.contract : `${String(served.service)} (no contract)`}, the caller wants "${contract.id}"; give both the same contract`,
+    )
+  }
+  const methods = await told('system.listMethods')
+  const missing = Array.isArray(methods) ? Object.keys(contract.members).find((name) => !methods.includes(name)) : undefined
+  if (missing !== undefined)
+    throw new TalkwireError(
+      'CONTRACT_MISMATCH',
+      `${place.address} has no method "${missing}" of ${contract.id}; see its system.listMethods`,
+    )
+}
+
+/** Throws what a refusal by HTTP means, INVALID_MESSAGE and the like. */
+function answerIn({ status, headers, body }: Told, xml: Xml, limits: DialectClientOptions['limits']): ReturnType<typeof readAnswer> {
+  if (status === 200) return readAnswer(xml, readXmlText(body, headers['content-type']), limits)
+  throw fromProblem(status, undefined)
+}
+
+class XmlRpcCallee implements Callee {
+  constructor(
+    private readonly place: Place,
+    private readonly path: string,
+    private readonly xml: Xml,
+    private readonly options: DialectClientOptions,
+    private readonly connection: AgentConnection,
+  ) {}
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const { contract, limits } = this.options
+    const member = contract?.members[method]
+    const input = inputOf(params)
+    const list = contract ? (input === undefined ? [] : [input]) : ((params ?? []) as unknown[])
+    const question = {
+      method: 'POST',
+      path: this.path,
+      headers: { ...metaHeaders(meta), 'content-type': TYPE, [FAULTS]: 'extended' },
+      body: writeCall(method, list, limits),
+    }
+    return post(this.place, this.connection, question, answer, limits, (told) => {
+      if (told.status !== 200) return answer.error(fromProblem(told.status, undefined))
+      const read = answerIn(told, this.xml, limits)
+      if ('error' in read) answer.error(read.error)
+      else answer.result(member?.kind === 'rpc' && member.output === undefined ? undefined : read.value)
+    })
+  }
+
+  subscribe(event: string): Promise<void> {
+    return Promise.reject(new TalkwireError('UNSUPPORTED', `XML-RPC has no events, so not "${event}"; take http: or unix:`))
+  }
+
+  unsubscribe(): void {}
+}
