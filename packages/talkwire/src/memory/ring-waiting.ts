@@ -28,8 +28,8 @@ const SPINS = 100
 /** Looks between which others may run, before one sleeps. */
 const YIELDS = 50
 /**
- * Milliseconds between two looks that no bell asked for, twice as long each time, and short again after a ring. They find what no bell tells: that whoever was about to ring died, or
- * that a claim is a dead one's.
+ * Milliseconds between two looks that no bell asked for, twice as long each time, and short again after a ring. They find what no
+ * bell tells: that whoever was about to ring died, or that a claim is a dead one's.
  */
 const FIRST_LOOK = 4
 const LAST_LOOK = 1024

@@ -89,7 +89,7 @@ export class Mutex {
   }
 }
 
-/** A grant of a mutex. */
+/** A grant of a mutex. No `Grant`: while a condition is waited for, it is let go of and had again. */
 export class Lock implements Disposable, AsyncDisposable {
   private state: Ownership | undefined
 

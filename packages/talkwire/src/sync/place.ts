@@ -2,10 +2,11 @@
 import { validateName } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { tryFlock, unlockFlock } from '../kernel/mapping.js'
+import { NOBODY } from '../memory/owner.js'
 import { SharedMemory } from '../memory/shared-memory.js'
 import { swap } from '../memory/store.js'
-import { bytesOf, COUNTING, KIND, kindWord, LABEL, LOCK_ALIGNMENT, LONG, WORD, type Kind } from './lock-layout.js'
-import { NOBODY } from '../memory/owner.js'
+import { bytesOf, KIND, kindWord, LABEL, LOCK_ALIGNMENT, LONG, WORD, type Kind } from './lock-layout.js'
+import { isCounting } from './permits.js'
 import type { Words } from './queue.js'
 
 /** Room for a lock in shared memory. The bytes were zeros when the first one came. */
@@ -111,7 +112,5 @@ process.prependListener('exit', () => {
 })
 
 /** Nobody has it, and nobody is to be told anything. Slots do not count: they are of processes that have it open. */
-export function isIdle({ word, long }: Words): boolean {
-  const counts = (Atomics.load(word, WORD.flags) & COUNTING) !== 0
-  return Atomics.load(long, LONG.owner) === NOBODY && Atomics.load(word, WORD.damaged) === 0 && !counts
-}
+export const isIdle = (words: Words): boolean =>
+  Atomics.load(words.long, LONG.owner) === NOBODY && Atomics.load(words.word, WORD.damaged) === 0 && !isCounting(words)

@@ -1,11 +1,10 @@
 /** Wires that serve one client at a time: who is the one, and when. */
 import { claim, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
-import type { TransportOptions } from './transport.js'
+import { HANDSHAKE, type TransportOptions } from './transport.js'
 
-/** Milliseconds between looks at a server that is busy with the client before, and until that is too long. */
+/** Milliseconds between looks at a server that is busy with the client before. */
 const RETRY = 10
-const PATIENCE = 5000
 
 /** Takes the place of the client of whoever has claimed `name`. Throws ADDRESS_IN_USE, which names who has it. */
 export function claimClient(name: string, address: string): Claim {
@@ -27,7 +26,7 @@ export function claimClient(name: string, address: string): Claim {
  * What `look` finds, once the server is done with the client before. `look` returns why it is too early, and throws what waiting
  * does not cure. Rejects with what it said last when `handshake` is over, or with the signal's reason.
  */
-export async function onceFree<T>(look: () => T | TalkwireError, { signal, handshake = PATIENCE }: TransportOptions): Promise<T> {
+export async function onceFree<T>(look: () => T | TalkwireError, { signal, handshake = HANDSHAKE }: TransportOptions): Promise<T> {
   for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
     signal?.throwIfAborted()
     const found = look()

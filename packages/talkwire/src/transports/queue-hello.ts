@@ -10,7 +10,7 @@ import { cleanQueues, makeRecorded, makerOf, removeRecorded } from '../queues/re
 import { nobodyListens } from './refusals.js'
 import { QueueStream, type Piece, type QueuePair } from './queue-stream.js'
 import { StreamConnection } from './stream-connection.js'
-import type { Accept, Listener, Sink, TransportOptions } from './transport.js'
+import { HANDSHAKE, type Accept, type Listener, type Sink, type TransportOptions } from './transport.js'
 
 /** A queue of short texts. */
 export interface HelloQueue {
@@ -53,8 +53,6 @@ export interface QueueWire {
   take(words: string, owner: bigint): { readonly pair: QueuePair; readonly answer: string } | undefined
 }
 
-/** Milliseconds to be welcomed in, where nothing else is said. */
-const PATIENCE = 5000
 /** Hellos answered in one turn. */
 const HELLOS_A_TURN = 16
 const GREETING = /^talkwire 1 (\d{1,20})((?: [\w.-]{1,255}){0,3})\n?$/
@@ -107,7 +105,7 @@ async function introduce(
   { pair, words }: OfferedPair,
   server: bigint,
   address: string,
-  { signal, handshake = PATIENCE }: TransportOptions,
+  { signal, handshake = HANDSHAKE }: TransportOptions,
 ): Promise<Piece> {
   const ending = new AbortController()
   const fail = (text: string): void => ending.abort(new TalkwireError('PEER_NOT_FOUND', `${address} ${text}`))

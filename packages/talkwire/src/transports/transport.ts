@@ -114,7 +114,10 @@ export interface TransportOptions {
   /** Largest message in bytes, in both directions. Default 64 MiB. */
   readonly maxMessage?: number
   readonly signal?: AbortSignal
-  /** Milliseconds for what comes before a connection's first message: reaching the other host, TLS. Default: no limit of ours. */
+  /**
+   * Milliseconds for what comes before a connection's first message: reaching the other host, TLS, a place in its queue. Default:
+   * HANDSHAKE where one looks again and again; where the kernel waits, no limit of ours.
+   */
   readonly handshake?: number
 }
 
@@ -139,3 +142,4 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
 }
 
 export const MAX_MESSAGE = 64 * 1024 * 1024
+export const HANDSHAKE = 5000

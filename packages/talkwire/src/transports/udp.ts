@@ -7,7 +7,16 @@ import { joinGroup, parseGroup, speakToGroup } from './udp-group.js'
 import { PlainPipe } from './udp-plain.js'
 import { fromSystem } from './socket.js'
 import { bindable, hostPort, isLoopback, type TcpOptions } from './tcp.js'
-import type { Accept, Connection, Listener, Sink, Traits, Transport, TransportOptions } from './transport.js'
+import {
+  HANDSHAKE,
+  type Accept,
+  type Connection,
+  type Listener,
+  type Sink,
+  type Traits,
+  type Transport,
+  type TransportOptions,
+} from './transport.js'
 import { FIRST_RETRY, UdpPipe, type Wire } from './udp-connection.js'
 import {
   COOKIE,
@@ -23,8 +32,7 @@ import {
   type ParsedPacket,
 } from './udp-packets.js'
 
-/** Milliseconds for the other side's first answer, where nothing else is said, and the longest pause between tries. */
-const PATIENCE = 5000
+/** Milliseconds between tries at most. */
 const LAST_RETRY = 1000
 const traits: Traits = {
   ordered: false,
@@ -96,7 +104,7 @@ function agree(
   address: string,
   host: string,
   sink: Sink,
-  { signal, handshake = PATIENCE, maxMessage }: TransportOptions,
+  { signal, handshake = HANDSHAKE, maxMessage }: TransportOptions,
 ): Promise<Connection> {
   const id = newId()
   return new Promise((resolve, reject) => {

@@ -14,11 +14,10 @@ import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
 import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
 import { connectSocket, createServer, fromSystem, listening } from './socket.js'
 import type { StreamConnection } from './stream-connection.js'
-import type { Peer, Sink, Traits, Transport, TransportOptions } from './transport.js'
+import { HANDSHAKE, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
 
 const MAX_PATH = 107
-/** Milliseconds to wait for a listener whose queue is full, where nothing else is said, and between attempts. */
-const PATIENCE = 5000
+/** Milliseconds between attempts to reach a listener whose queue is full. */
 const BUSY_PAUSE = 20
 const isBusy = (reason: unknown): boolean => ((reason as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'EAGAIN'
 const traits: Traits = {
@@ -49,7 +48,7 @@ export const unix: Transport<UnixOptions> = {
 
   async openChannel(address, first, options = {}) {
     const path = socketPath(address)
-    const end = performance.now() + (options.handshake ?? PATIENCE)
+    const end = performance.now() + (options.handshake ?? HANDSHAKE)
     for (;;) {
       try {
         return openChannel(path, first)
@@ -114,7 +113,7 @@ function openChannel(path: string, first: Buffer): number {
 
 /** Connects to the socket of that path; `address` is what the user wrote. */
 export async function connectPath(path: string, address: string, sink: Sink, options: TransportOptions): Promise<StreamConnection> {
-  const end = performance.now() + (options.handshake ?? PATIENCE)
+  const end = performance.now() + (options.handshake ?? HANDSHAKE)
   for (;;) {
     try {
       return await connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket))
