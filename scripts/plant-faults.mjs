@@ -673,7 +673,7 @@ const FAULTS = [
       ['a message of any size is taken', '!(length >= 0 && length <= this.maxMessage) || this.closed', 'this.closed'],
       ['two claim at once', 'if (swap(header, WORD.claiming, 0, me))', 'if (true)'],
       ['a dead one keeps the right to claim', '!isGone(this.ring, other)', 'true'],
-      ['records behind a dead tail are written over', 'this.tail = (this.tail + total) | 0;\n        }', 'break;\n        }'],
+      ['records behind a dead tail are written over', 'this.tail = (this.tail + ((size + 7) & ~7)) | 0;', 'break;'],
     ],
   ),
   ...faultsOf(
