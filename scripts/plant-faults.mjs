@@ -17,6 +17,32 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'protocols/mcp-server.js',
+    ['protocols/mcp'],
+    [
+      ['mcp: a cancelled call goes on', "if (method === 'notifications/cancelled')", 'if (false)'],
+      ['mcp: an endless stream is collected for ever', 'this.items.length === MOST_ITEMS || this.size > MOST_BYTES', 'false'],
+      ['mcp: credit is granted without being asked', 'call?.grant(bytes);', ';', 'short'],
+      ['mcp: a repeated step of progress is told', 'if (!(progress > this.reached))', 'if (progress > this.reached)'],
+      [
+        'mcp: the metadata is dropped',
+        "typeof value === 'string')\n            metadata[key] = value;",
+        'false)\n            metadata[key] = value;',
+      ],
+      ['mcp: an event is sent without its payload', '[OURS.payload]: payload', '[OURS.payload]: null'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/mcp-http.js',
+    ['protocols/mcp'],
+    [
+      ['mcp: the end of a request stops nothing', 'peer.drop(this.id);', ';'],
+      ['mcp: a session that is over is taken for none', 'if (id !== undefined && !peer)', 'if (false)'],
+      ['mcp: any content type will do', '!== JSON_TYPE)', "=== 'x')"],
+    ],
+  ),
+  ...faultsOf('protocols/mcp.js', ['protocols/mcp'], [['mcp: the end of stdin drops answers', 'if (peer.idle)', 'if (true)']]),
+  ...faultsOf(
     'transports/memory.js',
     ['transports/memory'],
     [

@@ -39,6 +39,9 @@ export async function dialDialect(
     onClosed: (cause) => session.closed(cause),
     ...(options.token !== undefined && { token: options.token }),
     ...(options.tls && { tls: options.tls }),
+    ...(options.env && { env: options.env }),
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+    ...(options.detached && { detached: true }),
     ...(options.signal && { signal: options.signal }),
   })
   session.open(connection, new CallingWire(callee, session))

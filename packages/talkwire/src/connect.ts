@@ -187,9 +187,11 @@ const LASTING = new Set([
   'https',
   'xmlrpc+http',
   'xmlrpc+https',
+  'mcp+http',
+  'mcp+https',
 ])
 /** What is started by connecting may take its time before it answers. */
-const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker'])
+const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])
 const START_PATIENCE = 30_000
 const schemeOf = (address: string): string => parseAddress(address).scheme
 

@@ -31,6 +31,10 @@ export const registry: Readonly<Record<string, Load>> = {
   https: async () => (await import('./protocols/http.js')).https,
   'xmlrpc+http': async () => (await import('./protocols/xmlrpc.js')).xmlrpc,
   'xmlrpc+https': async () => (await import('./protocols/xmlrpc.js')).xmlrpcs,
+  mcp: async () => (await import('./protocols/mcp.js')).mcp,
+  'mcp+spawn': async () => (await import('./protocols/mcp.js')).mcpSpawn,
+  'mcp+http': async () => (await import('./protocols/mcp.js')).mcpHttp,
+  'mcp+https': async () => (await import('./protocols/mcp.js')).mcpHttps,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

@@ -95,6 +95,10 @@ export interface DialectClientOptions {
   readonly contract: Contract | undefined
   readonly token?: string
   readonly tls?: import('node:tls').ConnectionOptions
+  /** For dialects that start whom they call. */
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  readonly detached?: boolean
   readonly signal?: AbortSignal
   readonly onEvent: (event: string, payload: unknown) => void
   /** The connection is over; the last call, exactly once. */

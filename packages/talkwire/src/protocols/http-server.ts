@@ -103,11 +103,12 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
 /** The headers of CORS, for a page that may call. Returns whether it only asked for them. https://fetch.spec.whatwg.org/#http-cors-protocol */
 function allowOrigin(request: Request, response: Response, origin: string): boolean {
   response.setHeader('access-control-allow-origin', origin)
+  response.setHeader('access-control-expose-headers', '*')
   response.setHeader('vary', 'origin')
   if (request.method !== 'OPTIONS') return false
   response
     .writeHead(204, {
-      'access-control-allow-methods': 'GET, POST',
+      'access-control-allow-methods': 'GET, POST, DELETE',
       'access-control-allow-headers': request.headers['access-control-request-headers'] ?? '',
       'access-control-max-age': '600',
     })
