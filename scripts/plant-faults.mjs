@@ -1534,6 +1534,52 @@ const FAULTS = [
       ['a wait inside the kernel', 'constants.O_RDWR | constants.O_NONBLOCK)', 'constants.O_RDWR)'],
     ],
   ),
+  ...faultsOf(
+    'protocols/dialect.js',
+    ['protocols/http'],
+    [
+      [
+        'a declared error loses what it is',
+        'answer.error(fromWireError(value));',
+        "answer.error(new TalkwireError('INTERNAL', 'x', { outcome: 'ran' }));",
+        'short',
+      ],
+      ['the caller that cancels is not heard', 'cancel: () => tell(Kind.cancel, undefined)', 'cancel: () => { }'],
+      ['the reader of a stream grants nothing', 'grant: (bytes) => tell(Kind.credit, bytes)', 'grant: () => { }'],
+      ['a failed input is the end of it', 'tell(Kind.end, error && toWireError(error))', 'tell(Kind.end, undefined)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http.js',
+    ['protocols/http'],
+    [
+      ['whoever hangs up has not cancelled', 'this.call?.cancel();', ';', 'short'],
+      ['a stream has no end', "response.end(eventText('null', 'end'));", 'response.end();'],
+      ['the last line of an input is dropped', 'if (last)', 'if (false)'],
+      ['any content type is taken', 'if (hasBody && !isType(type, wanted))', 'if (false)'],
+      ['credit without end', '() => this.call?.grant(size)', '() => this.call?.grant(size * 1000)'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/http-guard.js',
+    ['protocols/http', 'transports/ws'],
+    [
+      ['any page may call', 'if (this.origins.has(origin))', 'if (true)', 'short'],
+      ['any host is ours', '!this.hosts.has(host)', 'false'],
+      ['any token is the token', 'timingSafeEqual(digest(token), this.expected)', 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/ws.js',
+    ['transports/ws'],
+    [
+      ['whoever ends ends both directions', 'this.socket.ping(END);', 'this.finish();'],
+      ['a send never says false', 'if (this.socket.bufferedAmount < HIGH)', 'if (true)', 'short'],
+      ['nobody is told that more is taken', 'this.sink.drained();', ';'],
+      ['a killed peer has closed on purpose', 'code === 1005', 'true'],
+      ['JSON is binary', '!isText(bytes)', 'true'],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────
