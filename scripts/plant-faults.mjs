@@ -1544,16 +1544,13 @@ const FAULTS = [
         "answer.error(new TalkwireError('INTERNAL', 'x', { outcome: 'ran' }));",
         'short',
       ],
-      ['the caller that cancels is not heard', 'cancel: () => tell(Kind.cancel, undefined)', 'cancel: () => { }'],
       ['the reader of a stream grants nothing', 'grant: (bytes) => tell(Kind.credit, bytes)', 'grant: () => { }'],
-      ['a failed input is the end of it', 'tell(Kind.end, error && toWireError(error))', 'tell(Kind.end, undefined)'],
     ],
   ),
   ...faultsOf(
     'protocols/http.js',
     ['protocols/http'],
     [
-      ['whoever hangs up has not cancelled', 'this.call?.cancel();', ';', 'short'],
       ['a stream has no end', "response.end(eventText('null', 'end'));", 'response.end();'],
       ['the last line of an input is dropped', 'if (last)', 'if (false)'],
       ['any content type is taken', 'if (hasBody && !isType(type, wanted))', 'if (false)'],

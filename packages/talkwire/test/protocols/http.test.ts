@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { JSONRPCClient } from 'json-rpc-2.0'
 import { promisify } from 'node:util'
 import { testDialect } from '../../compliance/index.js'
-import { serve } from '../../src/index.js'
+import { contract, rpc, serve, stream, type StandardSchema } from '../../src/index.js'
 import { http } from '../../src/protocols/http.js'
 import { fails } from '../helpers/expect.js'
 
@@ -130,4 +130,22 @@ test('http: json-rpc-2.0 calls over POST /rpc, one by one and in batches', async
     methods.map(({ name }) => name),
     ['add', 'count'],
   )
+})
+
+test('http: the last line of an input needs no end', async () => {
+  const anything: StandardSchema<number, number> = {
+    '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as number }) },
+  }
+  const totals = contract('totals/1', { sum: rpc({ input: stream(anything), output: anything }) })
+  const sum = async (items: AsyncIterable<number>): Promise<number> => {
+    let total = 0
+    for await (const item of items) total += item
+    return total
+  }
+  await using service = await serve(totals, { sum }, { listen: 'http://127.0.0.1:0', token: false })
+  for (const text of ['1\n2\n3', '1\r\n\n2\r\n3\r\n', '6'])
+    assert.equal(
+      (await curl('-H', 'content-type: application/x-ndjson', '--data-binary', text, `${service.addresses[0]!}/totals/sum`)).body,
+      '6',
+    )
 })
