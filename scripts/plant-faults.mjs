@@ -1576,6 +1576,39 @@ const FAULTS = [
       ['a killed peer has closed on purpose', 'code === 1005', 'true'],
       ['JSON is binary', '!isText(bytes)', 'true'],
     ],
+    'protocols/pickle.js',
+    ['protocols/pymp'],
+    [
+      ['an exception passes anywhere', 'if (value instanceof PickledError && (!this.limits.errors || depth !== 2))', 'if (false)'],
+      ['any name may be called', "throw notPlain(`a ${name.text.replace(' ', '.').slice(0, 100)}`);", 'return args;', 'short'],
+      ['a shared list is counted once', 'if (this.left < 0)', 'if (false)'],
+      ['a round list is followed', 'if (depth > this.depth)', 'if (false)'],
+      ['dangerous keys pass', 'throw forbiddenKey(key);\n            object', ';\n            object'],
+      ['negative integers are read without a sign', 'value -= 1n << BigInt(8 * size);', ';'],
+      ['what is kept has no limit', 'if (this.memo.size > this.most)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/pymp-auth.js',
+    ['protocols/pymp'],
+    [
+      ['any answer proves the key', 'const right = proves(this.key, this.challenge, response);', 'const right = true;', 'short'],
+      ['only the old digest is known', "digest = 'md5', payload } = response.length === 16", "digest = 'md5', payload } = true"],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/pymp.js',
+    ['protocols/pymp'],
+    [
+      ['names of the session can be called', 'const target = methodOf(this.service, method);', 'const target = {};', 'short'],
+      ['a silent peer stays', 'this.timer = setTimeout(() => socket.destroy(), options.limits.handshake);', ';'],
+      ["a manager's object is never let go", "await once('decref', ident).catch(() => { });", ';'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/socket-site.js',
+    ['protocols/pymp'],
+    [['answers overtake each other', 'if (this.turns[0] !== turn) {', 'if (false) {']],
   ),
 ]
 

@@ -38,6 +38,7 @@ export async function dialDialect(
     onEvent: (event, payload) => onEvent(event, payload, 0),
     onClosed: (cause) => session.closed(cause),
     ...(options.token !== undefined && { token: options.token }),
+    ...(options.authkey !== undefined && { authkey: options.authkey }),
     ...(options.tls && { tls: options.tls }),
     ...(options.env && { env: options.env }),
     ...(options.cwd !== undefined && { cwd: options.cwd }),

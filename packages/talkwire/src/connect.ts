@@ -189,6 +189,7 @@ const LASTING = new Set([
   'xmlrpc+https',
   'mcp+http',
   'mcp+https',
+  'pymp',
 ])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])

@@ -35,6 +35,7 @@ export const registry: Readonly<Record<string, Load>> = {
   'mcp+spawn': async () => (await import('./protocols/mcp.js')).mcpSpawn,
   'mcp+http': async () => (await import('./protocols/mcp.js')).mcpHttp,
   'mcp+https': async () => (await import('./protocols/mcp.js')).mcpHttps,
+  pymp: async () => (await import('./protocols/pymp.js')).pymp,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

@@ -30,7 +30,7 @@ export async function listenDialect(
 ): Promise<Listener> {
   checkDialectServes(dialect, service)
   const admit: Admit = (connection, onEvent) => {
-    const session = newSession(forEach)
+    const session = newSession(dialect.provesKey ? { ...forEach, authkey: undefined } : forEach)
     const wire = new ServedWire(session, onEvent)
     session.open(connection, wire)
     session.admit()
@@ -43,6 +43,7 @@ export async function listenDialect(
     token,
     insecure: options.insecure === true,
     onError: options.onError ?? warn,
+    ...(options.authkey !== undefined && { authkey: options.authkey }),
     ...(options.tls && { tls: options.tls }),
     ...(options.allow && { allow: options.allow }),
     ...(options.hosts && { hosts: options.hosts }),

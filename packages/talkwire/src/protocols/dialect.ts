@@ -80,6 +80,8 @@ export interface DialectServerOptions {
   readonly limits: Limits
   /** Clients show it as the dialect's own idiom has it; false: none is wanted. */
   readonly token?: string | false
+  /** A secret that both sides prove to know, for protocols that have such a proof. */
+  readonly authkey?: string | Uint8Array
   readonly tls?: import('node:tls').TlsOptions
   readonly insecure: boolean
   readonly allow?: (peer: Peer) => boolean
@@ -94,6 +96,7 @@ export interface DialectClientOptions {
   readonly limits: Limits
   readonly contract: Contract | undefined
   readonly token?: string
+  readonly authkey?: string | Uint8Array
   readonly tls?: import('node:tls').ConnectionOptions
   /** For dialects that start whom they call. */
   readonly env?: Readonly<Record<string, string>>
@@ -110,8 +113,10 @@ export interface Dialect {
   readonly scheme: string
   readonly speaks: 'calls'
   readonly traits: DialectTraits
-  /** Browsers reach it: clients show a token, and Host and Origin are checked. */
+  /** Others than us reach it: clients show a token, and where browsers do, Host and Origin are checked. */
   readonly tokens?: true
+  /** Whether its own handshake proves the authkey. Where not, a service with an authkey cannot be called over it. */
+  readonly provesKey?: true
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE, and UNSUPPORTED for what the contract has and the dialect not. */
   listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
   /** Rejects with PEER_NOT_FOUND, UNAUTHENTICATED, CONTRACT_MISMATCH, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE. */

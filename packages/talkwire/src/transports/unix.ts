@@ -14,7 +14,7 @@ import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
 import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
 import { connectSocket, createServer, fromSystem, listening } from './socket.js'
 import type { StreamConnection } from './stream-connection.js'
-import { HANDSHAKE, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
+import { HANDSHAKE, type Listener, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
 
 const MAX_PATH = 107
 /** Milliseconds between attempts to reach a listener whose queue is full. */
@@ -69,35 +69,42 @@ export const unix: Transport<UnixOptions> = {
       await listening(server, () => server.listen({ fd: descriptor }), address)
       return { address, close: async () => void server.close() }
     }
-    const path = socketPath(address)
-    if (rest.startsWith('@')) {
-      if (!seesCredentials())
-        throw new TalkwireError(
-          'UNSUPPORTED',
-          `anyone may connect to ${address}, and without koffi nobody can be told apart; install koffi or take unix:${rest.slice(1)}`,
-        )
-      await listening(server, () => server.listen(path), address)
-      return { address, close: async () => void server.close() }
-    }
-    const held = options.claim ?? claim(claimName(rest, path))
-    try {
-      await clear(path)
-      await listening(server, () => listenPrivately(server, path), address)
-      if (!options.claim) held.announce({ contract: null, hash: null, addresses: [address] })
-    } catch (reason) {
-      server.close()
-      if (!options.claim) held.release()
-      throw reason
-    }
-    return {
-      address,
-      async close() {
-        // Node unlinks the path itself, at once.
-        server.close()
-        if (!options.claim) held.release()
-      },
-    }
+    return listenPath(server, address, socketPath(address), options.claim)
   },
+}
+
+/** Listens on a path that only this uid reaches, and that nobody else listens on. `held`: the claim on it, when the caller has it already. */
+export async function listenPath(server: net.Server, address: string, path: string, held?: Claim): Promise<Listener> {
+  const { rest } = parseAddress(address)
+  if (rest.startsWith('@')) return listenAbstract(server, address, path)
+  const own = held ?? claim(claimName(rest, path))
+  try {
+    await clear(path)
+    await listening(server, () => listenPrivately(server, path), address)
+    if (!held) own.announce({ contract: null, hash: null, addresses: [address] })
+  } catch (reason) {
+    server.close()
+    if (!held) own.release()
+    throw reason
+  }
+  return {
+    address,
+    async close() {
+      // Node unlinks the path itself, at once.
+      server.close()
+      if (!held) own.release()
+    },
+  }
+}
+
+async function listenAbstract(server: net.Server, address: string, path: string): Promise<Listener> {
+  if (!seesCredentials())
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `anyone may connect to ${address}, and without koffi nobody can be told apart; install koffi or take a socket with a path or a name`,
+    )
+  await listening(server, () => server.listen(path), address)
+  return { address, close: async () => void server.close() }
 }
 
 function openChannel(path: string, first: Buffer): number {
@@ -112,13 +119,16 @@ function openChannel(path: string, first: Buffer): number {
 }
 
 /** Connects to the socket of that path; `address` is what the user wrote. */
-export async function connectPath(path: string, address: string, sink: Sink, options: TransportOptions): Promise<StreamConnection> {
-  const end = performance.now() + (options.handshake ?? HANDSHAKE)
+export const connectPath = (path: string, address: string, sink: Sink, options: TransportOptions): Promise<StreamConnection> =>
+  patiently(options.handshake, () => connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket)))
+
+/** Tries again while more want to connect than the listener has accepted yet: the kernel does not queue them as it does for TCP. */
+export async function patiently<T>(patience: number | undefined, connect: () => Promise<T>): Promise<T> {
+  const end = performance.now() + (patience ?? HANDSHAKE)
   for (;;) {
     try {
-      return await connectSocket({ path }, address, sink, options, (socket) => peerOf(address, socket))
+      return await connect()
     } catch (reason) {
-      // More want to connect than the listener has accepted yet: the kernel does not queue them as it does for TCP.
       if (!isBusy(reason) || performance.now() > end) throw reason
       await new Promise((resolve) => setTimeout(resolve, BUSY_PAUSE))
     }
@@ -170,11 +180,12 @@ function activated(rest: string): number | undefined {
   return index >= 0 && index < Number(LISTEN_FDS) ? 3 + index : undefined
 }
 
-function peerOf(address: string, socket: net.Socket): Peer {
+export function peerOf(address: string, socket: net.Socket): Peer {
   return { address, ...peerCredentials(socket) }
 }
 
-function admit(peer: Peer, mustKnow: boolean, { allow }: UnixOptions): Peer {
+/** Throws PERMISSION_DENIED. `mustKnow`: no file's mode keeps others out. */
+export function admit(peer: Peer, mustKnow: boolean, { allow }: Pick<UnixOptions, 'allow'>): Peer {
   if (mustKnow && peer.uid === undefined)
     throw new TalkwireError('PERMISSION_DENIED', 'the peer cannot be identified; install koffi, or pass allow')
   const trusted = allow ? allow(peer) : peer.uid === undefined || peer.uid === process.getuid?.() || peer.uid === 0

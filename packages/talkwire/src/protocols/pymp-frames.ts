@@ -1,0 +1,70 @@
+/**
+ * Messages of Python's multiprocessing.connection: a signed 32-bit length, the highest byte first, then so many bytes. Sans I/O.
+ * (Of more than 2 GiB Python says -1 and a 64-bit length; no limit here lets those in.)
+ */
+import { TalkwireError } from '../error.js'
+
+const HEAD = 4
+/** Memory for an announced message is taken as it arrives. */
+const FIRST = 64 * 1024
+
+export class LengthReader {
+  private readonly head = Buffer.alloc(HEAD)
+  private headSize = 0
+  private body: Buffer | undefined
+  private size = 0
+  private need = 0
+
+  /** `limit` may be raised while it reads. */
+  constructor(public limit: number) {}
+
+  /** Whole messages, each the reader's gift to whoever takes it. Throws MESSAGE_TOO_LARGE; it is of no more use then. */
+  *push(chunk: Buffer): Generator<Buffer> {
+    for (let at = 0; at < chunk.length || (this.body && this.need === 0);) {
+      if (!this.body) at += this.readHead(chunk, at)
+      if (!this.body) return
+      at += this.readBody(chunk, at)
+      if (this.size < this.need) return
+      const whole = this.body.subarray(0, this.need)
+      this.body = undefined
+      yield whole
+    }
+  }
+
+  private readHead(chunk: Buffer, at: number): number {
+    const count = chunk.copy(this.head, this.headSize, at)
+    this.headSize += count
+    if (this.headSize < HEAD) return count
+    const need = this.head.readInt32BE(0)
+    if (need < 0 || need > this.limit)
+      throw new TalkwireError(
+        'MESSAGE_TOO_LARGE',
+        `a message of ${need < 0 ? 'more than 2 GiB' : `${need} bytes`}, the limit is ${this.limit}`,
+      )
+    this.headSize = 0
+    this.need = need
+    this.size = 0
+    this.body = Buffer.allocUnsafeSlow(Math.min(need, FIRST))
+    return count
+  }
+
+  private readBody(chunk: Buffer, at: number): number {
+    const count = Math.min(this.need - this.size, chunk.length - at)
+    const wanted = this.size + count
+    if (wanted > this.body!.length) {
+      const grown = Buffer.allocUnsafeSlow(Math.min(this.need, Math.max(wanted, 2 * this.body!.length)))
+      this.body!.copy(grown, 0, 0, this.size)
+      this.body = grown
+    }
+    chunk.copy(this.body!, this.size, at, at + count)
+    this.size = wanted
+    return count
+  }
+}
+
+export function framed(message: Buffer): Buffer {
+  const whole = Buffer.allocUnsafe(HEAD + message.length)
+  whole.writeInt32BE(message.length, 0)
+  message.copy(whole, HEAD)
+  return whole
+}

@@ -1,0 +1,201 @@
+/**
+ * What protocols of bytes have in common: a place to listen (a socket with mode 0600 that only our own uid and root reach, or
+ * TCP), a connection to it, and answers in the order of the calls.
+ */
+import net from 'node:net'
+import { parseAddress } from '../address.js'
+import { TalkwireError } from '../error.js'
+import { fromSystem, listening, open } from '../transports/socket.js'
+import { bindable, boundAddress, hostPort, remoteOf } from '../transports/tcp.js'
+import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
+import { admit, listenPath, patiently, peerOf, socketPath } from '../transports/unix.js'
+import type { Answer, DialectClientOptions, DialectServerOptions } from './dialect.js'
+
+/** Milliseconds of silence after which the kernel asks whether the other host is there. */
+const KEEP_ALIVE = 30_000
+
+/** A socket's path, and not a host and port. */
+export const isPath = (address: string): boolean => !parseAddress(address).rest.startsWith('//')
+
+/**
+ * Listens at `scheme://host:port` or `scheme:/path`; `guarded`: whoever connects over TCP has to show who it is.
+ * `begin` gets each socket that may come in, before its first byte. Rejects as `Dialect.listen`.
+ */
+export async function listenSockets(
+  address: string,
+  guarded: boolean,
+  options: DialectServerOptions,
+  begin: (socket: net.Socket, peer: Peer) => void,
+): Promise<Listener> {
+  options.signal?.throwIfAborted()
+  const local = isPath(address)
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    let peer: Peer
+    try {
+      peer = local
+        ? admit(peerOf(address, socket), parseAddress(address).rest.startsWith('@'), options)
+        : remoteOf(parseAddress(address).scheme, socket, address)
+    } catch {
+      // Refused before its first byte: whoever is not allowed in is told nothing.
+      return void socket.destroy()
+    }
+    begin(socket, peer)
+  })
+  server.maxConnections = options.limits.connections
+  if (local) return listenPath(server, address, socketPath(address))
+  const { host, port } = await bindable(address, guarded || options.insecure, 'give both sides an authkey, or say insecure: true')
+  server.on('connection', (socket) => void socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE))
+  await listening(server, () => server.listen({ host, port }), address)
+  return { address: boundAddress(address, server), close: async () => void server.close() }
+}
+
+/** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. */
+export function dialSocket(address: string, { limits, signal }: DialectClientOptions): Promise<net.Socket> {
+  signal?.throwIfAborted()
+  const local = isPath(address)
+  const target = local
+    ? { path: socketPath(address) }
+    : { ...hostPort(address), noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE }
+  const options = { handshake: limits.handshake, ...(signal && { signal }) }
+  const explain = (reason: unknown): unknown => fromSystem(reason, `cannot connect to ${address}`)
+  return patiently(limits.handshake, () =>
+    open(net.connect(target), 'connect', address, options, explain, (socket) => socket.on('error', () => {})),
+  )
+}
+
+/** A socket as a session sees it. Tells `onClosed` once. */
+export class SocketConnection implements ConnectionBase {
+  readonly unsent = 0
+  private cause: TalkwireError | undefined
+  private closing = false
+  private readonly holders = new Set<string>()
+
+  constructor(
+    readonly socket: net.Socket,
+    readonly peer: Peer,
+    onClosed: (cause: TalkwireError | undefined) => void,
+  ) {
+    socket.on('error', (reason) => {
+      if (!this.closing) this.cause ??= fromSystem(reason, 'the connection broke')
+    })
+    socket.once('close', () => onClosed(this.cause))
+  }
+
+  get buffered(): number {
+    return this.socket.writableLength
+  }
+
+  pause(): void {
+    this.hold('session', true)
+  }
+
+  resume(): void {
+    this.hold('session', false)
+  }
+
+  /** Reads on when nobody holds it any more. */
+  hold(who: 'session' | 'dialect', on: boolean): void {
+    if (on) this.holders.add(who)
+    else if (!this.holders.delete(who)) return
+    if (this.holders.size > 0) this.socket.pause()
+    else this.socket.resume()
+  }
+
+  close(): Promise<void> {
+    this.closing = true
+    return new Promise((resolve) => {
+      if (this.socket.destroyed) return resolve()
+      this.socket.once('close', () => resolve())
+      this.socket.end()
+      // What a peer still sends would keep the connection open.
+      this.socket.removeAllListeners('data').resume()
+    })
+  }
+
+  abort(cause: TalkwireError): void {
+    this.cause ??= cause
+    this.socket.destroy()
+  }
+
+  ref(): void {
+    this.socket.ref()
+  }
+
+  unref(): void {
+    this.socket.unref()
+  }
+}
+
+/** Answers leave in the order of the calls, whatever the order in which they are ready. */
+export class InOrder {
+  private readonly turns: Turn[] = []
+
+  constructor(private readonly send: (bytes: Buffer) => void) {}
+
+  /** The place of one call's answer. */
+  next(): Turn {
+    const turn: Turn = {
+      waiting: [],
+      over: false,
+      send: (bytes) => this.take(turn, bytes, false),
+      end: (bytes) => this.take(turn, bytes, true),
+    }
+    this.turns.push(turn)
+    return turn
+  }
+
+  get length(): number {
+    return this.turns.length
+  }
+
+  private take(turn: Turn, bytes: Buffer | undefined, last: boolean): void {
+    if (turn.over) return
+    turn.over = last
+    if (this.turns[0] !== turn) {
+      if (bytes) turn.waiting.push(bytes)
+      return
+    }
+    if (bytes) this.send(bytes)
+    if (!last) return
+    this.turns.shift()
+    for (let first = this.turns[0]; first; first = this.turns[0]) {
+      for (const each of first.waiting.splice(0)) this.send(each)
+      if (!first.over) return
+      this.turns.shift()
+    }
+  }
+}
+
+export interface Turn {
+  readonly waiting: Buffer[]
+  over: boolean
+  send(bytes: Buffer): void
+  /** The last of it; undefined: there is nothing to say. */
+  end(bytes?: Buffer): void
+}
+
+/** Calls of a client whose answers come in their order. */
+export class Pending {
+  private readonly answers: Answer[] = []
+
+  add(answer: Answer): void {
+    this.answers.push(answer)
+  }
+
+  get first(): Answer | undefined {
+    return this.answers[0]
+  }
+
+  /** The first of them is answered. */
+  shift(): Answer | undefined {
+    return this.answers.shift()
+  }
+
+  fail(cause: TalkwireError): void {
+    for (const answer of this.answers.splice(0)) answer.error(cause)
+  }
+}
+
+export const lost = (cause: TalkwireError | undefined): TalkwireError =>
+  (cause ?? new TalkwireError('CONNECTION_LOST', 'the other side ended the connection')).withOutcome('maybe-ran')
