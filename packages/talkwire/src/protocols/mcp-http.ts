@@ -123,7 +123,7 @@ function post(exchange: Exchange, site: McpSite, sessions: Sessions, known: McpP
   })
 }
 
-const NOWHERE: Out = { result() {}, error() {}, notify: () => 0, nothing() {} }
+const NOWHERE: Out = { result() {}, error() {}, notify: () => 0, nothing() {}, full: false }
 
 /** The answer to one request: JSON, or a stream of events as soon as there is more to say. */
 class HttpOut implements Out {
@@ -145,6 +145,10 @@ class HttpOut implements Out {
       clearInterval(this.pulse)
       if (!exchange.response.writableEnded) peer.drop(this.id)
     })
+  }
+
+  get full(): boolean {
+    return this.exchange.response.writableNeedDrain
   }
 
   result(value: unknown): void {

@@ -20,6 +20,8 @@ export interface Out {
   notify(method: string, params: unknown): number
   /** Nobody waits any more. */
   nothing(): void
+  /** What was said has not left yet: what can be left out, is. */
+  readonly full: boolean
 }
 
 export interface McpSite {
@@ -290,6 +292,8 @@ class ToolCall implements Answer {
   private waiting: readonly unknown[] = []
   private next = 0
   private inputCredit: number
+  /** Bytes of elements that the caller has not taken. */
+  private untaken = 0
   private done = false
 
   constructor(
@@ -314,14 +318,17 @@ class ToolCall implements Answer {
       const list = this.raw ? own(own(this.params['_meta'], OURS.call), 'arguments') : undefined
       const { params, items } = method.positional && Array.isArray(list) ? { params: list, items: undefined } : this.read()
       const streams = method.outputStream || method.positional
-      const credit = Number.isSafeInteger(this.credit) && (this.credit as number) > 0 ? (this.credit as number) : MOST_BYTES
+      const credit =
+        Number.isSafeInteger(this.credit) && (this.credit as number) > 0
+          ? Math.min(this.credit as number, this.options.limits.outgoing)
+          : MOST_BYTES
       this.call = caller.call(
         method.name,
         params,
         { ...metaOf(this.params), ...(streams && { credit }), ...(items && { input: true as const }) },
         this,
       )
-      track.opened(this.call)
+      track.opened({ ...this.call, grant: (bytes) => this.grant(bytes) })
       if (method.oneway && !this.done) this.result(undefined)
       else if (items) this.feed(items)
     } catch (reason) {
@@ -371,7 +378,11 @@ class ToolCall implements Answer {
 
   item(value: unknown): number {
     if (this.done) return 0
-    if (this.raw) return this.out.notify('notifications/progress', this.step({ [OURS.item]: value }))
+    if (this.raw) {
+      const bytes = this.out.notify('notifications/progress', this.step({ [OURS.item]: value }))
+      this.untaken += bytes
+      return bytes
+    }
     const text = toJson(value, this.options.limits)
     const size = Buffer.byteLength(text)
     this.size += size
@@ -388,8 +399,15 @@ class ToolCall implements Answer {
     return size
   }
 
+  /** Nobody takes more than there is: a caller that grants without end, and does not read, would fill our memory. */
+  private grant(bytes: number): void {
+    const taken = Math.min(bytes, this.untaken)
+    this.untaken -= taken
+    this.call?.grant(taken)
+  }
+
   progress(value: unknown): void {
-    if (this.done || this.token === undefined) return
+    if (this.done || this.token === undefined || this.out.full) return
     if (this.raw) return void this.out.notify('notifications/progress', this.step({ [OURS.progress]: value }))
     const { progress, total, message } = (isRecord(value) ? value : { progress: value }) as Record<string, unknown>
     if (typeof progress !== 'number') return void this.out.notify('notifications/progress', { ...this.step(), message: toJson(value) })

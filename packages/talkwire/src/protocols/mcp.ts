@@ -69,7 +69,10 @@ function serveStdio(connection: ByteConnection, admit: Admit, site: McpSite): Si
   const write = writerOf(connection)
   const notify = (method: string, params: unknown): boolean => write(toJson({ jsonrpc: '2.0', method, params }, site.options.limits))
   peer.listen({ caller, notify })
+  const { limits } = site.options
   const onMessage = (bytes: Buffer): void => {
+    // Who asks and does not read is not read either.
+    if (connection.buffered > limits.outgoing) connection.pause()
     let value: unknown
     try {
       value = fromJson(bytes, site.options.limits)
@@ -84,7 +87,10 @@ function serveStdio(connection: ByteConnection, admit: Admit, site: McpSite): Si
   return {
     message: (bytes, start, end) => onMessage(bytes.subarray(start, end)),
     value() {},
-    drained: () => caller.drained(),
+    drained() {
+      connection.resume()
+      caller.drained()
+    },
     // Who sends no more may still read: `echo … | node server.js`.
     ended() {
       peer.onIdle = () => void connection.close()
@@ -114,6 +120,10 @@ class LineOut implements Out {
     private readonly connection: ByteConnection,
     private readonly site: McpSite,
   ) {}
+
+  get full(): boolean {
+    return this.connection.buffered > this.site.options.limits.window
+  }
 
   result(value: unknown): void {
     this.write(toJson({ jsonrpc: '2.0', id: this.id ?? null, result: value }, this.site.options.limits))

@@ -316,6 +316,33 @@ test('mcp: and on stdin, where answers still come after its end', async () => {
   )
 })
 
+test('mcp: who grants without end and does not read fills no memory, and progress is left out for who is slow', async () => {
+  const { starting, state } = openBank('mcp+http://127.0.0.1:0')
+  await using service = await starting
+  const url = urlOf(service.addresses[0]!)
+  const post = (message: object): Promise<Response> =>
+    fetch(url, {
+      method: 'POST',
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...message }),
+      headers: { 'content-type': 'application/json' },
+    })
+  const call = (name: string, args: object, _meta: object): Promise<Response> =>
+    post({ method: 'tools/call', params: { name, arguments: args, _meta } })
+  const unread = await call('watch', { account: 'endless' }, { progressToken: 1, 'talkwire/call': { raw: true, credit: 1e15 } })
+  for (let seen = -1; seen !== state.produced;) {
+    seen = state.produced
+    for (let round = 0; round < 10; round++) await (await post({ method: 'ping' })).text()
+  }
+  // A notification is of more than 100 bytes, and limits.outgoing are 16 MiB.
+  assert.ok(state.produced < 200_000, String(state.produced))
+  await unread.body!.cancel()
+
+  const steps = call('work', { steps: 100_000 }, { progressToken: 1 })
+  await (await call('go', {}, {})).text()
+  const text = await (await steps).text()
+  assert.ok(text.endsWith('}\n\n') && text.includes('worked') && text.length < 1e6, `${text.length} characters`)
+})
+
 test('mcp: streams both ways are refused at the start', async () => {
   const both = contract('both/1', { chat: rpc({ input: stream(z.string()), output: stream(z.string()) }) })
   async function* chat(lines: AsyncIterable<string>): AsyncGenerator<string> {
