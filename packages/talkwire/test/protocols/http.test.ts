@@ -14,7 +14,7 @@ const raw = (address: string): net.Socket => {
   return net.connect(Number(port), hostname)
 }
 
-testDialect({ test, dialect: http, address: () => 'http://127.0.0.1:0', listenOptions: { limits: { handshake: 1000 } }, raw })
+testDialect({ test, dialect: http, address: () => 'http://127.0.0.1:0', raw })
 
 // ── strangers ────────────────────────────────────────────────────────────────────────────────────
 

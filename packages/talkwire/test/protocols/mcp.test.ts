@@ -23,7 +23,7 @@ const raw = (address: string): net.Socket => {
   return net.connect(Number(port), hostname)
 }
 
-testDialect({ test, dialect: mcpHttp, address: () => 'mcp+http://127.0.0.1:0', listenOptions: { limits: { handshake: 1000 } }, raw })
+testDialect({ test, dialect: mcpHttp, address: () => 'mcp+http://127.0.0.1:0', raw })
 
 // ── strangers call ───────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ import { fails } from '../helpers/expect.js'
 const ADDRESS = 'xmlrpc+http://127.0.0.1:0'
 const raw = (address: string): net.Socket => net.connect(Number(/:(\d+)$/.exec(address)![1]), '127.0.0.1')
 
-testDialect({ test, dialect: xmlrpc, address: () => ADDRESS, listenOptions: { limits: { handshake: 1000 } }, raw })
+testDialect({ test, dialect: xmlrpc, address: () => ADDRESS, raw })
 
 // ── strangers ────────────────────────────────────────────────────────────────────────────────────
 
