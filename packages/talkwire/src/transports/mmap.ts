@@ -55,8 +55,6 @@ export const mmap: Transport = {
     const held = claimClient(name, address)
     try {
       const page = await onceFree(() => lookForPage(path, address), options)
-      if (options.signal?.aborted) page.file.close()
-      options.signal?.throwIfAborted()
       return sitDown(page, address, held, sink, options)
     } catch (reason) {
       held.release()

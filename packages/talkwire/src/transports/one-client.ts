@@ -27,6 +27,8 @@ export function claimClient(name: string, address: string): Claim {
  * does not cure. Rejects with what it said last when `handshake` is over, or with the signal's reason.
  */
 export async function onceFree<T>(look: () => T | TalkwireError, { signal, handshake = HANDSHAKE }: TransportOptions): Promise<T> {
+  // Who gives up in the turn in which it asked has got nothing yet.
+  await undefined
   for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
     signal?.throwIfAborted()
     const found = look()
