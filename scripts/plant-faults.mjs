@@ -1322,6 +1322,16 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/c/talkwire_rwlock.h',
+    ['sync/mixed'],
+    [
+      ['a writer does not wait for readers', 'if (!tw_is_taken(handle, writing->others))', 'if (1)'],
+      ['nobody is told of a death within', 'TW_STORE(lock->damaged, 1U);', ';'],
+      ['whoever gives up keeps the word', 'writing->claimed = 0;\n    tw_end_writing', 'return;\n    tw_end_writing'],
+      ['dead readers keep writers out', 'if (late) tw_reap(handle, writing->others);', ''],
+    ],
+  ),
+  ...faultsOf(
     'clients/c/talkwire_barrier.h',
     ['sync/mixed'],
     [

@@ -115,10 +115,7 @@ static inline int tw_begin(void *subject, int late) {
     tw_break_if_dead(barrier, tw_generation(tw_state(barrier)));
     uint32_t state = tw_state(barrier);
     if (!tw_is_broken(state)) return 1;
-    for (int slot = 0; slot < TW_SLOTS; slot++) {
-        int64_t owner = TW_LOAD(*tw_slot(&barrier->handle, slot));
-        if (owner != 0 && !tw_alive(owner)) tw_swap64(tw_slot(&barrier->handle, slot), owner, 0);
-    }
+    tw_reap(&barrier->handle, TW_SLOTS);
     int dead, alive = tw_slots_of(&barrier->handle, 0, TW_SLOTS, &dead);
     return alive + dead == 0 && tw_swap32(&barrier->handle.lock->value, state, tw_after(state));
 }

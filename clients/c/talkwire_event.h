@@ -29,10 +29,6 @@ static inline int64_t tw_no_owner(void *subject) {
     (void)subject;
     return 0;
 }
-static inline int tw_is_unordered(void *subject) {
-    (void)subject;
-    return 0;
-}
 static const struct tw_offer tw_flag = {tw_pass, NULL, tw_is_set, tw_no_owner, tw_is_unordered, 1};
 
 /* 0 when it is set, ETIMEDOUT. */

@@ -305,6 +305,10 @@ struct tw_offer {
     int (*is_ordered)(void *lock);                /* NULL: always */
     int many;                                     /* several may have it at a time */
 };
+static inline int tw_is_unordered(void *subject) {
+    (void)subject;
+    return 0;
+}
 struct tw_wish {
     struct tw_handle *handle;
     const struct tw_offer *offer;
@@ -400,6 +404,14 @@ static inline int tw_slots_of(const struct tw_handle *handle, int from, int coun
         else ++*dead;
     }
     return alive;
+}
+
+/* Frees what the dead have of the first `count`. */
+static inline void tw_reap(struct tw_handle *handle, int count) {
+    for (int slot = 0; slot < count; slot++) {
+        int64_t owner = TW_LOAD(*tw_slot(handle, slot));
+        if (owner != 0 && !tw_alive(owner)) tw_swap64(tw_slot(handle, slot), owner, 0);
+    }
 }
 
 /* Frees one that this process has: 0, or EPERM when it has none. */

@@ -8,6 +8,7 @@
 #include "talkwire_inspect.h"
 #include "talkwire_mutex.h"
 #include "talkwire_once.h"
+#include "talkwire_rwlock.h"
 #include "talkwire_semaphore.h"
 
 #endif

@@ -1,12 +1,14 @@
 /** Condition, barrier, event, once, read-write lock: between processes of several languages, with death in each. */
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { idOf } from '../../src/memory/owner.js'
 import { ARRIVALS, LONG, WAITER, WAITERS, waiterWord, WORD, type Kind } from '../../src/sync/lock-layout.js'
 import { openLock, unlinkLock } from '../../src/sync/place.js'
+import { RwLock } from '../../src/sync/rwlock.js'
 import { Semaphore } from '../../src/sync/semaphore.js'
 import { waiters } from '../../src/sync/queue.js'
-import { freshName } from '../helpers/place.js'
+import { freshName, freshPath } from '../helpers/place.js'
 import { LANGUAGES, startPartyIn, type Holder, type Language } from './holders.js'
 
 const startAll = (languages: readonly Language[], ...args: string[]): Promise<Holder[]> =>
@@ -216,11 +218,7 @@ for (const victim of LANGUAGES)
     }),
   )
 
-for (const [reader, writer] of [
-  ['Node', 'Python'],
-  ['Python', 'Node'],
-  ['Python', 'Python'],
-] as const)
+for (const [reader, writer] of LANGUAGES.flatMap((one) => LANGUAGES.map((other) => [one, other] as const)))
   test(
     `rwlock: ${reader} reads, ${writer} writes; either dies`,
     withName(['rwlock'], async (name) => {
@@ -243,7 +241,7 @@ for (const [reader, writer] of [
       await mender.tell('repaired')
       await mender.tell('release')
       // One reader becomes the writer, past another who wants to write.
-      if (reader === 'Python') assert.equal(await r1.tell('upgrade'), 'CLOSED')
+      if (reader !== 'Node') assert.equal(await r1.tell('upgrade'), 'CLOSED')
       assert.match(await r1.tell('upgradable'), /^acquired.*false/)
       assert.match(await next.tell('read'), /^acquired.*false/)
       const wanting = await queue('rwlock', name, mender, 'write')
@@ -257,6 +255,43 @@ for (const [reader, writer] of [
       await endAll([r1, next, mender])
     }),
   )
+
+test(
+  `rwlock: readers in ${LANGUAGES.join(', ')} at a time, each with since when; the writer says who it is`,
+  withName(['rwlock'], async (name) => {
+    const lock = new RwLock(name)
+    const parties = await Promise.all(LANGUAGES.map((language) => startPartyIn(language, 'rwlock', name, '1', `writes in ${language}`)))
+    const before = Date.now()
+    for (const party of parties) assert.match(await party.tell('read'), /^acquired.*false/)
+    const { readers } = lock.inspect()
+    assert.deepEqual(
+      readers.map(({ pid }) => pid),
+      parties.map(({ pid }) => pid),
+    )
+    for (const { since } of readers) assert.ok(since.getTime() >= before - 1 && since.getTime() <= Date.now() + 1)
+    for (const party of parties) assert.match(await party.tell('tryWrite'), /^busy/)
+    for (const party of parties) await party.tell('release')
+    for (const [index, party] of parties.entries()) {
+      assert.match(await party.tell('write'), /^acquired.*false/)
+      assert.equal(lock.inspect().holder!.label, `writes in ${LANGUAGES[index]}`)
+      for (const other of parties) if (other !== party) assert.match(await other.tell('tryRead'), /^busy/)
+      await party.tell('release')
+    }
+    await endAll(parties)
+  }),
+)
+
+test(
+  `rwlock: ${LANGUAGES.join(', ')} read, write and upgrade by turns: nothing is lost that is counted within`,
+  withName(['rwlock'], async (name) => {
+    const file = freshPath()
+    writeFileSync(file, '0')
+    const parties = await startAll([...LANGUAGES, ...LANGUAGES], 'rwlock', name)
+    await Promise.all(parties.map((party) => party.tell(`countWriting ${file} 40`)))
+    assert.equal(readFileSync(file, 'utf8'), String(40 * parties.length))
+    await endAll(parties)
+  }),
+)
 
 for (const poster of LANGUAGES)
   test(
