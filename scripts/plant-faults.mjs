@@ -1589,6 +1589,8 @@ const FAULTS = [
       ['a killed peer has closed on purpose', 'code === 1005', 'true'],
       ['JSON is binary', '!isText(bytes)', 'true'],
     ],
+  ),
+  ...faultsOf(
     'protocols/pickle.js',
     ['protocols/pymp'],
     [
