@@ -1,11 +1,15 @@
 // npm run faults [-- --short] [-- words…]: plants one fault at a time in a copy of the built package. Every one must turn a test red:
-// a suite that misses one is not finished. --short plants a fixed sample; words choose those with one of them in their name or file.
-import { spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+// a suite that misses one is not finished. --short plants a fixed sample; --texts only looks whether each can be planted; words choose those with one of them in their name or file.
+import { spawn, spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { kernelThings } from './lib/leftovers.mjs'
+import { privateFolder } from './lib/private-folder.mjs'
 import { root } from './lib/repository.mjs'
 import { python } from './python.mjs'
+import { posixKind } from '../packages/talkwire/dist/src/queues/kinds.js'
+import { removeQueues } from '../packages/talkwire/dist/test/helpers/queues.js'
 
 /**
  * `file` is below dist/src, or begins with clients/; `from` stands there exactly once; `tests` are below dist/test, tried in order until one fails.
@@ -1676,13 +1680,13 @@ function copy() {
  * @param {string} dist @param {string} test @returns {Promise<string | undefined>}
  */
 function run(dist, test) {
-  const runtime = mkdtempSync(path.join(tmpdir(), 'tw-'))
+  const folder = privateFolder()
   const child = spawn(process.execPath, ['--test-reporter=tap', path.join(dist, 'test', `${test}.test.js`)], {
     cwd: path.dirname(dist),
     env: {
       ...process.env,
       NODE_TEST_CONTEXT: undefined,
-      TALKWIRE_RUNTIME_DIR: runtime,
+      ...folder.env,
       TALKWIRE_PYTHON: interpreter,
       // The copy's, where a fault may be; without a cache, which goes by the second and the size.
       PYTHONPATH: path.join(dist, '../../../clients/python'),
@@ -1722,22 +1726,30 @@ function run(dist, test) {
     child.on('exit', (code, signal) => {
       clearTimeout(timer)
       kill()
-      sweep(child.pid ?? 0)
+      sweep(child.pid ?? 0, folder)
       setTimeout(() => [child.stdout, child.stderr].forEach((stream) => stream.destroy()), 300)
       if (code !== 0) failure ??= reported ? `ended with ${signal ?? code} ${stderr.trim().split('\n').at(-1) ?? ''}` : UNLOADABLE
     })
     child.on('close', () => {
-      rmSync(runtime, { recursive: true, force: true })
+      folder.remove()
       resolve(failure)
     })
   })
 }
 
-/** What a test that was killed left in shared memory: its names have its pid. @param {number} pid */
-function sweep(pid) {
-  const folder = '/dev/shm'
-  if (!existsSync(folder)) return
-  for (const name of readdirSync(folder)) if (name.includes(`-t${pid}-`)) rmSync(path.join(folder, name), { force: true })
+/**
+ * What a test that was killed left: all tests of a user share what there may be, and without room for queues every fault would
+ * seem to be caught. @param {number} pid @param {ReturnType<typeof privateFolder>} folder
+ */
+function sweep(pid, folder) {
+  for (const each of folder.left()) removeQueues(path.join(folder.env.TMPDIR, each, 'run/queues'))
+  for (const [key, { what, pids, inode }] of kernelThings()) {
+    if (!pids.includes(pid)) continue
+    const [kind, id] = key.split(' ')
+    if (inode !== undefined) rmSync(what, { force: true })
+    else if (kind === 'queue') posixKind.remove(String(id).slice(1))
+    else spawnSync('ipcrm', [{ msg: '-q', sem: '-s', shm: '-m' }[String(kind)] ?? '', String(id)])
+  }
 }
 
 /** @template T @param {readonly T[]} items @param {(item: T, dist: string) => Promise<void>} work */
@@ -1791,7 +1803,8 @@ try {
   })
   if (chosen.length === 0) problems.push(`no fault has one of these words: ${words.join(', ')}`)
   for (const problem of problems) console.log(problem)
-  if (problems.length === 0) {
+  if (args.includes('--texts')) console.log(`${chosen.length} faults, ${problems.length} that cannot be planted`)
+  else if (problems.length === 0) {
     await inParallel([...new Set(chosen.flatMap(({ tests }) => tests))], async (test, dist) => {
       const failure = await run(dist, test)
       if (failure !== undefined) red.push(`${test}: ${failure}`)
@@ -1800,7 +1813,7 @@ try {
     else await inParallel(chosen, plant)
   }
   const counted = chosen.length - missed.length
-  if (problems.length === 0 && red.length === 0)
+  if (problems.length === 0 && red.length === 0 && !args.includes('--texts'))
     console.log(`${counted} of ${chosen.length} planted faults caught${missed.length ? `; missed:\n${missed.join('\n')}` : ''}`)
   process.exitCode = problems.length || red.length || missed.length ? 1 : 0
 } finally {

@@ -53,6 +53,7 @@ test('it is made, opened or both, with its size; the name may have its slash', (
   assert.throws(() => PosixQueue.create(`/${at}`), fails('ALREADY_EXISTS'))
   using same = PosixQueue.openOrCreate(`/${at}`, { messages: 2 })
   assert.deepEqual([same.name, same.messages, same.messageSize], [at, 4, 64])
+  assert.equal(same.tryReceive(), undefined, 'what was only opened does not block either')
   assert.equal(made.trySend('x'), true)
   PosixQueue.unlink(at)
   assert.throws(() => PosixQueue.unlink(at), fails('NOT_FOUND'))
@@ -86,6 +87,13 @@ test('those who wait for messages get one each, in the order in which they came'
   for (const word of ['a', 'b', 'c', 'd']) await other.send(word)
   assert.deepEqual((await Promise.all(waiting)).map(text), ['0 a', '0 b', '0 c'])
   assert.equal((await queue.receive()).bytes.toString(), 'd')
+  const first = queue.receive()
+  await turns()
+  // It is there before the one that waits looks, and another one comes.
+  other.trySend('e')
+  const late = queue.receive()
+  other.trySend('f')
+  assert.deepEqual((await Promise.all([first, late])).map(text), ['0 e', '0 f'])
 })
 
 test('waiting ends with its time, its signal, or close()', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
+import { fstatSync } from 'node:fs'
 import { test } from 'node:test'
 import { LocalEnd, soon } from '../../compliance/ends.js'
 import { testTransport } from '../../compliance/index.js'
@@ -12,7 +13,7 @@ import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 import { functions, testQueueWire } from './fixtures/queue-scenes.js'
-import { eventually, gone, printed, program, start } from './fixtures/support.js'
+import { descriptorsOf, eventually, gone, printed, program, start } from './fixtures/support.js'
 
 const address = (): string => `mq:tw-test-${freshName()}`
 const nameOf = (at: string): string => at.slice('mq:'.length)
@@ -51,6 +52,22 @@ test('mq: an address may have the slash of C programs', async () => {
   await using _service = await serve('calc', functions, { listen: at.replace(':', ':/') })
   await using client = await connect<typeof functions>(at)
   assert.equal(await client.add(2, 5), 7)
+})
+
+test('mq: its queues are this user alone’s, whatever the umask', async () => {
+  const before = process.umask(0)
+  try {
+    const at = address()
+    await using _service = await serve('calc', functions, { listen: at })
+    await using client = await connect<typeof functions>(at)
+    assert.equal(await client.add(2, 5), 7)
+    const queues = Array.from(descriptorsOf('self')).filter(([, to]) => /^\/(tw-test-|talkwire-)[^/]+$/.test(to))
+    const modes = queues.map(([fd]) => fstatSync(fd).mode & 0o777)
+    assert.ok(modes.length >= 3, String(modes.length))
+    assert.deepEqual(new Set(modes), new Set([0o600]))
+  } finally {
+    process.umask(before)
+  }
 })
 
 test("mq: a stopped service's queue takes more hellos than it holds", async () => {
