@@ -137,7 +137,11 @@ test('mmap: what is in the way is not touched', async () => {
   chmodSync(open, 0o644)
   const other = freshPath('.rings')
   writeFileSync(other, Buffer.alloc(4096 + 2 * (4096 + 256 * 1024), 1), { mode: 0o600 })
-  for (const path of [victim, folder, link, second, open, other]) {
+  // Rings, all of them right, and somebody else may reach them by the other name.
+  const twice = freshPath('.rings')
+  await (await mmap.listen!(`mmap:${twice}`, () => new LocalEnd())).close()
+  linkSync(twice, freshPath('.rings'))
+  for (const path of [victim, folder, link, second, open, other, twice]) {
     await assert.rejects(
       mmap.listen!(`mmap:${path}`, () => new LocalEnd()),
       fails('ADDRESS_IN_USE'),
