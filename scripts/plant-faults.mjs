@@ -100,6 +100,33 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/soap-schema.js',
+    ['protocols/soap'],
+    [
+      ['SOAP: an element that nobody knows is dropped', 'if (!field)', 'if (!field) continue; if (false)'],
+      ['SOAP: an empty list is absent', 'if (field.list && !field.optional && !Object.hasOwn(value, field.name))', 'if (false)'],
+      ['SOAP: null is not written', 'if (value === null && nullable)', 'if (false)'],
+      ['SOAP: an element that comes twice counts once', 'if (!field.list) {', 'if (!field.list) { delete value[field.name];'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/soap-message.js',
+    ['protocols/soap'],
+    [
+      ['SOAP: faults have no detail', 'const message = error.declared ?', 'const message = false ?'],
+      ['SOAP: headers that must be understood are ignored', '/^(1|true)$/.test(value.trim())', 'false', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/soap.js',
+    ['protocols/soap'],
+    [
+      ['SOAP: 1.2 is answered in 1.1', 'this.version = envelope.version;', ';'],
+      ['SOAP: another contract is called all the same', 'if (told !== namespaceOf(contract))', 'if (false)'],
+      ['SOAP: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/xmlrpc.js',
     ['protocols/xmlrpc'],
     [

@@ -190,6 +190,8 @@ const LASTING = new Set([
   'mcp+http',
   'mcp+https',
   'pymp',
+  'soap+http',
+  'soap+https',
 ])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])

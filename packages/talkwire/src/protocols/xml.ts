@@ -145,6 +145,9 @@ export const escapeText = (text: string): string => (SPECIAL.test(text) ? text.r
 /** The value of an attribute between double quotes. Throws TypeError. */
 export const escapeAttribute = (text: string): string => escapeText(text).replace(/[\t\n]/g, (char) => `&#${char.charCodeAt(0)};`)
 
+/** Text that came from elsewhere, as far as XML can say it. */
+export const cleanText = (text: string): string => text.replace(EACH, (char) => (escapes[char] === undefined ? '\ufffd' : char))
+
 function escaped(char: string): string {
   const safe = escapes[char]
   if (safe !== undefined) return safe

@@ -3,7 +3,7 @@ import { forbidden, forbiddenKey, tooDeep, unsendable } from '../codecs/codec.js
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'
 import { fromWireError, toWireError } from './message.js'
-import { childOf, DECLARATION, escapeText, type Element, type Xml } from './xml.js'
+import { childOf, cleanText, DECLARATION, escapeText, type Element, type Xml } from './xml.js'
 
 export type ValueLimits = Pick<Limits, 'depth' | 'values'>
 
@@ -158,17 +158,13 @@ export const writeFault = (error: TalkwireError, extended: boolean): string =>
 /** `extended`: with a third member, which a fault of the specification has not. */
 export function faultValue(error: TalkwireError, extended: boolean): string {
   const { code, data } = toWireError(error)
-  const fault = { faultCode: code, faultString: clean(error.message) }
+  const fault = { faultCode: code, faultString: cleanText(error.message) }
   try {
     return writeValue(extended ? { ...fault, error: data } : fault, 1, { depth: Infinity, values: Infinity })
   } catch {
     return writeValue(fault, 1, { depth: Infinity, values: Infinity })
   }
 }
-
-/** Text that came from elsewhere, as far as XML can say it. */
-// oxlint-disable-next-line no-control-regex
-const clean = (text: string): string => text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff\ud800-\udfff]/gu, '\ufffd')
 
 function fromFault(fault: unknown): TalkwireError {
   const { faultCode, faultString, error } = (typeof fault === 'object' && fault !== null ? fault : {}) as Record<string, unknown>

@@ -1,0 +1,232 @@
+/**
+ * SOAP 1.1 and 1.2: `soap+http://127.0.0.1:8080`. A contract as document/literal at `/<service>`, its WSDL at `?wsdl`.
+ * docs/protocols/soap.md.
+ */
+import { TalkwireError } from '../error.js'
+import type { Contract } from '../contract/contract.js'
+import { inputOf, notFound, paramsOf, type Service } from '../session/service.js'
+import type { ConnectionBase } from '../transports/transport.js'
+import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
+import { AgentConnection, ask, openPlace, post, type Place } from './http-agent.js'
+import { metaHeaders, metaOf } from './http-meta.js'
+import { fromProblem } from './http-problem.js'
+import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
+import type { Meta } from './message.js'
+import { isFault, isSenders, readEnvelope, readFault, TYPES, writeBody, writeEnvelope, writeFault, type Version } from './soap-message.js'
+import { operationsOf, readMessage, writeMessage, type Operation } from './soap-schema.js'
+import { namespaceOf, wsdlOf } from './soap-wsdl.js'
+import { loadXml, readXmlText, type Xml } from './xml.js'
+
+const traits: DialectTraits = {
+  inputStream: false,
+  outputStream: false,
+  duplex: false,
+  events: false,
+  oneway: false,
+  progress: false,
+  deadline: true,
+  metadata: true,
+  cancellation: true,
+  untyped: false,
+  crossHost: true,
+}
+
+const dialect = (scheme: 'soap+http' | 'soap+https'): Dialect => ({
+  scheme,
+  speaks: 'calls',
+  traits,
+  tokens: true,
+  async listen(address, service, admit, options) {
+    const xml = await loadXml(scheme)
+    return listenHttp(address, admit, await siteOf(scheme, xml, service, options), options)
+  },
+  connect: async (address, options) => connectSoap(address, await loadXml(scheme), options),
+})
+export const soap = dialect('soap+http')
+export const soaps = dialect('soap+https')
+
+// ── serving ──────────────────────────────────────────────────────────────────────────────────────
+
+interface Served {
+  readonly xml: Xml
+  readonly service: Service
+  readonly options: DialectServerOptions
+  readonly operations: ReadonlyMap<string, Operation>
+  readonly namespace: string
+}
+
+async function siteOf(scheme: string, xml: Xml, service: Service, options: DialectServerOptions): Promise<Site> {
+  const contract = service.contract!
+  const served: Served = { xml, service, options, operations: await operationsOf(contract), namespace: namespaceOf(contract) }
+  const plain = scheme.slice('soap+'.length)
+  return {
+    scheme,
+    refuse: (response, status, error) => send(response, '1.1', writeFault('1.1', error, served.namespace), status),
+    handle(exchange) {
+      const { request, response, path, query } = exchange
+      const refuse = (status: number, code: string, text: string): void => {
+        if (!request.complete) response.setHeader('connection', 'close')
+        send(response, '1.1', writeFault('1.1', new TalkwireError(code, text), served.namespace), status)
+        request.resume()
+      }
+      if (path !== `/${service.name}` && path !== '/')
+        return refuse(404, 'METHOD_NOT_FOUND', `SOAP is at /${service.name}, its WSDL at ?wsdl`)
+      if (request.method === 'GET' && query.toLowerCase() === 'wsdl')
+        return send(response, '1.1', wsdlOf(contract, served.operations, `${plain}://${request.headers.host ?? ''}/${service.name}`))
+      if (request.method !== 'POST') {
+        response.setHeader('allow', 'POST')
+        return refuse(405, 'INVALID_REQUEST', 'SOAP is called by POST; the WSDL is at ?wsdl')
+      }
+      // Another type could come from a page of anyone, without the browser's asking first.
+      const type = request.headers['content-type'] ?? ''
+      const version = /^\s*application\/soap\+xml\s*(;|$)/i.test(type) ? '1.2' : /^\s*text\/xml\s*(;|$)/i.test(type) ? '1.1' : undefined
+      if (!version) return refuse(415, 'INVALID_REQUEST', 'SOAP takes content-type: text/xml (1.1) or application/soap+xml (1.2)')
+      readBody(request, options.limits, (error, body) => new ServedCall(exchange, served, version).run(error, body, type))
+    },
+  }
+}
+
+function send(response: Response, version: Version, text: string, status = 200): void {
+  if (response.headersSent || response.destroyed) return
+  response.writeHead(status, { 'content-type': TYPES[version], 'content-length': Buffer.byteLength(text) }).end(text)
+}
+
+/** One request, until its answer has left. */
+class ServedCall {
+  private call: OpenCall | undefined
+  private operation: Operation | undefined
+  private done = false
+
+  constructor(
+    private readonly exchange: Exchange,
+    private readonly served: Served,
+    private version: Version,
+  ) {
+    exchange.response.once('close', () => {
+      if (!this.done) this.call?.cancel()
+    })
+  }
+
+  run(error: TalkwireError | undefined, body: Buffer, type: string): void {
+    const { exchange, served } = this
+    if (error) {
+      exchange.response.setHeader('connection', 'close')
+      return this.fail(error)
+    }
+    try {
+      const meta = metaOf(exchange.request.headers)
+      const envelope = readEnvelope(served.xml, readXmlText(body, type), served.options.limits)
+      this.version = envelope.version
+      const { name, uri } = envelope.body
+      const operation = uri === served.namespace ? served.operations.get(name) : undefined
+      if (!operation) throw uri === served.namespace ? notFound(served.service, name) : foreign(uri, served.namespace)
+      this.operation = operation
+      this.call = exchange.caller.call(name, paramsOf(readMessage(operation.request, envelope.body)), meta, {
+        result: (value) => this.result(operation, value),
+        error: (failure) => this.fail(failure),
+        item: () => 0,
+      })
+    } catch (reason) {
+      this.fail(TalkwireError.from(reason))
+    }
+  }
+
+  private result(operation: Operation, value: unknown): void {
+    if (this.done) return
+    const body = writeBody(`${operation.name}Response`, this.served.namespace, writeMessage(operation.answer, value))
+    this.done = true
+    send(this.exchange.response, this.version, writeEnvelope(this.version, body))
+  }
+
+  private fail(error: TalkwireError): void {
+    if (this.done) return
+    this.done = true
+    // SOAP 1.1 § 6.2 has 500 for all, 1.2 part 2 § 7.5.2.2 tells them apart.
+    const status = this.version === '1.2' && isSenders(error) ? 400 : 500
+    send(this.exchange.response, this.version, writeFault(this.version, error, this.served.namespace, this.operation), status)
+  }
+}
+
+const foreign = (uri: string, own: string): TalkwireError =>
+  new TalkwireError('METHOD_NOT_FOUND', `this service has nothing in the namespace ${JSON.stringify(uri.slice(0, 100))}; its own is ${own}`)
+
+// ── calling ──────────────────────────────────────────────────────────────────────────────────────
+
+async function connectSoap(
+  address: string,
+  xml: Xml,
+  options: DialectClientOptions,
+): Promise<{ connection: ConnectionBase; callee: Callee }> {
+  options.signal?.throwIfAborted()
+  const { contract } = options
+  if (!contract) throw new TalkwireError('UNSUPPORTED', 'soap: calls by contract only; give connect the contract, or take another address')
+  const place = openPlace(address, options)
+  const operations = await operationsOf(contract)
+  const path = place.path || `/${contract.name}`
+  await checkServer(place, path, contract, xml, options)
+  const connection = new AgentConnection(place, options.onClosed)
+  return { connection, callee: new SoapCallee(place, path, xml, operations, namespaceOf(contract), options, connection) }
+}
+
+/** The WSDL says which contract is served. */
+async function checkServer(
+  place: Place,
+  path: string,
+  contract: Contract,
+  xml: Xml,
+  { limits, signal }: DialectClientOptions,
+): Promise<void> {
+  const { status, headers, body } = await ask(place, { method: 'GET', path: `${path}?wsdl` }, limits, signal)
+  if (status !== 200) throw mismatch(status, place.address, contract)
+  const root = xml.parse(readXmlText(body, headers['content-type']), limits, true)
+  const told = root.attributes.get('targetNamespace')
+  if (told !== namespaceOf(contract))
+    throw new TalkwireError(
+      'CONTRACT_MISMATCH',
+      `the WSDL of this service is of ${JSON.stringify((told ?? '').slice(0, 100))}, the caller wants "${contract.id}", ${namespaceOf(contract)}; give both the same contract`,
+    )
+}
+
+/** Where there is no such service, another contract is served. */
+const mismatch = (status: number, address: string, { id }: Contract): TalkwireError =>
+  status === 404
+    ? new TalkwireError('CONTRACT_MISMATCH', `${address} has no WSDL of "${id}"; give both the same contract, or name the path`)
+    : fromProblem(status, undefined).withOutcome('not-sent')
+
+class SoapCallee implements Callee {
+  constructor(
+    private readonly place: Place,
+    private readonly path: string,
+    private readonly xml: Xml,
+    private readonly operations: ReadonlyMap<string, Operation>,
+    private readonly namespace: string,
+    private readonly options: DialectClientOptions,
+    private readonly connection: AgentConnection,
+  ) {}
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const { limits } = this.options
+    const operation = this.operations.get(method)
+    if (!operation) throw new TalkwireError('METHOD_NOT_FOUND', `the contract has no method ${JSON.stringify(method.slice(0, 128))}`)
+    const question = {
+      method: 'POST',
+      path: this.path,
+      headers: { ...metaHeaders(meta), 'content-type': TYPES['1.1'], soapaction: `"${this.namespace}#${method}"` },
+      body: writeEnvelope('1.1', writeBody(method, this.namespace, writeMessage(operation.request, inputOf(params)))),
+    }
+    return post(this.place, this.connection, question, answer, limits, ({ status, headers, body }) => {
+      if (status !== 200 && status !== 500) return answer.error(fromProblem(status, undefined))
+      const envelope = readEnvelope(this.xml, readXmlText(body, headers['content-type']), limits)
+      if (isFault(envelope.body)) return answer.error(readFault(envelope.body, operation))
+      if (envelope.body.name !== `${method}Response`)
+        throw new TalkwireError('INVALID_MESSAGE', `no answer to ${method}: <${envelope.body.name.slice(0, 80)}>`)
+      answer.result(readMessage(operation.answer, envelope.body))
+    })
+  }
+
+  subscribe(event: string): Promise<void> {
+    return Promise.reject(new TalkwireError('UNSUPPORTED', `SOAP has no events, so not "${event}"; take http: or unix:`))
+  }
+
+  unsubscribe(): void {}
+}
