@@ -1556,7 +1556,7 @@ const FAULTS = [
     ['queues/posix-queue', 'transports/mq'],
     [['the second message is the end of the file', 'rewindQueue(queue);', ';', 'short']],
   ),
-  ...faultsOf('transports/one-client.js', ['transports/one-client'], [['who gives up at once is connected', 'await undefined;', ';']]),
+  ...faultsOf('transports/one-client.js', ['transports/one-client'], [['who gives up at once is connected', 'await Promise.resolve();', ';']]),
   ...faultsOf(
     'memory/ended.js',
     ['memory/ended'],

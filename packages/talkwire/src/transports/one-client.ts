@@ -28,7 +28,7 @@ export function claimClient(name: string, address: string): Claim {
  */
 export async function onceFree<T>(look: () => T | TalkwireError, { signal, handshake = HANDSHAKE }: TransportOptions): Promise<T> {
   // Who gives up in the turn in which it asked has got nothing yet.
-  await undefined
+  await Promise.resolve()
   for (const start = performance.now(); ; await new Promise((resolve) => setTimeout(resolve, RETRY))) {
     signal?.throwIfAborted()
     const found = look()
