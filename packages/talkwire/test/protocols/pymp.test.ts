@@ -287,6 +287,27 @@ test('pymp: who does not show the key in time, or says too much before, is gone'
   await once(large.resume(), 'close')
 })
 
+test('pymp: who is ready first does not answer first', async () => {
+  let open!: () => void
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  const functions = {
+    async slow() {
+      await gate
+      return 'slow'
+    },
+    fast() {
+      open()
+      return 'fast'
+    },
+  }
+  await using service = await serve('turns', functions, { listen: `pymp:${freshPath('.sock')}` })
+  const client = await connect<typeof functions>(service.addresses[0]!, { reconnect: false })
+  assert.deepEqual(await Promise.all([client.slow(), client.fast(), client.slow()]), ['slow', 'fast', 'slow'])
+  await client.close()
+})
+
 test('pymp: it listens beyond loopback only with a key', async () => {
   await assert.rejects(serve('values', values, { listen: 'pymp://0.0.0.0:0', token: false }), fails('PERMISSION_DENIED'))
 })
