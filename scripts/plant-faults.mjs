@@ -33,7 +33,6 @@ const FAULTS = [
         "typeof value === 'string')\n            metadata[key] = value;",
         'false)\n            metadata[key] = value;',
       ],
-      ['mcp: credit without end', 'Math.min(bytes, this.untaken)', 'bytes'],
       ['mcp: progress is kept for who does not read', ' || this.out.full)', ')'],
       ['mcp: an event is sent without its payload', '[OURS.payload]: payload', '[OURS.payload]: null'],
     ],
