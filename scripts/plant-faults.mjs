@@ -736,7 +736,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'memory/consumer.js',
-    ['memory/ring', 'memory/ring-hostile', 'memory/ring-waiting', 'memory/ring-sweep'],
+    ['memory/ring', 'memory/ring-hostile', 'memory/ring-waiting', 'memory/ring-sweep', 'memory/hostile'],
     [
       ['a dead claim is waited for', 'this.dead = this.head;\n        return true;', 'return false;', 'short'],
       ["a living one's claim is passed", 'if (!isGone(', 'if (false && !isGone('],
@@ -752,7 +752,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'memory/broadcast-reader.js',
-    ['memory/ring-broadcast'],
+    ['memory/ring-broadcast', 'memory/hostile'],
     [
       ['what may be written over is handed over', 'over >= 0 && over <= capacity', 'true', 'short'],
       ['nothing counts as lost', 'this.missed += (mark - this.number) & NUMBERS;', ';'],
@@ -1371,7 +1371,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'memory/value.js',
-    ['memory/shared'],
+    ['memory/shared', 'memory/hostile'],
     [
       ['a size near 2^31 is believed', 'this.size > memory.size ||', ''],
       ['who waits for a change is not rung', 'this.wake();', ';', 'short'],

@@ -95,6 +95,24 @@ export async function changeOne(target: Target, changes: number): Promise<Counts
   return counts
 }
 
+/** Every word in turn says that there is almost 2 GiB of something: rounded up in 32 bits, that is negative. */
+export function claimTooMuch(target: Target): Counts {
+  const counts: Counts = { done: 0, refused: 0, longest: 0 }
+  using memory = SharedMemory.anonymous(target.size)
+  target.make(memory)
+  const bytes = memory.bytes
+  const words = memory.array(Int32Array)
+  const whole = bytes.slice()
+  const step = target.user(memory)
+  for (const most of [0x7fffffff, -0x80000000])
+    for (let at = 0; at < words.length; at++) {
+      bytes.set(whole)
+      words[at] = most
+      attempt(counts, () => step(at))
+    }
+  return counts
+}
+
 /** While it is read, another process changes words of it and changes them back, as fast as it can. */
 export async function readWhileChanged(target: Target, reads: number): Promise<Counts & { flips: number }> {
   const counts: Counts = { done: 0, refused: 0, longest: 0 }
