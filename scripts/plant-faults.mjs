@@ -41,7 +41,6 @@ const FAULTS = [
     'protocols/mcp-http.js',
     ['protocols/mcp'],
     [
-      ['mcp: the end of a request stops nothing', 'peer.drop(this.id);', ';'],
       ['mcp: a session that is over is taken for none', 'if (id !== undefined && !peer)', 'if (false)'],
       ['mcp: any content type will do', '!== JSON_TYPE)', "=== 'x')"],
     ],
@@ -1555,7 +1554,11 @@ const FAULTS = [
     ['queues/posix-queue', 'transports/mq'],
     [['the second message is the end of the file', 'rewindQueue(queue);', ';', 'short']],
   ),
-  ...faultsOf('transports/one-client.js', ['transports/one-client'], [['who gives up at once is connected', 'await Promise.resolve();', ';']]),
+  ...faultsOf(
+    'transports/one-client.js',
+    ['transports/one-client'],
+    [['who gives up at once is connected', 'await Promise.resolve();', ';']],
+  ),
   ...faultsOf(
     'memory/ended.js',
     ['memory/ended'],
