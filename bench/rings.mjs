@@ -19,7 +19,14 @@ const cases = [
   { what: 'stream', title: '64-byte messages one way · M/s', count: 10_000_000, who: ['naive', 'ring'], value: 'rate' },
   { what: 'turns', title: 'to and fro, 64 bytes, spinning · ns', count: 1_000_000, who: ['naive', 'ring'], value: 'nanoseconds' },
   { what: 'parked', title: 'to and fro, 64 bytes, both sleep between · µs, p50', count: 10_000, who: ['ring'], value: 'microseconds' },
-  { what: 'connection', title: 'a connection of shm:, 64-byte messages one way · M/s', count: 5_000_000, who: ['ring'], value: 'rate' },
+  { what: 'connection', title: 'shm: one way, commit() to Sink.message(), 64 bytes · M/s', count: 5_000_000, who: ['ring'], value: 'rate' },
+  {
+    what: 'session',
+    title: 'shm: one way, a contract’s oneway to its handler, 64 bytes · M/s',
+    count: 2_000_000,
+    who: ['ring'],
+    value: 'rate',
+  },
   { what: 'broadcast', title: 'one writer, four readers · M deliveries/s', count: 5_000_000, who: ['ring'], value: 'rate', readers: 4 },
 ]
 
@@ -66,6 +73,6 @@ for (const bench of cases) {
   for (let n = 0; n < repetitions; n++) for (const who of bench.who) (figures[who] ??= []).push(await measure(bench, who))
   for (const who of bench.who) {
     const sorted = figures[who].toSorted((a, b) => a - b)
-    console.log(`${bench.title.padEnd(52)} ${who.padEnd(6)} ${sorted.map((figure) => figure.toFixed(1)).join('  ')}`)
+    console.log(`${bench.title.padEnd(64)} ${who.padEnd(6)} ${sorted.map((figure) => figure.toFixed(1)).join('  ')}`)
   }
 }

@@ -1,4 +1,5 @@
 // One end of a ring in a process of its own: ring-end.mjs CASE WHO ROLE NAME COUNT. Sends what it measured to its parent.
+import { connect, contract, rpc, serve } from 'talkwire'
 import { BroadcastRing, Ring, SharedMemory } from 'talkwire/memory'
 import { shm } from '../../packages/talkwire/dist/src/transports/shm.js'
 import { naiveBytes, naiveConsumer, naiveProducer } from './naive-ring.mjs'
@@ -70,6 +71,30 @@ function reader(offset) {
   return { read: () => consumer.read(on), wait: () => consumer.ready({ wait: 'park' }) }
 }
 
+/** The same bytes as words; the view is made anew only for another buffer. */
+function wordsOf() {
+  /** @type {Buffer | undefined} */
+  let of
+  /** @type {Int32Array} */
+  let words = new Int32Array(0)
+  return (/** @type {Buffer} */ buffer) => {
+    if (buffer !== of) words = new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2)
+    of = buffer
+    return words
+  }
+}
+
+/** @type {any} */
+const bytes64 = {
+  '~standard': {
+    version: 1,
+    vendor: 'bench',
+    validate: (/** @type {unknown} */ value) =>
+      value instanceof Uint8Array && value.length === 64 ? { value } : { issues: [{ message: 'not 64 bytes' }] },
+  },
+}
+const notes64 = contract('notes/1', { note: rpc({ input: bytes64, oneway: true }), done: rpc({}) })
+
 /** @template T @param {() => T} attempt */
 async function whenItListens(attempt) {
   for (;;) {
@@ -120,34 +145,65 @@ const cases = {
   },
   async connection() {
     const address = `shm:${name}`
+    const view = wordsOf()
     if (role === 'b') {
-      const message = new Uint8Array(64)
-      const words = new Int32Array(message.buffer)
       let drained = () => {}
       const sink = { message() {}, value() {}, drained: () => drained(), closed() {} }
       const connection = /** @type {any} */ (await whenItListens(() => shm.connect?.(address, sink)))
       for (let n = 0; n < count; n++) {
-        fill(words, 0, n)
-        connection.begin().bytes(message)
+        // As a codec does: what is sent is made where the connection takes it from.
+        const writer = connection.begin()
+        writer.reserve(64)
+        fill(view(writer.buffer), writer.position >> 2, n)
+        writer.position += 64
         if (!connection.commit()) await new Promise((resolve) => (drained = () => resolve(undefined)))
       }
       await connection.close()
+      return {}
+    }
+    let start = 0
+    return new Promise((resolve) => {
+      void shm.listen?.(address, () => ({
+        message(/** @type {Buffer} */ buffer, /** @type {number} */ at, /** @type {number} */ end) {
+          if (start === 0) start = performance.now()
+          if ((at & 3) !== 0 || end - at !== 64) throw new Error(`a message of ${end - at} bytes at ${at}`)
+          take(view(buffer), at >> 2)
+        },
+        value() {},
+        drained() {},
+        closed: () => resolve({ rate: count / (performance.now() - start) / 1000 }),
+      }))
+    })
+  },
+  async session() {
+    const address = `shm:${name}`
+    if (role === 'b') {
+      const client = /** @type {any} */ (await whenItListens(() => connect(notes64, address)))
+      const message = new Uint8Array(64)
+      const words = new Int32Array(message.buffer)
+      for (let n = 0; n < count; n++) {
+        fill(words, 0, n)
+        const sent = client.note(message)
+        if (n % 512 === 511) await sent
+      }
+      await client.done()
+      await client.close()
       return {}
     }
     const from = new Int32Array(16)
     const bytes = new Uint8Array(from.buffer)
     let start = 0
     return new Promise((resolve) => {
-      void shm.listen?.(address, () => ({
-        message(/** @type {Buffer} */ buffer, /** @type {number} */ at, /** @type {number} */ end) {
+      /** @type {any} */
+      const handlers = {
+        note(/** @type {Uint8Array} */ message) {
           if (start === 0) start = performance.now()
-          buffer.copy(bytes, 0, at, end)
+          bytes.set(message)
           take(from, 0)
         },
-        value() {},
-        drained() {},
-        closed: () => resolve({ rate: count / (performance.now() - start) / 1000 }),
-      }))
+        done: () => resolve({ rate: next / (performance.now() - start) / 1000 }),
+      }
+      void serve(notes64, handlers, { listen: [address] })
     })
   },
   broadcast() {
