@@ -333,11 +333,20 @@ const FAULTS = [
         'writer.replace(Buffer.allocUnsafeSlow(writer.initialSize));\n    }\n    /** Moves',
         ';\n    }\n    /** Moves',
       ],
-      ['small messages that wait are written over', 'parts[0] = Buffer.from(parts[0]);', ';', 'short'],
+      ['whoever reads is not told of what had waited', 'if (this.untold > 0)\n            this.tell();\n        if', 'if'],
       ['a little room is not used', 'this.anyRoom = true;\n        this.lookSoon();', 'this.lookSoon();'],
       ['a turn has no end where nothing is answered', 'Math.min(MOST_A_TURN, 2 * this.turn)', 'Infinity'],
       ['a turn is as long where all is answered', 'this.sent ? MESSAGES_A_TURN : full', 'full'],
       ['nobody looks at the clock', 'return this.handled < this.turn && now - this.since < MILLISECONDS_A_TURN;', 'return true;'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/ring-outbox.js',
+    ['transports/shm'],
+    [
+      ['short messages that wait are lost', 'message.copy(last.bytes, last.end, 0, length);', ';', 'short'],
+      ['a bundle has no end', 'last.end + length > BUNDLE', 'false'],
+      ['a short message overtakes a long one', 'outbox.push((last =', 'outbox.unshift((last ='],
     ],
   ),
   ...faultsOf(

@@ -13,6 +13,7 @@ import { openRing, type RingData, type RingPlace } from '../memory/ring-place.js
 import { sayAwake, saySleeps } from '../memory/seats.js'
 import { put } from '../memory/store.js'
 import { Patience } from './patience.js'
+import { addShort, isBundle, leftBundle, MOST_BUNDLED, take, wordsOver, type Bundle, type Waiting } from './ring-outbox.js'
 import { connectionClosed, tooLargeArrived, tooLargeToSend } from './refusals.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
@@ -31,8 +32,6 @@ const TELL_AT = 64
 const MAX_IDLE_WRITER = 256 * 1024
 /** Shorter ones are copied word by word: a call of `set` costs more. */
 const COPY_WORDS_BELOW = 512
-/** Shorter ones that wait are copied together; a longer one takes the writer's memory along. */
-const COPY_WAITING_BELOW = 4096
 /** Such a message gets memory of its own, which the sink may keep. */
 const OWNED_FROM = 16 * 1024
 /**
@@ -72,13 +71,6 @@ export interface RingPair {
   readonly toClient: RingPlace
 }
 
-/** A message that found no room; `parts` are its bytes in order, of which `sent` have left. */
-interface Waiting {
-  readonly parts: Uint8Array[]
-  readonly length: number
-  sent: number
-}
-
 /** Where short messages are copied to before anybody looks into them: what is in the ring, the other side could still change. */
 const inbox = Buffer.allocUnsafeSlow(OWNED_FROM)
 const inboxWords = new Int32Array(inbox.buffer)
@@ -100,8 +92,10 @@ export class RingConnection implements ByteConnection {
   private readonly writer = new Writer(1024)
   private words: Int32Array
   private wordsOf: Buffer
-  private outbox: Waiting[] = []
+  private outbox: (Waiting | Bundle)[] = []
+  /** Bytes, and messages, in there. */
   private waiting = 0
+  private messages = 0
   private untold = 0
   private scheduled = false
   private refused = false
@@ -168,7 +162,7 @@ export class RingConnection implements ByteConnection {
   }
 
   get unsent(): number {
-    return this.outbox.length
+    return this.messages
   }
 
   begin(): Writer {
@@ -190,7 +184,7 @@ export class RingConnection implements ByteConnection {
     }
     this.committed = length
     this.sent = true
-    if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWhole(length)) this.enqueue(length)
+    if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWriter(length)) this.enqueue(length)
     writer.position = 0
     if (writer.buffer.length > MAX_IDLE_WRITER) writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
     if (this.untold >= TELL_AT) this.tell()
@@ -263,54 +257,78 @@ export class RingConnection implements ByteConnection {
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────────
 
-  /** False when there is no room for it now, or never will be for all of it at once. */
-  private writeWhole(length: number): boolean {
-    const { producer, writer } = this
-    if (length + PART_HEADER > producer.maxMessage) return false
+  /** False when there is no room for it now, or never will be for all of it at once. What is copied too much is the record's padding. */
+  private writeWhole(length: number, bytes: Buffer, words: Int32Array, from: number): boolean {
+    const { producer } = this
+    if (!this.fitsWhole(length)) return false
     const offset = producer.tryClaim(length + PART_HEADER)
     if (offset === FULL) return false
     const { data } = producer
     const at = offset >> 2
     put(data.words, at, length)
     put(data.words, at + 1, 0)
-    if (length <= COPY_WORDS_BELOW) this.copyWords(data.words, at + 2, length)
-    else data.bytes.set(writer.buffer.subarray(0, length), offset + PART_HEADER)
+    if (length <= COPY_WORDS_BELOW) copyWords(words, from >> 2, data.words, at + 2, (length + 3) >> 2)
+    else data.bytes.set(bytes.subarray(from, from + length), offset + PART_HEADER)
     producer.commit(true)
     this.untold++
     return true
   }
 
-  /** What it copies too much is the record's padding. */
-  private copyWords(into: Int32Array, at: number, length: number): void {
-    if (this.wordsOf !== this.writer.buffer) {
-      this.wordsOf = this.writer.buffer
-      this.words = wordsOver(this.wordsOf)
+  /** The same for what the writer holds. */
+  private writeWriter(length: number): boolean {
+    const { buffer } = this.writer
+    if (this.wordsOf !== buffer) {
+      this.wordsOf = buffer
+      this.words = wordsOver(buffer)
     }
-    const { words } = this
-    const count = (length + 3) >> 2
-    for (let index = 0; index < count; index++) into[at + index] = words[index]!
+    return this.writeWhole(length, buffer, this.words, 0)
+  }
+
+  private fitsWhole(length: number): boolean {
+    return length + PART_HEADER <= this.producer.maxMessage
   }
 
   private enqueue(length: number): void {
+    const { writer } = this
+    this.waiting += length
+    this.messages++
+    if (length <= MOST_BUNDLED && writer.attachments.length === 0 && this.fitsWhole(length)) addShort(this.outbox, writer.buffer, length)
+    else this.enqueueLong(length)
+    if (this.refused || this.outbox.length === 0) return
+    this.refused = true
+    this.lookSoon()
+  }
+
+  private enqueueLong(length: number): void {
     const { writer } = this
     const behind = takeAttachments(writer, 0)
     const head = writer.buffer.subarray(0, writer.position)
     const parts: Uint8Array[] = [head, ...behind]
     this.outbox.push({ parts, length, sent: 0 })
-    this.waiting += length
     if (!this.refused) this.pump()
-    if (this.outbox.length === 0) return
-    if (!this.refused) this.lookSoon()
-    this.refused = true
     // It still waits, and its bytes with it.
-    if (parts[0]!.buffer !== head.buffer) return
-    if (parts[0]!.length < COPY_WAITING_BELOW) parts[0] = Buffer.from(parts[0]!)
-    else writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
+    if (this.outbox.length > 0 && parts[0]!.buffer === head.buffer) writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
   }
 
   /** Moves what waits into the ring, as far as there is room. */
   private pump(): void {
-    while (this.outbox.length > 0 && this.writeParts(this.outbox[0]!)) this.outbox.shift()
+    while (this.outbox.length > 0 && this.write(this.outbox[0]!)) this.outbox.shift()
+  }
+
+  /** True when all of it has left. */
+  private write(entry: Waiting | Bundle): boolean {
+    return isBundle(entry) ? this.writeBundle(entry) : this.writeParts(entry)
+  }
+
+  private writeBundle(bundle: Bundle): boolean {
+    while (bundle.sent < bundle.lengths.length) {
+      const length = bundle.lengths[bundle.sent]!
+      if (!this.writeWhole(length, bundle.bytes, bundle.words, bundle.from)) return false
+      leftBundle(bundle)
+      this.waiting -= length
+      this.messages--
+    }
+    return true
   }
 
   /** Looks for room again, or sleeps until there is. */
@@ -323,7 +341,8 @@ export class RingConnection implements ByteConnection {
   }
 
   private hasRoom(): boolean {
-    const offset = this.producer.tryClaim(this.partSize(this.outbox[0]!) + PART_HEADER)
+    const first = this.outbox[0]!
+    const offset = this.producer.tryClaim(PART_HEADER + (isBundle(first) ? first.lengths[first.sent]! : this.partSize(first)))
     if (offset !== FULL) this.producer.abort()
     return offset !== FULL
   }
@@ -332,7 +351,6 @@ export class RingConnection implements ByteConnection {
     return Math.min(length - sent, this.producer.maxMessage - PART_HEADER)
   }
 
-  /** True when all of it has left. */
   private writeParts(message: Waiting): boolean {
     const { producer } = this
     do {
@@ -347,6 +365,7 @@ export class RingConnection implements ByteConnection {
       message.sent += size
       this.waiting -= size
     } while (message.sent < message.length)
+    this.messages--
     return true
   }
 
@@ -378,6 +397,7 @@ export class RingConnection implements ByteConnection {
     if (!this.refused || (!this.anyRoom && this.producer.room < this.outgoing.capacity * ROOM_TO_GO_ON)) return
     this.anyRoom = false
     this.pump()
+    if (this.untold > 0) this.tell()
     if (this.outbox.length > 0) return
     this.refused = false
     this.patienceForRoom.worked()
@@ -526,20 +546,8 @@ export class RingConnection implements ByteConnection {
 }
 
 const ignore = (): void => {}
+function copyWords(from: Int32Array, start: number, into: Int32Array, at: number, count: number): void {
+  for (let index = 0; index < count; index++) into[at + index] = from[start + index]!
+}
 const tellLater = (connection: RingConnection): void => connection.turnEnded()
 const lookLater = (connection: RingConnection): void => connection.lookNow()
-
-const wordsOver = (buffer: Buffer): Int32Array => new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2)
-
-/** Moves the first `size` bytes of `parts` to a place of shared memory; what is left stays in `parts`. */
-function take(parts: Uint8Array[], size: number, into: Uint8Array, at: number): void {
-  let left = size
-  while (left > 0) {
-    const part = parts[0]!
-    const piece = part.length <= left ? part : part.subarray(0, left)
-    into.set(piece, at + size - left)
-    left -= piece.length
-    if (piece === part) parts.shift()
-    else parts[0] = part.subarray(piece.length)
-  }
-}
