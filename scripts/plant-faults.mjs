@@ -45,7 +45,6 @@ const FAULTS = [
       ['mcp: any content type will do', '!== JSON_TYPE)', "=== 'x')"],
     ],
   ),
-  ...faultsOf('protocols/mcp.js', ['protocols/mcp'], [['mcp: the end of stdin drops answers', 'if (peer.idle)', 'if (true)']]),
   ...faultsOf(
     'transports/memory.js',
     ['transports/memory'],
