@@ -143,12 +143,21 @@ function join(
     },
   })
   // Until it opens its end, only the other pipe knows whether the server lives.
+  let answered = false
   const probe = setInterval(() => {
     if (isListening(output, paths)) return
-    pair.destroy(new TalkwireError('CONNECTION_LOST', `the server of ${address} ended before it answered; start it again`))
+    clearInterval(probe)
+    // Its last word may be in the pipe, and is read before the next of these.
+    setImmediate(() => {
+      if (answered) return
+      pair.destroy(new TalkwireError('CONNECTION_LOST', `the server of ${address} ended before it answered; start it again`))
+    })
   }, PROBE)
   probe.unref()
-  reading.once('data', () => clearInterval(probe))
+  reading.once('data', () => {
+    answered = true
+    clearInterval(probe)
+  })
   return new StreamConnection(pair, { address, ...pidOf(paths.claim) }, { maxMessage, framing: 'length' }).attach(sink)
 }
 
