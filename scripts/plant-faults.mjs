@@ -233,11 +233,7 @@ const FAULTS = [
       ['a long path is cut', 'if (Buffer.byteLength(path) > MAX_PATH)', 'if (false)'],
       ['anybody is let in', 'if (!trusted)', 'if (false)'],
       ['the sockets of another process are taken for ours', 'Number(LISTEN_PID) !== process.pid || ', ''],
-      [
-        'a failed listen() keeps the name',
-        'server.close();\n            if (!options.claim)\n                held.release();',
-        'server.close();',
-      ],
+      ['a failed listen() keeps the name', 'if (!held)\n            own.release();\n        throw reason;', 'throw reason;'],
       ['looking whether an owner lives leaves a descriptor', 'probe.destroy();', ';'],
     ],
   ),
