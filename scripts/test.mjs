@@ -64,10 +64,11 @@ if (nodeTests.length + pythonTests.length === 0) {
 const interpreter = python()
 const none = { passed: 0, failed: 0, skipped: 0 }
 const run = followRun()
-const results = [
-  nodeTests.length ? await runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose) : none,
-  pythonTests.length ? await runPytest(interpreter, run) : none,
-]
+// Python's wait more than they work, so they take no place of Node's.
+const results = await Promise.all([
+  nodeTests.length ? runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose) : none,
+  pythonTests.length ? runPytest(interpreter, run) : none,
+])
 run.end()
 const left = run.left()
 for (const { of, what } of left) console.log(`test: ${of} left ${what}; a test takes away what it makes, also when it fails`)

@@ -582,9 +582,14 @@ class Connection(Session):
         self._wait_closed()
 
     def _wait_closed(self) -> None:
-        lock = self._end_signal.enlist()
-        if not self._gone and self._reader != _get_ident():
-            lock.acquire(True, _REAP)
+        deadline = time.monotonic() + _REAP
+        while True:
+            # It is also released when the connection has ended and its child has not: look again.
+            lock = self._end_signal.enlist()
+            left = deadline - time.monotonic()
+            if self._gone or self._reader == _get_ident() or left <= 0:
+                return
+            lock.acquire(True, left)
 
     def abort(self) -> None:
         """Ends now; what was not sent is dropped."""

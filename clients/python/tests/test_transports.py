@@ -141,6 +141,33 @@ def test_spawn(worker):
         os.kill(pid, 0)
 
 
+def test_closing_waits_for_the_child_and_not_only_for_the_end_of_the_connection(worker):
+    c = talkwire.connect(f"spawn:{sys.executable} -m talkwire serve {worker}")
+    connection = c._connection
+    reap, gate, waits = connection._wire.on_close, threading.Event(), threading.Event()
+
+    def reap_late():
+        waits.set()
+        gate.wait()
+        reap()
+
+    connection._wire.on_close = reap_late
+    pid = c.pid()
+    closer = threading.Thread(target=c.close)
+    closer.start()
+    waits.wait()
+    while not connection._end_signal._locks:
+        time.sleep(0)  # until close() waits
+    connection._end_signal.notify()
+    while not connection._end_signal._locks:
+        assert closer.is_alive()
+        time.sleep(0)
+    gate.set()
+    closer.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_a_spawned_child_prints_freely(worker, capfd):
     with talkwire.connect(f"spawn:{sys.executable} -m talkwire serve {worker}") as c:
         assert c.say("hello from the child")
