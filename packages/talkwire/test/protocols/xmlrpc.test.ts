@@ -244,6 +244,18 @@ async function post(at: string, body: string | Buffer, headers: Record<string, s
 }
 const faultIn = (text: string): number => Number(/<name>faultCode<\/name><value><int>(-?\d+)<\/int>/.exec(text)?.[1])
 
+test('xmlrpc: what is more than 32 bits leaves as the extension, not as an int that old programs would cut', async () => {
+  await using service = await serve('echo', echoes, { listen: ADDRESS, token: false })
+  const at = `${httpOf(service.addresses[0]!)}/RPC2`
+  for (const [value, element] of [
+    ['2147483647', 'int'],
+    ['-2147483648', 'int'],
+    ['2147483648', 'i8'],
+    ['-2147483649', 'i8'],
+  ])
+    assert.match((await post(at, param(`<i8>${value}</i8>`))).text, new RegExp(`<${element}>${value}</${element}>`))
+})
+
 test('xmlrpc: bad documents are faults, whatever is wrong with them, and nothing is opened or expanded', async () => {
   await using service = await serve('echo', echoes, { listen: ADDRESS, token: false, limits: { message: 1 << 20, values: 20_000 } })
   const at = `${httpOf(service.addresses[0]!)}/RPC2`
