@@ -15,7 +15,7 @@ import { TalkwireError } from '../src/error.js'
 import type { Dialect } from '../src/protocols/dialect.js'
 import { serve, type ServeOptions } from '../src/serve.js'
 import { handlersFor, proofFor, type ProofState } from './dialect-proof.js'
-import { soon, turns } from './ends.js'
+import { codeOf, soon, turns } from './ends.js'
 import { Random } from './random.js'
 import type { Test } from './transport.js'
 
@@ -38,12 +38,6 @@ interface Running {
   happened(what: string): Promise<void>
   answer(text: string): void
 }
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  soon(promise, 'an answer').then(
-    () => 'none',
-    (reason: unknown) => (reason instanceof TalkwireError ? `${reason.code}/${reason.outcome}` : String(reason)),
-  )
 
 export function testDialect(suite: DialectSuite): void {
   const withPair = (what: string, body: (running: Running) => Promise<void>): unknown =>

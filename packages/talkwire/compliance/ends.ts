@@ -278,6 +278,13 @@ export async function soon<T>(promise: Promise<T>, what: string | (() => string)
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
+/** How a call ended: `CODE/outcome`, or `none` where it did not fail. */
+export const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  soon(promise, 'an answer').then(
+    () => 'none',
+    (reason: unknown) => (reason instanceof TalkwireError ? `${reason.code}/${reason.outcome}` : String(reason)),
+  )
+
 // ── an end in another process ────────────────────────────────────────────────────────────────────
 
 interface Configuration {

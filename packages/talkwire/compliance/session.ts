@@ -7,11 +7,10 @@ import assert from 'node:assert/strict'
 import { connect, type ConnectOptions } from '../src/connect.js'
 import { contract, event, rpc, stream, type Client } from '../src/contract/contract.js'
 import type { StandardSchema } from '../src/contract/standard-schema.js'
-import { TalkwireError } from '../src/error.js'
 import { serve, type ServeOptions } from '../src/serve.js'
 import { ref } from '../src/session/references.js'
 import { same, values } from './codec.js'
-import { soon, turns } from './ends.js'
+import { codeOf, soon, turns } from './ends.js'
 import type { Test } from './transport.js'
 
 export interface SessionSuite {
@@ -60,12 +59,6 @@ interface Running {
   readonly produced: () => number
   readonly stopped: Promise<void>
 }
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  soon(promise, 'an answer').then(
-    () => 'none',
-    (reason: unknown) => (reason instanceof TalkwireError ? `${reason.code}/${reason.outcome}` : String(reason)),
-  )
 
 export function testSession(suite: SessionSuite): void {
   const withPair = (what: string, body: (running: Running) => Promise<void>): unknown =>

@@ -1,6 +1,6 @@
 /** The calling side of HTTP: a service of ours, as docs/protocols/http.md has it. */
 import type { ClientRequest, IncomingMessage } from 'node:http'
-import { fromJson, toJson } from '../codecs/plain-json.js'
+import { fromJson, fromJsonText, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { isStream } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
@@ -100,7 +100,7 @@ class HttpCallee implements Callee {
     response.setEncoding('utf8')
     response.on('data', (chunk: string) => {
       for (const { name, data } of reader.push(chunk))
-        if (name === 'message') this.options.onEvent(event, fromJson(Buffer.from(data), this.options.limits))
+        if (name === 'message') this.options.onEvent(event, fromJsonText(data, this.options.limits))
     })
     response.on('close', () => {
       if (this.events.delete(event))
@@ -229,7 +229,7 @@ class ClientCall {
 
   private onEvent(name: string, data: string, size: number): void {
     if (this.settled) return
-    const value = fromJson(Buffer.from(data), this.options.limits)
+    const value = fromJsonText(data, this.options.limits)
     if (name === 'message') {
       this.waiting += size
       this.answer.item(value, size)

@@ -7,9 +7,8 @@ import https from 'node:https'
 import type { Socket } from 'node:net'
 import { brotliDecompress, gunzip, inflate } from 'node:zlib'
 import { TalkwireError } from '../error.js'
-import { listening } from '../transports/socket.js'
-import { HttpGuard, noToken } from '../transports/http-guard.js'
-import { bindable, boundAddress, remoteOf } from '../transports/tcp.js'
+import { HttpGuard, listenGuarded, noToken } from '../transports/http-guard.js'
+import { bindable, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener } from '../transports/transport.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
 
@@ -88,16 +87,7 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
     site.handle({ request, response, path, query: mark < 0 ? '' : url.slice(mark + 1), caller })
   })
   server.on('clientError', onClientError)
-  await listening(server, () => server.listen({ host, port }), address)
-  const bound = boundAddress(address, server)
-  guard.reachedAt(address, bound)
-  return {
-    address: bound,
-    async close() {
-      server.close()
-      server.closeIdleConnections()
-    },
-  }
+  return listenGuarded(server, guard, { host, port }, address)
 }
 
 /** The headers of CORS, for a page that may call. Returns whether it only asked for them. https://fetch.spec.whatwg.org/#http-cors-protocol */
@@ -117,7 +107,7 @@ function allowOrigin(request: Request, response: Response, origin: string): bool
 }
 
 /** What was asked may still be sending: its rest is not read, and the connection ends. */
-function turnAway(request: Request, response: Response, refuse: () => void): void {
+export function turnAway(request: Request, response: Response, refuse: () => void): void {
   if (!request.complete) response.setHeader('connection', 'close')
   refuse()
   request.resume()

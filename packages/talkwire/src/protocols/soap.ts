@@ -10,7 +10,7 @@ import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOption
 import { AgentConnection, ask, openPlace, post, type Place } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
-import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
+import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
 import { isFault, isSenders, readEnvelope, readFault, TYPES, writeBody, writeEnvelope, writeFault, type Version } from './soap-message.js'
 import { operationsOf, readMessage, writeMessage, type Operation } from './soap-schema.js'
@@ -65,9 +65,7 @@ async function siteOf(scheme: string, xml: Xml, service: Service, options: Diale
     handle(exchange) {
       const { request, response, path, query } = exchange
       const refuse = (status: number, code: string, text: string): void => {
-        if (!request.complete) response.setHeader('connection', 'close')
-        send(response, '1.1', writeFault('1.1', new TalkwireError(code, text), served.namespace), status)
-        request.resume()
+        turnAway(request, response, () => send(response, '1.1', writeFault('1.1', new TalkwireError(code, text), served.namespace), status))
       }
       if (path !== `/${service.name}` && path !== '/')
         return refuse(404, 'METHOD_NOT_FOUND', `SOAP is at /${service.name}, its WSDL at ?wsdl`)

@@ -9,7 +9,7 @@ import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOption
 import { AgentConnection, ask, openPlace, post, type Place, type Told } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
-import { listenHttp, readBody, type Exchange, type Response, type Site } from './http-server.js'
+import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
 import { loadXml, readXmlText, type Xml } from './xml.js'
 import { answerOf, faultValue, readAnswer, readCall, writeCall, writeFault, writeValue, type XmlCall } from './xmlrpc-message.js'
@@ -56,9 +56,7 @@ function siteOf(scheme: string, xml: Xml, service: Service, options: DialectServ
     handle(exchange) {
       const { request, response, path } = exchange
       const refuse = (status: number, code: string, text: string): void => {
-        if (!request.complete) response.setHeader('connection', 'close')
-        send(response, writeFault(new TalkwireError(code, text), false), status)
-        request.resume()
+        turnAway(request, response, () => send(response, writeFault(new TalkwireError(code, text), false), status))
       }
       if (path !== PATH && path !== '/') return refuse(404, 'METHOD_NOT_FOUND', `XML-RPC is at ${PATH}`)
       if (request.method !== 'POST') {

@@ -1,8 +1,10 @@
 /** Who may ask over HTTP and WebSocket: under which host, from which pages, with which token. RFC 9110 § 7.2, RFC 6454, RFC 6750. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import { TalkwireError } from '../error.js'
-import { isLoopback } from './tcp.js'
+import { listening } from './socket.js'
+import { boundAddress, isLoopback } from './tcp.js'
+import type { Listener } from './transport.js'
 
 const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]']
 
@@ -77,3 +79,22 @@ const asHttp = (address: string): URL => new URL(address.replace(/^[\w+]+:/, 'ht
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
 export const noToken = (): TalkwireError => new TalkwireError('UNAUTHENTICATED', 'this service wants its token: "Authorization: Bearer …"')
+
+/** Listens, and tells the guard under which names. Rejects as `listening`. */
+export async function listenGuarded(
+  server: Server,
+  guard: HttpGuard,
+  at: { readonly host: string; readonly port: number },
+  address: string,
+): Promise<Listener> {
+  await listening(server, () => server.listen(at), address)
+  const bound = boundAddress(address, server)
+  guard.reachedAt(address, bound)
+  return {
+    address: bound,
+    async close() {
+      server.close()
+      server.closeIdleConnections()
+    },
+  }
+}

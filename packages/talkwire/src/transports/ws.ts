@@ -9,11 +9,11 @@ import type { Duplex } from 'node:stream'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { TalkwireError } from '../error.js'
-import { HttpGuard, noToken, type GuardOptions } from './http-guard.js'
+import { HttpGuard, listenGuarded, noToken, type GuardOptions } from './http-guard.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
 import { connectionClosed, tooLargeArrived } from './refusals.js'
-import { fromSystem, listening } from './socket.js'
-import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
+import { fromSystem } from './socket.js'
+import { bindable, hostPort, remoteOf } from './tcp.js'
 import { MAX_MESSAGE, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
 
 /** The sub-protocol: a session's messages. */
@@ -156,16 +156,7 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
       pipe.open(accept(new MessageConnection(pipe)))
     })
   })
-  await listening(server, () => server.listen({ host, port }), address)
-  const bound = boundAddress(address, server)
-  guard.reachedAt(address, bound)
-  return {
-    address: bound,
-    async close() {
-      server.close()
-      server.closeIdleConnections()
-    },
-  }
+  return listenGuarded(server, guard, { host, port }, address)
 }
 
 function shownToken({ headers }: IncomingMessage): string | undefined {
