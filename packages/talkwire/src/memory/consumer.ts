@@ -87,7 +87,7 @@ export class Consumer implements Disposable {
     if (this.header[WORD.writersSleep] !== 0) this.ring.wake('writers')
   }
 
-  /** Resolves when there may be something to read. Does not block. Rejects with DEADLINE_EXCEEDED or the signal's reason. */
+  /** Resolves when there may be something to read; `read()` may still find skipped room only. Does not block. Rejects with DEADLINE_EXCEEDED or the signal's reason. */
   ready(options: WaitOptions = {}): Promise<void> {
     return waitFor(this.ring, 'readers', this.seat, this.isReady, options)
   }

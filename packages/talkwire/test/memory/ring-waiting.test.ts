@@ -31,11 +31,12 @@ for (const wait of WAITS)
       await other.line('ready')
       for (let n = 0; n < 20; n++) {
         assert.ok(writeNumber(producer, n))
-        await consumer.ready({ wait, timeout: 20_000 })
-        assert.equal(
-          consumer.read((data, offset, length) => assert.equal(readNumber(data, offset, length), n)),
-          1,
-        )
+        // The room at the end that is skipped may be seen before the message that follows it.
+        for (let read = 0; read === 0;) {
+          await consumer.ready({ wait, timeout: 20_000 })
+          read = consumer.read((data, offset, length) => assert.equal(readNumber(data, offset, length), n))
+          assert.ok(read <= 1)
+        }
       }
       producer.tryWrite(new Uint8Array(0))
       if (other.child.exitCode === null) await once(other.child, 'exit')
