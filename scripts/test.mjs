@@ -1,5 +1,6 @@
 // npm test [-- filter…] [-- --verbose]: the package's tests, the examples', the scripts' and the Python client's.
-// A filter is a part of a file's path; without one everything runs. A test that is skipped is a failure.
+// A filter is a part of a file's path; without one everything runs. A test that is skipped is a failure; one that lacks a program of the
+// system is left out and named, which is a failure under CI.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
@@ -9,6 +10,7 @@ import { runFiles } from './lib/node-tests.mjs'
 import { privateFolder } from './lib/private-folder.mjs'
 import { filesBelow, root } from './lib/repository.mjs'
 import { python } from './python.mjs'
+import { advice, install, missingFor } from './system.mjs'
 
 const args = process.argv.slice(2)
 const verbose = args.includes('--verbose')
@@ -25,7 +27,7 @@ const wanted = (file) => filters.length === 0 || filters.some((filter) => file.i
 /** @param {string} file */
 const sourceOf = (file) => file.replace('/dist/test/', '/test/').replace(/\.js$/, '.ts')
 
-const nodeTests = [
+const found = [
   ...tests('packages/talkwire/dist/test', /\.test\.js$/),
   ...tests('examples', /^[^/]+\/test\.mjs$/),
   ...tests('scripts/test', /\.test\.mjs$/),
@@ -57,10 +59,14 @@ async function runPytest(interpreter, run) {
   return { passed: Math.max(0, all - failed - skipped), failed: failed || (status === 0 && left.length === 0 ? 0 : 1), skipped }
 }
 
-if (nodeTests.length + pythonTests.length === 0) {
+if (found.length + pythonTests.length === 0) {
   console.log(`test: no test file${filters.length ? ` has ${filters.join(' or ')} in its path` : ' exists; run npm run build'}`)
   process.exit(1)
 }
+install(found)
+const missing = missingFor(found)
+const leftOut = new Set([...missing.values()].flat())
+const nodeTests = found.filter((file) => !leftOut.has(file))
 const interpreter = python()
 const none = { passed: 0, failed: 0, skipped: 0 }
 const run = followRun()
@@ -77,6 +83,8 @@ for (const { of, what } of run.unclear())
 const [passed, failed, skipped] = /** @type {const} */ (['passed', 'failed', 'skipped']).map((name) =>
   results.reduce((sum, totals) => sum + totals[name], 0),
 )
+for (const [program, files] of missing)
+  console.log(`test: NOT RUN, because there is no ${program}: ${files.join(', ')}; ${advice(program)}`)
 if (skipped) console.log(`test: ${skipped} skipped; a test that cannot run here belongs behind a declared ability, not behind skip`)
 console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
-process.exitCode = failed || skipped || left.length || !passed ? 1 : 0
+process.exitCode = failed || skipped || left.length || !passed || (missing.size && process.env['CI']) ? 1 : 0

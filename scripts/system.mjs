@@ -1,0 +1,50 @@
+// Programs of the system that tests call as foreign partners, and who needs them. As root on Debian they are installed; elsewhere
+// the files that need a missing one are left out loudly, and under CI that is a failure.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import path from 'node:path'
+
+/** Of a program: its Debian package, and parts of the paths of the test files that need it. @type {Record<string, { debian: string, tests: RegExp }>} */
+const PROGRAMS = {
+  chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\./ },
+}
+
+/** @param {string} program */
+export function isInstalled(program) {
+  return (process.env['PATH'] ?? '').split(path.delimiter).some((folder) => {
+    try {
+      accessSync(path.join(folder, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** Installs what these test files need and this machine lacks, if it may. @param {readonly string[]} files */
+export function install(files) {
+  const missing = [...missingFor(files).keys()]
+  if (missing.length === 0 || process.getuid?.() !== 0 || !isInstalled('apt-get')) return
+  const packages = [...new Set(missing.map((program) => PROGRAMS[program]?.debian ?? program))]
+  console.log(`system: installing ${packages.join(', ')}`)
+  const apt = (/** @type {string[]} */ ...args) =>
+    spawnSync('apt-get', args, { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, encoding: 'utf8' })
+  const get = () => apt('install', '--yes', '--quiet', '--no-install-recommends', ...packages)
+  // Lists of packages may be missing or of another day.
+  if (get().status !== 0) apt('update', '--quiet')
+  const { status, stderr } = get()
+  if (status !== 0) console.log(`system: apt-get could not install ${packages.join(', ')}\n${stderr}`)
+}
+
+/** Missing programs, and which of these files need each. @param {readonly string[]} files @returns {Map<string, string[]>} */
+export function missingFor(files) {
+  const missing = new Map()
+  for (const [program, { tests }] of Object.entries(PROGRAMS)) {
+    const needed = files.filter((file) => tests.test(file))
+    if (needed.length && !isInstalled(program)) missing.set(program, needed)
+  }
+  return missing
+}
+
+/** What a person types to have the program. @param {string} program */
+export const advice = (program) => `install ${program} (Debian: apt-get install ${PROGRAMS[program]?.debian ?? program})`
