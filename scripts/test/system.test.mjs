@@ -26,5 +26,5 @@ test('what is not on the path is missing for the files that need it, and only fo
 test('what is on the path is not', () =>
   withPath(path.dirname(process.execPath), () => {
     assert.ok(isInstalled(path.basename(process.execPath)))
-    assert.ok(!isInstalled('chromium'))
+    assert.ok(!isInstalled('a-program-that-nobody-has'))
   }))
