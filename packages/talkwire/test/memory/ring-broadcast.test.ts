@@ -77,7 +77,7 @@ test('what the writer is writing over is not read, also before the tail says so'
 })
 
 test('a record that is none is passed for the latest; when that is none either, the ring is broken', () => {
-  for (const size of [-5, 0, 7, 100, 5000, 0x7fff_fff8]) {
+  for (const size of [-5, 0, 7, 100, 5000, 0x7fff_fff8, 0x7fff_ffff]) {
     using memory = SharedMemory.anonymous(RING.size)
     const ring = new BroadcastRing({ memory })
     using writer = ring.writer()

@@ -178,6 +178,20 @@ test('mmap: a listener that closes leaves the file, private, and its place to th
   }
 })
 
+test('mmap: a client that sat down, but was not seen yet when the listener closed, is told', async () => {
+  const at = address()
+  let seen = false
+  const listener = await mmap.listen!(at, () => {
+    seen = true
+    return new LocalEnd()
+  })
+  const near = new LocalEnd()
+  near.connection = await mmap.connect!(at, near)
+  await listener.close()
+  assert.equal(await near.ending(), 'CONNECTION_LOST')
+  assert.equal(seen, false)
+})
+
 test('mmap: a connection outlives its listener, and the next service waits for its end', async () => {
   const at = address()
   const far = new LocalEnd()
