@@ -2,6 +2,7 @@
 export { TalkwireError, type Code, type Outcome, type TalkwireErrorOptions } from './error.js'
 export * from './contract/contract.js'
 export { jsonSchema, type ContractDescription, type JsonSchema } from './contract/json-schema.js'
+export { fromJsonSchema } from './contract/from-json-schema.js'
 export { contractHash } from './contract/hash.js'
 export { compareContracts, verdictOf, type Change, type Verdict } from './contract/compare.js'
 export type { StandardSchema, InputOf, OutputOf } from './contract/standard-schema.js'

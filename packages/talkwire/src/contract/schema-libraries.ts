@@ -20,7 +20,8 @@ type Row = (inner: Inner) => Record<string, unknown>
 const MAX_ELEMENTS_DEPTH = 4
 const TARGET = 'draft-2020-12'
 
-const DTYPES: Readonly<Record<string, string>> = {
+/** Classes of typed arrays, and how the marks call them. */
+export const DTYPES: Readonly<Record<string, string>> = {
   Uint8Array: 'u1',
   Buffer: 'u1',
   Int8Array: 'i1',
@@ -247,6 +248,7 @@ const VALIBOT_OPTIONAL = new Set(['optional', 'exact_optional', 'nullish', 'unde
 export function takesUndefined(schema: Schema, described: JsonSchema): boolean {
   const { _zod: zod, type } = schema as { _zod?: { optin?: unknown }; type?: unknown }
   const { vendor } = schema['~standard']
+  if (vendor === 'json-schema' && (schema as { optional?: unknown }).optional === true) return true
   if (vendor === 'zod' && zod?.optin !== undefined) return true
   if (vendor === 'valibot' && typeof type === 'string' && VALIBOT_OPTIONAL.has(type)) return true
   return saysUndefined(described)
