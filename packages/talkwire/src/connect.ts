@@ -278,7 +278,7 @@ async function dial(
   options.signal?.addEventListener('abort', onAbort, { once: true })
   try {
     await sayHello(session, {
-      contract,
+      contract: contract?.foreign ? undefined : contract,
       serves: options.serve?.service.contract?.id ?? null,
       heartbeat: options.heartbeat ?? 0,
       codecs: options.codecs,

@@ -24,6 +24,8 @@ export interface Rpc<
   readonly idempotent: boolean
   /** Nobody waits for an answer, and there is none. */
   readonly oneway: W
+  /** The members of the input, in the order in which they go as parameters of their own. Absent: the input is one value. */
+  readonly parameters?: readonly string[]
 }
 
 export interface Event<S extends Schema = Schema> {
@@ -40,6 +42,8 @@ export interface Contract<M extends Members = Members> {
   readonly name: string
   readonly version: number
   readonly members: M
+  /** Made of what a service told of itself (`discover`): nobody is asked for it by its id. What it has no place for, with the reason. */
+  readonly foreign?: { readonly leftOut: Readonly<Record<string, string>> }
 }
 
 /** Names that a client object uses itself. */
@@ -94,20 +98,24 @@ export interface RpcOptions<I, O, E, W> {
   errors?: E
   idempotent?: boolean
   oneway?: W
+  /** For services that take their parameters by position, as functions do: the names of the input's members, in that order. */
+  parameters?: readonly string[]
 }
 
 // NoInfer: inside `contract({ … })` the expected type of a member would otherwise become the input and output of `rpc()`.
-/** A method. Without `input` it takes nothing, without `output` it returns nothing. Throws TypeError when `oneway` has an answer. */
+/** A method. Without `input` it takes nothing, without `output` it returns nothing. Throws TypeError when `oneway` has an answer, or `parameters` no input to take apart. */
 export function rpc<
   I extends Schema | Stream | undefined = undefined,
   O extends Schema | Stream | undefined = undefined,
   E extends Record<string, Schema> = {},
   W extends boolean = false,
 >(options: RpcOptions<I, O, E, W> = {}): Rpc<NoInfer<I>, NoInfer<O>, NoInfer<E>, NoInfer<W>> {
-  const { input, output, errors, idempotent = false, oneway = false } = options
+  const { input, output, errors, idempotent = false, oneway = false, parameters } = options
   if (oneway && (output !== undefined || errors !== undefined))
     throw new TypeError('a oneway method has no output and no errors: nobody would receive them')
-  return { kind: 'rpc', input, output, errors: errors ?? {}, idempotent, oneway } as Rpc<I, O, E, W>
+  if (parameters && (input === undefined || isStream(input)))
+    throw new TypeError('parameters are members of the input: give it one that is an object')
+  return { kind: 'rpc', input, output, errors: errors ?? {}, idempotent, oneway, ...(parameters && { parameters }) } as Rpc<I, O, E, W>
 }
 
 /** Many values instead of one, as a method's input, output or both. */

@@ -28,6 +28,8 @@ export interface MethodDescription {
   readonly errors: Readonly<Record<string, JsonSchema>>
   readonly idempotent: boolean
   readonly oneway: boolean
+  /** Names of the input's members in the order in which they may go by position. */
+  readonly parameters?: readonly string[]
 }
 
 export interface ValueDescription {
@@ -71,6 +73,7 @@ export async function describeMethod(method: Rpc): Promise<MethodDescription> {
     errors,
     idempotent: method.idempotent,
     oneway: method.oneway,
+    ...(method.parameters && { parameters: method.parameters }),
   }
 }
 

@@ -111,7 +111,7 @@ function contractMethod(name: string, method: MethodDescription, place: Placer):
   )
   return {
     name,
-    ...describeParams(input, place),
+    ...inPosition(describeParams(input, place), method.parameters),
     ...(!method.oneway && { result: describeResult(output) }),
     ...(Object.keys(errors).length > 0 && { errors: [describeErrors(errors)] }),
     'x-talkwire': { input, output, errors, idempotent: method.idempotent, oneway: method.oneway },
@@ -152,6 +152,13 @@ function describeParams(input: OpenRpcValue | null, place: Placer): Params {
   if (kinds.length > 0 && kinds.every(isObjectSchema)) return { paramStructure: 'by-name', params: namedParams(kinds, !input.optional) }
   const only = { name: 'input', required: !input.optional, schema: input.schema }
   return { paramStructure: kinds.some((kind) => isObjectSchema(kind) || mayBeAnything(kind)) ? 'either' : 'by-position', params: [only] }
+}
+
+/** Who takes parameters by position takes them by name, too. */
+function inPosition({ paramStructure, params }: Params, names: readonly string[] | undefined): Params {
+  if (!names) return { paramStructure, params }
+  const all = names.map((name) => params.find((param) => param.name === name) ?? { name, required: false, schema: true })
+  return { paramStructure: 'either', params: all }
 }
 
 const isObjectSchema = (schema: Subschema): schema is JsonSchema => isObject(schema) && schema['type'] === 'object'

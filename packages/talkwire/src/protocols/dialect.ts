@@ -108,6 +108,9 @@ export interface DialectClientOptions {
   readonly onClosed: (cause?: TalkwireError) => void
 }
 
+/** As for `Dialect.connect`, before anything is known of who answers. */
+export type DialectDiscoverOptions = Omit<DialectClientOptions, 'contract' | 'onEvent' | 'onClosed'>
+
 export interface Dialect {
   /** The address scheme; also the name of the file and of the doc page. */
   readonly scheme: string
@@ -121,6 +124,12 @@ export interface Dialect {
   listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
   /** Rejects with PEER_NOT_FOUND, UNAUTHENTICATED, CONTRACT_MISMATCH, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE. */
   connect?(address: string, options: DialectClientOptions): Promise<{ readonly connection: ConnectionBase; readonly callee: Callee }>
+  /**
+   * What the service at an address offers, by the protocol's own introspection: a contract by `foreignContract` that `connect` takes,
+   * asking again for what a contract does not say. Leaves no connection open. Rejects as `connect`, and with UNSUPPORTED where the
+   * service does not tell.
+   */
+  discover?(address: string, options: DialectDiscoverOptions): Promise<Contract>
 }
 
 abstract class DialectWire implements Wire {

@@ -37,7 +37,7 @@ async function askName(place: Place, { contract, limits, signal }: DialectClient
       'CONTRACT_MISMATCH',
       `${place.address} is no service of Talkwire; for another HTTP API make a contract of its OpenAPI file: openApiContract(document)`,
     )
-  if (contract && served.contract !== contract.id)
+  if (contract && !contract.foreign && served.contract !== contract.id)
     throw new TalkwireError(
       'CONTRACT_MISMATCH',
       `this service is ${typeof served.contract === 'string' ? served.contract : `${served.name} (no contract)`}, the caller wants "${contract.id}"; give both the same contract`,
@@ -66,7 +66,7 @@ class HttpCallee implements Callee {
   call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const shape = shapeOf(this.options.contract, method)
     // With a contract the params are one input; without, the list of arguments.
-    const input = shape ? inputOf(params) : params
+    const input = shape ? inputOf(params, shape.parameters) : params
     const body = meta?.input || input === undefined ? undefined : toJson(input, this.options.limits)
     const request = this.send('POST', `/${this.name}/${encodeURIComponent(method)}`, meta, body)
     return new ClientCall(request, answer, this.options, meta?.input === true).open
@@ -129,9 +129,12 @@ class HttpCallee implements Callee {
 }
 
 /** Undefined: without a contract nobody knows. */
-function shapeOf(contract: Contract | undefined, method: string): { streams: boolean } | undefined {
+function shapeOf(
+  contract: Contract | undefined,
+  method: string,
+): { streams: boolean; parameters: readonly string[] | undefined } | undefined {
   const member = contract?.members[method]
-  return member?.kind === 'rpc' ? { streams: isStream(member.output) } : undefined
+  return member?.kind === 'rpc' ? { streams: isStream(member.output), parameters: member.parameters } : undefined
 }
 
 /** One request, until its answer is there. */

@@ -171,11 +171,11 @@ class HttpCall {
   }
 
   private paramsFrom(body: Buffer): unknown {
-    const { positional } = this.route.method
+    const { positional, parameters } = this.route.method
     if (body.length === 0) return positional ? [] : undefined
     const value = fromJson(body, this.options.limits)
     // Functions take their arguments as a list, or one of them as it is.
-    return positional && Array.isArray(value) ? value : paramsOf(value)
+    return (positional || parameters) && Array.isArray(value) ? value : paramsOf(value)
   }
 
   private begin(params: () => unknown, more?: Meta): void {

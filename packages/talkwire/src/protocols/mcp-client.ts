@@ -62,7 +62,7 @@ export class McpCallee implements Callee {
     if (typeof name === 'string') {
       this.ours = { name }
       const id = own(served, 'contract')
-      if (contract && id !== contract.id)
+      if (contract && !contract.foreign && id !== contract.id)
         throw new TalkwireError(
           'CONTRACT_MISMATCH',
           `this service is ${typeof id === 'string' ? id : `${name} (no contract)`}, the caller wants "${contract.id}"; give both the same contract`,
@@ -176,7 +176,8 @@ export class McpCallee implements Callee {
 
   private argumentsOf(method: string, params: unknown): unknown {
     if (this.options.contract) {
-      const input = inputOf(params)
+      const member = this.options.contract.members[method]
+      const input = inputOf(params, member?.kind === 'rpc' ? member.parameters : undefined)
       return input === undefined || isRecord(input) ? input : { [this.nameOf(method)]: input }
     }
     if (this.ours) return {}

@@ -40,6 +40,8 @@ export interface Field {
 /** One method: the fields of its request, of its answer, and of each declared error. */
 export interface Operation {
   readonly name: string
+  /** As in the contract. */
+  readonly parameters?: readonly string[]
   readonly request: Message
   readonly answer: Message
   readonly errors: ReadonlyMap<string, Message>
@@ -68,6 +70,7 @@ export async function operationsOf(contract: Contract): Promise<Map<string, Oper
     if (!isName(name)) refuse(name, 'that name')
     operations.set(name, {
       name,
+      ...(member.parameters && { parameters: member.parameters }),
       request: messageOf(input, `${name}`, 'input', refuse),
       // A result is always one element, so that clients can take it out of its wrapper.
       answer: bare(output, `${name}Response`, 'result', refuse),

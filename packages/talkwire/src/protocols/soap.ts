@@ -210,7 +210,7 @@ class SoapCallee implements Callee {
       method: 'POST',
       path: this.path,
       headers: { ...metaHeaders(meta), 'content-type': TYPES['1.1'], soapaction: `"${this.namespace}#${method}"` },
-      body: writeEnvelope('1.1', writeBody(method, this.namespace, writeMessage(operation.request, inputOf(params)))),
+      body: writeEnvelope('1.1', writeBody(method, this.namespace, writeMessage(operation.request, inputOf(params, operation.parameters)))),
     }
     return post(this.place, this.connection, question, answer, limits, ({ status, headers, body }) => {
       if (status !== 200 && status !== 500) return answer.error(fromProblem(status, undefined))

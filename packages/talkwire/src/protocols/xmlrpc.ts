@@ -129,10 +129,11 @@ class ServedCall {
     }
     const found = this.service.methods.get(method)
     if (!found) return done(undefined, notFound(this.service, method))
-    if (!found.positional && params.length > 1)
+    const byPosition = found.positional || found.parameters !== undefined
+    if (!byPosition && params.length > 1)
       return done(undefined, new TalkwireError('INVALID_INPUT', `"${method}" takes one value, not ${params.length}; see system.methodHelp`))
     this.open.push(
-      this.exchange.caller.call(method, found.positional ? params : paramsOf(params[0]), this.meta, {
+      this.exchange.caller.call(method, byPosition ? params : paramsOf(params[0]), this.meta, {
         result: (value) => done(writeValue(value, 1, limits)),
         error: (error) => done(undefined, error),
         item: () => 0,
@@ -206,7 +207,7 @@ async function checkServer(place: Place, path: string, xml: Xml, { contract, lim
   if (!contract) return
   const served = capabilities?.talkwire
   if (served) {
-    if (served.contract === contract.id) return
+    if (contract.foreign || served.contract === contract.id) return
     throw new TalkwireError(
       'CONTRACT_MISMATCH',
       `this service is ${typeof served.contract === 'string' ? served.contract : `${String(served.service)} (no contract)`}, the caller wants "${contract.id}"; give both the same contract`,
@@ -227,6 +228,8 @@ function answerIn({ status, headers, body }: Told, xml: Xml, limits: DialectClie
   throw fromProblem(status, undefined)
 }
 
+const single = (input: unknown): unknown[] => (input === undefined ? [] : [input])
+
 class XmlRpcCallee implements Callee {
   constructor(
     private readonly place: Place,
@@ -239,8 +242,7 @@ class XmlRpcCallee implements Callee {
   call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const { contract, limits } = this.options
     const member = contract?.members[method]
-    const input = inputOf(params)
-    const list = contract ? (input === undefined ? [] : [input]) : ((params ?? []) as unknown[])
+    const list = contract && !(member?.kind === 'rpc' && member.parameters) ? single(inputOf(params)) : ((params ?? []) as unknown[])
     const question = {
       method: 'POST',
       path: this.path,

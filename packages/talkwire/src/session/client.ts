@@ -38,24 +38,37 @@ export function createClient(link: Link, defaults?: CallOptions): object {
   return view
 }
 
-function contractMethod(link: Link, name: string, { input, output, idempotent, oneway }: Rpc, defaults: CallOptions | undefined): unknown {
+function contractMethod(
+  link: Link,
+  name: string,
+  { input, output, idempotent, oneway, parameters }: Rpc,
+  defaults: CallOptions | undefined,
+): unknown {
   const schema = isStream(output) ? output.item : output
   const uploads = isStream(input)
   const plain = link.options.interceptors.length === 0
-  if (oneway && plain) return (value: unknown) => link.notify(name, paramsOf(value))
-  if (oneway) return intercepted(link, name, defaults, ({ input: value }) => link.notify(name, paramsOf(value)))
+  if (oneway && plain) return (value: unknown) => link.notify(name, paramsOf(value, parameters))
+  if (oneway) return intercepted(link, name, defaults, ({ input: value }) => link.notify(name, paramsOf(value, parameters)))
   if (isStream(output))
     return intercepted(link, name, defaults, ({ input: value, options }) =>
-      link.stream(name, uploads ? [] : paramsOf(value), uploads ? (value as AsyncIterable<unknown>) : undefined, options, schema),
+      link.stream(
+        name,
+        uploads ? [] : paramsOf(value, parameters),
+        uploads ? (value as AsyncIterable<unknown>) : undefined,
+        options,
+        schema,
+      ),
     )
   if (uploads)
     return intercepted(link, name, defaults, ({ input: value, options }) =>
       link.upload(name, value as AsyncIterable<unknown>, options, schema),
     )
   if (!plain)
-    return intercepted(link, name, defaults, ({ input: value, options }) => link.unary(name, paramsOf(value), options, schema, idempotent))
+    return intercepted(link, name, defaults, ({ input: value, options }) =>
+      link.unary(name, paramsOf(value, parameters), options, schema, idempotent),
+    )
   return (value: unknown, options: CallOptions | undefined = defaults) =>
-    link.unary(name, paramsOf(value), merge(defaults, options), schema, idempotent)
+    link.unary(name, paramsOf(value, parameters), merge(defaults, options), schema, idempotent)
 }
 
 function functionMethod(link: Link, name: string, defaults: CallOptions | undefined): unknown {

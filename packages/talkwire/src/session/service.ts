@@ -17,6 +17,8 @@ export interface Method {
   readonly oneway: boolean
   /** Of the input, or of each element of the input stream. */
   readonly input: StandardSchema | undefined
+  /** Names of the input's members, for callers that pass them by position. */
+  readonly parameters?: readonly string[]
   /** Undefined: any declared error may pass. */
   readonly errors: ReadonlySet<string> | undefined
   /** One of the session's own: no interceptor sees it, and its errors are for the caller. */
@@ -46,7 +48,8 @@ export function contractService(contract: Contract, handlers: object): Service {
   return { name: contract.name, contract, methods, events }
 }
 
-function contractMethod(contract: Contract, name: string, { input, output, errors, oneway }: Rpc, handlers: object): Method {
+function contractMethod(contract: Contract, name: string, member: Rpc, handlers: object): Method {
+  const { input, output, errors, oneway, parameters } = member
   const handler = (handlers as Record<string, unknown>)[name]
   if (typeof handler !== 'function') throw new TypeError(`there is no handler for "${name}" of ${contract.id}; add a function of that name`)
   const inputStream = isStream(input)
@@ -59,6 +62,7 @@ function contractMethod(contract: Contract, name: string, { input, output, error
     oneway,
     input: isStream(input) ? input.item : input,
     errors: new Set(Object.keys(errors)),
+    ...(parameters && { parameters }),
   }
 }
 
@@ -99,20 +103,48 @@ function* functionsOf(object: object): Generator<[string, Handler]> {
   }
 }
 
-/** The input of a contract's method from JSON-RPC params: by name it is the object itself, by position its only element. */
-export function inputOf(params: unknown): unknown {
+/** The input of a contract's method from JSON-RPC params: by name it is the object itself, by position its only element, or its members by their names. */
+export function inputOf(params: unknown, parameters?: readonly string[]): unknown {
   if (!Array.isArray(params)) return params
+  if (parameters && !isWhole(params, parameters)) return byName(params, parameters)
   return params.length <= 1 ? params[0] : params
 }
 
-/** Params that carry one input. */
-export function paramsOf(input: unknown): unknown {
+/** A caller that knows no parameters passes the input as the only one. An empty object is more likely a parameter. */
+function isWhole(params: readonly unknown[], parameters: readonly string[]): boolean {
+  if (params.length !== 1 || !isPlain(params[0])) return false
+  const keys = Object.keys(params[0])
+  return keys.length > 0 && keys.every((key) => parameters.includes(key))
+}
+
+/** More than there are stay visible, so that validation refuses them. */
+function byName(params: readonly unknown[], parameters: readonly string[]): Record<string, unknown> {
+  const input: Record<string, unknown> = {}
+  for (const [at, value] of params.entries()) if (value !== undefined) input[parameters[at] ?? `parameter ${at + 1}`] = value
+  return input
+}
+
+const isPlain = (value: unknown): value is Record<string, unknown> => {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value) as unknown
+  return prototype === Object.prototype || prototype === null
+}
+
+/** Params that carry one input; its members one after the other for who takes them by position. */
+export function paramsOf(input: unknown, parameters?: readonly string[]): unknown {
+  if (parameters) return isPlain(input) ? inOrder(input, parameters) : input === undefined ? [] : [input]
   if (input === undefined) return undefined
-  if (typeof input === 'object' && input !== null) {
-    const prototype = Object.getPrototypeOf(input) as unknown
-    if (prototype === Object.prototype || prototype === null) return input
-  }
-  return [input]
+  return isPlain(input) ? input : [input]
+}
+
+/** Without those at the end that are missing. Throws TypeError for a member that is no parameter. */
+function inOrder(input: Readonly<Record<string, unknown>>, parameters: readonly string[]): unknown[] {
+  for (const key of Object.keys(input))
+    if (!parameters.includes(key) && input[key] !== undefined)
+      throw new TypeError(`"${key}" is no parameter; there are ${parameters.join(', ')}`)
+  const list = parameters.map((name) => (Object.hasOwn(input, name) ? input[name] : undefined))
+  while (list.length > 0 && list.at(-1) === undefined) list.pop()
+  return list
 }
 
 export const notFound = (service: Service | undefined, method: string): TalkwireError =>

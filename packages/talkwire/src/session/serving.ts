@@ -133,7 +133,7 @@ export class Serving {
         result = this.invoke(call, call.input)
       } else if (target.input === undefined) result = this.invoke(call, target.positional ? params : inputOf(params))
       else {
-        const input = validate(target.input, inputOf(params), target.name, 'INVALID_INPUT', 'not-sent')
+        const input = validate(target.input, inputOf(params, target.parameters), target.name, 'INVALID_INPUT', 'not-sent')
         result = input instanceof Promise ? input.then((valid) => this.invoke(call, valid)) : this.invoke(call, input)
       }
     } catch (reason) {
