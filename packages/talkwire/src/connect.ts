@@ -63,7 +63,7 @@ export interface ConnectOptions {
   readonly cwd?: string
   /** For `spawn:`, `fork:` and `worker:`: the child may outlive the connection, and a process also us. Otherwise it is ended. */
   readonly detached?: boolean
-  /** For `spawn+stdio:`: how messages are delimited. Default `line`. */
+  /** How messages are delimited on sockets and `spawn+stdio:`: `line` and `header` (`Content-Length`) are what other JSON-RPC servers know. Default there `length`, for `spawn+stdio:` `line`. */
   readonly framing?: 'length' | 'header' | 'line'
   /** For `ipc:`: the child that was forked. */
   readonly child?: import('node:child_process').ChildProcess
@@ -103,7 +103,7 @@ export async function connect(
   const options: ConnectOptions = { ...(isPlace(second) ? { ...third, address: second } : second) }
   const place = placeOf(options.address ?? (contract ? contract.name : (target as string | Command)))
   if (options.authkey !== undefined) validateKey(options.authkey)
-  const limits = withDefaults({ ...(STARTED.has(schemeOf(place.address)) && { handshake: START_PATIENCE }), ...options.limits })
+  const limits = limitsFor(place.address, options.limits)
   const { start: _, ...unstarted } = options
   const link = new Link({
     contract,
@@ -113,10 +113,13 @@ export async function connect(
     onConnection: options.onConnection,
     open: (onEvent, onClosed, start) => reach(place, contract, start ? options : unstarted, limits, onEvent, onClosed),
   })
-  if (options.wait === undefined) await link.open()
-  else await openWithin(options.wait, link, place.address, options.signal)
+  await tryWithin(options.wait, place.address, options.signal, () => link.open())
   return createClient(link)
 }
+
+/** What connecting starts has more time to answer. */
+export const limitsFor = (address: string, limits: Partial<Limits> | undefined): Limits =>
+  withDefaults({ ...(STARTED.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...limits })
 
 /** Where to connect; with a command its address only tells of it. */
 interface Place {
@@ -139,13 +142,19 @@ const LONGEST_PAUSE = 250
 /** Nobody is there, or somebody who is just ending. */
 const ABSENT = new Set(['PEER_NOT_FOUND', 'UNAVAILABLE', 'CONNECTION_LOST', 'CONNECTION_CLOSED'])
 
-async function openWithin(wait: number, link: Link, address: string, signal: AbortSignal | undefined): Promise<void> {
+/** Again and again, until somebody is there or `wait` milliseconds are over; without them once. */
+export async function tryWithin<T>(
+  wait: number | undefined,
+  address: string,
+  signal: AbortSignal | undefined,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  if (wait === undefined) return attempt()
   if (typeof wait !== 'number' || !(wait >= 0)) throw new TypeError('wait is a number of milliseconds, such as 5000')
   const end = performance.now() + wait
   for (let pause = FIRST_PAUSE; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
     try {
-      await link.open()
-      return
+      return await attempt()
     } catch (reason) {
       // What connecting starts does not come by waiting.
       if (!(reason instanceof TalkwireError) || !ABSENT.has(reason.code) || STARTED.has(schemeOf(address))) throw reason

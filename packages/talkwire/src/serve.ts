@@ -284,7 +284,14 @@ async function discover({ contract, name, methods }: Service, hash: string | und
   if (!contract) {
     const { parameterNames } = await import('./contract/parameters.js')
     const parametersOf = ({ source, handler }: Method): number | readonly string[] => (source && parameterNames(source)) ?? handler.length
-    return openRpc({ name, functions: [...methods.values()].map((method) => ({ name: method.name, parameters: parametersOf(method) })) })
+    return openRpc({
+      name,
+      functions: [...methods.values()].map((method) => ({
+        name: method.name,
+        parameters: parametersOf(method),
+        streams: method.outputStream,
+      })),
+    })
   }
   const { jsonSchema } = await import('./contract/json-schema.js')
   return openRpc(await jsonSchema(contract), hash === undefined ? {} : { hash })

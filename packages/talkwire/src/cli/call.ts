@@ -58,6 +58,7 @@ async function run([name, method, ...words]: readonly string[], values: Values):
       target,
       method: method!,
       options,
+      known,
       streams: known?.streams === true || target.session.peerStreams?.has(method!) === true,
     }
     if (values['stream'] === true || known?.contract?.input?.stream === true) await callWithStream(request, words, inJson)
@@ -88,14 +89,31 @@ interface Request {
   readonly target: Target
   readonly method: string
   readonly options: { readonly signal: AbortSignal }
+  readonly known: Method | undefined
   readonly streams: boolean
 }
 
-async function callPlainly({ target, method, options, streams }: Request, words: readonly string[], inJson: boolean): Promise<void> {
+async function callPlainly({ target, method, options, known, streams }: Request, words: readonly string[], inJson: boolean): Promise<void> {
   const { positional, named } = await readArguments(words, readJsonStdin)
-  const params = named ?? positional
+  const params = paramsFor(known, target.contract !== undefined, positional, named)
   if (streams) await printAll(target.session.calls.stream(method, params, undefined, options))
   else await print((inJson ? toLine : toText)(await target.session.call(method, params, options)))
+}
+
+type Named = Readonly<Record<string, unknown>>
+
+/** As the service takes them: most of the foreign ones have one input with named members, functions a list. Throws UsageError. */
+function paramsFor(known: Method | undefined, foreign: boolean, positional: readonly unknown[], named: Named | undefined): unknown {
+  const { parameters, input } = known?.contract ?? {}
+  if (parameters)
+    return named ? parameters.flatMap((name) => (name.startsWith('...') ? (named[name.slice(3)] ?? []) : [named[name]])) : positional
+  const schema = typeof input?.schema === 'object' ? input.schema : {}
+  const properties = Object.keys((schema['properties'] ?? {}) as object)
+  if (named || !foreign || positional.length === 0 || properties.length === 0) return named ?? positional
+  if (positional.length === 1 && typeof positional[0] === 'object' && positional[0] !== null) return positional[0]
+  if (positional.length > properties.length)
+    throw new UsageError(`"${known!.name}" takes ${properties.join(', ')}; there are more arguments`)
+  return Object.fromEntries(positional.map((value, at) => [properties[at]!, value]))
 }
 
 async function callWithStream({ target, method, options, streams }: Request, words: readonly string[], inJson: boolean): Promise<void> {

@@ -85,7 +85,7 @@ async function ask(name: string): ReturnType<typeof describe> {
   const entry = list().find((each) => each.name === name)
   if (!entry) throw new UsageError(`no service "${name}"`)
   const client = await connect(name, { signal, reconnect: false })
-  const target: Target = { name, entry, client, session: sessionOf(client)! }
+  const target: Target = { name, entry, client, session: sessionOf(client)!, contract: undefined }
   try {
     return await describe(target, { signal })
   } finally {

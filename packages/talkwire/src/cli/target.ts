@@ -1,5 +1,18 @@
 /** The service that a command is about: found, connected, described. */
-import { connect, find, list, sessionOf, TalkwireError, type ConnectOptions, type Entry } from '../index.js'
+import {
+  connect,
+  discover,
+  find,
+  jsonSchema,
+  list,
+  openRpc,
+  sessionOf,
+  speaksForeign,
+  TalkwireError,
+  type ConnectOptions,
+  type Contract,
+  type Entry,
+} from '../index.js'
 import { exitCode, Failure } from './output.js'
 import { nearest, suggestion } from '../suggest.js'
 
@@ -9,6 +22,8 @@ export interface Target {
   readonly entry: Entry | undefined
   readonly client: Awaited<ReturnType<typeof connect>>
   readonly session: NonNullable<ReturnType<typeof sessionOf>>
+  /** Of a protocol of others: what it told of itself. */
+  readonly contract: Contract | undefined
 }
 
 const isAddress = (text: string): boolean => /^[a-z][a-z0-9+]*:/.test(text)
@@ -18,12 +33,24 @@ export async function open(name: string, options: ConnectOptions): Promise<Targe
   try {
     // Before anything happens, unless the service may come later.
     if (options.wait === undefined) lookUp(name)
-    const client = await connect(name, options)
-    return { name, entry: entryOf(name), client, session: sessionOf(client)! }
+    const contract = isAddress(name) ? await foreignContract(name, options) : undefined
+    const client = (await (contract ? connect(contract, name, options) : connect(name, options))) as Target['client']
+    return { name, entry: entryOf(name), client, session: sessionOf(client)!, contract }
   } catch (reason) {
     throw reason instanceof TalkwireError && reason.code !== 'INVALID_ADDRESS'
       ? new Failure(exitCode.notFound, absent(reason, name))
       : reason
+  }
+}
+
+/** Undefined where nobody has to know beforehand, or nothing is told: then it is called blindly. */
+async function foreignContract(address: string, options: ConnectOptions): Promise<Contract | undefined> {
+  if (!(await speaksForeign(address))) return undefined
+  try {
+    return await discover(address, options)
+  } catch (reason) {
+    if (reason instanceof TalkwireError && reason.code === 'UNSUPPORTED') return undefined
+    throw reason
   }
 }
 
@@ -91,6 +118,8 @@ export interface Method {
         readonly errors: Readonly<Record<string, Schema>>
         readonly idempotent: boolean
         readonly oneway: boolean
+        /** How an object goes to who takes parameters by position. */
+        readonly parameters: readonly string[] | undefined
       }
     | undefined
   readonly streams: boolean
@@ -112,10 +141,10 @@ const string = (value: unknown): string | undefined => (typeof value === 'string
 
 /** Asks a service what it offers. */
 export async function describe(
-  { name, session }: Pick<Target, 'name' | 'session'>,
+  { name, session, contract: told }: Pick<Target, 'name' | 'session' | 'contract'>,
   options: { signal?: AbortSignal; timeout?: number },
 ): Promise<Description> {
-  const document = record(await session.call('rpc.discover', [], options))
+  const document = record(told ? openRpc(await jsonSchema(told)) : await session.call('rpc.discover', [], options))
   const own = record(document['x-talkwire'])
   return {
     document,
@@ -137,6 +166,7 @@ function methodOf(name: string, method: Unknown): Method {
     errors: record(own['errors']) as Record<string, Schema>,
     idempotent: own['idempotent'] === true,
     oneway: own['oneway'] === true,
+    parameters: Array.isArray(own['parameters']) ? (own['parameters'] as string[]) : undefined,
   }
   return {
     name,

@@ -10,7 +10,7 @@ const DECLARED_ERROR = -32010
 /** A service without a contract: its functions, each with its parameters' names, or how many there are. */
 export interface FunctionsDescription {
   readonly name: string
-  readonly functions: readonly { readonly name: string; readonly parameters: number | readonly string[] }[]
+  readonly functions: readonly { readonly name: string; readonly parameters: number | readonly string[]; readonly streams?: boolean }[]
 }
 
 export interface OpenRpcOptions {
@@ -50,7 +50,10 @@ export interface OpenRpcMethod {
     readonly errors: Readonly<Record<string, Subschema>>
     readonly idempotent: boolean
     readonly oneway: boolean
+    readonly parameters?: readonly string[]
   }
+  /** Of a function without a contract: it gives a stream. */
+  readonly 'x-stream'?: true
 }
 
 /** One value, or the elements of a stream: they travel as `$/input` and `$/item`. */
@@ -93,13 +96,14 @@ export function openRpc(service: ContractDescription | FunctionsDescription, opt
 }
 
 /** A function's `length` does not count optional parameters reliably, so none is called required. */
-function plainFunction({ name, parameters }: FunctionsDescription['functions'][number]): OpenRpcMethod {
+function plainFunction({ name, parameters, streams }: FunctionsDescription['functions'][number]): OpenRpcMethod {
   const names = typeof parameters === 'number' ? Array.from({ length: parameters }, (_, index) => `arg${index + 1}`) : parameters
   return {
     name,
     paramStructure: 'by-position',
     params: names.map((one) => ({ name: one, required: false, schema: true })),
     result: { name: 'result', required: false, schema: true },
+    ...(streams && { 'x-stream': true as const }),
   }
 }
 
@@ -114,7 +118,14 @@ function contractMethod(name: string, method: MethodDescription, place: Placer):
     ...inPosition(describeParams(input, place), method.parameters),
     ...(!method.oneway && { result: describeResult(output) }),
     ...(Object.keys(errors).length > 0 && { errors: [describeErrors(errors)] }),
-    'x-talkwire': { input, output, errors, idempotent: method.idempotent, oneway: method.oneway },
+    'x-talkwire': {
+      input,
+      output,
+      errors,
+      idempotent: method.idempotent,
+      oneway: method.oneway,
+      ...(method.parameters && { parameters: method.parameters }),
+    },
   }
 }
 

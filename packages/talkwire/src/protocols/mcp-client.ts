@@ -1,8 +1,11 @@
 /** The calling side of MCP: tools of any server are functions; a service of ours says more, and gets it. */
 import { toJson } from '../codecs/plain-json.js'
+import type { Contract } from '../contract/contract.js'
+import { fromOpenRpc } from '../contract/from-openrpc.js'
 import { TalkwireError, type Outcome } from '../error.js'
 import { inputOf } from '../session/service.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
+import { contractOfTools } from './mcp-contract.js'
 import { Code, isRecord, OURS, own, VERSIONS, type McpId, type Request, type Response } from './mcp-message.js'
 import { uriOf } from './mcp-tools.js'
 import { fromWireError, type Meta } from './message.js'
@@ -32,6 +35,9 @@ export class McpCallee implements Callee {
   private readonly pending = new Map<McpId, Pending>()
   /** Of a server that is not ours: each tool's arguments, in order. */
   private readonly tools = new Map<string, readonly string[]>()
+  /** The same, as they were listed. */
+  private readonly listed: unknown[] = []
+  private server: unknown
   private ours: { name: string } | undefined
   private readonly events = new Map<string, string>()
   link!: McpLink
@@ -55,6 +61,7 @@ export class McpCallee implements Callee {
         'CONTRACT_MISMATCH',
         `${this.address} speaks MCP ${String(version).slice(0, 40)}; known are ${VERSIONS.join(', ')}`,
       )
+    this.server = own(told, 'serverInfo')
     this.link.agreed?.(version as string)
     this.tell('notifications/initialized')
     const served = own(own(own(told, 'capabilities'), 'experimental'), 'talkwire')
@@ -85,12 +92,21 @@ export class McpCallee implements Callee {
       const tools = own(told, 'tools')
       for (const tool of Array.isArray(tools) ? (tools as unknown[]) : []) {
         const name = own(tool, 'name')
+        this.listed.push(tool)
         const properties = own(own(tool, 'inputSchema'), 'properties')
         if (typeof name === 'string') this.tools.set(name, isRecord(properties) ? Object.keys(properties) : [])
       }
       cursor = own(told, 'nextCursor')
       if (typeof cursor !== 'string') return
     }
+  }
+
+  /** The tools as a contract; of a service of ours its own. Rejects with MISSING_PACKAGE, and as a call. */
+  async contract(): Promise<Contract> {
+    if (this.ours) return fromOpenRpc(await this.ask(OURS.discover, {}), this.ours.name)
+    const version = /^\d{1,9}/.exec(String(own(this.server, 'version')))?.[0]
+    const name = own(this.server, 'name')
+    return contractOfTools(typeof name === 'string' ? name : '', Number(version ?? 0), this.listed)
   }
 
   // ── calls ──────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ export const VERSIONS = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05']
 
 export const Code = { parse: -32700, request: -32600, method: -32601, params: -32602, resource: -32002 } as const
 
-/** What two Talkwire sides tell each other beyond MCP: keys of `_meta`, and a notification. */
+/** What two Talkwire sides tell each other beyond MCP: keys of `_meta`, a notification, and a request for the service's OpenRPC document. */
 export const OURS = {
   call: 'talkwire/call',
   result: 'talkwire/result',
@@ -17,6 +17,7 @@ export const OURS = {
   payload: 'talkwire/payload',
   lost: 'talkwire/lost',
   credit: 'notifications/talkwire/credit',
+  discover: 'talkwire/discover',
 } as const
 
 export type McpId = string | number

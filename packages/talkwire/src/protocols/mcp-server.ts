@@ -102,12 +102,30 @@ export class McpPeer {
         return this.subscribe(params, out)
       case 'resources/unsubscribe':
         return this.unsubscribe(params, out)
+      case OURS.discover:
+        return this.discover(id, caller, out)
       default:
         return out.error(
           Code.method,
           `there is no method ${JSON.stringify(method.slice(0, 100))}; there are tools/list, tools/call and resources/read`,
         )
     }
+  }
+
+  private discover(id: McpId, caller: Caller, out: Out): void {
+    const track = this.tracked(id)
+    const call = caller.call('rpc.discover', [], undefined, {
+      result(value) {
+        out.result(value)
+        track.over()
+      },
+      error(error) {
+        track.over()
+        fail(out, error)
+      },
+      item: () => 0,
+    })
+    track.opened(call)
   }
 
   private welcome(asked: unknown): unknown {

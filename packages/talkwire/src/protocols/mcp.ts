@@ -4,11 +4,12 @@
  */
 import { parseAddress } from '../address.js'
 import { fromJson, toJson } from '../codecs/plain-json.js'
+import type { Contract } from '../contract/contract.js'
 import { plainMessage, TalkwireError } from '../error.js'
 import { spawnStdio } from '../transports/spawn.js'
 import { listenOnce } from '../transports/stdio.js'
 import type { ByteConnection, Connection, ConnectionBase, Listener, Sink } from '../transports/transport.js'
-import type { Admit, Dialect, DialectClientOptions, DialectServerOptions, DialectTraits } from './dialect.js'
+import type { Admit, Dialect, DialectClientOptions, DialectDiscoverOptions, DialectServerOptions, DialectTraits } from './dialect.js'
 import { listenHttp } from './http-server.js'
 import { McpCallee, type McpLink } from './mcp-client.js'
 import { connectMcpHttp } from './mcp-http-client.js'
@@ -38,6 +39,7 @@ const overHttp = (scheme: 'mcp+http' | 'mcp+https'): Dialect => ({
   listen: async (address, service, admit, options) =>
     listenHttp(address, admit, mcpOverHttp(scheme === 'mcp+https' ? 'https' : 'http', await createMcpSite(service, options)), options),
   connect: connectMcpHttp,
+  discover: (address, options) => discover(connectMcpHttp, address, options),
 })
 export const mcpHttp = overHttp('mcp+http')
 export const mcpHttps = overHttp('mcp+https')
@@ -49,7 +51,37 @@ export const mcp: Dialect = {
   listen: async (address, service, admit, options) => listenStdio(address, admit, await createMcpSite(service, options), options),
 }
 
-export const mcpSpawn: Dialect = { scheme: 'mcp+spawn', speaks: 'calls', traits: { ...traits, crossHost: false }, connect: connectSpawn }
+export const mcpSpawn: Dialect = {
+  scheme: 'mcp+spawn',
+  speaks: 'calls',
+  traits: { ...traits, crossHost: false },
+  connect: connectSpawn,
+  discover: (address, options) => discover(connectSpawn, address, options),
+}
+
+/** Rejects as `Dialect.discover`. */
+async function discover(
+  connect: (address: string, options: DialectClientOptions) => Promise<{ connection: ConnectionBase; callee: McpCallee }>,
+  address: string,
+  options: DialectDiscoverOptions,
+): Promise<Contract> {
+  let open: McpCallee | undefined
+  const onClosed = (cause?: TalkwireError): void =>
+    open?.end(cause ?? new TalkwireError('CONNECTION_CLOSED', `${address} ended before it said what it offers`))
+  const { connection, callee } = await connect(address, { ...options, contract: undefined, onEvent() {}, onClosed })
+  open = callee
+  const late = AbortSignal.timeout(options.limits.handshake)
+  const stop = options.signal ? AbortSignal.any([options.signal, late]) : late
+  stop.addEventListener('abort', () => callee.end(TalkwireError.from(stop.reason, 'CANCELLED')), { once: true })
+  try {
+    return await callee.contract()
+  } catch (reason) {
+    options.signal?.throwIfAborted()
+    throw reason
+  } finally {
+    await connection.close()
+  }
+}
 
 // ── stdin and stdout ─────────────────────────────────────────────────────────────────────────────
 

@@ -2,15 +2,28 @@
  * XML-RPC: `xmlrpc+http://127.0.0.1:8080`. Every method under its name at /RPC2, with `system.listMethods` and its like.
  * docs/protocols/xmlrpc.md.
  */
+import type { Agent } from 'node:http'
+import type { Contract } from '../contract/contract.js'
+import { fromOpenRpc } from '../contract/from-openrpc.js'
 import { TalkwireError } from '../error.js'
 import { inputOf, notFound, paramsOf, type Service } from '../session/service.js'
 import type { ConnectionBase } from '../transports/transport.js'
-import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
+import type {
+  Answer,
+  Callee,
+  Dialect,
+  DialectClientOptions,
+  DialectDiscoverOptions,
+  DialectServerOptions,
+  DialectTraits,
+  OpenCall,
+} from './dialect.js'
 import { AgentConnection, ask, openPlace, post, type Place, type Told } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
+import { contractOfMethods, type XmlRpcMethod } from './xmlrpc-contract.js'
 import { loadXml, readXmlText, type Xml } from './xml.js'
 import { answerOf, faultValue, readAnswer, readCall, writeCall, writeFault, writeValue, type XmlCall } from './xmlrpc-message.js'
 
@@ -38,6 +51,7 @@ const dialect = (scheme: 'xmlrpc+http' | 'xmlrpc+https'): Dialect => ({
     return listenHttp(address, admit, siteOf(scheme, xml, service, options), options)
   },
   connect: async (address, options) => connectXmlRpc(address, await loadXml(scheme), options),
+  discover: async (address, options) => discover(address, await loadXml(scheme), options),
 })
 export const xmlrpc = dialect('xmlrpc+http')
 export const xmlrpcs = dialect('xmlrpc+https')
@@ -46,6 +60,11 @@ const TYPE = 'text/xml'
 const PATH = '/RPC2'
 /** Whoever sends it takes a third member of a fault, with the error's name, outcome and details. */
 const FAULTS = 'talkwire-faults'
+
+/** Of a service of ours: its OpenRPC document. */
+const DISCOVER = 'talkwire.discover'
+/** Methods of a stranger that are asked for their types, one after the other. */
+const MOST_METHODS = 1000
 
 // ── serving ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,6 +147,7 @@ class ServedCall {
       return
     }
     const found = this.service.methods.get(method)
+    if (!found && method === DISCOVER) return this.discover(done)
     if (!found) return done(undefined, notFound(this.service, method))
     const byPosition = found.positional || found.parameters !== undefined
     if (!byPosition && params.length > 1)
@@ -135,6 +155,16 @@ class ServedCall {
     this.open.push(
       this.exchange.caller.call(method, byPosition ? params : paramsOf(params[0]), this.meta, {
         result: (value) => done(writeValue(value, 1, limits)),
+        error: (error) => done(undefined, error),
+        item: () => 0,
+      }),
+    )
+  }
+
+  private discover(done: Done): void {
+    this.open.push(
+      this.exchange.caller.call('rpc.discover', [], this.meta, {
+        result: (value) => done(writeValue(value, 1, this.options.limits)),
         error: (error) => done(undefined, error),
         item: () => 0,
       }),
@@ -193,16 +223,44 @@ async function connectXmlRpc(
   return { connection, callee: new XmlRpcCallee(place, path, xml, options, connection) }
 }
 
-/** A service of ours says its contract; others are asked for their methods, as far as they tell. */
-async function checkServer(place: Place, path: string, xml: Xml, { contract, limits, signal }: DialectClientOptions): Promise<void> {
-  const told = async (method: string): Promise<unknown> => {
+/** Rejects as `Dialect.discover`. */
+async function discover(address: string, xml: Xml, options: DialectDiscoverOptions): Promise<Contract> {
+  options.signal?.throwIfAborted()
+  const place = openPlace(address, options)
+  const told = asker(place, place.path || PATH, xml, options)
+  try {
+    const capabilities = (await told('system.getCapabilities')) as { talkwire?: unknown } | undefined
+    if (capabilities?.talkwire !== undefined) return await fromOpenRpc(await told(DISCOVER))
+    const names = await told('system.listMethods')
+    if (!Array.isArray(names))
+      throw new TalkwireError('UNSUPPORTED', `${address} tells nothing of itself: it has no system.listMethods; write a contract for it`)
+    const methods: XmlRpcMethod[] = []
+    for (const name of names.slice(0, MOST_METHODS) as unknown[])
+      if (typeof name === 'string' && !name.startsWith('system.'))
+        methods.push({ name, signature: await told('system.methodSignature', [name]), help: await told('system.methodHelp', [name]) })
+    return await contractOfMethods(place.base.host!, methods)
+  } finally {
+    ;(place.base.agent as Agent).destroy()
+  }
+}
+
+/** Asks one thing after the other; a fault is no answer. */
+const asker =
+  (place: Place, path: string, xml: Xml, { limits, signal }: DialectDiscoverOptions) =>
+  async (method: string, params: readonly unknown[] = []): Promise<unknown> => {
+    const body = writeCall(method, params, limits)
     const answer = answerIn(
-      await ask(place, { method: 'POST', path, headers: { 'content-type': TYPE }, body: writeCall(method, [], limits) }, limits, signal),
+      await ask(place, { method: 'POST', path, headers: { 'content-type': TYPE }, body }, limits, signal),
       xml,
       limits,
     )
     return 'value' in answer ? answer.value : undefined
   }
+
+/** A service of ours says its contract; others are asked for their methods, as far as they tell. */
+async function checkServer(place: Place, path: string, xml: Xml, options: DialectClientOptions): Promise<void> {
+  const { contract } = options
+  const told = asker(place, path, xml, options)
   const capabilities = (await told('system.getCapabilities')) as { talkwire?: { contract?: unknown; service?: unknown } } | undefined
   if (!contract) return
   const served = capabilities?.talkwire

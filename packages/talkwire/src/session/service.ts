@@ -110,17 +110,26 @@ export function inputOf(params: unknown, parameters?: readonly string[]): unknow
   return params.length <= 1 ? params[0] : params
 }
 
+const isParameter = (key: string, parameters: readonly string[]): boolean =>
+  parameters.includes(key) || parameters.at(-1) === `${REST}${key}`
+
 /** A caller that knows no parameters passes the input as the only one. An empty object is more likely a parameter. */
 function isWhole(params: readonly unknown[], parameters: readonly string[]): boolean {
   if (params.length !== 1 || !isPlain(params[0])) return false
   const keys = Object.keys(params[0])
-  return keys.length > 0 && keys.every((key) => parameters.includes(key))
+  return keys.length > 0 && keys.every((key) => isParameter(key, parameters))
 }
 
-/** More than there are stay visible, so that validation refuses them. */
+const REST = '...'
+
+/** `...rest`, the last of them, takes all that are left. Others that are too many stay visible, so that validation refuses them. */
 function byName(params: readonly unknown[], parameters: readonly string[]): Record<string, unknown> {
   const input: Record<string, unknown> = {}
-  for (const [at, value] of params.entries()) if (value !== undefined) input[parameters[at] ?? `parameter ${at + 1}`] = value
+  for (const [at, value] of params.entries()) {
+    const name = parameters[at] ?? `parameter ${at + 1}`
+    if (name.startsWith(REST)) return { ...input, [name.slice(REST.length)]: params.slice(at) }
+    if (value !== undefined) input[name] = value
+  }
   return input
 }
 
@@ -137,12 +146,19 @@ export function paramsOf(input: unknown, parameters?: readonly string[]): unknow
   return isPlain(input) ? input : [input]
 }
 
-/** Without those at the end that are missing. Throws TypeError for a member that is no parameter. */
+/** Without those at the end that are missing. Throws TypeError for a member that is no parameter, and for a rest that is no list. */
 function inOrder(input: Readonly<Record<string, unknown>>, parameters: readonly string[]): unknown[] {
   for (const key of Object.keys(input))
-    if (!parameters.includes(key) && input[key] !== undefined)
+    if (!isParameter(key, parameters) && input[key] !== undefined)
       throw new TypeError(`"${key}" is no parameter; there are ${parameters.join(', ')}`)
-  const list = parameters.map((name) => (Object.hasOwn(input, name) ? input[name] : undefined))
+  const list: unknown[] = []
+  for (const name of parameters) {
+    const rest = name.startsWith(REST) ? name.slice(REST.length) : undefined
+    const value = Object.hasOwn(input, rest ?? name) ? input[rest ?? name] : undefined
+    if (rest === undefined || value === undefined) list.push(value)
+    else if (Array.isArray(value)) return [...list, ...(value as unknown[])]
+    else throw new TypeError(`"${rest}" is a list: the parameters that are left`)
+  }
   while (list.length > 0 && list.at(-1) === undefined) list.pop()
   return list
 }

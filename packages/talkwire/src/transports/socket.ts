@@ -52,7 +52,8 @@ export function connectSocket(
     address,
     options,
     (reason) => fromSystem(reason, `cannot connect to ${address}`),
-    (socket) => new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: 'length' }).attach(sink),
+    (socket) =>
+      new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: options.framing ?? 'length' }).attach(sink),
   )
 }
 

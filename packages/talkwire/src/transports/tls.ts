@@ -59,7 +59,7 @@ export const tlsTransport: Transport<TlsOptions> = {
       const peer = { address, host, ...identity(socket) }
       return new StreamConnection(socket, peer, {
         maxMessage: options.maxMessage,
-        framing: 'length',
+        framing: options.framing ?? 'length',
         explain: (cause) => unless(cause, address),
       } satisfies StreamOptions).attach(sink)
     })

@@ -114,6 +114,8 @@ export interface TransportOptions {
   /** Largest message in bytes, in both directions. Default 64 MiB. */
   readonly maxMessage?: number
   readonly signal?: AbortSignal
+  /** How messages are delimited on a stream of bytes, chosen by who connects. Default `length`. */
+  readonly framing?: 'length' | 'header' | 'line'
   /**
    * Milliseconds for what comes before a connection's first message: reaching the other host, TLS, a place in its queue. Default:
    * HANDSHAKE where one looks again and again; where the kernel waits, no limit of ours.
