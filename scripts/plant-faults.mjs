@@ -345,6 +345,29 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'transports/ring-writer.js',
+    ['transports/ring-writer'],
+    [
+      ['a long message is cut where the room ends', 'if (this.inRing)\n            this.leaveRing(size);\n        else', ''],
+      ['what was written before is lost', 'buffer.copy(this.own, start, start, position);', ';', 'short'],
+      ['the room stays taken', 'this.producer.abort();\n        this.useOwn();', 'this.useOwn();'],
+      ['what is thrown away is sent', 'if (this.inRing)\n            this.producer.abort();', 'if (this.inRing) this.publish();'],
+      ['long messages keep their memory', 'if (this.own.length > MAX_IDLE)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'memory/producer.js',
+    ['transports/ring-writer'],
+    [
+      [
+        'behind a shorter message the old bytes are read',
+        'put(words, (this.next & (capacity - 1)) >> 2, 0);\n    }\n    /**',
+        '}\n    /**',
+      ],
+      ['among many a claim gets shorter', 'if (this.many || !(length', 'if (!(length'],
+    ],
+  ),
+  ...faultsOf(
     'transports/shm.js',
     ['transports/shm', 'choose'],
     [

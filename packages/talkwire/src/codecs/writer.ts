@@ -7,20 +7,23 @@ export class Writer {
   /** DataView over the same bytes. */
   view: DataView
   position = 0
+  /** Bytes of the buffer that may be written. */
+  limit: number
   /** Binary arguments of the message being written that travel beside it, in order; not copied. */
   attachments: Uint8Array[] = []
 
   constructor(readonly initialSize = 8192) {
     this.buffer = Buffer.allocUnsafeSlow(initialSize)
     this.view = new DataView(this.buffer.buffer)
+    this.limit = initialSize
   }
 
   /** Makes room for `size` more bytes. Never blocks; throws RangeError above Node's buffer limit. */
   reserve(size: number): void {
-    if (this.position + size > this.buffer.length) this.grow(size)
+    if (this.position + size > this.limit) this.grow(size)
   }
 
-  private grow(size: number): void {
+  protected grow(size: number): void {
     const grown = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.position + size))
     this.buffer.copy(grown, 0, 0, this.position)
     this.replace(grown)
@@ -30,6 +33,7 @@ export class Writer {
   replace(buffer: Buffer): void {
     this.buffer = buffer
     this.view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
+    this.limit = buffer.length
   }
 
   /** Writes text as UTF-8 and returns how many bytes that took. */

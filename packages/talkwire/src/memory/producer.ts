@@ -74,6 +74,17 @@ export class Producer implements Disposable {
     return this.many ? this.claimAmongMany() : this.claim()
   }
 
+  /** The claimed message is shorter than it was claimed: `length` bytes. One producer only: among many, others may stand behind it. */
+  shrink(length: number): void {
+    const { at, size, tail, words, capacity } = this
+    if (at === NO_CLAIM) throw nothingClaimed()
+    if (this.many || !(length >= 0 && length + RECORD_HEADER <= size))
+      throw new RangeError(`${length} bytes: a claim of one producer gets shorter only`)
+    this.size = length + RECORD_HEADER
+    this.next = (tail + ((this.size + 7) & ~7)) | 0
+    put(words, (this.next & (capacity - 1)) >> 2, 0)
+  }
+
   /**
    * Publishes what was claimed. `more`: another one follows at once, so nobody need be woken for this one; a consumer that does
    * not sleep reads it all the same. Does not block.

@@ -5,7 +5,7 @@
  */
 import { newChunk } from '../codecs/chunk.js'
 import { seal, takeAttachments } from '../codecs/envelope.js'
-import { Writer } from '../codecs/writer.js'
+import type { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 import { Consumer } from '../memory/consumer.js'
 import { FULL, Producer } from '../memory/producer.js'
@@ -14,6 +14,7 @@ import { sayAwake, saySleeps } from '../memory/seats.js'
 import { put } from '../memory/store.js'
 import { Patience } from './patience.js'
 import { addShort, isBundle, leftBundle, MOST_BUNDLED, take, wordsOver, type Bundle, type Waiting } from './ring-outbox.js'
+import { RingWriter } from './ring-writer.js'
 import { connectionClosed, tooLargeArrived, tooLargeToSend } from './refusals.js'
 import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transport.js'
 
@@ -28,8 +29,6 @@ import { MAX_MESSAGE, type ByteConnection, type Peer, type Sink } from './transp
 const PART_HEADER = 8
 /** The other side is told of messages at the end of a turn, and when there are so many: so both work at the same time. */
 const TELL_AT = 64
-/** Longer messages give their memory back. */
-const MAX_IDLE_WRITER = 256 * 1024
 /** Shorter ones are copied word by word: a call of `set` costs more. */
 const COPY_WORDS_BELOW = 512
 /** Such a message gets memory of its own, which the sink may keep. */
@@ -89,7 +88,7 @@ export class RingConnection implements ByteConnection {
   /** What arrives is no messages any more. */
   private deaf = false
   private cause: TalkwireError | undefined
-  private readonly writer = new Writer(1024)
+  private readonly writer: RingWriter
   private words: Int32Array
   private wordsOf: Buffer
   private outbox: (Waiting | Bundle)[] = []
@@ -139,6 +138,7 @@ export class RingConnection implements ByteConnection {
     this.incoming = openRing('one producer', side === 'client' ? pair.toClient : pair.toServer, ring)
     this.producer = new Producer(this.outgoing)
     this.consumer = new Consumer(this.incoming)
+    this.writer = new RingWriter(this.producer, PART_HEADER)
     this.wordsOf = this.writer.buffer
     this.words = wordsOver(this.wordsOf)
     this.ended = new Promise((resolve) => {
@@ -167,26 +167,29 @@ export class RingConnection implements ByteConnection {
 
   begin(): Writer {
     if (this.state !== 'open') throw this.cause ?? connectionClosed()
+    if (this.outbox.length === 0) this.writer.enterRing()
     return this.writer
   }
 
   rollback(): void {
-    this.writer.position = 0
+    this.writer.reset()
     this.writer.attachments = []
   }
 
   commit(): boolean {
     const { writer } = this
-    const length = seal(writer, 0)
+    // What is attached stands behind the message, in parts.
+    if (writer.inRing && writer.attachments.length > 0) writer.leaveRing(0)
+    const length = seal(writer, writer.start)
     if (length > this.maxSend) {
       this.rollback()
       throw tooLargeToSend(length, this.maxSend)
     }
     this.committed = length
     this.sent = true
-    if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWriter(length)) this.enqueue(length)
-    writer.position = 0
-    if (writer.buffer.length > MAX_IDLE_WRITER) writer.replace(Buffer.allocUnsafeSlow(writer.initialSize))
+    if (writer.inRing) this.publish(length)
+    else if (this.outbox.length > 0 || writer.attachments.length > 0 || !this.writeWriter(length)) this.enqueue(length)
+    writer.reset()
     if (this.untold >= TELL_AT) this.tell()
     else if (!this.scheduled) this.schedule()
     return !this.refused
@@ -257,6 +260,15 @@ export class RingConnection implements ByteConnection {
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────────
 
+  /** What was written into the ring is there for the other side. */
+  private publish(length: number): void {
+    const { writer } = this
+    writer.view.setUint32(writer.start - PART_HEADER, length, true)
+    writer.view.setUint32(writer.start - 4, 0, true)
+    writer.publish()
+    this.untold++
+  }
+
   /** False when there is no room for it now, or never will be for all of it at once. What is copied too much is the record's padding. */
   private writeWhole(length: number, bytes: Buffer, words: Int32Array, from: number): boolean {
     const { producer } = this
@@ -276,12 +288,12 @@ export class RingConnection implements ByteConnection {
 
   /** The same for what the writer holds. */
   private writeWriter(length: number): boolean {
-    const { buffer } = this.writer
+    const { buffer, start } = this.writer
     if (this.wordsOf !== buffer) {
       this.wordsOf = buffer
       this.words = wordsOver(buffer)
     }
-    return this.writeWhole(length, buffer, this.words, 0)
+    return this.writeWhole(length, buffer, this.words, start)
   }
 
   private fitsWhole(length: number): boolean {
@@ -292,7 +304,8 @@ export class RingConnection implements ByteConnection {
     const { writer } = this
     this.waiting += length
     this.messages++
-    if (length <= MOST_BUNDLED && writer.attachments.length === 0 && this.fitsWhole(length)) addShort(this.outbox, writer.buffer, length)
+    if (length <= MOST_BUNDLED && writer.attachments.length === 0 && this.fitsWhole(length))
+      addShort(this.outbox, writer.buffer, writer.start, length)
     else this.enqueueLong(length)
     if (this.refused || this.outbox.length === 0) return
     this.refused = true
@@ -301,8 +314,8 @@ export class RingConnection implements ByteConnection {
 
   private enqueueLong(length: number): void {
     const { writer } = this
-    const behind = takeAttachments(writer, 0)
-    const head = writer.buffer.subarray(0, writer.position)
+    const behind = takeAttachments(writer, writer.start)
+    const head = writer.buffer.subarray(writer.start, writer.position)
     const parts: Uint8Array[] = [head, ...behind]
     this.outbox.push({ parts, length, sent: 0 })
     if (!this.refused) this.pump()

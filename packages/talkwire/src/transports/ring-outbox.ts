@@ -26,14 +26,14 @@ export const isBundle = (entry: Waiting | Bundle): entry is Bundle => 'lengths' 
 
 export const wordsOver = (buffer: Buffer): Int32Array => new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2)
 
-/** Puts a copy of the first `length` bytes behind what waits: an object for each message would cost more than the message. */
-export function addShort(outbox: (Waiting | Bundle)[], message: Buffer, length: number): void {
+/** Puts a copy of `length` bytes of the message from `start` on behind what waits: an object for each message would cost more than the message. */
+export function addShort(outbox: (Waiting | Bundle)[], message: Buffer, start: number, length: number): void {
   let last = outbox.at(-1)
   if (last === undefined || !isBundle(last) || last.end + length > BUNDLE) {
     const bytes = Buffer.allocUnsafeSlow(BUNDLE)
     outbox.push((last = { bytes, words: wordsOver(bytes), lengths: [], sent: 0, from: 0, end: 0 }))
   }
-  message.copy(last.bytes, last.end, 0, length)
+  message.copy(last.bytes, last.end, start, start + length)
   last.lengths.push(length)
   last.end = padded(last.end + length)
 }
