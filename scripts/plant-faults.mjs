@@ -1341,6 +1341,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/c/talkwire_lock.h',
+    ['sync/mixed'],
+    [['memory of another kind stays mapped', 'if (failed && memory != MAP_FAILED) munmap(memory, bytes);', '']],
+  ),
+  ...faultsOf(
     'clients/c/talkwire_inspect.h',
     ['sync/pairs'],
     [['who came last is told first', 'at > 0 && (int32_t)(sequences[at - 1] - sequence) > 0', 'at > 0']],

@@ -477,6 +477,7 @@ static inline int tw_open(struct tw_handle *handle, const char *word, uint32_t k
     else if (TW_LOAD(handle->lock->kind) != kind && !tw_swap32(&handle->lock->kind, 0, kind) && TW_LOAD(handle->lock->kind) != kind) failed = EINVAL;
     else if (handle->self == 0) failed = ENOSYS; /* no /proc */
     else if (pipe2(handle->bell, O_NONBLOCK | O_CLOEXEC) != 0) failed = errno;
+    if (failed && memory != MAP_FAILED) munmap(memory, bytes);
     if (failed) close(handle->fd);
     return failed;
 }

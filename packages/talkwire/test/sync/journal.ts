@@ -1,4 +1,4 @@
-/** What the processes of a storm note, as 32-bit words of shared memory. storm.py and storm.c know `total`, SHARES and CONFIRMED too. */
+/** What the processes of a storm note, as 32-bit words of shared memory. storm.py and storm.c know `total`, `wrong`, `twin`, SHARES and CONFIRMED too. */
 export const WORD = {
   total: 0,
   /** How often somebody found something wrong. */

@@ -26,13 +26,16 @@ export interface Storm {
   readonly sections: number
 }
 
-/** What is started for a worker: of a mutex in several languages. */
+/** Those that Python and C use, too, in one storm with Node. */
+const SHARED: readonly Kind[] = ['mutex', 'semaphore', 'rwlock']
+
+/** What is started for a worker. */
 function commandsOf(kind: Kind): string[][] {
   const commands = [[process.execPath, fixture('kill-storm.js'), kind]]
-  if (kind !== 'mutex') return commands
-  commands.push([python, source('storm.py')])
-  if (HAS_CC)
-    commands.push([compileC(import.meta.url, 'storm', `-I${fileURLToPath(new URL('../../../../../clients/c', import.meta.url))}`)])
+  if (!SHARED.includes(kind)) return commands
+  commands.push([python, source('storm.py'), kind])
+  const headers = `-I${fileURLToPath(new URL('../../../../../clients/c', import.meta.url))}`
+  if (HAS_CC) commands.push([compileC(import.meta.url, 'storm', headers), kind])
   return commands
 }
 

@@ -1,6 +1,6 @@
 /** Condition, barrier, event, once, read-write lock: between processes of several languages, with death in each. */
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { idOf } from '../../src/memory/owner.js'
 import { ARRIVALS, LONG, WAITER, WAITERS, waiterWord, WORD, type Kind } from '../../src/sync/lock-layout.js'
@@ -361,3 +361,12 @@ for (const language of LANGUAGES.slice(1))
       await other.end()
     }),
   )
+
+if (LANGUAGES.includes('C'))
+  test('C lets go of memory of another kind', async () => {
+    const name = freshName()
+    const path = `/dev/shm/talkwire-${process.getuid!()}-mutex-${name}`
+    writeFileSync(path, Buffer.alloc(8192, 7), { mode: 0o600 })
+    await assert.rejects(startPartyIn('C', 'mutex', name), /refused INVALID_MEMORY(?!, still mapped)/)
+    rmSync(path)
+  })
