@@ -129,7 +129,7 @@ const FAULTS = [
     [
       ['XML-RPC: pages may send any type', 'if (!/^\\s*(text|application)\\/xml\\s*(;|$)/i.test(type))', 'if (false)'],
       ['XML-RPC: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
-      ['XML-RPC: another contract is called all the same', 'if (served.contract === contract.id)', 'if (true)'],
+      ['XML-RPC: another contract is called all the same', 'if (contract.foreign || served.contract === contract.id)', 'if (true)'],
       ['XML-RPC: a multicall has no limit', 'if (calls.length > most)', 'if (false)'],
     ],
   ),
@@ -339,7 +339,7 @@ const FAULTS = [
     'transports/ring-outbox.js',
     ['transports/shm'],
     [
-      ['short messages that wait are lost', 'message.copy(last.bytes, last.end, 0, length);', ';', 'short'],
+      ['short messages that wait are lost', 'message.copy(last.bytes, last.end, start, start + length);', ';', 'short'],
       ['a bundle has no end', 'last.end + length > BUNDLE', 'false'],
       ['a short message overtakes a long one', 'outbox.push((last =', 'outbox.unshift((last ='],
     ],
@@ -359,11 +359,7 @@ const FAULTS = [
     'memory/producer.js',
     ['transports/ring-writer'],
     [
-      [
-        'behind a shorter message the old bytes are read',
-        'put(words, (this.next & (capacity - 1)) >> 2, 0);\n    }\n    /**',
-        '}\n    /**',
-      ],
+      ['behind a shorter message the old bytes are read', 'this.endBehind((this.size + 7) & ~7);', ';'],
       ['among many a claim gets shorter', 'if (this.many || !(length', 'if (!(length'],
     ],
   ),
@@ -750,7 +746,7 @@ const FAULTS = [
         'if (false)',
         'short',
       ],
-      ['a record is seen before the one behind it is cleared', 'put(words, (this.next & (capacity - 1)) >> 2, 0);', ';'],
+      ['a record is seen before the one behind it is cleared', 'put(this.words, (this.next & (this.capacity - 1)) >> 2, 0);', ';'],
       ['among many nobody says whose a claim is', 'put(words, (this.at >> 2) + 1, this.me);', ';'],
       ['a claim that is given back is read', 'put(this.words, (at >> 2) + 1, -this.me);', ';'],
       ['nobody is woken', "this.ring.wake('readers');", ';'],

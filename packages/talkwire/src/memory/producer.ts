@@ -76,13 +76,12 @@ export class Producer implements Disposable {
 
   /** The claimed message is shorter than it was claimed: `length` bytes. One producer only: among many, others may stand behind it. */
   shrink(length: number): void {
-    const { at, size, tail, words, capacity } = this
+    const { at, size } = this
     if (at === NO_CLAIM) throw nothingClaimed()
     if (this.many || !(length >= 0 && length + RECORD_HEADER <= size))
       throw new RangeError(`${length} bytes: a claim of one producer gets shorter only`)
     this.size = length + RECORD_HEADER
-    this.next = (tail + ((this.size + 7) & ~7)) | 0
-    put(words, (this.next & (capacity - 1)) >> 2, 0)
+    this.endBehind((this.size + 7) & ~7)
   }
 
   /**
@@ -153,12 +152,15 @@ export class Producer implements Disposable {
     this.close()
   }
 
-  /**
-   * For the message of `size`, at `tail`. The word at the tail is always 0, which is where the consumer waits, so the one behind
-   * a record is cleared before the record is seen.
-   */
+  /** The word at the tail is always 0, which is where the consumer waits, so the one behind a record is cleared before the record is seen. */
+  private endBehind(total: number): void {
+    this.next = (this.tail + total) | 0
+    put(this.words, (this.next & (this.capacity - 1)) >> 2, 0)
+  }
+
+  /** For the message of `size`, at `tail`. */
   private claim(): number {
-    const { capacity, words, size } = this
+    const { capacity, size } = this
     let place = this.tail & (capacity - 1)
     const total = (size + 7) & ~7
     const rest = capacity - place
@@ -168,8 +170,7 @@ export class Producer implements Disposable {
       this.skipTo(place, rest)
       place = 0
     }
-    this.next = (this.tail + total) | 0
-    put(words, (this.next & (capacity - 1)) >> 2, 0)
+    this.endBehind(total)
     this.at = place
     return place + RECORD_HEADER
   }
