@@ -21,6 +21,44 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'transports/one-port.js',
+    ['protocols/one-port'],
+    [
+      [
+        'one port: who says nothing stays for ever',
+        'setTimeout(() => socket.destroy(), this.patience)',
+        'setTimeout(() => { }, this.patience)',
+        'short',
+      ],
+      ['one port: any number may be undecided', 'if (this.undecided.size < MOST_UNDECIDED)', 'if (true)'],
+      ['one port: what was read is lost', 'socket.unshift(seen);', ''],
+      ['one port: only the last piece is looked at', 'Buffer.concat([seen, chunk])', 'chunk'],
+      [
+        'one port: closing forgets who is undecided',
+        'for (const [socket, forget] of this.undecided) {\n            forget();\n            socket.destroy();',
+        'for (const [, forget] of this.undecided) {\n            forget();',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-guest.js',
+    ['protocols/one-port'],
+    [
+      ['one port: half a method is none', '(MAY_BE_A_METHOD.test(first) ? undefined : false)', 'false'],
+      ['one port: HTTP takes the preface of HTTP/2', "if (first.startsWith('PRI') && PREFACE.startsWith(first))", 'if (false)'],
+      ['one port: every path is HTTP', 'sites.find(({ claims }) => claims?.(path)) ?? last', 'last'],
+      ['one port: nobody looks for late headers', "server.emit('listening');", ''],
+    ],
+  ),
+  ...faultsOf(
+    'serve-shared.js',
+    ['protocols/one-port'],
+    [
+      ['one port: who cannot prove the key answers', 'options.authkey !== undefined && !dialect.provesKey', 'false'],
+      ['one port: a local caller has to show a token', 'local ? { ...shared, token: false } : shared', 'shared'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/mcp-server.js',
     ['protocols/mcp'],
     [

@@ -40,6 +40,14 @@ export const registry: Readonly<Record<string, Load>> = {
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
 }
 
+/** Protocols that answer beside others on one listener of bytes, by their names in `protocols` of serve: their schemes without TLS and with it. */
+export const shareable: Readonly<Record<string, { readonly plain: string; readonly secure: string }>> = {
+  http: { plain: 'http', secure: 'https' },
+  xmlrpc: { plain: 'xmlrpc+http', secure: 'xmlrpc+https' },
+  soap: { plain: 'soap+http', secure: 'soap+https' },
+  mcp: { plain: 'mcp+http', secure: 'mcp+https' },
+}
+
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */
 export async function adapterFor(scheme: string): Promise<Adapter> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined

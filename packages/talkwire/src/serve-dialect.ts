@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { checkDialectServes } from './abilities.js'
 import { newSession, warn } from './open-session.js'
-import { ServedWire, type Admit, type Dialect } from './protocols/dialect.js'
+import { ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
 import type { Limits } from './session/limits.js'
 import type { Service } from './session/service.js'
@@ -23,14 +23,16 @@ export interface DialectService {
 }
 
 /** Rejects as `serve`. */
-export async function listenDialect(
-  dialect: Dialect,
-  address: string,
-  { service, options, limits, token, forEach, added }: DialectService,
-): Promise<Listener> {
-  checkDialectServes(dialect, service)
-  const admit: Admit = (connection, onEvent) => {
-    const session = newSession(dialect.provesKey ? { ...forEach, authkey: undefined } : forEach)
+export async function listenDialect(dialect: Dialect, address: string, served: DialectService): Promise<Listener> {
+  checkDialectServes(dialect, served.service)
+  return dialect.listen!(address, served.service, admitFor(dialect, served), dialectOptions(served))
+}
+
+/** A session for each peer that a dialect lets in. */
+export const admitFor =
+  (dialect: Dialect | undefined, { forEach, limits, added }: DialectService): Admit =>
+  (connection, onEvent) => {
+    const session = newSession(dialect?.provesKey ? { ...forEach, authkey: undefined } : forEach)
     const wire = new ServedWire(session, onEvent)
     session.open(connection, wire)
     session.admit()
@@ -38,7 +40,9 @@ export async function listenDialect(
     added(session)
     return wire
   }
-  return dialect.listen!(address, service, admit, {
+
+export function dialectOptions({ options, limits, token }: DialectService): DialectServerOptions {
+  return {
     limits,
     token,
     insecure: options.insecure === true,
@@ -49,5 +53,5 @@ export async function listenDialect(
     ...(options.hosts && { hosts: options.hosts }),
     ...(options.origins && { origins: options.origins }),
     ...(options.signal && { signal: options.signal }),
-  })
+  }
 }

@@ -18,19 +18,26 @@ import { TalkwireError } from './error.js'
 import { answerHello } from './hello.js'
 import { newSession, openSession, warn } from './open-session.js'
 import { adapterFor, isDialect } from './registry.js'
-import { listenDialect, newToken } from './serve-dialect.js'
+import { listenDialect, newToken, type DialectService } from './serve-dialect.js'
+import { isShareable, shareListener } from './serve-shared.js'
 import { validateKey, type AuthKey } from './session/auth.js'
 import { createClient } from './session/client.js'
 import type { Incoming } from './session/incoming.js'
 import { withDefaults, type Limits } from './session/limits.js'
 import { linkEnded, linkOver } from './session/link.js'
 import { contractService, functionsService, paramsOf, type Method, type Service } from './session/service.js'
-import type { ServerInterceptor, Session, SessionOptions, SessionStats } from './session/session.js'
+import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
+import type { Guest } from './transports/one-port.js'
 import type { Connection, Listener, Peer, Traits, Transport } from './transports/transport.js'
 
 export interface ServeOptions {
   /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
   readonly listen?: string | readonly string[]
+  /**
+   * Listeners on `tcp:`, `tls:` and `unix:` answer other protocols beside our own messages, recognised from the first bytes: names such
+   * as `http`, `ws`, `xmlrpc`, `soap`, `mcp`; or `all` that can carry the service and are installed.
+   */
+  readonly protocols?: 'all' | readonly string[]
   /** Announce the service under its name even if it listens neither on `unix:` + name nor on `shm:` + name. */
   readonly announce?: boolean
   /** A secret that both sides know; at least 16 bytes. Needed, or TLS, to listen beyond loopback. */
@@ -103,6 +110,8 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
   if (options.authkey !== undefined) validateKey(options.authkey)
   const limits = withDefaults(options.limits)
   const addresses = [options.listen ?? (await ownAddress(service.name))].flat()
+  if (options.protocols && !addresses.some(isShareable))
+    throw new TypeError('protocols are answered on listeners of tcp:, tls: and unix:; listen on one, or leave protocols out')
   if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one, such as "unix:bank"')
   const sessions = new Sessions()
   const named = addresses.some((address) => address === `unix:${service.name}` || address === `shm:${service.name}`)
@@ -120,11 +129,19 @@ async function start(service: Service, options: ServeOptions): Promise<RunningSe
       const forEach = sessionOptions(service, options, limits, sessions, heartbeat, hash)
       const added = (session: Session): void => sessions.admit(session, limits.connections)
       guarded ||= adapter.tokens === true
-      listeners.push(
-        isDialect(adapter)
-          ? await listenDialect(adapter, address, { service, options, limits, token, forEach, added })
-          : await listenOn(adapter, address, service, options, limits, token, forEach, added, own),
-      )
+      const served = { service, options, limits, token, forEach, added }
+      if (isDialect(adapter)) listeners.push(await listenDialect(adapter, address, served))
+      else {
+        const shared =
+          options.protocols && isShareable(address) ? await shareListener(address, options.protocols, acceptor(served), served) : undefined
+        guarded ||= shared?.tokens === true
+        const listener = await listenOn(adapter, address, served, own, shared?.guests).catch((reason: unknown) => {
+          for (const guest of shared?.guests ?? []) guest.close()
+          throw reason
+        })
+        const more = shared?.addresses(listener.address) ?? []
+        listeners.push(listener, ...more.map((each) => ({ address: each, close: () => Promise.resolve() })))
+      }
     }
     own?.announce({ contract: service.contract?.id ?? null, hash: hash ?? null, addresses: listeners.map(({ address }) => address) })
   } catch (reason) {
@@ -195,17 +212,23 @@ function checkListens({ listen }: { readonly listen?: unknown }, scheme: string)
   )
 }
 
+const acceptor =
+  ({ forEach, added }: DialectService) =>
+  (connection: Connection): Session => {
+    const session = newSession(forEach)
+    openSession(session, connection)
+    added(session)
+    return session
+  }
+
 async function listenOn(
   transport: Transport<any>,
   address: string,
-  service: Service,
-  options: ServeOptions,
-  limits: Limits,
-  token: string | false,
-  forEach: SessionOptions,
-  added: (session: Session) => void,
+  served: DialectService,
   own: Claim | undefined,
+  guests: readonly Guest[] | undefined,
 ): Promise<Listener> {
+  const { service, options, limits, token } = served
   const { scheme } = parseAddress(address)
   if (options.descriptors) checkDescriptors(transport, address)
   checkAbilities(transport, address, {
@@ -215,13 +238,8 @@ async function listenOn(
     bothWays: options.caller !== undefined,
   })
   checkStreams(service, transport.traits, scheme)
-  const accept = (connection: Connection): Session => {
-    const session = newSession(forEach)
-    openSession(session, connection)
-    added(session)
-    return session
-  }
-  return transport.listen!(scheme === '' ? `unix:${address}` : address, accept, {
+  return transport.listen!(scheme === '' ? `unix:${address}` : address, acceptor(served), {
+    ...(guests && { guests, connections: limits.connections }),
     maxMessage: limits.message,
     ...(options.signal && { signal: options.signal }),
     ...(options.allow && { allow: options.allow }),

@@ -17,15 +17,27 @@ Where it serves is said on stderr; stdout belongs to the functions. Ctrl-C and S
   options: {
     name: { type: 'string', value: 'name', help: "the name to be found under; default: the file's name, or the contract's" },
     listen: { type: 'string', multiple: true, value: 'address', help: 'where to listen; may be repeated; default: unix:<name>' },
+    protocols: {
+      type: 'string',
+      multiple: true,
+      value: 'name',
+      help: 'what listeners of tcp:, tls: and unix: answer beside our own messages: all, or http, ws, xmlrpc, soap, mcp…; may be repeated',
+    },
     export: { type: 'string', value: 'name', help: 'serve this export' },
     'authkey-file': authkeyFile,
+    'token-file': {
+      type: 'string',
+      value: 'file',
+      help: 'a file with the token that clients of http: and the like have to show; default: a random one',
+    },
     insecure: { type: 'boolean', help: 'listen beyond this machine without a key or TLS' },
-    json: { ...json, help: 'print {"name", "addresses", "pid"} on stdout once it listens' },
+    json: { ...json, help: 'print {"name", "addresses", "pid", "token"} on stdout once it listens' },
   },
   examples: [
     ['talkwire serve calc.ts', 'as "calc", for every process of this user'],
     ['talkwire serve worker.py --name worker', 'Python'],
     ['talkwire serve bank.ts --listen unix:bank --listen tcp://127.0.0.1:7000', 'two wires'],
+    ['talkwire serve bank.ts --listen tcp://127.0.0.1:7000 --protocols all', 'HTTP, WebSocket, XML-RPC, SOAP and MCP on the same port'],
     ['talkwire serve calc.ts --listen tcp://0.0.0.0:7000 --authkey-file key', 'for other machines that know the key'],
   ],
   words: { least: 1, most: 1 },
@@ -36,16 +48,22 @@ async function run([file]: readonly string[], values: Values): Promise<number> {
   const stop = interruption()
   if (extname(file!) === '.py') return servePython(pythonArguments(file!, values), stop)
   const authkey = readAuthkey(text(values, 'authkey-file'))
+  const token = readAuthkey(text(values, 'token-file'))?.toString('latin1')
+  const protocols = texts(values, 'protocols')
   const options: ServeOptions = {
     ...(authkey && { authkey }),
+    ...(token !== undefined && { token }),
+    ...(protocols.length > 0 && { protocols: protocols.includes('all') ? 'all' : protocols }),
     insecure: values['insecure'] === true,
     onError: (error, method) =>
       note(`talkwire: in "${clean(method)}": ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
   }
   const module = await importModule(file!)
   const service = await listen(choose(module, file!, text(values, 'export')), file!, values, options)
-  if (values['json'] === true) await print(toLine({ name: service.name, addresses: service.addresses, pid: process.pid }))
+  if (values['json'] === true)
+    await print(toLine({ name: service.name, addresses: service.addresses, pid: process.pid, token: service.token }))
   else for (const address of service.addresses) if (address !== 'stdio:') note(`${service.name} serves ${address}`)
+  if (service.token !== undefined && token === undefined && values['json'] !== true) note(`clients of HTTP show the token ${service.token}`)
   await ending(stop)
   await service.close()
   return exitCode.ok

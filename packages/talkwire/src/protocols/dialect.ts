@@ -122,6 +122,13 @@ export interface Dialect {
   readonly provesKey?: true
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE, and UNSUPPORTED for what the contract has and the dialect not. */
   listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
+  /**
+   * For `protocols` of serve, which is one listener for many. Over HTTP/1.1: its part of a site, by path. Rejects with MISSING_PACKAGE,
+   * and UNSUPPORTED for what the contract has and the dialect not.
+   */
+  site?(service: Service, options: DialectServerOptions): Promise<import('./http-server.js').Site>
+  /** The same for what shows itself in its first bytes, and takes over the socket. `address`: the listener's, as it was asked for. */
+  guest?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<import('../transports/one-port.js').Guest>
   /** Rejects with PEER_NOT_FOUND, UNAUTHENTICATED, CONTRACT_MISMATCH, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE. */
   connect?(address: string, options: DialectClientOptions): Promise<{ readonly connection: ConnectionBase; readonly callee: Callee }>
   /**

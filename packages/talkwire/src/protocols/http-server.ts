@@ -9,7 +9,7 @@ import { brotliDecompress, gunzip, inflate } from 'node:zlib'
 import { TalkwireError } from '../error.js'
 import { HttpGuard, listenGuarded, noToken } from '../transports/http-guard.js'
 import { bindable, remoteOf } from '../transports/tcp.js'
-import type { ConnectionBase, Listener } from '../transports/transport.js'
+import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
 
 const HEADERS = 16 * 1024
@@ -40,6 +40,8 @@ export type Public = (request: Request, response: Response, path: string) => boo
 
 export interface Site {
   readonly scheme: string
+  /** Beside other sites on one listener: whether the path, without the query, is its own. Without it, it takes what nobody claims. */
+  readonly claims?: (path: string) => boolean
   readonly handle: (exchange: Exchange) => void
   readonly public?: Public
   /** Writes an error as the protocol has it. */
@@ -57,17 +59,25 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
     (secure && options.token !== false) || options.insecure,
     secure ? 'keep the token, or say insecure: true' : `take ${site.scheme}s:, or say insecure: true`,
   )
-  const settings = {
-    maxHeaderSize: HEADERS,
-    headersTimeout: options.limits.handshake,
-    requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE,
-    connectionsCheckingInterval: LOOK,
-    noDelay: true,
-  }
+  const settings = settingsFor(options)
   const server = secure ? https.createServer({ ...settings, ...options.tls }) : http.createServer(settings)
   server.maxConnections = options.limits.connections
   const guard = new HttpGuard({ ...options, secure })
+  serveSite(server, guard, site, admit, (socket) => remoteOf(site.scheme, socket, address))
+  return listenGuarded(server, guard, { host, port }, address)
+}
+
+export const settingsFor = ({ limits }: DialectServerOptions): http.ServerOptions => ({
+  maxHeaderSize: HEADERS,
+  headersTimeout: limits.handshake,
+  requestTimeout: 0,
+  keepAliveTimeout: KEEP_ALIVE,
+  connectionsCheckingInterval: LOOK,
+  noDelay: true,
+})
+
+/** Answers the requests of a server, whoever brings it its sockets. */
+export function serveSite(server: http.Server, guard: HttpGuard, site: Site, admit: Admit, peerOf: (socket: Socket) => Peer): void {
   const callers = new WeakMap<Socket, Caller>()
   server.on('request', (request: Request, response: Response) => {
     const { url = '/' } = request
@@ -83,11 +93,10 @@ export async function listenHttp(address: string, admit: Admit, site: Site, opti
     }
     const { socket } = request
     let caller = callers.get(socket)
-    if (!caller) callers.set(socket, (caller = greet(socket, address, site, admit)))
+    if (!caller) callers.set(socket, (caller = greet(socket, peerOf(socket), site, admit)))
     site.handle({ request, response, path, query: mark < 0 ? '' : url.slice(mark + 1), caller })
   })
   server.on('clientError', onClientError)
-  return listenGuarded(server, guard, { host, port }, address)
 }
 
 /** The headers of CORS, for a page that may call. Returns whether it only asked for them. https://fetch.spec.whatwg.org/#http-cors-protocol */
@@ -125,8 +134,8 @@ function onClientError(error: NodeJS.ErrnoException, socket: import('node:stream
   else socket.destroy()
 }
 
-function greet(socket: Socket, address: string, site: Site, admit: Admit): Caller {
-  const connection = new SocketConnection(socket, remoteOf(site.scheme, socket, address))
+function greet(socket: Socket, peer: Peer, site: Site, admit: Admit): Caller {
+  const connection = new SocketConnection(socket, peer)
   const caller = admit(connection, site.onEvent && ((event, payload) => site.onEvent!(socket, event, payload)))
   socket.on('drain', () => caller.drained())
   socket.once('close', () => caller.closed(connection.cause))

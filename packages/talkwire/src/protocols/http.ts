@@ -37,6 +37,7 @@ const dialect = (scheme: 'http' | 'https'): Dialect => ({
   tokens: true,
   traits,
   listen: async (address, service, admit, options) => listenHttp(address, admit, await createSite(scheme, service, options), options),
+  site: (service, options) => createSite(scheme, service, options),
   connect: (address, options) => connectHttp(address, options),
 })
 export const http = dialect('http')

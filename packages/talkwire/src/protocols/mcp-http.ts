@@ -23,6 +23,7 @@ export function mcpOverHttp(scheme: 'http' | 'https', site: McpSite): Site {
   const streams = new WeakMap<Socket, McpPeer>()
   return {
     scheme,
+    claims: (path) => path === PATH,
     refuse: (response, status, error) => sendError(response, status, null, error),
     onEvent: (socket, event, payload) => streams.get(socket)?.onEvent(event, payload) ?? true,
     handle(exchange) {

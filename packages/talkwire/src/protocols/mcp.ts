@@ -38,6 +38,7 @@ const overHttp = (scheme: 'mcp+http' | 'mcp+https'): Dialect => ({
   traits,
   listen: async (address, service, admit, options) =>
     listenHttp(address, admit, mcpOverHttp(scheme === 'mcp+https' ? 'https' : 'http', await createMcpSite(service, options)), options),
+  site: async (service, options) => mcpOverHttp(scheme === 'mcp+https' ? 'https' : 'http', await createMcpSite(service, options)),
   connect: connectMcpHttp,
   discover: (address, options) => discover(connectMcpHttp, address, options),
 })

@@ -40,6 +40,7 @@ const dialect = (scheme: 'soap+http' | 'soap+https'): Dialect => ({
     const xml = await loadXml(scheme)
     return listenHttp(address, admit, await siteOf(scheme, xml, service, options), options)
   },
+  site: async (service, options) => siteOf(scheme, await loadXml(scheme), service, options),
   connect: async (address, options) => connectSoap(address, await loadXml(scheme), options),
 })
 export const soap = dialect('soap+http')
@@ -61,6 +62,7 @@ async function siteOf(scheme: string, xml: Xml, service: Service, options: Diale
   const plain = scheme.slice('soap+'.length)
   return {
     scheme,
+    claims: (path) => path === `/${service.name}`,
     refuse: (response, status, error) => send(response, '1.1', writeFault('1.1', error, served.namespace), status),
     handle(exchange) {
       const { request, response, path, query } = exchange

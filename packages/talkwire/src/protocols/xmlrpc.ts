@@ -50,6 +50,7 @@ const dialect = (scheme: 'xmlrpc+http' | 'xmlrpc+https'): Dialect => ({
     const xml = await loadXml(scheme)
     return listenHttp(address, admit, siteOf(scheme, xml, service, options), options)
   },
+  site: async (service, options) => siteOf(scheme, await loadXml(scheme), service, options),
   connect: async (address, options) => connectXmlRpc(address, await loadXml(scheme), options),
   discover: async (address, options) => discover(address, await loadXml(scheme), options),
 })
@@ -71,6 +72,7 @@ const MOST_METHODS = 1000
 function siteOf(scheme: string, xml: Xml, service: Service, options: DialectServerOptions): Site {
   return {
     scheme,
+    claims: (path) => path === PATH,
     refuse: (response, status, error) => send(response, writeFault(error, false), status),
     handle(exchange) {
       const { request, response, path } = exchange

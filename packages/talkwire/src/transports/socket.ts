@@ -1,8 +1,9 @@
 /** What the socket transports share: dialling, accepting, and the meaning of their error codes. */
 import net from 'node:net'
 import { TalkwireError, type Code } from '../error.js'
+import { Reception, type Guest } from './one-port.js'
 import { adopt, dial, StreamConnection } from './stream-connection.js'
-import type { Accept, Peer, Sink, TransportOptions } from './transport.js'
+import { HANDSHAKE, type Accept, type Peer, type Sink, type TransportOptions } from './transport.js'
 
 const codes: Record<string, Code> = {
   ENOENT: 'PEER_NOT_FOUND',
@@ -107,12 +108,20 @@ export function open<S extends net.Socket, T>(
   })
 }
 
-/** A server whose sockets become connections. `admit` may refuse one by throwing. */
-export function createServer(accept: Accept, options: TransportOptions, admit: (socket: net.Socket) => Peer): net.Server {
-  const { maxMessage } = options
+/** What a listener of bytes can be told beside: who else answers on it. */
+export interface SharedOptions extends TransportOptions {
+  readonly guests?: readonly Guest[]
+  /** Most connections at a time, whatever they speak. */
+  readonly connections?: number
+}
+
+/** A server whose sockets become connections, or their guests'. `admit` may refuse one by throwing. */
+export function createServer(accept: Accept, options: SharedOptions, admit: (socket: net.Socket) => Peer): net.Server {
+  const { maxMessage, guests, connections } = options
   const stream = { maxMessage }
-  return net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (accepted) => {
-    const socket = adopt(accepted)
+  const reception = guests && receptionFor(guests, accept, options)
+  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (accepted) => {
+    const socket = reception ? accepted : adopt(accepted)
     let peer: Peer
     try {
       peer = admit(socket)
@@ -121,9 +130,33 @@ export function createServer(accept: Accept, options: TransportOptions, admit: (
       socket.destroy()
       return
     }
+    if (reception) return reception.receive(socket, peer)
     const connection = new StreamConnection(socket, peer, stream)
     connection.attach(accept(connection))
   })
+  if (reception) endWith(server, reception)
+  if (reception && connections !== undefined) server.maxConnections = connections
+  return server
+}
+
+/** What no guest knows is one of our framings, or told in words that it is none. */
+export const receptionFor = (
+  guests: readonly Guest[],
+  accept: Accept,
+  { maxMessage, handshake = HANDSHAKE }: TransportOptions,
+): Reception =>
+  new Reception(guests, handshake, (socket, peer) => {
+    const connection = new StreamConnection(socket, peer, { maxMessage })
+    connection.attach(accept(connection))
+  })
+
+/** Closing the listener ends what is undecided. */
+export function endWith(server: net.Server, reception: Reception): void {
+  const close = server.close.bind(server)
+  server.close = (done) => {
+    reception.close()
+    return close(done)
+  }
 }
 
 /** Resolves once the server listens. Rejects with `fromSystem`. */

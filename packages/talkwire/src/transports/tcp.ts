@@ -3,8 +3,8 @@ import { lookup } from 'node:dns/promises'
 import net from 'node:net'
 import { parseHostPort, type HostPort } from '../address.js'
 import { TalkwireError } from '../error.js'
-import { connectSocket, createServer, listening } from './socket.js'
-import type { Peer, Traits, Transport, TransportOptions } from './transport.js'
+import { connectSocket, createServer, listening, type SharedOptions } from './socket.js'
+import type { Peer, Traits, Transport } from './transport.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
@@ -18,7 +18,7 @@ const traits: Traits = {
   peerCredentials: false,
 }
 
-export interface TcpOptions extends TransportOptions {
+export interface TcpOptions extends SharedOptions {
   /** The session checks an authkey: it may be reached by others. */
   readonly authenticated?: boolean
   /** Let anyone in who reaches the port. */
@@ -47,7 +47,9 @@ export const tcp: Transport<TcpOptions> = {
       return remoteOf('tcp', socket, address)
     })
     await listening(server, () => server.listen({ host, port }), address)
-    return { address: boundAddress(address, server), close: async () => void server.close() }
+    const bound = boundAddress(address, server)
+    for (const guest of options.guests ?? []) guest.bound?.(bound)
+    return { address: bound, close: async () => void server.close() }
   },
 }
 

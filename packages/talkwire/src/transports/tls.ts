@@ -2,10 +2,10 @@
 import tls, { type ConnectionOptions, type TlsOptions as ServerOptions, type TLSSocket } from 'node:tls'
 import net from 'node:net'
 import { TalkwireError } from '../error.js'
-import { fromSystem, listening, open } from './socket.js'
+import { endWith, fromSystem, listening, open, receptionFor, type SharedOptions } from './socket.js'
 import { StreamConnection, type StreamOptions } from './stream-connection.js'
 import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
-import type { Traits, Transport, TransportOptions } from './transport.js'
+import type { Traits, Transport } from './transport.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
@@ -19,7 +19,7 @@ const traits: Traits = {
   peerCredentials: false,
 }
 
-export interface TlsOptions extends TransportOptions {
+export interface TlsOptions extends SharedOptions {
   /** As for `tls.connect` and `tls.createServer`. */
   readonly tls?: ConnectionOptions | ServerOptions
   /** The session checks an authkey: without client certificates it may be reached by others. */
@@ -76,24 +76,29 @@ export const tlsTransport: Transport<TlsOptions> = {
       'let clients show certificates (requestCert), give both sides an authkey, or say insecure: true',
     )
     const handshake = options.handshake === undefined ? {} : { handshakeTimeout: options.handshake }
+    const reception = options.guests && receptionFor(options.guests, accept, options)
+    const names = options.guests?.flatMap(({ alpn }) => alpn ?? [])
+    const alpn = names && { ALPNProtocols: [...new Set(names)] }
     const server = tls.createServer(
-      { ...settings, ...floor(settings), ...handshake, requestCert: checksClients, rejectUnauthorized: checksClients },
+      { ...settings, ...floor(settings), ...handshake, ...alpn, requestCert: checksClients, rejectUnauthorized: checksClients },
       (socket) => {
         // Not before: a peer that leaves in the middle of its handshake would be waited for.
         socket.allowHalfOpen = true
         socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
-        const connection = new StreamConnection(
-          socket,
-          { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) },
-          { maxMessage: options.maxMessage },
-        )
+        const peer = { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) }
+        if (reception) return reception.receive(socket, peer)
+        const connection = new StreamConnection(socket, peer, { maxMessage: options.maxMessage })
         connection.attach(accept(connection))
       },
     )
+    if (reception) endWith(server, reception)
+    if (reception && options.connections !== undefined) server.maxConnections = options.connections
     // Node reports a failed handshake and leaves the connection to whoever listens.
     server.on('tlsClientError', (_, socket) => socket.destroy())
     await listening(server, () => server.listen({ host, port }), address)
-    return { address: boundAddress(address, server), close: async () => void server.close() }
+    const bound = boundAddress(address, server)
+    for (const guest of options.guests ?? []) guest.bound?.(bound)
+    return { address: bound, close: async () => void server.close() }
   },
 
   // Node's servers look at a certificate when the handshake is over, and just hang up.

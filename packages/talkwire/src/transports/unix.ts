@@ -12,7 +12,7 @@ import { claim, runtimeDirectory, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
 import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
-import { connectSocket, createServer, fromSystem, listening } from './socket.js'
+import { connectSocket, createServer, fromSystem, listening, type SharedOptions } from './socket.js'
 import type { StreamConnection } from './stream-connection.js'
 import { HANDSHAKE, type Listener, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
 
@@ -30,7 +30,7 @@ const traits: Traits = {
   peerCredentials: true,
 }
 
-export interface UnixOptions extends TransportOptions {
+export interface UnixOptions extends SharedOptions {
   /** Lets a peer in. By default: our own uid and root. */
   readonly allow?: (peer: Peer) => boolean
   /** The claim on the name, when the caller holds it already. */

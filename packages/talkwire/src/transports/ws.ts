@@ -128,8 +128,7 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
     (secure && options.token !== false) || options.insecure,
     secure ? 'keep the token, or say insecure: true' : 'take wss:, or say insecure: true',
   )
-  const { WebSocketServer } = await library()
-  const { maxMessage = MAX_MESSAGE, handshake = HANDSHAKE } = options
+  const { handshake = HANDSHAKE } = options
   const guard = new HttpGuard({ ...options, secure })
   const settings = {
     maxHeaderSize: 16 * 1024,
@@ -139,6 +138,21 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
     noDelay: true,
   }
   const server = secure ? https.createServer({ ...settings, ...(options.tls as object) }) : http.createServer(settings)
+  server.on('request', (_request, response) => response.writeHead(426, { connection: 'upgrade, close', upgrade: 'websocket' }).end())
+  server.on('upgrade', (await upgrading(scheme, address, accept, options))(guard))
+  return listenGuarded(server, guard, { host, port }, address)
+}
+
+type Upgrading = (guard: HttpGuard) => (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/** What to do with requests for WebSocket, on any server of HTTP. Rejects with MISSING_PACKAGE. */
+export async function upgrading(
+  scheme: string,
+  address: string,
+  accept: (connection: MessageConnection) => Sink,
+  { maxMessage = MAX_MESSAGE }: TransportOptions,
+): Promise<Upgrading> {
+  const { WebSocketServer } = await library()
   const upgrades = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -146,8 +160,7 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
     perMessageDeflate: false,
     handleProtocols: (offered) => [WITH_ENDS, SUBPROTOCOL].find((each) => offered.has(each)) ?? false,
   })
-  server.on('request', (_request, response) => response.writeHead(426, { connection: 'upgrade, close', upgrade: 'websocket' }).end())
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  return (guard) => (request, socket, head) => {
     const refusal = guard.judge(request).refusal?.status ?? (guard.knows(request, shownToken(request)) ? undefined : 401)
     if (refusal !== undefined) return turnAway(socket, refusal)
     upgrades.handleUpgrade(request, socket, head, (accepted) => {
@@ -155,8 +168,7 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
       const pipe = new WsPipe(accepted, socket as Socket, peer, maxMessage)
       pipe.open(accept(new MessageConnection(pipe)))
     })
-  })
-  return listenGuarded(server, guard, { host, port }, address)
+  }
 }
 
 function shownToken({ headers }: IncomingMessage): string | undefined {
