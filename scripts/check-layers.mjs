@@ -49,6 +49,22 @@ export const LAYERS = [
     uses: ['error', 'address', 'kernel', 'names', 'contract'],
     types: ['transports/transport.ts'],
   },
+  {
+    name: 'browser',
+    files: ['browser/'],
+    uses: [
+      'error',
+      'codecs/codec.ts',
+      'codecs/json-values.ts',
+      'contract',
+      'session/deadline.ts',
+      'session/params.ts',
+      'session/stream.ts',
+      'session/subscriptions.ts',
+      'session/validate.ts',
+    ],
+    types: ['protocols', 'session'],
+  },
   { name: 'signals', files: ['signals/'], uses: ['error', 'address', 'kernel', 'names'] },
   {
     name: 'composition',

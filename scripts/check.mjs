@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const CHECKS = ['layers', 'stores', 'exports', 'adapters', 'scripts', 'words', 'lock', 'docs', 'package']
+const CHECKS = ['layers', 'stores', 'exports', 'adapters', 'scripts', 'words', 'lock', 'browser', 'docs', 'package']
 const filters = process.argv.slice(2)
 const chosen = CHECKS.filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
 if (chosen.length === 0) {

@@ -47,6 +47,8 @@ export interface CodecContext {
 }
 
 export const DEPTH = 64
+/** Typed arrays beside one message. */
+export const MAX_ATTACHMENTS = 65_535
 
 export const VALUES = 1_000_000
 

@@ -4,7 +4,6 @@ import type { Writer } from './writer.js'
 
 export const ENVELOPE = 0xc1
 const FIXED = 8
-export const MAX_ATTACHMENTS = 65_535
 
 const align = (offset: number): number => (offset + 7) & ~7
 

@@ -16,6 +16,7 @@ import {
   isDescriptor,
   isDType,
   isPlainObject,
+  MAX_ATTACHMENTS,
   shapeOf,
   tooDeep,
   tooMany,
@@ -27,7 +28,7 @@ import {
   type TypedArray,
 } from './codec.js'
 import { keepBytes } from './chunk.js'
-import { MAX_ATTACHMENTS } from './envelope.js'
+
 import { readName, readText } from './text.js'
 import type { Writer } from './writer.js'
 

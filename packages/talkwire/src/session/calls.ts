@@ -5,7 +5,7 @@ import { closeGiven, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, toWireError, type Id, type Meta } from '../protocols/message.js'
 import { closeAll } from './descriptors.js'
-import { inheritMetadata, MAX_TIMER } from './incoming.js'
+import { inheritMetadata, MAX_TIMER, remaining } from './deadline.js'
 import type { Session } from './session.js'
 import { insist, unanswered } from './lossy.js'
 import { Credit, pump, StreamReader } from './stream.js'
@@ -396,19 +396,6 @@ function cleanUp(call: Pending): void {
   cleanup?.()
 }
 
-/** Milliseconds that a call with these options has; undefined: as long as it takes. Throws TypeError for what is no time. */
-export function remaining(options: CallOptions | undefined): number | undefined {
-  const inherited = options?.from?.deadline === undefined ? undefined : options.from.deadline - performance.now()
-  if (options?.timeout === undefined) return inherited
-  validateTimeout(options.timeout)
-  return inherited === undefined ? options.timeout : Math.min(options.timeout, inherited)
-}
-
 const canBeSent = (input: unknown): boolean => typeof input === 'object' && (Symbol.asyncIterator in input! || Symbol.iterator in input!)
-
-/** Throws TypeError. */
-export function validateTimeout(timeout: number | undefined): void {
-  if (timeout !== undefined && !(timeout > 0)) throw new TypeError(`timeout is a positive number of milliseconds, not ${String(timeout)}`)
-}
 
 const ignore = (): void => {}

@@ -1,8 +1,9 @@
-import type { CallOptions, Context } from '../contract/contract.js'
+import type { Context } from '../contract/contract.js'
 import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import type { Id, Meta } from '../protocols/message.js'
 import type { Peer } from '../transports/transport.js'
+import { MAX_TIMER } from './deadline.js'
 import type { Method } from './service.js'
 import type { Credit, StreamReader } from './stream.js'
 
@@ -100,9 +101,6 @@ export class Incoming implements Context<any, any> {
   }
 }
 
-/** Longer than this, Node's timers fire at once. */
-export const MAX_TIMER = 2 ** 31 - 1
-
 export const deadlinePassed = (call: Incoming): TalkwireError =>
   new TalkwireError('DEADLINE_EXCEEDED', `the deadline of "${call.method}" has passed`, { outcome: 'maybe-ran' })
 const expire = (call: Incoming): void => call.abort(deadlinePassed(call))
@@ -152,17 +150,4 @@ export function context<Caller = unknown>(): Context<Caller> {
   if (!active)
     throw new TypeError('context() is for the first, synchronous part of a function that is being called; keep its result for later')
   return active
-}
-
-const TRACE = ['traceparent', 'tracestate', 'baggage'] as const
-
-/** The metadata of a call made on behalf of another: its trace context goes on, the rest does not. */
-export function inheritMetadata({ from, metadata }: CallOptions): Record<string, string> | undefined {
-  const inherited: Record<string, string> = {}
-  for (const key of TRACE) {
-    const value = from?.metadata[key]
-    if (value !== undefined) inherited[key] = value
-  }
-  const all = { ...inherited, ...metadata }
-  return Object.keys(all).length > 0 ? all : undefined
 }

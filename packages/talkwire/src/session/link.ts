@@ -2,8 +2,10 @@
 import type { CallOptions, Contract, Listener, Unsubscribe } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
-import { remaining, type Pending } from './calls.js'
-import { LOST, type Session } from './session.js'
+import type { Pending } from './calls.js'
+import { remaining } from './deadline.js'
+import type { Session } from './session.js'
+import { LOST } from './subscriptions.js'
 
 export interface ReconnectOptions {
   /** Milliseconds before the first new attempt; doubled each time, with jitter. Default 50. */

@@ -1,8 +1,7 @@
 /** Waiting for one event. */
 import type { CallOptions } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
-import { validateTimeout } from './calls.js'
-import { MAX_TIMER } from './incoming.js'
+import { MAX_TIMER, validateTimeout } from './deadline.js'
 import type { Link } from './link.js'
 
 /**

@@ -1,7 +1,7 @@
 /** Functions and objects that stay where they are and are called from the other side: spec/wire.md § 5. */
 import type { ReferenceDescriptor, References } from '../codecs/codec.js'
 import type { Referred } from '../contract/contract.js'
-import { Descriptor } from '../descriptor.js'
+import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 
 /** An object to be passed by reference. Made by `ref`. A class of its own, so that no codec takes it for data. */
@@ -51,7 +51,8 @@ export interface ReferenceHost {
   readonly referenceLimit: number
   call(method: string, args: unknown[]): Promise<unknown>
   giveBack(refs: [id: number, count: number][]): void
-  exportDescriptor(value: Descriptor): number
+  /** Undefined: it is none. */
+  exportDescriptor(value: unknown): number | undefined
   importDescriptor(number: number): Descriptor
 }
 
@@ -73,12 +74,14 @@ export class ReferenceTable implements References {
   constructor(private readonly host: ReferenceHost) {}
 
   export(value: unknown): { ref: ReferenceDescriptor } | { own: number } | { fd: number } | undefined {
-    if (value instanceof Descriptor) return { fd: this.host.exportDescriptor(value) }
     if (typeof value !== 'function' && (typeof value !== 'object' || value === null)) return undefined
     const own = importOf.get(value)
     if (own?.table === this) return { own: own.id }
     const object = typeof value === 'function' ? value : value instanceof Reference ? (value.target as object) : undefined
-    if (object === undefined) return undefined
+    if (object === undefined) {
+      const fd = this.host.exportDescriptor(value)
+      return fd === undefined ? undefined : { fd }
+    }
     const entry = this.exportOf?.get(object) ?? this.add(object)
     entry.count++
     return { ref: typeof object === 'function' ? [entry.id] : [entry.id, methodsOf(object)] }

@@ -2,6 +2,7 @@
 import { isStream, validateMethodName, type Contract, type Functions, type Rpc } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
+import { asInput, asParams, isPlain } from './params.js'
 
 type Handler = (...args: any[]) => unknown
 
@@ -105,9 +106,8 @@ function* functionsOf(object: object): Generator<[string, Handler]> {
 
 /** The input of a contract's method from JSON-RPC params: by name it is the object itself, by position its only element, or its members by their names. */
 export function inputOf(params: unknown, parameters?: readonly string[]): unknown {
-  if (!Array.isArray(params)) return params
-  if (parameters && !isWhole(params, parameters)) return byName(params, parameters)
-  return params.length <= 1 ? params[0] : params
+  if (parameters && Array.isArray(params) && !isWhole(params, parameters)) return byName(params, parameters)
+  return asInput(params)
 }
 
 const isParameter = (key: string, parameters: readonly string[]): boolean =>
@@ -133,17 +133,10 @@ function byName(params: readonly unknown[], parameters: readonly string[]): Reco
   return input
 }
 
-const isPlain = (value: unknown): value is Record<string, unknown> => {
-  if (typeof value !== 'object' || value === null) return false
-  const prototype = Object.getPrototypeOf(value) as unknown
-  return prototype === Object.prototype || prototype === null
-}
-
 /** Params that carry one input; its members one after the other for who takes them by position. */
 export function paramsOf(input: unknown, parameters?: readonly string[]): unknown {
   if (parameters) return isPlain(input) ? inOrder(input, parameters) : input === undefined ? [] : [input]
-  if (input === undefined) return undefined
-  return isPlain(input) ? input : [input]
+  return asParams(input)
 }
 
 /** Without those at the end that are missing. Throws TypeError for a member that is no parameter, and for a rest that is no list. */

@@ -7,10 +7,11 @@ import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from '../protocols/message.js'
 import type { ConnectionBase, Peer, Sink } from '../transports/transport.js'
-import type { Descriptor } from '../descriptor.js'
+import { Descriptor } from '../descriptor.js'
 import { authServer, type AuthKey } from './auth.js'
 import { Calls } from './calls.js'
-import { MAX_TIMER, NOBODY, type Host, type Incoming } from './incoming.js'
+import { MAX_TIMER } from './deadline.js'
+import { NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
 import { closeAll, type DescriptorHost, type DescriptorTable } from './descriptors.js'
 import { later } from './pace.js'
@@ -19,7 +20,7 @@ import { Reading } from './reading.js'
 import { ReferenceTable, type ReferenceHost, type ReferenceReport } from './references.js'
 import { inputOf, type Service } from './service.js'
 import { Serving } from './serving.js'
-import { Subscriptions } from './subscriptions.js'
+import { LOST, Subscriptions } from './subscriptions.js'
 
 /** What a session is told by whoever made it. */
 export interface SessionOptions {
@@ -61,9 +62,6 @@ export interface SessionStats {
   /** Descriptors that were received and are neither closed nor taken. */
   readonly descriptors: number
 }
-
-/** In place of a payload: only a count of lost events. */
-export const LOST = Symbol('lost')
 
 const DONE = Promise.resolve()
 /** Messages that a hand-written peer may get wrong. */
@@ -548,7 +546,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     return this.limits.descriptors
   }
 
-  exportDescriptor(value: Descriptor): number {
+  exportDescriptor(value: unknown): number | undefined {
+    if (!(value instanceof Descriptor)) return undefined
     if (this.descriptors) return this.descriptors.export(value)
     throw new TalkwireError(
       'UNSUPPORTED',

@@ -2,6 +2,9 @@
 import type { Session } from './session.js'
 import { visibleError } from './validate.js'
 
+/** In place of a payload: only a count of lost events. */
+export const LOST = Symbol('lost')
+
 const MOST = 1000
 
 export class Subscriptions {

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { WebSocket } from 'ws'
+import { soon } from '../../compliance/ends.js'
+import { testTransport } from '../../compliance/index.js'
+import { connect, serve } from '../../src/index.js'
+import { wss } from '../../src/transports/ws.js'
+import { fails } from '../helpers/expect.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
+import { issue, type Identity } from './fixtures/certificates.js'
+
+const authority = issue({ name: 'Test Authority', authority: true })
+const hosts = ['localhost', ownHost]
+const pick = ({ key, cert }: Identity): Identity => ({ key, cert })
+const serverTls = pick(issue({ name: 'bank', hosts, issuer: authority }))
+const clientTls = { ca: authority.cert }
+const fresh = (): string => `wss://${ownHost}:${freshPort()}`
+
+testTransport({ test, transport: wss, address: fresh, listenOptions: { tls: serverTls }, connectOptions: { tls: clientTls } })
+
+const functions = { add: (a: number, b: number) => a + b }
+
+test('wss: a plain WebSocket calls, with the token', async () => {
+  await using service = await serve('calc', functions, { listen: fresh(), tls: serverTls })
+  const socket = new WebSocket(service.addresses[0]!, ['talkwire.v1', `talkwire.token.${service.token}`], { ca: authority.cert })
+  try {
+    const answer = new Promise((resolve, reject) => {
+      socket.on('error', reject).on('message', (bytes: Buffer) => resolve(JSON.parse(String(bytes))))
+      socket.on('open', () => socket.send('{"jsonrpc":"2.0","id":1,"method":"add","params":[2,5]}'))
+    })
+    assert.deepEqual(await soon(answer, 'an answer'), { jsonrpc: '2.0', id: 1, result: 7 })
+  } finally {
+    socket.terminate()
+  }
+})
+
+test('wss: a service that cannot be trusted is not talked to, and one without a token asks for nobody', async () => {
+  for (const certificate of [
+    issue({ name: 'bank', hosts, issuer: authority, from: -3, until: -2 }),
+    issue({ name: 'bank', hosts: ['bank.example'], issuer: authority }),
+    issue({ name: 'bank', hosts }),
+  ]) {
+    await using service = await serve('calc', functions, { listen: fresh(), tls: pick(certificate), token: false })
+    await assert.rejects(connect(service.addresses[0]!, { tls: clientTls, reconnect: false }), fails('UNAUTHENTICATED'))
+    assert.equal(service.peers.length, 0)
+  }
+  await using service = await serve('calc', functions, { listen: fresh(), tls: serverTls })
+  await assert.rejects(connect(service.addresses[0]!, { tls: clientTls, reconnect: false }), fails('UNAUTHENTICATED'))
+  await using client = await connect<typeof functions>(service.addresses[0]!, { tls: clientTls, token: service.token! })
+  assert.equal(await client.add(2, 5), 7)
+  await assert.rejects(serve('calc', functions, { listen: 'wss://0.0.0.0:0', tls: serverTls, token: false }), fails('PERMISSION_DENIED'))
+})
