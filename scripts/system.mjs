@@ -1,16 +1,24 @@
 // Programs of the system that tests call as foreign partners, and who needs them. As root on Debian they are installed; elsewhere
 // the files that need a missing one are left out loudly, and under CI that is a failure.
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import path from 'node:path'
 
-/** Of a program: its Debian package, and parts of the paths of the test files that need it. @type {Record<string, { debian: string, tests: RegExp }>} */
+const DBUS = /\/protocols\/dbus-bus\.test\./
+
+/** Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is. @type {Record<string, { debian: string, tests: RegExp, file?: string }>} */
 const PROGRAMS = {
   chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\./ },
+  'dbus-daemon': { debian: 'dbus-daemon', tests: DBUS },
+  busctl: { debian: 'systemd', tests: DBUS },
+  gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
+  'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
 }
 
 /** @param {string} program */
 export function isInstalled(program) {
+  const file = PROGRAMS[program]?.file
+  if (file !== undefined) return existsSync(file)
   return (process.env['PATH'] ?? '').split(path.delimiter).some((folder) => {
     try {
       accessSync(path.join(folder, program), constants.X_OK)

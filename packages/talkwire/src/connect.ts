@@ -199,6 +199,8 @@ const LASTING = new Set([
   'mcp+http',
   'mcp+https',
   'pymp',
+  'dbus',
+  'dbus+unix',
   'soap+http',
   'soap+https',
 ])

@@ -102,6 +102,8 @@ export const fd = {
     vendor: 'talkwire',
     validate: (value: unknown) =>
       value instanceof Descriptor ? { value } : { issues: [{ message: 'expected a file descriptor: Descriptor.lend(fd)' }] },
+    // As of every schema of ours: for protocols that have a type for it.
+    jsonSchema: { input: () => ({ 'x-talkwire': 'descriptor' }), output: () => ({ 'x-talkwire': 'descriptor' }) },
     types: undefined as { readonly input: Descriptor; readonly output: Descriptor } | undefined,
   },
 } as const

@@ -36,6 +36,8 @@ export const registry: Readonly<Record<string, Load>> = {
   'mcp+http': async () => (await import('./protocols/mcp.js')).mcpHttp,
   'mcp+https': async () => (await import('./protocols/mcp.js')).mcpHttps,
   pymp: async () => (await import('./protocols/pymp.js')).pymp,
+  dbus: async () => (await import('./protocols/dbus.js')).dbus,
+  'dbus+unix': async () => (await import('./protocols/dbus.js')).dbusPeer,
   'soap+http': async () => (await import('./protocols/soap.js')).soap,
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
 }

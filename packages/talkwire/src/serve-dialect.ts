@@ -1,6 +1,6 @@
 /** Foreign protocols of a service: a session for each peer that a dialect lets in. */
 import { randomBytes } from 'node:crypto'
-import { checkDialectServes } from './abilities.js'
+import { checkDialectDescriptors, checkDialectServes } from './abilities.js'
 import { newSession, warn } from './open-session.js'
 import { ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
@@ -25,6 +25,7 @@ export interface DialectService {
 /** Rejects as `serve`. */
 export async function listenDialect(dialect: Dialect, address: string, served: DialectService): Promise<Listener> {
   checkDialectServes(dialect, served.service)
+  if (served.options.descriptors) checkDialectDescriptors(dialect)
   return dialect.listen!(address, served.service, admitFor(dialect, served), dialectOptions(served))
 }
 
@@ -49,6 +50,7 @@ export function dialectOptions({ options, limits, token }: DialectService): Dial
     onError: options.onError ?? warn,
     ...(options.authkey !== undefined && { authkey: options.authkey }),
     ...(options.tls && { tls: options.tls }),
+    ...(options.descriptors && { descriptors: true }),
     ...(options.allow && { allow: options.allow }),
     ...(options.hosts && { hosts: options.hosts }),
     ...(options.origins && { origins: options.origins }),

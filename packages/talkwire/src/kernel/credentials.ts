@@ -1,5 +1,6 @@
 /** Who is at the other end of a Unix socket, as the kernel knows it: unix(7), SO_PEERCRED. */
 import type net from 'node:net'
+import { descriptorUnder } from './descriptors.js'
 import { libc } from './libc.js'
 
 export interface Credentials {
@@ -15,8 +16,8 @@ let getsockopt: ((fd: number, level: number, name: number, value: Buffer, length
 
 /** Undefined where the kernel or koffi cannot tell: not Linux, koffi not installed. Does not block. */
 export function peerCredentials(socket: net.Socket): Credentials | undefined {
-  const fd = (socket as unknown as { _handle?: { fd?: unknown } })._handle?.fd
-  if (typeof fd !== 'number' || fd < 0 || process.platform !== 'linux') return undefined
+  const fd = descriptorUnder(socket)
+  if (fd === undefined || process.platform !== 'linux') return undefined
   getsockopt ??= libc()?.func(
     'int getsockopt(int fd, int level, int name, _Inout_ uint8_t *value, _Inout_ uint32_t *length)',
   ) as typeof getsockopt

@@ -8,12 +8,12 @@ const AF_UNIX = 1
 const SOCK_STREAM = 1
 const SOCK_NONBLOCK = 0o4000
 const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
-const SCM_RIGHTS = 1
-const MSG_CTRUNC = 0x8
-const MSG_DONTWAIT = 0x40
-const MSG_NOSIGNAL = 0x4000
-const MSG_CMSG_CLOEXEC = 0x40000000
+export const SOL_SOCKET = 1
+export const SCM_RIGHTS = 1
+export const MSG_CTRUNC = 0x8
+export const MSG_DONTWAIT = 0x40
+export const MSG_NOSIGNAL = 0x4000
+export const MSG_CMSG_CLOEXEC = 0x40000000
 
 /** Where things are in a page: struct msghdr (56 bytes), struct iovec (16), what is sent with a descriptor, struct cmsghdr with one. */
 const AT = { message: 0, vector: 64, number: 96, control: 128 } as const
@@ -35,7 +35,8 @@ interface Page {
 let calls: Calls | undefined
 let page: Page | undefined
 
-function native(): Calls {
+/** Throws UNSUPPORTED or MISSING_PACKAGE. */
+export function socketCalls(): Calls {
   if (calls) return calls
   if (process.arch !== 'x64' && process.arch !== 'arm64')
     throw new TalkwireError('UNSUPPORTED', `descriptors are not sent on ${process.arch}; pass a path`)
@@ -50,7 +51,7 @@ function native(): Calls {
 }
 
 /** Throws UNSUPPORTED or MISSING_PACKAGE. */
-export const needDescriptors = (): void => void native()
+export const needDescriptors = (): void => void socketCalls()
 
 /** The structures hold addresses of one another, so they live where the address is known. */
 function messagePage(): Page {
@@ -89,7 +90,7 @@ export function sendDescriptor(channel: number, number: number, fd: number): voi
   view.setInt32(AT.control + 8, SOL_SOCKET, true)
   view.setInt32(AT.control + 12, SCM_RIGHTS, true)
   view.setInt32(AT.control + 16, fd, true)
-  restarting('sendmsg', () => Number(native().sendmsg(channel, address, MSG_DONTWAIT | MSG_NOSIGNAL)))
+  restarting('sendmsg', () => Number(socketCalls().sendmsg(channel, address, MSG_DONTWAIT | MSG_NOSIGNAL)))
 }
 
 export interface Arrived {
@@ -105,7 +106,7 @@ const NOTHING = ['EAGAIN', 'ECONNRESET']
 /** The next one; its descriptor is not inherited. Undefined where nothing has arrived, or the peer has closed. Throws as `fs` does. */
 export function receiveDescriptor(channel: number): Arrived | undefined {
   const { view, address } = prepare()
-  const bytes = unlessBusy('recvmsg', () => Number(native().recvmsg(channel, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)), NOTHING)
+  const bytes = unlessBusy('recvmsg', () => Number(socketCalls().recvmsg(channel, address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)), NOTHING)
   if (bytes === undefined || bytes === 0) return undefined
   const hasOne = view.getBigUint64(AT.message + 40, true) >= BigInt(CONTROL) && view.getInt32(AT.control + 12, true) === SCM_RIGHTS
   return {
@@ -121,9 +122,9 @@ export function connectUnix(path: string): number {
   const address = Buffer.alloc(2 + name.length + (path.startsWith('\0') ? 0 : 1))
   address.writeUInt16LE(AF_UNIX)
   name.copy(address, 2)
-  const fd = restarting('socket', () => native().socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
+  const fd = restarting('socket', () => socketCalls().socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
   try {
-    restarting('connect', () => native().connect(fd, address, address.length), path)
+    restarting('connect', () => socketCalls().connect(fd, address, address.length), path)
     return fd
   } catch (reason) {
     closeSync(fd)
@@ -133,4 +134,4 @@ export function connectUnix(path: string): number {
 
 /** Sends a few bytes on a socket that has room for them. Throws as `fs` does. */
 export const sendBytes = (fd: number, bytes: Buffer): void =>
-  void restarting('send', () => Number(native().send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL)))
+  void restarting('send', () => Number(socketCalls().send(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL)))

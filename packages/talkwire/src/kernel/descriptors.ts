@@ -1,4 +1,5 @@
 /** File descriptors that Node itself does not let go of: dup2(2), fcntl(2). Linux and macOS. */
+import type net from 'node:net'
 import { libc } from './libc.js'
 
 const F_DUPFD_CLOEXEC = process.platform === 'darwin' ? 67 : 1030
@@ -31,4 +32,10 @@ export function takeDescriptor(fd: number, instead: number): number | undefined 
   const taken = duplicate(fd)
   if (taken !== undefined) load()!.dup2(instead, fd)
   return taken
+}
+
+/** The descriptor under a socket of Node's. Undefined once it is closed, and where there is none. */
+export function descriptorUnder(socket: net.Socket): number | undefined {
+  const fd = (socket as unknown as { _handle?: { fd?: unknown } })._handle?.fd
+  return typeof fd === 'number' && fd >= 0 ? fd : undefined
 }

@@ -5,6 +5,7 @@ import { errno, linuxLibc, systemError } from './libc.js'
 
 const O_CLOEXEC = 0o2000000
 const POLLIN = 1
+const EPOLLIN = 1
 const EPOLLOUT = 4
 const EPOLL_CTL_ADD = 1
 /** struct epoll_event: packed to 12 bytes on some machines, 16 on others; the events come first. */
@@ -135,18 +136,24 @@ function onceUnreadable(fd: number, told: () => void, keepsAlive: boolean): () =
  * Calls back once when a descriptor that epoll(7) takes is writable, such as a queue that was full. Keeps this process alive
  * meanwhile. Returns what ends it; to be called before the descriptor is closed. Throws as `fs` does: EMFILE.
  */
-export function onceWritable(fd: number, writable: () => void): () => void {
+export const onceWritable = (fd: number, writable: () => void): (() => void) => onceReady(fd, EPOLLOUT, writable, true)
+
+/** The same for what can be read, or has ended; nothing is read. */
+export const onceReadable = (fd: number, readable: () => void, keepsAlive: boolean): (() => void) =>
+  onceReady(fd, EPOLLIN, readable, keepsAlive)
+
+function onceReady(fd: number, events: number, ready: () => void, keepsAlive: boolean): () => void {
   const epoll = native().epoll_create1(O_CLOEXEC)
   if (epoll < 0) throw systemError('epoll_create1', errno())
   const event = Buffer.alloc(EPOLL_EVENT_BYTES)
-  event.writeUInt32LE(EPOLLOUT, 0)
+  event.writeUInt32LE(events, 0)
   if (native().epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) {
     const code = errno()
     closeSync(epoll)
     throw systemError('epoll_ctl', code)
   }
   // What libuv waits for is that something can be read. An epoll descriptor is readable when what it waits for is there.
-  return onceUnreadable(epoll, writable, true)
+  return onceUnreadable(epoll, ready, keepsAlive)
 }
 
 /** Lets others run first: sched_yield(2). Comes back at once when nobody wants to. */

@@ -84,6 +84,8 @@ export interface DialectServerOptions {
   readonly authkey?: string | Uint8Array
   readonly tls?: import('node:tls').TlsOptions
   readonly insecure: boolean
+  /** Values of the kind `Descriptor` may travel. */
+  readonly descriptors?: boolean
   readonly allow?: (peer: Peer) => boolean
   /** Names and origins, beside our own, under which browsers may call. */
   readonly hosts?: readonly string[]
@@ -98,6 +100,8 @@ export interface DialectClientOptions {
   readonly token?: string
   readonly authkey?: string | Uint8Array
   readonly tls?: import('node:tls').ConnectionOptions
+  /** Values of the kind `Descriptor` may travel. */
+  readonly descriptors?: boolean
   /** For dialects that start whom they call. */
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
@@ -120,6 +124,8 @@ export interface Dialect {
   readonly tokens?: true
   /** Whether its own handshake proves the authkey. Where not, a service with an authkey cannot be called over it. */
   readonly provesKey?: true
+  /** Whether it carries descriptors, on Linux with koffi. */
+  readonly descriptors?: true
   /** Rejects with ADDRESS_IN_USE, PERMISSION_DENIED, INVALID_ADDRESS, MISSING_PACKAGE, and UNSUPPORTED for what the contract has and the dialect not. */
   listen?(address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Listener>
   /**

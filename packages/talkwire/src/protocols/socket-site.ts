@@ -19,17 +19,18 @@ export const isPath = (address: string): boolean => !parseAddress(address).rest.
 
 /**
  * Listens at `scheme://host:port` or `scheme:/path`; `guarded`: whoever connects over TCP has to show who it is.
- * `begin` gets each socket that may come in, before its first byte. Rejects as `Dialect.listen`.
+ * `begin` gets each socket that may come in, before its first byte; `paused`: it is not read by Node. Rejects as `Dialect.listen`.
  */
 export async function listenSockets(
   address: string,
   guarded: boolean,
   options: DialectServerOptions,
   begin: (socket: net.Socket, peer: Peer) => void,
+  paused = false,
 ): Promise<Listener> {
   options.signal?.throwIfAborted()
   const local = isPath(address)
-  const server = net.createServer((socket) => {
+  const server = net.createServer({ pauseOnConnect: paused }, (socket) => {
     socket.on('error', () => {})
     let peer: Peer
     try {
@@ -50,23 +51,44 @@ export async function listenSockets(
   return { address: boundAddress(address, server), close: async () => void server.close() }
 }
 
-/** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. */
-export function dialSocket(address: string, { limits, signal }: DialectClientOptions): Promise<net.Socket> {
-  signal?.throwIfAborted()
-  const local = isPath(address)
-  const target = local
+/** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. `paused`: Node does not read it. */
+export async function dialSocket(address: string, options: Dialling, paused = false): Promise<net.Socket> {
+  const target = isPath(address)
     ? { path: socketPath(address) }
     : { ...hostPort(address), noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE }
+  return dialTarget(target, address, options, paused)
+}
+
+export type Dialling = Pick<DialectClientOptions, 'limits' | 'signal'>
+
+/** The same for what is no address of ours. */
+export async function dialTarget(
+  target: net.NetConnectOpts,
+  address: string,
+  { limits, signal }: Dialling,
+  paused: boolean,
+): Promise<net.Socket> {
+  signal?.throwIfAborted()
+  const connecting = (): net.Socket => {
+    const socket = net.connect(target)
+    // Otherwise Node reads as soon as it is connected.
+    if (paused) socket.pause()
+    return socket
+  }
   const options = { handshake: limits.handshake, ...(signal && { signal }) }
   const explain = (reason: unknown): unknown => fromSystem(reason, `cannot connect to ${address}`)
   return patiently(limits.handshake, () =>
-    open(net.connect(target), 'connect', address, options, explain, (socket) => socket.on('error', () => {})),
+    open(connecting(), 'connect', address, options, explain, (socket) => socket.on('error', () => {})),
   )
 }
 
 /** A socket as a session sees it. Tells `onClosed` once. */
 export class SocketConnection implements ConnectionBase {
   readonly unsent = 0
+  /** Bytes that wait for their turn in front of the socket. */
+  waiting = 0
+  /** Who reads, where Node does not. */
+  reading: Pick<net.Socket, 'pause' | 'resume' | 'ref' | 'unref'> | undefined
   private cause: TalkwireError | undefined
   private closing = false
   private readonly holders = new Set<string>()
@@ -83,7 +105,7 @@ export class SocketConnection implements ConnectionBase {
   }
 
   get buffered(): number {
-    return this.socket.writableLength
+    return this.socket.writableLength + this.waiting
   }
 
   pause(): void {
@@ -95,11 +117,12 @@ export class SocketConnection implements ConnectionBase {
   }
 
   /** Reads on when nobody holds it any more. */
-  hold(who: 'session' | 'dialect', on: boolean): void {
+  hold(who: string, on: boolean): void {
     if (on) this.holders.add(who)
     else if (!this.holders.delete(who)) return
-    if (this.holders.size > 0) this.socket.pause()
-    else this.socket.resume()
+    const reading = this.reading ?? this.socket
+    if (this.holders.size > 0) reading.pause()
+    else reading.resume()
   }
 
   close(): Promise<void> {
@@ -109,7 +132,8 @@ export class SocketConnection implements ConnectionBase {
       this.socket.once('close', () => resolve())
       this.socket.end()
       // What a peer still sends would keep the connection open.
-      this.socket.removeAllListeners('data').resume()
+      if (this.reading) this.reading.resume()
+      else this.socket.removeAllListeners('data').resume()
     })
   }
 
@@ -120,10 +144,12 @@ export class SocketConnection implements ConnectionBase {
 
   ref(): void {
     this.socket.ref()
+    this.reading?.ref()
   }
 
   unref(): void {
     this.socket.unref()
+    this.reading?.unref()
   }
 }
 

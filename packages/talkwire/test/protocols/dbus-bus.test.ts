@@ -1,0 +1,359 @@
+import '../helpers/place.js'
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import * as z from 'zod'
+import { testDialect } from '../../compliance/index.js'
+import { connect, contract, Descriptor, discover, event, fd, rpc, serve, type RunningService } from '../../src/index.js'
+import { dbus, Variant } from '../../src/protocols/dbus.js'
+import { fails } from '../helpers/expect.js'
+import { freshPath } from '../helpers/place.js'
+import { run } from '../session/processes.js'
+import { startBus } from './dbus-daemon.js'
+
+const bus = await startBus()
+let names = 0
+const address = (): string => `dbus:${bus}#org.example.Proof${++names}`
+
+// As Node reads the socket, and as we read it, for descriptors.
+testDialect({ test, dialect: dbus, address })
+testDialect({ test, dialect: dbus, address, listenOptions: { descriptors: true }, connectOptions: { descriptors: true } })
+
+// ── strangers call us ────────────────────────────────────────────────────────────────────────────
+
+const NAME = 'org.example.Bank'
+const PATH = '/org/example/Bank'
+const bank = contract('org.example.Bank/1', {
+  deposit: rpc({
+    input: z.object({ account: z.string(), amount: z.number() }),
+    output: z.object({ account: z.string(), balance: z.number() }),
+    errors: { AccountClosed: z.object({ since: z.string(), days: z.int32() }) },
+  }),
+  balance: rpc({ output: z.number(), idempotent: true }),
+  shape: rpc({
+    input: z.object({
+      inner: z.object({ text: z.string(), numbers: z.array(z.number()) }),
+      rest: z.object({ maybe: z.string().optional(), count: z.uint32().optional() }),
+    }),
+    output: z.object({ text: z.string(), total: z.number(), maybe: z.string().optional() }),
+  }),
+  overdraw: rpc({ input: z.object({ account: z.string() }), oneway: true }),
+  size: rpc({ input: fd, output: z.int() }),
+  open: rpc({ input: z.string(), output: fd }),
+  overdrawn: event(z.object({ account: z.string(), amount: z.number() })),
+})
+
+interface Bank extends RunningService {
+  emit: any
+}
+
+async function serveBank(listen: string): Promise<Bank> {
+  let service!: Bank
+  service = (await serve(
+    bank,
+    {
+      deposit({ account, amount }, ctx) {
+        if (account === 'closed') throw ctx.error('AccountClosed', { since: 'Monday', days: 3 }, 'it is closed')
+        if (account === 'secret') throw new Error('secret')
+        return { account, balance: amount }
+      },
+      balance: () => 7.5,
+      shape: ({ inner, rest }) => ({
+        text: inner.text,
+        total: inner.numbers.reduce((a, b) => a + b, 0),
+        ...(rest.maybe !== undefined && { maybe: rest.maybe }),
+      }),
+      overdraw({ account }) {
+        service.emit('overdrawn', { account, amount: -1 })
+      },
+      size: (descriptor) => fstatSync(descriptor.fd).size,
+      open: (path) => Descriptor.give(openSync(path, 'r')),
+    },
+    { listen, descriptors: true, onError() {} },
+  )) as Bank
+  return service
+}
+
+const program = promisify(execFile)
+const busctl = async (...args: string[]): Promise<any> =>
+  (await program('busctl', [`--address=${bus}`, '--json=short', ...args])).stdout.trim()
+const gdbus = async (...args: string[]): Promise<string> =>
+  (await program('gdbus', [args[0]!, `--address=${bus}`, `--dest=${NAME}`, `--object-path=${PATH}`, ...args.slice(1)])).stdout.trim()
+
+test('dbus: busctl introspects, calls, and reads properties', async () => {
+  await using _service = await serveBank(`dbus:${bus}`)
+  const introspected = await busctl('introspect', NAME, PATH, NAME)
+  for (const row of [
+    /^\.deposit +method +sd +sd /m,
+    /^\.balance +property +d +7\.5 /m,
+    /^\.shape +method +\(sad\)a\{sv\} +sda\{sv\} /m,
+    /^\.size +method +h +x /m,
+    /^\.open +method +s +h /m,
+    /^\.overdraw +method +s +- +no-reply/m,
+    /^\.overdrawn +signal +sd /m,
+  ])
+    assert.match(introspected, row)
+  assert.deepEqual(JSON.parse(await busctl('call', NAME, PATH, NAME, 'deposit', 'sd', 'savings', '5.5')), {
+    type: 'sd',
+    data: ['savings', 5.5],
+  })
+  assert.deepEqual(JSON.parse(await busctl('get-property', NAME, PATH, NAME, 'balance')), { type: 'd', data: 7.5 })
+  await assert.rejects(busctl('call', NAME, PATH, NAME, 'deposit', 'sd', 'closed', '1'), /it is closed/)
+  await assert.rejects(
+    busctl('call', NAME, PATH, NAME, 'deposit', 'sd', 'secret', '1'),
+    (error: any) => !error.message.includes('secret\n'),
+  )
+  await assert.rejects(busctl('call', NAME, PATH, NAME, 'deposit', 'si', 'a', '1'), /takes "sd", not "si"/)
+  await assert.rejects(busctl('call', NAME, PATH, NAME, 'nothing'), /is not at/)
+  await assert.rejects(busctl('set-property', NAME, PATH, NAME, 'balance', 'd', '5'), /Access denied/)
+  assert.match(await busctl('tree', NAME), /org.example.Bank|\/org\/example\/Bank/)
+})
+
+test('dbus: gdbus introspects, calls, and hears signals', async () => {
+  await using service = await serveBank(`dbus:${bus}`)
+  assert.match(await gdbus('introspect', '--xml'), /<method name="deposit">/)
+  assert.equal(await gdbus('call', '--method', `${NAME}.deposit`, 'savings', '5.5'), "('savings', 5.5)")
+  assert.equal(await gdbus('call', '--method', `${NAME}.shape`, "('a', [1.0, 2.0])", "{'count': <uint32 3>}"), "('a', 3.0, @a{sv} {})")
+  await assert.rejects(gdbus('call', '--method', `${NAME}.deposit`, 'closed', '1'), /org\.example\.Bank\.Error\.AccountClosed/)
+  assert.match(await gdbus('call', '--method', 'org.freedesktop.DBus.Peer.GetMachineId'), /^\('[0-9a-f]{32}',\)$/)
+  const monitor = run('gdbus', ['monitor', `--address=${bus}`, `--dest=${NAME}`, `--object-path=${PATH}`])
+  await monitor.line('Monitoring')
+  // Nothing says when it has begun to listen, so it is told until it says what it has heard.
+  const telling = setInterval(() => service.emit('overdrawn', { account: 'savings', amount: -2 }), 20)
+  try {
+    const heard = await monitor.line(PATH)
+    assert.match(heard, /org\.example\.Bank\.overdrawn \('savings', -2\.0\)/)
+  } finally {
+    clearInterval(telling)
+    await monitor.kill()
+  }
+})
+
+const script = fileURLToPath(new URL('../../../test/protocols/fixtures/dbus_peer.py', import.meta.url))
+/** Debian's own: python3-dbus is not on PyPI in a form that needs no compiler. */
+const PYTHON = '/usr/bin/python3'
+
+async function told(...args: string[]): Promise<Record<string, any>> {
+  const { stdout } = await program(PYTHON, [script, ...args])
+  return Object.assign(
+    {},
+    ...stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object),
+  ) as Record<string, any>
+}
+
+function checkTold(said: Record<string, any>): void {
+  assert.deepEqual(said['deposit'], ['savings', 5.5])
+  assert.equal(said['balance'], 7.5)
+  assert.deepEqual(said['error'], ['org.example.Bank.Error.AccountClosed', 'it is closed'])
+  assert.deepEqual(said['internal'][0], 'org.freedesktop.DBus.Error.Failed')
+  assert.ok(!JSON.stringify(said).includes('secret"'))
+  assert.equal(said['unknown'][0], 'org.freedesktop.DBus.Error.UnknownMethod')
+  assert.deepEqual(said['shape'], ['a', 3, { maybe: 'x' }])
+  assert.deepEqual([said['read'], said['open']], [true, true])
+}
+
+test('dbus: python3-dbus calls, passes descriptors, reads properties, and hears signals', async () => {
+  await using _service = await serveBank(`dbus:${bus}`)
+  const said = await told('call', bus, NAME, PATH, NAME)
+  checkTold(said)
+  assert.deepEqual(said['property'], [7.5, { balance: 7.5 }])
+  assert.equal(said['read-only'][0], 'org.freedesktop.DBus.Error.AccessDenied')
+  assert.deepEqual(said['objects'], { [PATH]: { [NAME]: { balance: 7.5 } } })
+  assert.deepEqual(said['heard'], [['savings', -1]])
+})
+
+test('dbus: without a bus, python3-dbus calls us at a socket', async () => {
+  const path = freshPath('.sock')
+  await using _service = await serveBank(`dbus+unix:${path}`)
+  checkTold(await told('peer', `unix:path=${path}`, PATH, NAME))
+})
+
+// ── we call strangers ────────────────────────────────────────────────────────────────────────────
+
+const FOREIGN = 'org.example.Foreign'
+
+async function withForeign(body: (at: string) => Promise<void>): Promise<void> {
+  const name = `${FOREIGN}.N${++names}`
+  const running = run(PYTHON, [script, 'serve', bus, name])
+  try {
+    await running.line('ready')
+    await body(`dbus:${bus}#${name}/org/example/Foreign`)
+  } finally {
+    await running.kill()
+  }
+}
+
+test('dbus: we call an object of python3-dbus without a contract: all types, errors, properties, signals, descriptors', () =>
+  withForeign(async (at) => {
+    const client: any = await connect(at, { reconnect: false, descriptors: true })
+    const basics = [255, -32_768 + 32_768, -2_147_483_648, 4_294_967_295, -(2n ** 63n), 2n ** 64n - 1n, -0.1, true, 'ä€😀', '/a/b']
+    assert.deepEqual(await client.Basics(...basics), basics)
+    const containers = [
+      [
+        ['a', 1],
+        ['b', -1],
+      ],
+      { text: 'x', inner: ['y', 5] },
+      Buffer.from([0, 255]),
+      'free',
+    ]
+    assert.deepEqual(await client.Containers(...containers), containers)
+    const typed = await client.Containers(
+      [],
+      { byte: new Variant('y', 5), nested: new Variant('a{sv}', { a: new Variant('t', 5) }) },
+      Buffer.alloc(0),
+      new Variant('(ib)', [1, true]),
+    )
+    assert.deepEqual(typed, [[], { byte: 5, nested: { a: 5 } }, Buffer.alloc(0), [1, true]])
+    assert.deepEqual(
+      await client.Numbers(
+        new Map([
+          [1, -1],
+          [2, -2],
+        ]),
+      ),
+      new Map([
+        [1, -1],
+        [2, -2],
+      ]),
+    )
+    assert.equal(await client.Nothing(), undefined)
+    await assert.rejects(
+      client.Fail('why'),
+      (error: any) =>
+        error.code === 'UNKNOWN' &&
+        error.outcome === 'ran' &&
+        error.details.name === 'org.example.Foreign.Error.Broke' &&
+        error.message.includes('why'),
+    )
+    await assert.rejects(client.Missing(), fails('METHOD_NOT_FOUND'))
+    for (const wrong of [
+      [1],
+      ['a', 2],
+      [256, ...basics.slice(1)],
+      [...basics.slice(0, 9), 'no path'],
+      [...basics.slice(0, 8), 'a\0b', '/'],
+      [...basics.slice(0, 8), '\ud800', '/'],
+    ])
+      await assert.rejects(client.Basics(...wrong), TypeError)
+    assert.equal(await client.Level(), 3)
+    await client.SetLevel(9)
+    assert.equal(await client.Level(), 9)
+    assert.match(await client['org.freedesktop.DBus.Introspectable.Introspect'](), /<node/)
+    const file = freshPath('.txt')
+    writeFileSync(file, 'hello')
+    const number = openSync(file, 'r')
+    assert.equal(await client.ReadAll(Descriptor.lend(number)), 'hello')
+    closeSync(number)
+    const arrived: Descriptor = await client.OpenFile(file)
+    assert.equal(readFileSync(arrived.fd, 'utf8'), 'hello')
+    arrived.close()
+    const heard: unknown[] = []
+    await new Promise<void>((resolve, reject) => {
+      client
+        .on('Told', (value: unknown) => {
+          if (heard.push(value) === 20) resolve()
+        })
+        .then(() => client.Tell(20))
+        .catch(reject)
+    })
+    assert.deepEqual(heard[19], [19, 'number 19'])
+    await client.close()
+  }))
+
+test('dbus: we call an object of python3-dbus by a contract of ours, with its types', () =>
+  withForeign(async (at) => {
+    const foreign = contract('foreign/1', {
+      Fail: rpc({ input: z.object({ text: z.string() }), output: z.string(), errors: { Broke: z.object({}) } }),
+      Numbers: rpc({ input: z.map(z.number(), z.number()), output: z.map(z.number(), z.number()) }),
+      Level: rpc({ output: z.number(), idempotent: true }),
+      Told: event(z.object({ number: z.number(), text: z.string() })),
+    })
+    const client = await connect(foreign, at, { reconnect: false })
+    await assert.rejects(client.Fail({ text: 'why' }), (error: any) => error.code === 'Broke' && error.declared && error.outcome === 'ran')
+    assert.deepEqual(await client.Numbers(new Map([[1, 2]])), new Map([[1, 2]]))
+    assert.equal(await client.Level(), 3)
+    await client.close()
+    await assert.rejects(connect(contract('foreign/1', { Other: rpc() }), at, { reconnect: false }), fails('CONTRACT_MISMATCH'))
+    await assert.rejects(
+      connect(contract('foreign/1', { Fail: rpc({ input: z.object({ a: z.string(), b: z.string() }) }) }), at, { reconnect: false }),
+      fails('CONTRACT_MISMATCH'),
+    )
+  }))
+
+test('dbus: what an object offers is a contract: of a stranger by its introspection, of ours whole', async () => {
+  await withForeign(async (at) => {
+    const found = await discover(at)
+    assert.equal(found.id, `${FOREIGN}/0`)
+    const client: any = await connect(found, at, { reconnect: false })
+    assert.deepEqual(await client.Containers({ rows: [['a', 1]], named: { n: 5 }, data: Buffer.from('b'), free: 'v' }), {
+      arg1: [['a', 1]],
+      arg2: { n: 5 },
+      arg3: Buffer.from('b'),
+      arg4: 'v',
+    })
+    assert.equal(await client.Level(), 3)
+    await client.SetLevel({ value: 4 })
+    assert.equal(await client.Level(), 4)
+    await client.close()
+  })
+  await using service = await serveBank(`dbus:${bus}`)
+  const own = await discover(service.addresses[0]!)
+  assert.equal(own.id, 'org.example.Bank/1')
+  const client: any = await connect(own, service.addresses[0]!, { reconnect: false })
+  await assert.rejects(
+    client.deposit({ account: 'closed', amount: 1 }),
+    (error: any) => error.code === 'AccountClosed' && error.details.days === 3,
+  )
+  await client.close()
+})
+
+test('dbus: the bus itself is an object like another', async () => {
+  const client: any = await connect(`dbus:${bus}#org.freedesktop.DBus`, { reconnect: false })
+  await using _service = await serveBank(`dbus:${bus}`)
+  assert.ok((await client.ListNames()).includes(NAME))
+  assert.equal(await client.NameHasOwner('org.example.Nobody'), false)
+  assert.match(await client.GetId(), /^[0-9a-f]{32}$/)
+  await client.close()
+})
+
+// ── names ────────────────────────────────────────────────────────────────────────────────────────
+
+test("dbus: a name is nobody else's: a second service is refused, the first goes on", async () => {
+  await using first = await serveBank(`dbus:${bus}`)
+  await assert.rejects(serveBank(`dbus:${bus}`), fails('ADDRESS_IN_USE'))
+  const client = await connect(bank, first.addresses[0]!, { reconnect: false })
+  assert.equal(await client.balance(), 7.5)
+  await client.close()
+  await assert.rejects(connect(bank, `dbus:${bus}#org.example.Nobody`), fails('PEER_NOT_FOUND'))
+  await assert.rejects(connect(bank, 'dbus:unix:path=/nowhere/at/all'), fails('PEER_NOT_FOUND'))
+  await assert.rejects(connect(bank, 'dbus:tcp:host=127.0.0.1,port=1'), fails('UNSUPPORTED'))
+  await assert.rejects(connect(bank, 'dbus:what'), fails('INVALID_ADDRESS'))
+  await assert.rejects(connect(bank, `dbus:${bus}#no`), fails('INVALID_ADDRESS'))
+})
+
+test('dbus: the service is told who calls, as the kernel told the bus', async () => {
+  const who = contract('who/1', { me: rpc({ output: z.object({ uid: z.int(), pid: z.int() }) }) })
+  await using service = await serve(who, { me: (_, { peer }) => ({ uid: peer.uid!, pid: peer.pid! }) }, { listen: `dbus:${bus}` })
+  const client = await connect(who, service.addresses[0]!, { reconnect: false })
+  assert.deepEqual(await client.me(), { uid: process.getuid!(), pid: process.pid })
+  await client.close()
+  const strict = { listen: `dbus:${bus}#org.example.Strict`, allow: () => false }
+  await using closed = await serve(who, { me: () => ({ uid: 0, pid: 0 }) }, strict)
+  const refused = await connect(who, closed.addresses[0]!, { reconnect: false })
+    .then(
+      (other) => other.me().finally(() => other.close()),
+      (reason: unknown) => Promise.reject(reason as Error),
+    )
+    .then(
+      () => assert.fail('let in'),
+      (reason: unknown) => reason as any,
+    )
+  assert.equal(refused.code, 'PERMISSION_DENIED')
+})
