@@ -158,7 +158,6 @@ const FAULTS = [
     [
       ['SOAP: 1.2 is answered in 1.1', 'this.version = envelope.version;', ';'],
       ['SOAP: another contract is called all the same', 'if (told !== namespaceOf(contract))', 'if (false)'],
-      ['SOAP: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
     ],
   ),
   ...faultsOf(
@@ -166,7 +165,6 @@ const FAULTS = [
     ['protocols/xmlrpc'],
     [
       ['XML-RPC: pages may send any type', 'if (!/^\\s*(text|application)\\/xml\\s*(;|$)/i.test(type))', 'if (false)'],
-      ['XML-RPC: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
       ['XML-RPC: another contract is called all the same', 'if (contract.foreign || served.contract === contract.id)', 'if (true)'],
       ['XML-RPC: a multicall has no limit', 'if (calls.length > most)', 'if (false)'],
     ],

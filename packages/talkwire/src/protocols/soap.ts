@@ -93,7 +93,6 @@ function send(response: Response, version: Version, text: string, status = 200):
 
 /** One request, until its answer has left. */
 class ServedCall {
-  private call: OpenCall | undefined
   private operation: Operation | undefined
   private done = false
 
@@ -101,11 +100,7 @@ class ServedCall {
     private readonly exchange: Exchange,
     private readonly served: Served,
     private version: Version,
-  ) {
-    exchange.response.once('close', () => {
-      if (!this.done) this.call?.cancel()
-    })
-  }
+  ) {}
 
   run(error: TalkwireError | undefined, body: Buffer, type: string): void {
     const { exchange, served } = this
@@ -121,7 +116,7 @@ class ServedCall {
       const operation = uri === served.namespace ? served.operations.get(name) : undefined
       if (!operation) throw uri === served.namespace ? notFound(served.service, name) : foreign(uri, served.namespace)
       this.operation = operation
-      this.call = exchange.caller.call(name, paramsOf(readMessage(operation.request, envelope.body)), meta, {
+      exchange.caller.call(name, paramsOf(readMessage(operation.request, envelope.body)), meta, {
         result: (value) => this.result(operation, value),
         error: (failure) => this.fail(failure),
         item: () => 0,

@@ -102,7 +102,6 @@ type Done = (value: string | undefined, error?: TalkwireError) => void
 
 /** One request, until its answer has left. */
 class ServedCall {
-  private readonly open: OpenCall[] = []
   private readonly extended: boolean
   private meta: Meta | undefined
   private done = false
@@ -114,9 +113,6 @@ class ServedCall {
     private readonly options: DialectServerOptions,
   ) {
     this.extended = FAULTS in exchange.request.headers
-    exchange.response.once('close', () => {
-      if (!this.done) for (const call of this.open) call.cancel()
-    })
   }
 
   run(error: TalkwireError | undefined, body: Buffer, type: string): void {
@@ -154,23 +150,19 @@ class ServedCall {
     const byPosition = found.positional || found.parameters !== undefined
     if (!byPosition && params.length > 1)
       return done(undefined, new TalkwireError('INVALID_INPUT', `"${method}" takes one value, not ${params.length}; see system.methodHelp`))
-    this.open.push(
-      this.exchange.caller.call(method, byPosition ? params : paramsOf(params[0]), this.meta, {
-        result: (value) => done(writeValue(value, 1, limits)),
-        error: (error) => done(undefined, error),
-        item: () => 0,
-      }),
-    )
+    this.exchange.caller.call(method, byPosition ? params : paramsOf(params[0]), this.meta, {
+      result: (value) => done(writeValue(value, 1, limits)),
+      error: (error) => done(undefined, error),
+      item: () => 0,
+    })
   }
 
   private discover(done: Done): void {
-    this.open.push(
-      this.exchange.caller.call('rpc.discover', [], this.meta, {
-        result: (value) => done(writeValue(value, 1, this.options.limits)),
-        error: (error) => done(undefined, error),
-        item: () => 0,
-      }),
-    )
+    this.exchange.caller.call('rpc.discover', [], this.meta, {
+      result: (value) => done(writeValue(value, 1, this.options.limits)),
+      error: (error) => done(undefined, error),
+      item: () => 0,
+    })
   }
 
   /** `system.multicall`: a list of calls, and a list of their answers, each a list of one value or a fault. */

@@ -218,6 +218,7 @@ test('soap: bad documents are faults, whatever is wrong with them, and nothing i
     ['INVALID_INPUT', envelope('<t:twice>1</t:twice>')],
     ['INVALID_INPUT', envelope(twice('<t:a/>'))],
     ['INVALID_INPUT', envelope('<t:twice><t:input>1</t:input><t:input>2</t:input></t:twice>')],
+    ['INVALID_INPUT', envelope('<t:twice><t:input>1</t:input><t:other>1</t:other></t:twice>')],
     ['INVALID_INPUT', envelope('<t:twice><t:__proto__>1</t:__proto__></t:twice>')],
     ...['', 'x', 'NaN', 'INF', '1e999', '0x10'].map((value) => ['INVALID_INPUT', envelope(twice(value))] as const),
     ['TOO_DEEP', envelope('<a>'.repeat(1000))],
@@ -232,6 +233,7 @@ test('soap: bad documents are faults, whatever is wrong with them, and nothing i
   const newer = await post(at, envelope(twice('x'), { uri: S12 }), 'application/soap+xml')
   assert.equal(newer.status, 400)
   assert.match(newer.text, /<s:Value>s:Sender</)
+  assert.ok((await post(at, envelope(twice('21'), { uri: S12 }), 'text/xml')).text.includes(S12), 'as it was asked')
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/json'])
     assert.equal((await post(at, envelope(twice('1')), type)).status, 415, type)
   assert.equal((await post(`${at}/other`, envelope(twice('1')))).status, 404)

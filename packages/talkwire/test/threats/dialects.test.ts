@@ -1,0 +1,210 @@
+/** Rows 1, 2, 3, 12, 17, 20, 33 against every protocol over HTTP at once, by hand. What is special to one is in its own test. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import { after, before, test } from 'node:test'
+import { connect } from '../../src/index.js'
+import { dial, memoryOf, staysHealthy, startVictim, until, type Victim } from './attack.js'
+import { SECRET } from './secret.js'
+import { freshPath } from '../helpers/place.js'
+
+const token = 'a-token-for-the-tests'
+
+/** How a protocol calls a function of the victim with numbers and texts. */
+interface Protocol {
+  readonly scheme: string
+  readonly path: string
+  readonly type: string
+  body(method: string, args: readonly (number | string)[]): string
+}
+
+const rpcCall = (method: string, params: unknown): string => JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+const xmlValue = (value: number | string): string =>
+  `<param><value>${typeof value === 'number' ? `<int>${value}</int>` : `<string>${escaped(value)}</string>`}</value></param>`
+
+const PROTOCOLS: readonly Protocol[] = [
+  { scheme: 'http', path: '/victim/', type: 'application/json', body: (_, args) => JSON.stringify(args) },
+  { scheme: 'http', path: '/rpc', type: 'application/json', body: rpcCall },
+  {
+    scheme: 'mcp+http',
+    path: '/mcp',
+    type: 'application/json',
+    body: (name, args) =>
+      rpcCall('tools/call', { name, arguments: Object.fromEntries(args.map((arg, index) => [PARAMETERS[index], arg])) }),
+  },
+  {
+    scheme: 'xmlrpc+http',
+    path: '/',
+    type: 'text/xml',
+    body: (method, args) =>
+      `<?xml version="1.0"?><methodCall><methodName>${escaped(method)}</methodName><params>${args.map(xmlValue).join('')}</params></methodCall>`,
+  },
+]
+/** Of the victim's functions, as MCP gives them. */
+const PARAMETERS = ['a', 'b']
+const SCHEMES = ['http', 'ws', 'mcp+http', 'xmlrpc+http']
+const name = ({ scheme, path }: Protocol): string => `${scheme} ${path}`
+
+let victim: Victim
+before(async () => {
+  const listen = [`unix:${freshPath('.sock')}`, ...SCHEMES.map((scheme) => `${scheme}://127.0.0.1:0`)]
+  victim = await startVictim({ listen, token, plain: true, limits: { handshake: 2000 } })
+})
+after(() => victim.end())
+
+const addressOf = (scheme: string): string => victim.addresses.find((address) => address.startsWith(`${scheme}:`))!
+const hostOf = (scheme: string): string => /\/\/([^/]+)/.exec(addressOf(scheme))![1]!
+const tcpOf = (scheme: string): string => `tcp://${hostOf(scheme)}`
+
+/** Sends bytes, and resolves to all that comes back until the other side ends it. */
+async function exchange(address: string, text: string): Promise<string> {
+  const socket = await dial(address)
+  let got = ''
+  socket.setEncoding('utf8').on('data', (chunk: string) => (got += chunk))
+  socket.on('error', () => {})
+  socket.write(text)
+  await new Promise((resolve) => socket.once('close', resolve))
+  return got
+}
+
+type Headers = Readonly<Record<string, string>>
+const headersOf = (scheme: string, headers: Headers): Headers => ({
+  host: hostOf(scheme),
+  authorization: `Bearer ${token}`,
+  connection: 'close',
+  ...headers,
+})
+const head = (line: string, headers: Headers): string =>
+  `${line} HTTP/1.1\r\n${Object.entries(headers)
+    .map(([key, value]) => `${key}: ${value}\r\n`)
+    .join('')}\r\n`
+
+/** A call; with headers that replace the usual ones. */
+async function call(
+  protocol: Protocol,
+  method: string,
+  args: readonly (number | string)[],
+  headers: Headers = {},
+): Promise<{ status: number; text: string }> {
+  const { scheme, path, type } = protocol
+  const body = protocol.body(method, args)
+  const target = path.endsWith('/') && scheme === 'http' ? path + encodeURIComponent(method) : path
+  const all = headersOf(scheme, { 'content-type': type, 'content-length': String(Buffer.byteLength(body)), ...headers })
+  const text = await exchange(tcpOf(scheme), head(`POST ${target}`, all) + body)
+  return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1]), text }
+}
+
+const upgrade = (headers: Headers): Promise<string> =>
+  exchange(
+    tcpOf('ws'),
+    head('GET /', {
+      ...headersOf('ws', headers),
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+    }),
+  )
+
+test('rows 1 to 3: no page of others calls anything, whatever it sends and under whatever name it reaches us', async () => {
+  const before = (await victim.health()).handled
+  for (const protocol of PROTOCOLS) {
+    const own = hostOf(protocol.scheme)
+    for (const origin of ['null', 'http://evil.test', `http://evil.${own}`])
+      for (const type of ['text/plain', 'application/x-www-form-urlencoded', protocol.type])
+        assert.equal(
+          (await call(protocol, 'add', [2, 5], { origin, 'content-type': type })).status,
+          403,
+          `${name(protocol)} ${origin} ${type}`,
+        )
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded'])
+      assert.equal((await call(protocol, 'add', [2, 5], { 'content-type': type })).status, 415, `${name(protocol)} ${type}`)
+    for (const host of ['evil.test', `evil.test:${own.split(':')[1]}`, `${own}.evil.test`])
+      assert.equal((await call(protocol, 'add', [2, 5], { host })).status, 403, `${name(protocol)} ${host}`)
+    for (const authorization of ['', 'Bearer wrong', `Basic ${token}`])
+      assert.equal((await call(protocol, 'add', [2, 5], { authorization })).status, 401, `${name(protocol)} ${authorization}`)
+  }
+  for (const headers of [{ origin: 'null' }, { origin: 'http://evil.test' }, { host: 'evil.test' }]) {
+    const heard = await upgrade(headers)
+    assert.match(heard, /^HTTP\/1\.1 403 /)
+    assert.equal(heard.includes('\x81'), false, 'no frame')
+  }
+  assert.match(await upgrade({ authorization: '' }), /^HTTP\/1\.1 401 /)
+  assert.equal((await victim.health()).handled, before)
+  for (const protocol of PROTOCOLS) assert.match((await call(protocol, 'add', [2, 5])).text, /\b7\b/, name(protocol))
+  assert.equal((await victim.health()).handled, before + PROTOCOLS.length)
+})
+
+test('row 12: inherited names are no methods', async () => {
+  const names = Object.getOwnPropertyNames(Object.prototype).concat(['then', 'prototype', 'call', 'apply', 'bind'])
+  for (const protocol of PROTOCOLS)
+    for (const method of names) {
+      const { text } = await call(protocol, method, [])
+      assert.match(text, /METHOD_NOT_FOUND|-32601|-32602/, `${name(protocol)} ${method}: ${text}`)
+    }
+})
+
+test('row 33: what a handler throws stays inside', async () => {
+  for (const protocol of PROTOCOLS)
+    for (const how of ['throw', 'reject', 'text', 'result', 'else']) {
+      const { text } = await call(protocol, 'fail', [how])
+      assert.match(text, /internal error|INVALID_OUTPUT|cannot be sent/, `${name(protocol)} ${how}: ${text}`)
+      for (const secret of [SECRET, 'password', 'victim.js', '    at '])
+        assert.equal(text.includes(secret), false, `${name(protocol)} ${how}: ${text}`)
+    }
+})
+
+test('row 17: lengths that nothing follows cost nothing, and too large ones are refused at once', async (t) => {
+  for (const protocol of PROTOCOLS) {
+    const { text } = await call(protocol, 'add', [2, 5], { 'content-length': String(2 ** 31) })
+    assert.match(text, /^HTTP\/1\.1 413 |more than/, name(protocol))
+  }
+  await staysHealthy(t, victim, async () => {
+    const before = memoryOf(victim.pid)
+    const sockets: net.Socket[] = []
+    for (const { scheme, path, type } of PROTOCOLS)
+      for (let n = 0; n < 50; n++) {
+        const socket = await dial(tcpOf(scheme))
+        socket.on('error', () => {}).resume()
+        socket.write(
+          head(
+            `POST ${path === '/victim/' ? '/victim/echo' : path}`,
+            headersOf(scheme, { 'content-type': type, 'content-length': '60000000' }),
+          ),
+        )
+        sockets.push(socket)
+      }
+    await Promise.all(sockets.map(async (socket) => socket.closed || once(socket, 'close')))
+    assert.ok(memoryOf(victim.pid) - before < 64, 'memory follows what has arrived')
+  })
+})
+
+test('row 20: silent clients and ones with a byte a second are gone, on every listener, and an honest one connects meanwhile', async (t) => {
+  await staysHealthy(t, victim, async () => {
+    const each = 100
+    let gone = 0
+    const sockets: net.Socket[] = []
+    for (const scheme of SCHEMES)
+      for (let n = 0; n < each; n++) {
+        const socket = await dial(tcpOf(scheme))
+        socket
+          .on('error', () => {})
+          .once('close', () => gone++)
+          .resume()
+        sockets.push(socket)
+      }
+    const text = 'POST / HTTP/1.1\r\nHost: x\r\n'
+    let at = 0
+    const drip = setInterval(() => {
+      for (let n = 0; n < sockets.length; n += 2) if (!sockets[n]!.destroyed) sockets[n]!.write(text[at % text.length]!)
+      at++
+    }, 500)
+    for (const scheme of SCHEMES) {
+      await using client = await connect<{ add(a: number, b: number): number }>(addressOf(scheme), { token, reconnect: false })
+      assert.equal(await client.add(2, 5), 7)
+    }
+    await until('all are gone', () => gone === sockets.length)
+    clearInterval(drip)
+  })
+})
