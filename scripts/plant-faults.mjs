@@ -21,6 +21,27 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'bridge.js',
+    ['bridge'],
+    [
+      ['bridge: what the service told is kept secret', 'return reveal(reason);\n    const text', 'return reason;\n    const text'],
+      ['bridge: the deadline and the signal stay here', '{ from: ctx, metadata:', '{ metadata:', 'short'],
+      ['bridge: the metadata stay here', 'metadata: { ...ctx.metadata }', 'metadata: {}'],
+      ['bridge: progress stays here', 'onProgress: ctx.progress', 'onProgress: () => { }'],
+      ['bridge: nobody listens to the events', "if (member.kind === 'event')", 'if (false)'],
+      ['bridge: what is gone is gone for ever', 'reconnect: true', 'reconnect: false'],
+      ['bridge: dates are only text', 'input: isStream(input) ? stream(revived(input.item)) : revived(input)', 'input'],
+    ],
+  ),
+  ...faultsOf(
+    'session/service.js',
+    ['contract/foreign'],
+    [
+      ['parameters: by the order of the members', 'for (const name of parameters) {', 'for (const name of Object.keys(input)) {'],
+      ['parameters: a member that is none is dropped', 'if (!isParameter(key, parameters) && input[key] !== undefined)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'transports/one-port.js',
     ['protocols/one-port'],
     [

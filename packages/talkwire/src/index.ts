@@ -10,6 +10,7 @@ export type { StandardSchema, InputOf, OutputOf } from './contract/standard-sche
 export { ndarray, shapeOf, type NdArray, type TypedArray, type DType } from './codecs/codec.js'
 export { Descriptor, collectedDescriptors, fd } from './descriptor.js'
 export { serve, type ServeOptions, type RunningService } from './serve.js'
+export { bridge, type Bridge, type BridgeOptions } from './bridge.js'
 export { discover, speaksForeign, type DiscoverOptions } from './discover.js'
 export { connect, implement, sessionOf, withOptions, type Command, type ConnectOptions, type Implementation } from './connect.js'
 export { ref, type Ref, type ReferenceReport } from './session/references.js'

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { TalkwireError } from '../index.js'
+import { bridge } from './bridge.js'
 import { call } from './call.js'
 import type { Command, Values } from './command.js'
 import { complete, completion } from './completion.js'
@@ -17,7 +18,7 @@ import { serve } from './serve.js'
 import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
-const commands: Readonly<Record<string, Command>> = { serve, call, ls, describe, watch, locks, doctor, completion }
+const commands: Readonly<Record<string, Command>> = { serve, call, bridge, ls, describe, watch, locks, doctor, completion }
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--version') return printed(version())

@@ -11,6 +11,12 @@ export function visibleError(...args: ConstructorParameters<typeof TalkwireError
   return error
 }
 
+/** The peer may see an error as it is. */
+export function reveal(error: TalkwireError): TalkwireError {
+  visible.add(error)
+  return error
+}
+
 export const isVisible = (error: TalkwireError): boolean => visible.has(error)
 
 type Verdict = 'INVALID_INPUT' | 'INVALID_OUTPUT'

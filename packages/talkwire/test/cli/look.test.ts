@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { parseArgs } from 'node:util'
 import { parseWords } from '../../src/address.js'
+import { bridge } from '../../src/cli/bridge.js'
 import { call } from '../../src/cli/call.js'
 import type { Command } from '../../src/cli/command.js'
 import { completion } from '../../src/cli/completion.js'
@@ -166,7 +167,7 @@ test('completion: the shells that are here can read their scripts', async () => 
 })
 
 test('help: every example is a line that the command takes', () => {
-  const commands: Record<string, Command> = { serve: serveCommand, call, ls, describe, watch, locks, doctor, completion }
+  const commands: Record<string, Command> = { serve: serveCommand, call, bridge, ls, describe, watch, locks, doctor, completion }
   for (const [name, { examples, options, words }] of Object.entries(commands)) {
     assert.ok(examples.length > 0)
     for (const [line] of examples) {
@@ -182,7 +183,7 @@ test('help: every example is a line that the command takes', () => {
 
 test('help and version', async () => {
   const overview = await prints(['--help'])
-  for (const command of ['serve', 'call', 'ls', 'describe', 'watch', 'locks', 'doctor', 'completion']) {
+  for (const command of ['serve', 'call', 'bridge', 'ls', 'describe', 'watch', 'locks', 'doctor', 'completion']) {
     assert.match(overview, new RegExp(`^ {2}talkwire ${command} `, 'm'))
     const help = await prints([command, '--help'])
     assert.match(help, new RegExp(`^talkwire ${command}.*\\n\\n[A-Z].*Examples\\n {2}\\S.*\\n\\nExit codes: 0 ok`, 's'))
