@@ -1,5 +1,5 @@
 // node bench/rings.mjs [--smoke]: rings between two Node processes, beside a naive one over the same memory. Each message is checked.
-import { fork } from 'node:child_process'
+import { execFileSync, fork, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -29,6 +29,14 @@ const cases = [
   },
   { what: 'broadcast', title: 'one writer, four readers · M deliveries/s', count: 5_000_000, who: ['ring'], value: 'rate', readers: 4 },
 ]
+
+/** A word in C, to and fro; undefined without a compiler, or when nothing is pinned. */
+function compileSpin() {
+  if (one === null || two === null || spawnSync('cc', ['--version']).status !== 0) return undefined
+  const compiled = path.join(/** @type {string} */ (process.env.TALKWIRE_RUNTIME_DIR), 'spin')
+  execFileSync('cc', ['-O2', '-o', compiled, fileURLToPath(new URL('lib/spin.c', import.meta.url))])
+  return (/** @type {number} */ count) => Number(execFileSync(compiled, [String(count), one, two], { encoding: 'utf8' }))
+}
 
 /** @param {string} name @param {string[]} args @param {string | null} core */
 function start(name, args, core) {
@@ -66,12 +74,17 @@ async function measure({ what, count, value, readers = 1 }, who) {
 }
 
 if (one === null) console.log('nothing is pinned: there is no taskset, or only one processor')
+const spin = compileSpin()
+if (!spin) console.log('without the floor in C of a round trip: there is no cc, or nothing is pinned')
 for (const bench of cases) {
   /** @type {Record<string, number[]>} */
   const figures = {}
   // In turn, so that what a neighbour does hits all alike.
-  for (let n = 0; n < repetitions; n++) for (const who of bench.who) (figures[who] ??= []).push(await measure(bench, who))
-  for (const who of bench.who) {
+  for (let n = 0; n < repetitions; n++) {
+    for (const who of bench.who) (figures[who] ??= []).push(await measure(bench, who))
+    if (bench.what === 'turns' && spin) (figures['C'] ??= []).push(spin(smoke ? bench.count / 100 : bench.count))
+  }
+  for (const who of Object.keys(figures)) {
     const sorted = figures[who].toSorted((a, b) => a - b)
     console.log(`${bench.title.padEnd(64)} ${who.padEnd(6)} ${sorted.map((figure) => figure.toFixed(1)).join('  ')}`)
   }
