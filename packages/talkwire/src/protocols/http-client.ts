@@ -121,7 +121,9 @@ class HttpCallee implements Callee {
       headers['content-type'] = 'application/json'
       headers['content-length'] = Buffer.byteLength(body)
     }
-    const request = this.place.request({ ...this.place.base, method, path, headers })
+    const { base, calls } = this.place
+    const lasts = method === 'GET' || meta?.input === true || meta?.credit !== undefined
+    const request = this.place.request({ ...base, ...(!lasts && { agent: calls }), method, path, headers })
     this.connection.sent(request)
     if (!meta?.input) request.end(body)
     return request

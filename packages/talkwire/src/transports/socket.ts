@@ -30,12 +30,18 @@ const advice: Partial<Record<Code, string>> = {
   PERMISSION_DENIED: 'choose an address that this user may use',
   INVALID_ADDRESS: 'choose an address of this machine',
   LIMIT_EXCEEDED: 'close connections, or raise ulimit -n',
+  UNAUTHENTICATED: 'check tls.ca, tls.cert and the name in the address',
 }
+
+/** Whether an error of TLS is about who the other side is. */
+export const isCertificate = (code: string): boolean =>
+  /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
 
 /** A system error as ours; `what` says what was tried. */
 export function fromSystem(reason: unknown, what: string): TalkwireError {
   if (reason instanceof TalkwireError) return reason
-  const code = codes[(reason as NodeJS.ErrnoException).code ?? ''] ?? 'CONNECTION_LOST'
+  const { code: name = '' } = reason as NodeJS.ErrnoException
+  const code = codes[name] ?? (isCertificate(name) ? 'UNAUTHENTICATED' : 'CONNECTION_LOST')
   return new TalkwireError(code, `${what}: ${(reason as Error).message}${advice[code] ? `; ${advice[code]}` : ''}`, { cause: reason })
 }
 

@@ -2,7 +2,7 @@
 import tls, { type ConnectionOptions, type TlsOptions as ServerOptions, type TLSSocket } from 'node:tls'
 import net from 'node:net'
 import { TalkwireError } from '../error.js'
-import { endWith, fromSystem, listening, open, receptionFor, type SharedOptions } from './socket.js'
+import { endWith, fromSystem, isCertificate, listening, open, receptionFor, type SharedOptions } from './socket.js'
 import { StreamConnection, type StreamOptions } from './stream-connection.js'
 import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
 import type { Traits, Transport } from './transport.js'
@@ -28,8 +28,6 @@ export interface TlsOptions extends SharedOptions {
 }
 
 const isSystem = (reason: unknown): boolean => typeof (reason as NodeJS.ErrnoException).syscall === 'string'
-const isCertificate = (code: string): boolean =>
-  /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
 
 export const tlsTransport: Transport<TlsOptions> = {
   scheme: 'tls',

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { JSONRPCClient } from 'json-rpc-2.0'
 import { promisify } from 'node:util'
 import { testDialect } from '../../compliance/index.js'
-import { contract, rpc, serve, stream, type StandardSchema } from '../../src/index.js'
+import { connect, contract, rpc, serve, stream, type RunningService, type StandardSchema } from '../../src/index.js'
 import { http } from '../../src/protocols/http.js'
 import { fails } from '../helpers/expect.js'
 
@@ -148,4 +148,40 @@ test('http: the last line of an input needs no end', async () => {
       (await curl('-H', 'content-type: application/x-ndjson', '--data-binary', text, `${service.addresses[0]!}/totals/sum`)).body,
       '6',
     )
+})
+
+test('http: a thousand calls at once share some connections, and streams beside them keep none of these', async () => {
+  const anything: StandardSchema<any, any> = {
+    '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as unknown }) },
+  }
+  const busy = contract('busy/1', { twice: rpc({ input: anything, output: anything }), watch: rpc({ output: stream(anything) }) })
+  let most = 0
+  let watching = 0
+  const service: RunningService = await serve(
+    busy,
+    {
+      twice(value) {
+        most = Math.max(most, service.peers.length)
+        return 2 * value
+      },
+      async *watch(_, { signal }) {
+        yield ++watching
+        await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      },
+    },
+    { listen: 'http://127.0.0.1:0', token: false },
+  )
+  await using _ = service
+  await using client = await connect(busy, service.addresses[0]!)
+  const values = Array.from({ length: 1000 }, (_, index) => index)
+  assert.deepEqual(
+    await Promise.all(values.map((value) => client.twice(value))),
+    values.map((value) => 2 * value),
+  )
+  assert.ok(most <= 65, `${most} connections`)
+  const streams = values.slice(0, 100).map(() => client.watch())
+  for (const each of streams) await each.next()
+  assert.equal(watching, 100)
+  assert.equal(await client.twice(5), 10)
+  for (const each of streams) await each.return!()
 })

@@ -2,9 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { WebSocket } from 'ws'
 import { soon } from '../../compliance/ends.js'
-import { testTransport } from '../../compliance/index.js'
 import { connect, serve } from '../../src/index.js'
-import { wss } from '../../src/transports/ws.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 import { issue, type Identity } from './fixtures/certificates.js'
@@ -16,9 +14,32 @@ const serverTls = pick(issue({ name: 'bank', hosts, issuer: authority }))
 const clientTls = { ca: authority.cert }
 const fresh = (): string => `wss://${ownHost}:${freshPort()}`
 
-testTransport({ test, transport: wss, address: fresh, listenOptions: { tls: serverTls }, connectOptions: { tls: clientTls } })
+// The suite of transports runs over ws:, whose code this is.
+const functions = {
+  add: (a: number, b: number) => a + b,
+  echo: (value: unknown) => value,
+  *count(to: number) {
+    for (let index = 0; index < to; index++) yield index
+  },
+  each: async (items: string[], visit: (item: string) => Promise<void>) => {
+    for (const item of items) await visit(item)
+  },
+}
 
-const functions = { add: (a: number, b: number) => a + b }
+test('wss: large messages, streams, callbacks, and the last answer before the end', async () => {
+  await using service = await serve('calc', functions, { listen: fresh(), tls: serverTls })
+  const client = await connect<typeof functions>(service.addresses[0]!, { tls: clientTls, token: service.token! })
+  const bytes = new Uint8Array(8 * 1024 * 1024).fill(7)
+  assert.deepEqual(await client.echo(bytes), bytes)
+  let sum = 0
+  for await (const value of client.count(5000)) sum += value
+  assert.equal(sum, 12_497_500)
+  const seen: string[] = []
+  await client.each(['a', 'b'], async (item) => void seen.push(item))
+  assert.deepEqual(seen, ['a', 'b'])
+  const [last] = await Promise.all([client.add(2, 5), client.close()])
+  assert.equal(last, 7)
+})
 
 test('wss: a plain WebSocket calls, with the token', async () => {
   await using service = await serve('calc', functions, { listen: fresh(), tls: serverTls })
