@@ -182,6 +182,58 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/graphql-reader.js',
+    ['protocols/graphql'],
+    [
+      ['GraphQL: a document may call anything any number of times', 'if (calls > this.limits.batch)', 'if (false)'],
+      ['GraphQL: fields of fragments are not counted', 'if (--this.left < 0)', 'if (false)'],
+      ['GraphQL: one field may stand under any number of names', 'if (names.size > REPEATED)', 'if (false)'],
+      ['GraphQL: documents may be nested at will', 'if (depth > this.limits.depth)', 'if (false)'],
+      ['GraphQL: what is invalid is kept as valid', 'if (errors.length > 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/graphql.js',
+    ['protocols/graphql'],
+    [
+      ['GraphQL: an image of any page may ask', "(site === 'cross-site' || site === 'same-site')", 'false'],
+      ['GraphQL: the reason of an undeclared error is told', 'if (place.path !== undefined && cause !== undefined)', 'if (false)'],
+      ['GraphQL: whoever goes leaves its calls running', "response.once('close', () => made.cancel());", ';'],
+      ['GraphQL: the connection closes before its answer', 'const paid = exchange.owe();', 'const paid = () => {};'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/graphql-socket.js',
+    ['protocols/graphql'],
+    [
+      ['GraphQL: a WebSocket needs no token', 'if (!upgrade.knows() && (shown === undefined || !upgrade.knows(shown)))', 'if (false)'],
+      ['GraphQL: a WebSocket takes any JSON', 'fromJson(bytes, this.served.options.limits)', 'JSON.parse(bytes.toString())'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/graphql-shape.js',
+    ['protocols/graphql'],
+    [
+      [
+        'GraphQL: what was left out arrives as null',
+        'return optional && !shape.nullable ? undefined : (value ?? null);',
+        'return value ?? null;',
+      ],
+      ['GraphQL: null for what may be left out is refused', 'return optional && !shape.nullable ? undefined : value;', 'return value;'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/graphql-subscribe.js',
+    ['protocols/graphql'],
+    [
+      [
+        'GraphQL: a stream that was cut has ended',
+        "response.on('close', () => flow.end(ended()));",
+        "response.on('close', () => flow.end());",
+      ],
+    ],
+  ),
+  ...faultsOf(
     'protocols/xmlrpc.js',
     ['protocols/xmlrpc'],
     [

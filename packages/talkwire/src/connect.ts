@@ -203,6 +203,8 @@ const LASTING = new Set([
   'dbus+unix',
   'soap+http',
   'soap+https',
+  'graphql+http',
+  'graphql+https',
 ])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])

@@ -40,6 +40,8 @@ export const registry: Readonly<Record<string, Load>> = {
   'dbus+unix': async () => (await import('./protocols/dbus.js')).dbusPeer,
   'soap+http': async () => (await import('./protocols/soap.js')).soap,
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
+  'graphql+http': async () => (await import('./protocols/graphql.js')).graphql,
+  'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
 }
 
 /** Protocols that answer beside others on one listener of bytes, by their names in `protocols` of serve: their schemes without TLS and with it. */
@@ -48,6 +50,7 @@ export const shareable: Readonly<Record<string, { readonly plain: string; readon
   xmlrpc: { plain: 'xmlrpc+http', secure: 'xmlrpc+https' },
   soap: { plain: 'soap+http', secure: 'soap+https' },
   mcp: { plain: 'mcp+http', secure: 'mcp+https' },
+  graphql: { plain: 'graphql+http', secure: 'graphql+https' },
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

@@ -7,7 +7,7 @@
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'
-import type { Service } from '../session/service.js'
+import { inputOf, type Service } from '../session/service.js'
 import type { ConnectionBase, Listener, Peer, Sink } from '../transports/transport.js'
 import { fromWireError, Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from './message.js'
 
@@ -216,7 +216,7 @@ export class ServedWire extends DialectWire implements Caller {
   }
 
   send(kind: Kind, id: Id, method: string, value: unknown): boolean {
-    if (kind === Kind.notify) return this.onEvent?.(method, value) ?? true
+    if (kind === Kind.notify) return this.onEvent?.(method, inputOf(value)) ?? true
     if (kind === Kind.call) throw new TalkwireError('UNSUPPORTED', `"${method}" cannot be called: on this wire only the other side calls`)
     const answer = this.answers.get(id)
     if (answer === undefined) return true

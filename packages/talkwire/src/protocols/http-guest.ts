@@ -2,11 +2,11 @@
 import http, { type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { HttpGuard } from '../transports/http-guard.js'
+import { HttpGuard, refuseUpgrade } from '../transports/http-guard.js'
 import type { Guest } from '../transports/one-port.js'
 import type { Peer } from '../transports/transport.js'
 import type { Admit, DialectServerOptions } from './dialect.js'
-import { serveSite, settingsFor, type Request, type Site } from './http-server.js'
+import { pathOf, serveSite, settingsFor, upgradesOf, type Request, type Site } from './http-server.js'
 
 /** The beginning of a connection in HTTP/2 (RFC 9113 § 3.4), which looks like a request of HTTP/1.1. */
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
@@ -27,8 +27,16 @@ export function httpGuest(sites: readonly Site[], admit: Admit, options: HttpGue
   const server = http.createServer({ ...settingsFor(options) })
   const guard = new HttpGuard(options)
   const peers = new WeakMap<Socket, Peer>()
-  serveSite(server, guard, together(sites), admit, (socket) => peers.get(socket) ?? { address: options.address })
-  if (onUpgrade) server.on('upgrade', onUpgrade(guard))
+  const peerOf = (socket: Socket): Peer => peers.get(socket) ?? { address: options.address }
+  serveSite(server, guard, together(sites), admit, peerOf)
+  const others = onUpgrade?.(guard)
+  if (others || sites.some(({ upgrade }) => upgrade))
+    server.on('upgrade', (request: Request, stream: Duplex, head: Buffer) => {
+      const own = sites.find(({ upgrade, claims }) => upgrade && claims?.(pathOf(request)))
+      if (own) upgradesOf(guard, own, admit, peerOf)(request, stream, head)
+      else if (others) others(request, stream, head)
+      else refuseUpgrade(stream, 404)
+    })
   // A server that does not listen looks for late headers only when it is told that it does.
   server.emit('listening')
   return {
@@ -50,8 +58,6 @@ export function httpGuest(sites: readonly Site[], admit: Admit, options: HttpGue
     },
   }
 }
-
-const pathOf = ({ url = '/' }: Request): string => url.replace(/\?.*$/s, '')
 
 /** One site out of many. A request that none of them may have got is refused in the words of whose path it is. */
 export function together(sites: readonly Site[]): Site {

@@ -5,9 +5,10 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { brotliDecompress, gunzip, inflate } from 'node:zlib'
 import { TalkwireError } from '../error.js'
-import { HttpGuard, listenGuarded, noToken } from '../transports/http-guard.js'
+import { HttpGuard, listenGuarded, noToken, refuseUpgrade } from '../transports/http-guard.js'
 import { bindable, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
@@ -33,6 +34,8 @@ export interface Exchange {
   readonly query: string
   /** The session of the request's connection. */
   readonly caller: Caller
+  /** The answer leaves later than the call ends; until the function that this returns is called the connection stays. */
+  owe(): () => void
 }
 
 /** What asks without a token: a page that holds nothing secret. Returns whether it answered. */
@@ -48,6 +51,22 @@ export interface Site {
   readonly refuse: (response: Response, status: number, error: TalkwireError) => void
   /** Events for connections of this protocol. */
   readonly onEvent?: (socket: Socket, event: string, payload: unknown) => boolean
+  /** Takes over the connection of a request for another protocol. Its host and origin are known, its token is not asked for yet. */
+  readonly upgrade?: (upgrade: Upgrade) => void
+}
+
+/** A connection that is to speak another protocol: RFC 9110 § 7.8. */
+export interface Upgrade {
+  readonly request: Request
+  readonly socket: Socket
+  /** What came behind the request. */
+  readonly head: Buffer
+  readonly path: string
+  readonly peer: Peer
+  /** Whether the request shows the token, or none is wanted. `shown` is one that came otherwise than in the header. */
+  knows(shown?: string): boolean
+  readonly admit: Admit
+  refuse(status: number): void
 }
 
 /** Listens, and hands on what may come in. Rejects as `Dialect.listen`. */
@@ -77,8 +96,8 @@ export const settingsFor = ({ limits }: DialectServerOptions): http.ServerOption
 })
 
 /** Answers the requests of a server, whoever brings it its sockets. */
-export function serveSite(server: http.Server, guard: HttpGuard, site: Site, admit: Admit, peerOf: (socket: Socket) => Peer): void {
-  const callers = new WeakMap<Socket, Caller>()
+export function serveSite(server: http.Server, guard: HttpGuard, site: Site, admit: Admit, peerOf: PeerOf): void {
+  const greeted = new WeakMap<Socket, Greeted>()
   server.on('request', (request: Request, response: Response) => {
     const { url = '/' } = request
     const mark = url.indexOf('?')
@@ -92,12 +111,36 @@ export function serveSite(server: http.Server, guard: HttpGuard, site: Site, adm
       return turnAway(request, response, () => site.refuse(response, 401, noToken()))
     }
     const { socket } = request
-    let caller = callers.get(socket)
-    if (!caller) callers.set(socket, (caller = greet(socket, peerOf(socket), site, admit)))
-    site.handle({ request, response, path, query: mark < 0 ? '' : url.slice(mark + 1), caller })
+    let known = greeted.get(socket)
+    if (!known) greeted.set(socket, (known = greet(socket, peerOf(socket), site, admit)))
+    const { caller, connection } = known
+    site.handle({ request, response, path, query: mark < 0 ? '' : url.slice(mark + 1), caller, owe: () => connection.owe() })
   })
+  if (site.upgrade) server.on('upgrade', upgradesOf(guard, site, admit, peerOf))
   server.on('clientError', onClientError)
 }
+
+type PeerOf = (socket: Socket) => Peer
+
+/** What a server does with a request for another protocol. */
+export function upgradesOf(
+  guard: HttpGuard,
+  site: Site,
+  admit: Admit,
+  peerOf: PeerOf,
+): (request: Request, stream: Duplex, head: Buffer) => void {
+  return (request, stream, head) => {
+    const socket = stream as Socket
+    const refuse = (status: number): void => refuseUpgrade(socket, status)
+    const { refusal } = guard.judge(request)
+    if (refusal) return refuse(refusal.status)
+    const path = pathOf(request)
+    site.upgrade!({ request, socket, head, path, peer: peerOf(socket), knows: (shown) => guard.knows(request, shown), admit, refuse })
+  }
+}
+
+/** Without the query. */
+export const pathOf = ({ url = '/' }: Request): string => url.replace(/\?.*$/s, '')
 
 /** The headers of CORS, for a page that may call. Returns whether it only asked for them. https://fetch.spec.whatwg.org/#http-cors-protocol */
 function allowOrigin(request: Request, response: Response, origin: string): boolean {
@@ -134,18 +177,25 @@ function onClientError(error: NodeJS.ErrnoException, socket: import('node:stream
   else socket.destroy()
 }
 
-function greet(socket: Socket, peer: Peer, site: Site, admit: Admit): Caller {
+interface Greeted {
+  readonly caller: Caller
+  readonly connection: SocketConnection
+}
+
+function greet(socket: Socket, peer: Peer, site: Site, admit: Admit): Greeted {
   const connection = new SocketConnection(socket, peer)
   const caller = admit(connection, site.onEvent && ((event, payload) => site.onEvent!(socket, event, payload)))
   socket.on('drain', () => caller.drained())
   socket.once('close', () => caller.closed(connection.cause))
-  return caller
+  return { caller, connection }
 }
 
 /** A connection of HTTP as a session sees it. */
 class SocketConnection implements ConnectionBase {
   cause: TalkwireError | undefined
   readonly unsent = 0
+  private owed = 0
+  private onPaid: (() => void) | undefined
 
   constructor(
     private readonly socket: Socket,
@@ -160,13 +210,27 @@ class SocketConnection implements ConnectionBase {
   pause(): void {}
   resume(): void {}
 
+  owe(): () => void {
+    this.owed++
+    let paid = false
+    return () => {
+      if (paid) return
+      paid = true
+      if (--this.owed === 0) this.onPaid?.()
+    }
+  }
+
   close(): Promise<void> {
     return new Promise((resolve) => {
       if (this.socket.destroyed) return resolve()
       this.socket.once('close', () => resolve())
-      this.socket.end()
-      // What a client still sends would keep the connection open.
-      this.socket.resume()
+      const end = (): void => {
+        this.socket.end()
+        // What a client still sends would keep the connection open.
+        this.socket.resume()
+      }
+      if (this.owed === 0) end()
+      else this.onPaid = end
     })
   }
 

@@ -1,6 +1,7 @@
 /** Who may ask over HTTP and WebSocket: under which host, from which pages, with which token. RFC 9110 § 7.2, RFC 6454, RFC 6750. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { TalkwireError } from '../error.js'
 import { listening } from './socket.js'
 import { boundAddress, isLoopback } from './tcp.js'
@@ -97,4 +98,12 @@ export async function listenGuarded(
       server.closeIdleConnections()
     },
   }
+}
+
+const statuses: Readonly<Record<number, string>> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found' }
+
+/** No WebSocket: said in HTTP, since nothing else was agreed on. */
+export function refuseUpgrade(socket: Duplex, status: number): void {
+  socket.on('error', () => {})
+  socket.end(`HTTP/1.1 ${status} ${statuses[status] ?? 'Refused'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import { TalkwireError } from '../error.js'
-import { HttpGuard, listenGuarded, noToken, type GuardOptions } from './http-guard.js'
+import { HttpGuard, listenGuarded, noToken, refuseUpgrade, type GuardOptions } from './http-guard.js'
 import { MessageConnection, type MessagePipe } from './message-connection.js'
 import { connectionClosed, tooLargeArrived } from './refusals.js'
 import { fromSystem } from './socket.js'
@@ -118,8 +118,6 @@ function refused(address: string, { statusCode: status }: IncomingMessage): Talk
 
 // ── listening ────────────────────────────────────────────────────────────────────────────────────
 
-const statuses: Readonly<Record<number, string>> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 426: 'Upgrade Required' }
-
 async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection: MessageConnection) => Sink, options: WsOptions) {
   options.signal?.throwIfAborted()
   const secure = scheme === 'wss'
@@ -162,7 +160,7 @@ export async function upgrading(
   })
   return (guard) => (request, socket, head) => {
     const refusal = guard.judge(request).refusal?.status ?? (guard.knows(request, shownToken(request)) ? undefined : 401)
-    if (refusal !== undefined) return turnAway(socket, refusal)
+    if (refusal !== undefined) return refuseUpgrade(socket, refusal)
     upgrades.handleUpgrade(request, socket, head, (accepted) => {
       const peer = remoteOf(scheme, socket as Socket, address)
       const pipe = new WsPipe(accepted, socket as Socket, peer, maxMessage)
@@ -174,11 +172,6 @@ export async function upgrading(
 function shownToken({ headers }: IncomingMessage): string | undefined {
   const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((each) => each.trim())
   return offered.find((each) => each.startsWith(TOKEN_PREFIX))?.slice(TOKEN_PREFIX.length)
-}
-
-function turnAway(socket: Duplex, status: number): void {
-  socket.on('error', () => {})
-  socket.end(`HTTP/1.1 ${status} ${statuses[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }
 
 // ── a connection ─────────────────────────────────────────────────────────────────────────────────
