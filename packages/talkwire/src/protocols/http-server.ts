@@ -191,7 +191,7 @@ function greet(socket: Socket, peer: Peer, site: Site, admit: Admit): Greeted {
 }
 
 /** A connection of HTTP as a session sees it. */
-class SocketConnection implements ConnectionBase {
+export class SocketConnection implements ConnectionBase {
   cause: TalkwireError | undefined
   readonly unsent = 0
   private owed = 0

@@ -1,0 +1,346 @@
+/** The calling side of gRPC: any server of it, by our contract. One HTTP/2 connection. */
+import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2'
+import net from 'node:net'
+import tls from 'node:tls'
+import { TalkwireError } from '../error.js'
+import { inputOf } from '../session/service.js'
+import { fromSystem, open } from '../transports/socket.js'
+import { hostPort } from '../transports/tcp.js'
+import type { ConnectionBase, Peer } from '../transports/transport.js'
+import { peerOf } from '../transports/unix.js'
+import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
+import { eventAnswer, framed, methodOf, Reading } from './grpc-call-client.js'
+import { ENCODINGS } from './grpc-frames.js'
+import { HEALTH, healthFile, NOT_SERVED } from './grpc-health.js'
+import { grpcTimeout, metaHeaders } from './grpc-meta.js'
+import { fromStatus, readStatus, statusOfHttp, unpercent } from './grpc-status.js'
+import type { Meta } from './message.js'
+import { fullName, pathOf, type File } from './protobuf-model.js'
+import { fileOf } from './protobuf-schema.js'
+import { dialSocket, isPath, lost } from './socket-site.js'
+
+/** Bytes of a stream's output that may be unread. */
+const WINDOW = 256 * 1024
+const MEGABYTE = 1_000_000
+const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = http2.constants
+
+/** Rejects as `Dialect.connect`. */
+export async function connectGrpc(
+  address: string,
+  secure: boolean,
+  options: DialectClientOptions,
+): Promise<{ connection: ConnectionBase; callee: Callee }> {
+  options.signal?.throwIfAborted()
+  const file = await fileOf(options.contract!)
+  const socket = secure ? await dialTls(address, options) : await dialSocket(address, options)
+  const connection = new Http2ClientConnection(address, socket, secure, options)
+  const callee = new GrpcCallee(connection, file, options)
+  try {
+    await callee.askWhether()
+  } catch (reason) {
+    connection.abort(TalkwireError.from(reason))
+    throw reason
+  }
+  return { connection, callee }
+}
+
+function dialTls(address: string, { tls: settings, limits, signal }: DialectClientOptions): Promise<net.Socket> {
+  const { host, port } = hostPort(address)
+  const socket = tls.connect({ servername: net.isIP(host) ? '' : host, ...settings, host, port, ALPNProtocols: ['h2'] })
+  socket.setNoDelay(true)
+  const options = { handshake: limits.handshake, ...(signal && { signal }) }
+  const explain = (reason: unknown): TalkwireError => {
+    const { code = '', syscall } = reason as NodeJS.ErrnoException
+    if (syscall !== undefined || code === 'ECONNRESET') return fromSystem(reason, `cannot connect to ${address}`)
+    return new TalkwireError(
+      'UNAUTHENTICATED',
+      `${address} cannot be trusted: ${(reason as Error).message} (${code}); pass tls: { ca } of who vouches for it`,
+      { cause: reason },
+    )
+  }
+  return open(socket, 'secureConnect', address, options, explain, () => {
+    if (socket.alpnProtocol !== 'h2')
+      throw new TalkwireError('PEER_NOT_FOUND', `${address} does not speak HTTP/2; take connect+https: where it speaks Connect`)
+    return socket
+  })
+}
+
+class Http2ClientConnection implements ConnectionBase {
+  readonly unsent = 0
+  readonly peer: Peer
+  readonly authority: string
+  readonly session: ClientHttp2Session
+  readonly headers: Readonly<Record<string, string>>
+  cause: TalkwireError | undefined
+
+  constructor(
+    readonly address: string,
+    private readonly socket: net.Socket,
+    secure: boolean,
+    { limits, token, onClosed }: DialectClientOptions,
+  ) {
+    const local = isPath(address)
+    this.authority = local ? 'localhost' : address.replace(/^[^/]*\/\//, '').replace(/\/$/, '')
+    this.peer = local ? peerOf(address, socket) : { address, host: hostPort(address).host }
+    this.headers = {
+      ':method': 'POST',
+      ':scheme': secure ? 'https' : 'http',
+      ':authority': this.authority,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      'grpc-accept-encoding': ENCODINGS,
+      'user-agent': 'talkwire',
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    }
+    this.session = http2.connect(`${secure ? 'https' : 'http'}://${this.authority}`, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: limits.window },
+      maxSessionMemory: Math.ceil((2 * (limits.message + limits.outgoing)) / MEGABYTE),
+    })
+    this.session.on('error', (reason) => (this.cause ??= fromSystem(reason, 'the connection broke')))
+    this.session.once('connect', () => this.session.setLocalWindowSize(Math.max(limits.window * 4, 1 << 20)))
+    this.session.on('goaway', () => this.leave())
+    this.session.once('close', () =>
+      onClosed(this.closing ? undefined : (this.cause ?? new TalkwireError('CONNECTION_CLOSED', `${address} ended the connection`))),
+    )
+  }
+
+  /** Whoever takes no more calls on this connection gets them on another one. */
+  gone = false
+  private closing = false
+
+  private leave(): void {
+    this.gone = true
+    if (!this.session.destroyed) this.session.close()
+  }
+
+  get buffered(): number {
+    return this.socket.writableLength
+  }
+
+  // Each call has a window of its own.
+  pause(): void {}
+  resume(): void {}
+
+  close(): Promise<void> {
+    this.closing = true
+    return new Promise((resolve) => {
+      if (this.session.destroyed) return resolve()
+      this.session.once('close', () => resolve())
+      this.session.close()
+    })
+  }
+
+  abort(cause: TalkwireError): void {
+    this.cause ??= cause
+    this.session.destroy()
+  }
+
+  ref(): void {
+    if (!this.session.destroyed) this.session.ref()
+  }
+
+  unref(): void {
+    if (!this.session.destroyed) this.session.unref()
+  }
+}
+
+class GrpcCallee implements Callee {
+  private readonly events = new Map<string, OpenCall>()
+
+  constructor(
+    private readonly connection: Http2ClientConnection,
+    private readonly file: File,
+    private readonly options: DialectClientOptions,
+  ) {}
+
+  /** Whether there is such a service, and whether we may call it. A server that does not say is taken at its word. */
+  askWhether(): Promise<void> {
+    const { limits, signal } = this.options
+    return new Promise((resolve, reject) => {
+      const settle = (use: () => void): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', onAbort)
+        call.cancel()
+        use()
+      }
+      const onAbort = (): void => settle(() => reject(signal!.reason as Error))
+      const timer = setTimeout(
+        () =>
+          settle(() =>
+            reject(
+              new TalkwireError(
+                'PEER_NOT_FOUND',
+                `${this.connection.address} did not answer within ${limits.handshake} ms; check the address, or raise limits.handshake`,
+              ),
+            ),
+          ),
+        limits.handshake,
+      )
+      signal?.addEventListener('abort', onAbort, { once: true })
+      const call = this.start(healthFile, HEALTH, { service: fullName(this.file) }, undefined, {
+        result: () => settle(resolve),
+        error: (error) =>
+          settle(() => {
+            if (error.code === NOT_SERVED)
+              return reject(
+                new TalkwireError(
+                  'CONTRACT_MISMATCH',
+                  `${this.connection.address} does not serve ${fullName(this.file)}; give both sides the same contract`,
+                ),
+              )
+            if (error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED' || error.code.startsWith('CONNECTION_'))
+              return reject(error.withOutcome('not-sent'))
+            resolve()
+          }),
+        item: () => 0,
+      })
+    })
+  }
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    return this.start(this.file, method, inputOf(params), meta, answer)
+  }
+
+  private start(file: File, member: string, input: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const method = methodOf(file, member)
+    const body = method.inputStream ? undefined : framed(method.input, input, this.options)
+    const { session, headers, gone } = this.connection
+    const all = {
+      ...headers,
+      ':path': pathOf(file, method.name),
+      ...(meta?.timeout !== undefined && { 'grpc-timeout': grpcTimeout(meta.timeout) }),
+      ...metaHeaders(meta),
+    }
+    if (gone || session.destroyed || session.closed)
+      throw new TalkwireError('CONNECTION_CLOSED', `${this.connection.address} takes no more calls on this connection`)
+    const stream = session.request(all)
+    const call = new GrpcCall(stream, new Reading(method, answer, this.options), this.connection, this.options)
+    if (body) stream.end(body)
+    return call.open
+  }
+
+  subscribe(event: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const ended = (reason: TalkwireError | undefined): void => {
+        this.events.delete(event)
+        const error = reason ?? new TalkwireError('CONNECTION_LOST', `the events of ${this.connection.address} ended`)
+        reject(error)
+        if (!this.connection.gone) this.connection.abort(error)
+      }
+      const method = methodOf(this.file, event)
+      const { session, headers } = this.connection
+      const stream = session.request({ ...headers, ':path': pathOf(this.file, method.name) })
+      const reading = new Reading(
+        method,
+        eventAnswer(event, this.options, (bytes) => call.open.grant(bytes), ended),
+        this.options,
+      )
+      const call = new GrpcCall(stream, reading, this.connection, this.options)
+      stream.once('response', (head) => {
+        if (head['grpc-status'] === undefined) resolve()
+      })
+      stream.end(framed(method.input, undefined, this.options))
+      this.events.set(event, call.open)
+    })
+  }
+
+  unsubscribe(event: string): void {
+    this.events.get(event)?.cancel()
+    this.events.delete(event)
+  }
+}
+
+/** One call, until its answer is there. */
+class GrpcCall {
+  readonly open: OpenCall
+  private status: IncomingHttpHeaders | undefined
+  private http = 200
+
+  constructor(
+    private readonly stream: ClientHttp2Stream,
+    private readonly reading: Reading,
+    private readonly connection: Http2ClientConnection,
+    private readonly options: DialectClientOptions,
+  ) {
+    stream.on('error', () => {})
+    stream.on('response', (headers) => this.head(headers))
+    stream.on('trailers', (headers) => (this.status = headers))
+    stream.on('data', (chunk: Buffer) => this.data(chunk))
+    stream.on('close', () => this.closed())
+    this.open = {
+      cancel: () => {
+        reading.settled = true
+        if (!stream.closed) stream.close(NGHTTP2_CANCEL)
+      },
+      grant: (bytes) => {
+        reading.waiting -= bytes
+        if (reading.waiting < WINDOW) stream.resume()
+      },
+      input: (value) => {
+        const bytes = framed(reading.method.input, value, options)
+        if (!stream.writableEnded && !stream.closed) stream.write(bytes, () => reading.answer.grantInput?.(bytes.length))
+        return bytes.length
+      },
+      endInput: (error) => {
+        // The server must not take half of a stream for the whole.
+        if (error) stream.close(NGHTTP2_CANCEL)
+        else stream.end()
+      },
+    }
+  }
+
+  private head(headers: IncomingHttpHeaders): void {
+    this.http = Number(headers[':status'])
+    const encoding = headers['grpc-encoding']
+    if (encoding !== undefined) this.reading.encoding = String(encoding)
+    if (headers['grpc-status'] !== undefined) this.status = headers
+    const type = String(headers['content-type'] ?? '')
+    if (this.http === 200 && !type.startsWith('application/grpc')) this.http = 0
+  }
+
+  private data(chunk: Buffer): void {
+    if (this.http !== 200) return
+    try {
+      this.reading.push(chunk)
+    } catch (reason) {
+      this.reading.fail(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'))
+      this.stream.close(NGHTTP2_CANCEL)
+    }
+    if (this.reading.waiting >= WINDOW) this.stream.pause()
+  }
+
+  private closed(): void {
+    const { reading, status } = this
+    if (reading.settled) return
+    const code = status?.['grpc-status']
+    if (code !== undefined) {
+      const number = Number(code)
+      if (number === 0) return reading.finish()
+      const text = unpercent(String(status!['grpc-message'] ?? ''))
+      const details = status!['grpc-status-details-bin']
+      return reading.fail(fromStatus(number, text, details === undefined ? [] : readStatus(String(details)), reading.method.errors))
+    }
+    reading.fail(this.reason())
+  }
+
+  /** Why the server said nothing. */
+  private reason(): TalkwireError {
+    const { stream, connection, http } = this
+    if (stream.rstCode === NGHTTP2_REFUSED_STREAM)
+      return new TalkwireError('UNAVAILABLE', `${connection.address} refused the call; try again`)
+    if (stream.rstCode === NGHTTP2_ENHANCE_YOUR_CALM)
+      return new TalkwireError('LIMIT_EXCEEDED', `${connection.address} says that this is too much`, { outcome: 'maybe-ran' })
+    if (http === 0)
+      return new TalkwireError('INVALID_MESSAGE', `${connection.address} answers, but not with gRPC`, { outcome: 'maybe-ran' })
+    if (http !== 200) return fromStatus(statusOfHttp(http), `${connection.address} answered with the status ${http} of HTTP`, [], undefined)
+    const never = stream.id === undefined || stream.pending
+    if (never) return lost(connection.cause).withOutcome('not-sent')
+    const cut = stream.rstCode !== NGHTTP2_NO_ERROR && !connection.session.destroyed
+    return cut
+      ? new TalkwireError('CONNECTION_LOST', `${connection.address} cut the call off (code ${stream.rstCode} of HTTP/2)`, {
+          outcome: 'maybe-ran',
+        })
+      : lost(connection.cause)
+  }
+}

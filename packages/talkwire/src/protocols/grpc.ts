@@ -1,0 +1,71 @@
+/**
+ * gRPC: `grpc://127.0.0.1:50051`, `grpcs:` over TLS, `grpc+unix:bank`. The same port answers gRPC-Web and Connect, by content type;
+ * `connect+http:` calls by Connect. docs/protocols/grpc.md.
+ */
+import type { Contract } from '../contract/contract.js'
+import { TalkwireError } from '../error.js'
+import type { Dialect, DialectTraits } from './dialect.js'
+
+const traits: DialectTraits = {
+  inputStream: true,
+  outputStream: true,
+  duplex: true,
+  events: true,
+  oneway: true,
+  progress: false,
+  deadline: true,
+  metadata: true,
+  cancellation: true,
+  untyped: false,
+  crossHost: true,
+}
+
+/** The library is loaded with what uses it. */
+async function using<T>(scheme: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load()
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause
+    throw new TalkwireError('MISSING_PACKAGE', `${scheme}: needs the package @bufbuild/protobuf; run npm install @bufbuild/protobuf`, {
+      cause,
+    })
+  }
+}
+
+function needsContract(scheme: string): never {
+  throw new TalkwireError('UNSUPPORTED', `${scheme}: is called by a contract: its bytes do not say what they are; pass one to connect`)
+}
+
+const dialect = (scheme: string, secure: boolean, local: boolean): Dialect => ({
+  scheme,
+  speaks: 'calls',
+  ...(!local && { tokens: true as const }),
+  traits: local ? { ...traits, crossHost: false } : traits,
+  async listen(address, service, admit, options) {
+    const { serveGrpc } = await using(scheme, () => import('./grpc-server.js'))
+    return serveGrpc(address, secure, service, admit, options)
+  },
+  async connect(address, options) {
+    if (!options.contract) needsContract(scheme)
+    const { connectGrpc } = await using(scheme, () => import('./grpc-client.js'))
+    return connectGrpc(address, secure, options)
+  },
+})
+
+export const grpc = dialect('grpc', false, false)
+export const grpcs = dialect('grpcs', true, false)
+export const grpcUnix = dialect('grpc+unix', false, true)
+
+/** The `.proto` of a contract. Rejects with UNSUPPORTED for what protobuf has no word for, MISSING_PACKAGE. */
+export async function protoOf(contract: Contract): Promise<string> {
+  const { fileOf } = await import('./protobuf-schema.js')
+  const { protoText } = await using('grpc', () => import('./protobuf-text.js'))
+  return protoText(await fileOf(contract))
+}
+
+/** The same as a `google.protobuf.FileDescriptorSet`, for tools that take one. Rejects as `protoOf`. */
+export async function descriptorSetOf(contract: Contract): Promise<Uint8Array> {
+  const { fileOf } = await import('./protobuf-schema.js')
+  const { descriptorSet } = await using('grpc', () => import('./protobuf-descriptor.js'))
+  return descriptorSet(await fileOf(contract))
+}
