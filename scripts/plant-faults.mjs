@@ -21,6 +21,19 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'protocols/soap-foreign.js',
+    ['protocols/soap-foreign'],
+    [
+      [
+        'soap: an extended type is only what it adds',
+        'for (const [name, field] of base.fields)\n            structure.fields.set(name, field);',
+        '',
+      ],
+      ['soap: a foreign list is one value', "list: most === 'unbounded' || Number(most) > 1", 'list: false'],
+      ['soap: RPC parts stand in a namespace', "name: each,\n                uri: '',", "name: each,\n                uri: 'urn:other',"],
+    ],
+  ),
+  ...faultsOf(
     'bridge.js',
     ['bridge'],
     [

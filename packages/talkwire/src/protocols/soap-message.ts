@@ -42,6 +42,10 @@ export const writeEnvelope = (version: Version, body: string): string =>
 export const writeBody = (name: string, namespace: string, content: string): string =>
   `<t:${name} xmlns:t="${namespace}" xmlns:xsi="${XSI}">${content}</t:${name}>`
 
+/** The same for a service of others. */
+export const writeForeign = ({ name, uri }: { readonly name: string; readonly uri: string }, content: string): string =>
+  `<f:${name} xmlns:f="${escapeAttribute(uri)}" xmlns:xsi="${XSI}">${content}</f:${name}>`
+
 const CLIENTS = new Set([
   'INVALID_MESSAGE',
   'INVALID_REQUEST',

@@ -6,7 +6,7 @@ import type { Contract } from '../contract/contract.js'
 import { describeMethod, type JsonSchema, type ValueDescription } from '../contract/json-schema.js'
 import { isObject, resolveRef, type Subschema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
-import { escapeText, type Element } from './xml.js'
+import { escapeAttribute, escapeText, type Element } from './xml.js'
 
 export interface Scalar {
   readonly kind: 'scalar'
@@ -24,10 +24,14 @@ export interface Structure {
   readonly fields: Map<string, Field>
   /** An inner list: `item` is what counts. */
   readonly row?: true
+  /** Somebody else's: elements that it does not name are passed over. */
+  readonly open?: true
 }
 
 export interface Field {
   readonly name: string
+  /** The namespace of its element, in a WSDL of others; '' for none. */
+  readonly uri?: string
   readonly of: Scalar | Structure
   /** It may be left out. */
   readonly optional: boolean
@@ -45,6 +49,12 @@ export interface Operation {
   readonly request: Message
   readonly answer: Message
   readonly errors: ReadonlyMap<string, Message>
+  /** How a service of others wants it. */
+  readonly wire?: {
+    readonly version: '1.1' | '1.2'
+    readonly action: string
+    readonly element: { readonly name: string; readonly uri: string }
+  }
 }
 
 /** The content of an element. `bare`: a value that is no object is the only field, under that name. */
@@ -235,6 +245,28 @@ const date = scalar(
 )
 const scalars: Readonly<Record<string, Scalar>> = { string, number: double, integer: long, boolean }
 
+const TEXTS =
+  'string normalizedString token anyURI QName NCName Name NMTOKEN ID IDREF language hexBinary anySimpleType ' +
+  'date time duration gYear gYearMonth gMonth gMonthDay gDay'
+
+/** Types of XML Schema that others write, as ours. Of numbers with any number of digits a double keeps what it can. */
+const FOREIGN: Readonly<Record<string, Scalar>> = {
+  ...Object.fromEntries(['double', 'float', 'decimal'].map((each) => [each, double])),
+  ...Object.fromEntries(
+    ['long', 'int', 'short', 'byte', 'unsignedInt', 'unsignedShort', 'unsignedByte', 'unsignedLong'].map((each) => [each, long]),
+  ),
+  ...Object.fromEntries(
+    ['integer', 'positiveInteger', 'nonNegativeInteger', 'negativeInteger', 'nonPositiveInteger'].map((each) => [each, bigint]),
+  ),
+  boolean,
+  base64Binary: bytes,
+  dateTime: date,
+  ...Object.fromEntries(TEXTS.split(' ').map((each) => [each, string])),
+}
+
+/** By its name in XML Schema. */
+export const scalarOf = (type: string): Scalar | undefined => (Object.hasOwn(FOREIGN, type) ? FOREIGN[type] : undefined)
+
 function finite(text: string): number {
   const number = Number(text)
   if (!Number.isFinite(number)) throw wrong(text, 'double')
@@ -267,9 +299,10 @@ function writeField(field: Field, value: unknown): string {
   return value.map((item: unknown) => writeElement(field, Array.isArray(item) ? { item } : item)).join('')
 }
 
-function writeElement({ name, of, nullable }: Field, value: unknown): string {
-  if (value === null && nullable) return `<t:${name} xsi:nil="true"/>`
-  return `<t:${name}>${of.kind === 'scalar' ? of.write(value) : writeFields(of, value)}</t:${name}>`
+function writeElement({ name, of, nullable, uri }: Field, value: unknown): string {
+  const [open, close] = uri === undefined ? [`t:${name}`, `t:${name}`] : [`${name} xmlns="${escapeAttribute(uri)}"`, name]
+  if (value === null && nullable) return `<${open} xsi:nil="true"/>`
+  return `<${open}>${of.kind === 'scalar' ? of.write(value) : writeFields(of, value)}</${close}>`
 }
 
 /** The value in a wrapper. Throws INVALID_INPUT. */
@@ -278,12 +311,13 @@ export function readMessage({ structure, bare: single }: Message, element: Eleme
   return single === undefined ? value : value[single]
 }
 
-function readFields({ fields, name }: Structure, element: Element): Record<string, unknown> {
+function readFields({ fields, name, open }: Structure, element: Element): Record<string, unknown> {
   const value: Record<string, unknown> = {}
   // Without these, text beside the elements would be lost unseen.
   if (element.text.trim() !== '') throw new TalkwireError('INVALID_INPUT', `<${element.name.slice(0, 80)}> holds elements, not text`)
   for (const child of element.children) {
     const field = fields.get(child.name)
+    if (!field && open) continue
     if (!field) throw new TalkwireError('INVALID_INPUT', `<${child.name.slice(0, 80)}> is no element of ${name}; see the WSDL`)
     const item = readElement(field, child)
     if (!field.list) {

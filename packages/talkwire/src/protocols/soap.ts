@@ -2,20 +2,43 @@
  * SOAP 1.1 and 1.2: `soap+http://127.0.0.1:8080`. A contract as document/literal at `/<service>`, its WSDL at `?wsdl`.
  * docs/protocols/soap.md.
  */
+import type { Agent } from 'node:http'
 import { TalkwireError } from '../error.js'
 import type { Contract } from '../contract/contract.js'
 import { inputOf, notFound, paramsOf, type Service } from '../session/service.js'
 import type { ConnectionBase } from '../transports/transport.js'
-import type { Answer, Callee, Dialect, DialectClientOptions, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
+import type {
+  Answer,
+  Callee,
+  Dialect,
+  DialectClientOptions,
+  DialectDiscoverOptions,
+  DialectServerOptions,
+  DialectTraits,
+  OpenCall,
+} from './dialect.js'
 import { AgentConnection, ask, openPlace, post, type Place } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
-import { isFault, isSenders, readEnvelope, readFault, TYPES, writeBody, writeEnvelope, writeFault, type Version } from './soap-message.js'
+import {
+  isFault,
+  isSenders,
+  readEnvelope,
+  readFault,
+  TYPES,
+  writeBody,
+  writeEnvelope,
+  writeFault,
+  writeForeign,
+  type Version,
+} from './soap-message.js'
 import { operationsOf, readMessage, writeMessage, type Operation } from './soap-schema.js'
+import { contractOfWsdl } from './soap-contract.js'
+import { importsOf, readWsdl, type ForeignService } from './soap-foreign.js'
 import { namespaceOf, wsdlOf } from './soap-wsdl.js'
-import { loadXml, readXmlText, type Xml } from './xml.js'
+import { loadXml, readXmlText, type Element, type Xml } from './xml.js'
 
 const traits: DialectTraits = {
   inputStream: false,
@@ -42,6 +65,7 @@ const dialect = (scheme: 'soap+http' | 'soap+https'): Dialect => ({
   },
   site: async (service, options) => siteOf(scheme, await loadXml(scheme), service, options),
   connect: async (address, options) => connectSoap(address, await loadXml(scheme), options),
+  discover: async (address, options) => discover(address, await loadXml(scheme), options),
 })
 export const soap = dialect('soap+http')
 export const soaps = dialect('soap+https')
@@ -156,11 +180,66 @@ async function connectSoap(
   const { contract } = options
   if (!contract) throw new TalkwireError('UNSUPPORTED', 'soap: calls by contract only; give connect the contract, or take another address')
   const place = openPlace(address, options)
+  const connection = new AgentConnection(place, options.onClosed)
+  if (contract.foreign) {
+    const { operations, location } = await readForeign(place, xml, options)
+    const missing = Object.keys(contract.members).find((name) => !operations.has(name))
+    if (missing !== undefined) throw new TalkwireError('CONTRACT_MISMATCH', `the WSDL of ${address} has no operation "${missing}" any more`)
+    return { connection, callee: new SoapCallee(place, pathIn(location) ?? place.path, xml, operations, '', options, connection) }
+  }
   const operations = await operationsOf(contract)
   const path = place.path || `/${contract.name}`
   await checkServer(place, path, contract, xml, options)
-  const connection = new AgentConnection(place, options.onClosed)
   return { connection, callee: new SoapCallee(place, path, xml, operations, namespaceOf(contract), options, connection) }
+}
+
+// ── services of others ───────────────────────────────────────────────────────────────────────────
+
+/** Documents that a WSDL may import. */
+const MOST_IMPORTS = 50
+
+/** Rejects as `Dialect.discover`. */
+async function discover(address: string, xml: Xml, options: DialectDiscoverOptions): Promise<Contract> {
+  options.signal?.throwIfAborted()
+  const place = openPlace(address, options)
+  try {
+    return await contractOfWsdl(await readForeign(place, xml, options))
+  } finally {
+    ;(place.base.agent as Agent).destroy()
+  }
+}
+
+/** The WSDL at the address, and what it imports from there: nothing is fetched from another host. */
+async function readForeign(place: Place, xml: Xml, { limits, signal }: DialectDiscoverOptions): Promise<ForeignService> {
+  const base = new URL(`http://host${place.path || '/'}`)
+  const wanted = [new URL('?wsdl', base)]
+  const seen = new Set<string>()
+  const documents: Element[] = []
+  for (const { pathname, search } of wanted) {
+    const path = `${pathname}${search}`
+    if (seen.has(path) || seen.size >= MOST_IMPORTS) continue
+    seen.add(path)
+    const { status, headers, body } = await ask(place, { method: 'GET', path }, limits, signal)
+    if (status !== 200)
+      throw status === 404
+        ? new TalkwireError('UNSUPPORTED', `${place.address} has no WSDL at ${path}; name the path of the service`)
+        : fromProblem(status, undefined).withOutcome('not-sent')
+    const root = xml.parse(readXmlText(body, headers['content-type']), limits, true)
+    documents.push(root)
+    for (const each of importsOf(root)) if (URL.canParse(each, `http://host${path}`)) wanted.push(new URL(each, `http://host${path}`))
+  }
+  try {
+    return readWsdl(documents)
+  } catch (reason) {
+    throw reason instanceof TypeError ? new TalkwireError('UNSUPPORTED', `${place.address}: ${reason.message}`, { cause: reason }) : reason
+  }
+}
+
+/** The host in a WSDL is often one that only the service knows; its path counts. */
+function pathIn(location: string | undefined): string | undefined {
+  if (location === undefined || !URL.canParse(location)) return undefined
+  const { pathname, search } = new URL(location)
+  return `${pathname}${search}`
 }
 
 /** The WSDL says which contract is served. */
@@ -203,6 +282,7 @@ class SoapCallee implements Callee {
     const { limits } = this.options
     const operation = this.operations.get(method)
     if (!operation) throw new TalkwireError('METHOD_NOT_FOUND', `the contract has no method ${JSON.stringify(method.slice(0, 128))}`)
+    if (operation.wire) return this.callForeign(operation, params, meta, answer)
     const question = {
       method: 'POST',
       path: this.path,
@@ -216,6 +296,25 @@ class SoapCallee implements Callee {
       if (envelope.body.name !== `${method}Response`)
         throw new TalkwireError('INVALID_MESSAGE', `no answer to ${method}: <${envelope.body.name.slice(0, 80)}>`)
       answer.result(readMessage(operation.answer, envelope.body))
+    })
+  }
+
+  /** As its WSDL wants it. RFC 3902 has the action in SOAP 1.2. */
+  private callForeign(operation: Operation, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const { limits } = this.options
+    const { version, action, element } = operation.wire!
+    const content = writeMessage(operation.request, inputOf(params) ?? {})
+    const headers = {
+      ...metaHeaders(meta),
+      'content-type': version === '1.1' ? TYPES[version] : `${TYPES[version]}; action="${action}"`,
+      ...(version === '1.1' && { soapaction: `"${action}"` }),
+    }
+    const body = writeEnvelope(version, writeForeign(element, content))
+    return post(this.place, this.connection, { method: 'POST', path: this.path, headers, body }, answer, limits, (told) => {
+      if (told.status !== 200 && told.status !== 500 && told.status !== 400) return answer.error(fromProblem(told.status, undefined))
+      const envelope = readEnvelope(this.xml, readXmlText(told.body, told.headers['content-type']), limits)
+      if (isFault(envelope.body)) answer.error(readFault(envelope.body, operation))
+      else answer.result(operation.answer.structure.fields.size === 0 ? undefined : readMessage(operation.answer, envelope.body))
     })
   }
 
