@@ -204,7 +204,7 @@ export class ServerCall implements Answer {
 
   /** The head of an answer whose messages are still to come. */
   open(): void {
-    if (!this.exchange.begun) this.exchange.head(200, this.idiom.head)
+    if (!this.exchange.begun) this.exchange.head(200, this.idiom.head, this.idiom.trailers)
   }
 
   result(value: unknown): void {

@@ -17,6 +17,8 @@ export interface Idiom {
   readonly json: boolean
   /** Frames travel as base64. */
   readonly text: boolean
+  /** Its end is in trailers. */
+  readonly trailers: boolean
   /** The header that says how messages are compressed. */
   readonly encoding: string
   /** Of an answer that begins well. */
@@ -56,6 +58,7 @@ const grpc = (type: string): Idiom => ({
   bare: false,
   json: false,
   text: false,
+  trailers: true,
   encoding: 'grpc-encoding',
   head: { 'content-type': type, 'grpc-accept-encoding': 'identity,gzip,deflate' },
   end: (exchange, error, errors) => exchange.end(undefined, trailersOf(error, errors)),
@@ -80,6 +83,7 @@ const web = (type: string, text: boolean): Idiom => {
     bare: false,
     json: false,
     text,
+    trailers: false,
     encoding: 'grpc-encoding',
     head: { 'content-type': type },
     end: (exchange, error, errors) => exchange.end(last(error, errors)),
@@ -111,6 +115,7 @@ const connect = (type: string, json: boolean): Idiom => {
     bare: true,
     json,
     text: false,
+    trailers: false,
     encoding: 'content-encoding',
     head: { 'content-type': type },
     end: (exchange, error, errors) => (error ? fail(exchange, error, errors) : exchange.end()),
@@ -126,6 +131,7 @@ const connectStream = (type: string, json: boolean): Idiom => {
     bare: false,
     json,
     text: false,
+    trailers: false,
     encoding: 'connect-content-encoding',
     head,
     end: (exchange, error, errors) => exchange.end(last(error, errors)),

@@ -49,7 +49,8 @@ export interface Exchange {
   readonly body: NodeJS.ReadableStream & { readonly readableEnded: boolean; destroy(): unknown }
   /** HTTP/2: has trailers, and both sides may speak at once. */
   readonly framed: boolean
-  head(status: number, headers: Readonly<Record<string, string | number>>): void
+  /** `trailers`: `end` will have some. */
+  head(status: number, headers: Readonly<Record<string, string | number>>, trailers: boolean): void
   readonly begun: boolean
   /** `done` is called when it has left. */
   write(bytes: Uint8Array, done?: () => void): boolean
@@ -334,14 +335,11 @@ function http2Exchange(
     get begun() {
       return begun
     },
-    head(status, more) {
+    head(status, more, waitForTrailers) {
       begun = true
       if (stream.destroyed || stream.closed) return
-      stream.respond({ ':status': status, ...extra, ...more }, { waitForTrailers: true })
-      stream.once('wantTrailers', () => {
-        if (trailers) stream.sendTrailers(trailers)
-        else stream.close()
-      })
+      stream.respond({ ':status': status, ...extra, ...more }, { waitForTrailers })
+      if (waitForTrailers) stream.once('wantTrailers', () => stream.sendTrailers(trailers!))
     },
     write(bytes, done) {
       if (stream.destroyed || stream.closed) return true
