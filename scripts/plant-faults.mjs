@@ -195,6 +195,33 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/nodeipc.js',
+    ['protocols/nodeipc'],
+    [
+      ['node-ipc: nobody hears a broadcast', 'this.caller.subscribe(event).catch(() => { });', ';'],
+      ['node-ipc: an answer has another type', 'this.end(turn, { type: name, data:', "this.end(turn, { type: name + ':ok', data:"],
+      ['node-ipc: no data is an empty object to whom takes nothing', 'takesNothing && isNothing(data)', 'false'],
+      [
+        'node-ipc: an unknown type is not answered',
+        'this.send(`${message.type.slice(0, 128)}${ERROR}`',
+        'void (`${message.type.slice(0, 128)}${ERROR}`',
+      ],
+      [
+        'node-ipc: what is no message ends the connection',
+        "return void this.send('error', errorData(TalkwireError.from(reason)));",
+        'return void this.socket.destroy();',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/json-frames.js',
+    ['protocols/nodeipc'],
+    [
+      ['a text without an end has no limit', 'if (this.size > this.limit)', 'if (false)'],
+      ['texts in pieces are not joined', 'Buffer.concat(this.parts, this.size)', 'this.parts.at(-1)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/graphql-reader.js',
     ['protocols/graphql'],
     [

@@ -206,6 +206,7 @@ const LASTING = new Set([
   'grpc+unix',
   'soap+http',
   'soap+https',
+  'nodeipc',
   'graphql+http',
   'graphql+https',
 ])

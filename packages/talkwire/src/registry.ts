@@ -43,6 +43,7 @@ export const registry: Readonly<Record<string, Load>> = {
   'grpc+unix': async () => (await import('./protocols/grpc.js')).grpcUnix,
   'soap+http': async () => (await import('./protocols/soap.js')).soap,
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
+  nodeipc: async () => (await import('./protocols/nodeipc.js')).nodeipc,
   'graphql+http': async () => (await import('./protocols/graphql.js')).graphql,
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
 }
