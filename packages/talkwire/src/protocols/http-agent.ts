@@ -51,7 +51,7 @@ export interface Question {
   readonly method: string
   readonly path: string
   readonly headers?: Readonly<Record<string, string | number>>
-  readonly body?: string
+  readonly body?: string | Uint8Array
 }
 
 export interface Told {
