@@ -21,6 +21,27 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'protocols/pymp.js',
+    ['protocols/pymp'],
+    [['pymp: half a message may wait for ever', 'read: () => this.watch(),', 'read: () => { },']],
+  ),
+  ...faultsOf(
+    'protocols/mcp-http-client.js',
+    ['protocols/mcp-https'],
+    [['mcp: a session that is over is kept', 'if (over)\n            this.connection.abort(lost);', '']],
+  ),
+  ...faultsOf(
+    'protocols/mcp-http.js',
+    ['protocols/mcp-https'],
+    [
+      [
+        'mcp: the session that spoke last makes room',
+        'this.peers.delete(id);\n        this.peers.set(id, peer);\n        return peer;',
+        'return peer;',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'protocols/soap-foreign.js',
     ['protocols/soap-foreign'],
     [

@@ -58,6 +58,7 @@ export const shareable: Readonly<Record<string, { readonly plain: string; readon
   xmlrpc: { plain: 'xmlrpc+http', secure: 'xmlrpc+https' },
   soap: { plain: 'soap+http', secure: 'soap+https' },
   mcp: { plain: 'mcp+http', secure: 'mcp+https' },
+  grpc: { plain: 'grpc', secure: 'grpcs' },
   graphql: { plain: 'graphql+http', secure: 'graphql+https' },
 }
 

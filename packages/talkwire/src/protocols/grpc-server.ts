@@ -7,7 +7,8 @@ import { ServerCall, type Route } from './grpc-call.js'
 import { check, HEALTH, healthFile, watched } from './grpc-health.js'
 import { knownFiles, reflect, reflectionFiles, type Known, type ReflectionRequest } from './grpc-reflection.js'
 import { idiomOf, TYPES } from './grpc-idioms.js'
-import { listenGrpc, type Exchange, type GrpcSite } from './grpc-site.js'
+import type { Guest } from '../transports/one-port.js'
+import { guestGrpc, listenGrpc, type Exchange, type GrpcSite } from './grpc-site.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
 
@@ -21,6 +22,18 @@ export async function serveGrpc(
 ): Promise<Listener> {
   const file = await fileOf(service.contract!)
   return listenGrpc(address, secure, admit, createSite(service, file, options), options)
+}
+
+/** For one listener of many. Rejects with UNSUPPORTED. */
+export async function grpcGuest(
+  address: string,
+  secure: boolean,
+  service: Service,
+  admit: Admit,
+  options: DialectServerOptions,
+): Promise<Guest> {
+  const file = await fileOf(service.contract!)
+  return guestGrpc(address, secure, admit, createSite(service, file, options), options)
 }
 
 function createSite(service: Service, file: File, options: DialectServerOptions): GrpcSite {

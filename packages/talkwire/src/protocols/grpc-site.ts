@@ -9,6 +9,7 @@ import tls from 'node:tls'
 import { parseAddress } from '../address.js'
 import { TalkwireError } from '../error.js'
 import { HttpGuard, noToken } from '../transports/http-guard.js'
+import type { Guest } from '../transports/one-port.js'
 import { listening } from '../transports/socket.js'
 import { bindable, boundAddress, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
@@ -34,6 +35,8 @@ const STREAMS = 1_000
 const CHATTER = 900
 const CHATTER_A_SECOND = 33
 const PREFACE = Buffer.from('PRI')
+/** RFC 9113 § 3.4. */
+const WHOLE_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
 const MEGABYTE = 1_000_000
 
 /** One request that was let in, and its answer. */
@@ -149,6 +152,41 @@ export async function listenGrpc(
       server.close()
       end()
     },
+  }
+}
+
+/** The same beside others on one listener: HTTP/2 only, since HTTP/1.1 is somebody else's there. */
+export function guestGrpc(address: string, secure: boolean, admit: Admit, site: GrpcSite, options: DialectServerOptions): Guest {
+  const guard = isPath(address) ? undefined : new HttpGuard({ ...options, secure })
+  // Node gives a session another object for its socket, and begins it while it is given the socket.
+  let arriving: Peer = { address }
+  const door: Door = {
+    site,
+    guard,
+    options,
+    address,
+    peerOf: () => arriving,
+    greet(connection, socket, key) {
+      const caller = admit(connection, (event, payload) => site.onEvent(key, event, payload))
+      socket.on('drain', () => caller.drained())
+      return caller
+    },
+  }
+  const h2 = createHttp2(door)
+  return {
+    name: 'grpc',
+    alpn: 'h2',
+    recognises(first) {
+      const seen = Math.min(first.length, WHOLE_PREFACE.length)
+      if (!first.subarray(0, seen).equals(WHOLE_PREFACE.subarray(0, seen))) return false
+      return seen === WHOLE_PREFACE.length ? true : undefined
+    },
+    take(socket, peer) {
+      arriving = peer
+      h2.emit('connection', socket)
+    },
+    ...(guard && { bound: (bound: string) => guard.reachedAt(address, bound) }),
+    close() {},
   }
 }
 

@@ -45,6 +45,10 @@ const dialect = (scheme: string, secure: boolean, local: boolean): Dialect => ({
     const { serveGrpc } = await using(scheme, () => import('./grpc-server.js'))
     return serveGrpc(address, secure, service, admit, options)
   },
+  async guest(address, service, admit, options) {
+    const { grpcGuest } = await using(scheme, () => import('./grpc-server.js'))
+    return grpcGuest(address, secure, service, admit, options)
+  },
   async connect(address, options) {
     if (!options.contract) needsContract(scheme)
     const { connectGrpc } = await using(scheme, () => import('./grpc-client.js'))

@@ -127,11 +127,16 @@ class HttpLink implements McpLink {
       // Some proxies answer with a page.
     }
     const error = own(told, 'error')
-    const why =
-      error === undefined || status === 401 || status === 403 ? fromProblem(status, own(error, 'data') ?? told) : fromWireError(error)
+    const over = status === 404 && this.session !== undefined
+    // It was not even looked at: the service has forgotten who asks.
+    const lost = new TalkwireError('CONNECTION_LOST', `the session at ${this.place.address} is over; call again`, { outcome: 'not-sent' })
+    const why = over
+      ? lost
+      : error === undefined || status === 401 || status === 403
+        ? fromProblem(status, own(error, 'data') ?? told)
+        : fromWireError(error)
     if (id !== undefined && this.requests.delete(id)) this.callee.failed(id, why)
-    if (status === 404 && this.session !== undefined)
-      this.connection.abort(new TalkwireError('CONNECTION_LOST', `the session at ${this.place.address} is over`))
+    if (over) this.connection.abort(lost)
   }
 
   /** Ends with the stream; rejects when it breaks. */

@@ -18,6 +18,12 @@ export class LengthReader {
   /** `limit` may be raised while it reads. */
   constructor(public limit: number) {}
 
+  /** Bytes of a message that has begun and is not whole; undefined between two. */
+  get partial(): number | undefined {
+    if (this.body) return HEAD + this.size
+    return this.headSize > 0 ? this.headSize : undefined
+  }
+
   /** Whole messages, each the reader's gift to whoever takes it. Throws MESSAGE_TOO_LARGE; it is of no more use then. */
   *push(chunk: Buffer): Generator<Buffer> {
     for (let at = 0; at < chunk.length || (this.body && this.need === 0);) {

@@ -74,6 +74,9 @@ const WAITING = 1024
 
 const noCall: OpenCall = { cancel() {}, grant() {}, input: () => 0, endInput() {} }
 
+/** Bytes a millisecond that a message must have on average, once it has had the handshake's time. */
+const SLOWEST = 16
+
 // ── one connection, whoever calls ────────────────────────────────────────────────────────────────
 
 /** Cuts what arrives into messages; the first of them are the handshake's. */
@@ -86,7 +89,7 @@ class Wire {
     role: 'listener' | 'client',
     key: string | Uint8Array | undefined,
     limit: number,
-    private readonly on: { open(): void; message(message: Buffer): void; broken(error: TalkwireError): void },
+    private readonly on: { open(): void; message(message: Buffer): void; broken(error: TalkwireError): void; read?(): void },
   ) {
     this.reader = new LengthReader(key === undefined ? limit : MAX_HANDSHAKE)
     if (key !== undefined)
@@ -101,6 +104,7 @@ class Wire {
           if (this.handshake) this.agree(message, limit)
           else on.message(message)
         }
+        on.read?.()
       } catch (reason) {
         on.broken(TalkwireError.from(reason, 'INVALID_MESSAGE'))
       }
@@ -110,6 +114,11 @@ class Wire {
 
   send(message: Buffer): void {
     if (this.socket.writable) this.socket.write(framed(message))
+  }
+
+  /** Bytes of a message that is not whole. */
+  get partial(): number | undefined {
+    return this.reader.partial
   }
 
   private agree(message: Buffer, limit: number): void {
@@ -152,15 +161,45 @@ class Served {
     this.wire = new Wire(socket, 'listener', this.key, options.limits.message, {
       open: () => {
         clearTimeout(this.timer)
+        this.timer = undefined
         this.caller = this.admit(this.connection)
       },
       message: (message) => this.message(message),
+      read: () => this.watch(),
       broken: (error) => {
         if (this.caller) this.connection.abort(error)
         // FAILURE is on its way to who has another key.
         else socket.destroySoon()
       },
     })
+  }
+
+  /** A message that has begun has its time: who sends half of one holds its memory. What we do not read does not count. */
+  private watch(): void {
+    if (!this.caller) return
+    if (this.wire.partial === undefined) {
+      clearTimeout(this.timer)
+      this.timer = undefined
+    } else if (!this.timer) this.waitFrom(performance.now())
+  }
+
+  private waitFrom(begun: number): void {
+    const { handshake } = this.options.limits
+    const left = (): number => begun + handshake + (this.wire.partial ?? 0) / SLOWEST - performance.now()
+    this.timer = setTimeout(
+      () => {
+        if (this.socket.isPaused()) this.waitFrom(performance.now())
+        else if (left() > 0) this.waitFrom(begun)
+        else
+          this.connection.abort(
+            new TalkwireError(
+              'DEADLINE_EXCEEDED',
+              `a message came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
+            ),
+          )
+      },
+      Math.max(1, left()),
+    )
   }
 
   private message(message: Buffer): void {

@@ -9,10 +9,13 @@ import tls from 'node:tls'
 import { promisify } from 'node:util'
 import { Client as McpClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import * as grpc from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
 import * as vscode from 'vscode-jsonrpc/node'
 import WebSocket from 'ws'
 import * as z from 'zod'
 import { connect, contract, rpc, serve, type ConnectOptions, type RunningService, type ServeOptions } from '../../src/index.js'
+import { protoOf } from '../../src/protocols/grpc.js'
 import { MOST_FIRST, MOST_UNDECIDED } from '../../src/transports/one-port.js'
 import { freshPath } from '../helpers/place.js'
 import { fails } from '../helpers/expect.js'
@@ -202,6 +205,19 @@ async function useMcp({ name }: Kind, address: string): Promise<void> {
   await client.close()
 }
 
+async function useGrpc({ name }: Kind, address: string): Promise<void> {
+  const file = freshPath('.proto')
+  writeFileSync(file, await protoOf(bank))
+  const { Bank } = (grpc.loadPackageDefinition(loadSync(file)) as any).bank.v1
+  const credentials = name === 'tls' ? grpc.credentials.createSsl(Buffer.from(authority.cert)) : grpc.credentials.createInsecure()
+  const client = new Bank(name === 'unix' ? `unix:${address.slice('unix:'.length)}` : `127.0.0.1:${portOf(address)}`, credentials)
+  const metadata = new grpc.Metadata()
+  metadata.set('authorization', `Bearer ${key}`)
+  const answer = await promisify(client.balance.bind(client))({ account: 'abcd' }, metadata)
+  assert.equal(Object.values(answer as object)[0], 4)
+  client.close()
+}
+
 for (const kind of kinds)
   test(`one port: ${kind.name}: strangers of every protocol at the same time`, async () => {
     await using service = await open(kind.address(), kind.serves)
@@ -212,6 +228,7 @@ for (const kind of kinds)
       useVscode(kind, address),
       useTalkwire(kind, service.addresses),
       useWs(kind, address),
+      useGrpc(kind, address),
       useMcp(kind, address),
     ])
   })

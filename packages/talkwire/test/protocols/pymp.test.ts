@@ -287,6 +287,25 @@ test('pymp: who does not show the key in time, or says too much before, is gone'
   await once(large.resume(), 'close')
 })
 
+test('pymp: a message that has begun and does not go on ends the connection, and nobody else', async () => {
+  const limits = { handshake: 200 }
+  await using service = await serve('values', values, { listen: `pymp:${freshPath('.sock')}`, limits })
+  const client = await connect<typeof values>(service.addresses[0]!, { reconnect: false })
+  for (const bytes of [
+    [0, 0],
+    [0, 0, 1, 0],
+    [0, 0, 1, 0, 0x80],
+  ]) {
+    const half = raw(service.addresses[0]!).on('error', () => {})
+    half.write(Buffer.from(bytes))
+    await once(half.resume(), 'close')
+  }
+  while ((service.ends['DEADLINE_EXCEEDED'] ?? 0) < 3) await client.echo('the service learns it a moment later')
+  // Between two messages anyone may be silent for as long as he likes.
+  assert.deepEqual(await client.echo('still here'), 'still here')
+  await client.close()
+})
+
 test('pymp: who is ready first does not answer first', async () => {
   let open!: () => void
   const gate = new Promise<void>((resolve) => {
