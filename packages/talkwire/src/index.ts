@@ -3,6 +3,7 @@ export { TalkwireError, type Code, type Outcome, type TalkwireErrorOptions } fro
 export * from './contract/contract.js'
 export { jsonSchema, type ContractDescription, type JsonSchema } from './contract/json-schema.js'
 export { openRpc, type OpenRpcDocument } from './contract/openrpc.js'
+export { fromOpenApi } from './contract/from-openapi.js'
 export { fromJsonSchema } from './contract/from-json-schema.js'
 export { contractHash } from './contract/hash.js'
 export { compareContracts, verdictOf, type Change, type Verdict } from './contract/compare.js'

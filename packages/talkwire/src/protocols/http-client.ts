@@ -10,6 +10,7 @@ import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
 import { AgentConnection, ask, collect, openPlace, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
+import { connectForeign, isOpenApi } from './http-foreign.js'
 import { metaHeaders } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import type { Meta } from './message.js'
@@ -21,6 +22,7 @@ const WINDOW = 256 * 1024
 export async function connectHttp(address: string, options: DialectClientOptions): Promise<{ connection: ConnectionBase; callee: Callee }> {
   options.signal?.throwIfAborted()
   const place = openPlace(address, options)
+  if (isOpenApi(options.contract)) return connectForeign(place, options.contract, options)
   const name = await askName(place, options)
   const connection = new AgentConnection(place, options.onClosed)
   return { connection, callee: new HttpCallee(place, name, options, connection) }
@@ -35,7 +37,7 @@ async function askName(place: Place, { contract, limits, signal }: DialectClient
   if (typeof served?.name !== 'string')
     throw new TalkwireError(
       'CONTRACT_MISMATCH',
-      `${place.address} is no service of Talkwire; for another HTTP API make a contract of its OpenAPI file: openApiContract(document)`,
+      `${place.address} is no service of Talkwire; for another HTTP API make a contract of its OpenAPI file: await fromOpenApi(document)`,
     )
   if (contract && !contract.foreign && served.contract !== contract.id)
     throw new TalkwireError(

@@ -9,6 +9,7 @@ import { TalkwireError } from '../error.js'
 import { paramsOf, type Method, type Service } from '../session/service.js'
 import type { Dialect, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
 import { connectHttp } from './http-client.js'
+import { discoverHttp } from './http-foreign.js'
 import { BEAT, eventText } from './http-events.js'
 import { fieldsOf, type Fields } from './http-fields.js'
 import { metaOf } from './http-meta.js'
@@ -39,6 +40,7 @@ const dialect = (scheme: 'http' | 'https'): Dialect => ({
   listen: async (address, service, admit, options) => listenHttp(address, admit, await createSite(scheme, service, options), options),
   site: (service, options) => createSite(scheme, service, options),
   connect: (address, options) => connectHttp(address, options),
+  discover: discoverHttp,
 })
 export const http = dialect('http')
 export const https = dialect('https')

@@ -1,0 +1,122 @@
+/** A call as the request that an OpenAPI document says, and its answer. Sans I/O. */
+import { fromJson, toJson, type PlainLimits } from '../codecs/plain-json.js'
+import { errorOf, type Operation, type Parameter } from '../contract/from-openapi.js'
+import { TalkwireError } from '../error.js'
+import { fromProblem } from './http-problem.js'
+
+export interface AskedRequest {
+  readonly verb: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string | number>>
+  readonly body: string | Uint8Array | undefined
+}
+
+const isJson = (type: string): boolean => /^application\/([\w.-]+\+)?json\b/i.test(type)
+
+/** `below`: the path of the address, in place of the document's own. Throws TypeError for what has no place in a request, such as a path parameter that is missing. */
+export function requestOf(operation: Operation, input: unknown, below: string, limits: PlainLimits): AskedRequest {
+  const fields = operation.parameters.length > 0 ? ((input ?? {}) as Record<string, unknown>) : {}
+  let path = (below.replace(/\/$/, '') || operation.base) + operation.path
+  const query: string[] = []
+  const headers: Record<string, string | number> = { accept: 'application/json, */*;q=0.5' }
+  const cookies: string[] = []
+  for (const parameter of operation.parameters) {
+    const value = fields[parameter.key]
+    if (parameter.in === 'path') path = path.replaceAll(`{${parameter.name}}`, pathPart(parameter, value))
+    else if (value === undefined) continue
+    else if (parameter.in === 'query') query.push(...pairs(parameter, value))
+    else if (parameter.in === 'header') headers[parameter.name.toLowerCase()] = plainText(listed(parameter, value))
+    else cookies.push(`${parameter.name}=${encodeURIComponent(listed(parameter, value))}`)
+  }
+  if (cookies.length > 0) headers['cookie'] = cookies.join('; ')
+  const body = bodyOf(operation, operation.body?.key === undefined ? input : fields[operation.body.key], limits)
+  if (body !== undefined) {
+    headers['content-type'] = operation.body!.type
+    headers['content-length'] = Buffer.byteLength(body)
+  }
+  return { verb: operation.verb, path: query.length > 0 ? `${path}?${query.join('&')}` : path, headers, body }
+}
+
+function bodyOf({ body }: Operation, value: unknown, limits: PlainLimits): string | Uint8Array | undefined {
+  if (!body || value === undefined) return undefined
+  if (isJson(body.type)) return toJson(value, limits)
+  if (value instanceof Uint8Array) return value
+  if (typeof value === 'string') return value
+  return pairs({ key: '', name: '', in: 'query', style: 'form', explode: true }, value).join('&')
+}
+
+// ── parameters: OpenAPI 3.1 § 4.8.12 ─────────────────────────────────────────────────────────────
+
+function pathPart(parameter: Parameter, value: unknown): string {
+  const text = value === undefined || value === null ? '' : listed(parameter, value, encodeURIComponent)
+  // Otherwise it would be another path.
+  if (text === '' || /^(\.|%2e)+$/i.test(text))
+    throw new TypeError(`"${parameter.name}" is a part of the path, and cannot be ${JSON.stringify(value)}`)
+  return parameter.style === 'label' ? `.${text}` : parameter.style === 'matrix' ? `;${parameter.name}=${text}` : text
+}
+
+const scalar = (value: unknown): string => {
+  if (value === null) return ''
+  if (value instanceof Date) return value.toISOString()
+  return typeof value === 'object' ? JSON.stringify(value) : String(value as string)
+}
+
+/** One text for a list or an object. */
+function listed({ style, explode }: Parameter, value: unknown, encode = (text: string): string => text): string {
+  if (style === 'json') return encode(JSON.stringify(value))
+  if (Array.isArray(value)) return value.map((each) => encode(scalar(each))).join(',')
+  if (typeof value !== 'object' || value === null || value instanceof Date) return encode(scalar(value))
+  return Object.entries(value)
+    .map(([key, each]) => `${encode(key)}${explode ? '=' : ','}${encode(scalar(each))}`)
+    .join(',')
+}
+
+const SEPARATORS: Readonly<Record<string, string>> = { spaceDelimited: '%20', pipeDelimited: '%7C' }
+
+function pairs(parameter: Parameter, value: unknown): string[] {
+  const { name, style, explode } = parameter
+  const pair = (key: string, each: unknown): string => `${encodeURIComponent(key)}=${encodeURIComponent(scalar(each))}`
+  if (style === 'json') return [pair(name, JSON.stringify(value))]
+  if (Array.isArray(value))
+    return explode
+      ? value.map((each) => pair(name, each))
+      : [`${encodeURIComponent(name)}=${value.map((each) => encodeURIComponent(scalar(each))).join(SEPARATORS[style] ?? ',')}`]
+  if (typeof value !== 'object' || value === null || value instanceof Date) return [pair(name, value)]
+  const entries = Object.entries(value as Record<string, unknown>).filter(([, each]) => each !== undefined)
+  if (style === 'deepObject') return entries.map(([key, each]) => pair(`${name}[${key}]`, each))
+  return explode
+    ? entries.flatMap(([key, each]) => (Array.isArray(each) ? each.map((one) => pair(key, one)) : [pair(key, each)]))
+    : [`${encodeURIComponent(name)}=${encodeURIComponent(listed(parameter, value))}`]
+}
+
+function plainText(text: string): string {
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(text)) throw new TypeError('a header is one line of Latin-1')
+  return text
+}
+
+// ── answers ──────────────────────────────────────────────────────────────────────────────────────
+
+/** The result; or the error: a declared one by its status, others as `fromProblem`. Throws INVALID_MESSAGE for JSON that is none. */
+export function answerOf(operation: Operation, status: number, type: string | undefined, body: Buffer, limits: PlainLimits): unknown {
+  if (status < 300) return valueOf(type, body, limits)
+  const details = readable(type, body, limits)
+  const name = errorOf(operation, status)
+  if (name === undefined) return fromProblem(status, details)
+  const { detail, message, title } = (typeof details === 'object' && details !== null ? details : {}) as Record<string, unknown>
+  const text = [detail, message, title].find((each) => typeof each === 'string') ?? `the service answered with status ${status}`
+  return new TalkwireError(name, text as string, { declared: true, outcome: 'ran', details })
+}
+
+function valueOf(type: string | undefined, body: Buffer, limits: PlainLimits): unknown {
+  if (body.length === 0) return undefined
+  if (type === undefined || isJson(type)) return fromJson(body, limits)
+  return /^text\/|xml|yaml/i.test(type) ? body.toString() : new Uint8Array(body)
+}
+
+function readable(type: string | undefined, body: Buffer, limits: PlainLimits): unknown {
+  try {
+    return valueOf(type, body, limits)
+  } catch {
+    return body.toString()
+  }
+}

@@ -1,0 +1,311 @@
+/** HTTP services of others, called by their own OpenAPI document. */
+import assert from 'node:assert/strict'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import http from 'node:http'
+import { createInterface } from 'node:readline'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import * as z from 'zod'
+import { soon } from '../../compliance/ends.js'
+import {
+  connect,
+  contract,
+  discover,
+  event,
+  fromOpenApi,
+  jsonSchema,
+  rpc,
+  serve,
+  stream,
+  TalkwireError,
+  type ConnectOptions,
+} from '../../src/index.js'
+import { fails } from '../helpers/expect.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
+
+const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'
+const program = fileURLToPath(new URL('./fixtures/fastapi_shop.py', import.meta.url)).replace('/dist/test/', '/test/')
+
+interface Running {
+  readonly child: ChildProcess
+  readonly address: string
+  /** Resolves with the next line that it prints. */
+  line(): Promise<string>
+}
+
+async function start(): Promise<Running> {
+  const port = freshPort()
+  const child = spawn(python, [program, ownHost, String(port)], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const line = async (): Promise<string> => (await soon(lines.next(), 'a line')).value as string
+  assert.equal(await line(), 'ready')
+  return { child, address: `http://${ownHost}:${port}`, line }
+}
+
+let shop: Running
+before(async () => {
+  shop = await start()
+})
+after(async () => {
+  shop.child.kill('SIGKILL')
+  if (shop.child.exitCode === null && shop.child.signalCode === null) await once(shop.child, 'exit')
+})
+
+const client = async (address = shop.address, options: ConnectOptions = {}): Promise<any> =>
+  connect(await discover(address), address, options)
+const failure = async (call: Promise<unknown>): Promise<TalkwireError> =>
+  call.then(
+    (value) => assert.fail(`no failure: ${JSON.stringify(value)}`),
+    (reason: TalkwireError) => reason,
+  )
+
+test('http: FastAPI is called by what it tells of itself: paths, queries, headers, cookies, forms, bodies', async () => {
+  const made = await discover(shop.address)
+  assert.equal(made.id, 'Pet-Shop/3')
+  const pets = (await connect(made, shop.address)) as any
+  const rex = { name: 'Rex', kind: 'dog', tags: ['a b', 'ü&='], parent: { name: 'Ada', kind: 'cat', tags: [], parent: null } }
+  const id: number = await pets.add_pet_pets_post(rex)
+  assert.deepEqual(await pets.get_pet_pets__pet_id__get({ pet_id: id }), rex)
+  assert.equal((await pets.change_pet_pets__pet_id__put({ pet_id: id, body: { name: 'Bo' } })).name, 'Bo')
+  assert.equal(await pets.remove_pet_pets__pet_id__delete({ pet_id: id }), undefined)
+  assert.deepEqual(await pets.find_pets_pets_get(), { tags: [], kind: null, limit: 10, trace: null, session: null })
+  assert.deepEqual(await pets.find_pets_pets_get({ tags: ['a b', 'c&d'], kind: 'cat', limit: 5, 'x-trace': 't', session: 's=1;' }), {
+    tags: ['a b', 'c&d'],
+    kind: 'cat',
+    limit: 5,
+    trace: 't',
+    session: 's%3D1%3B',
+  })
+  assert.equal(await pets.read_text_files__name__text_get({ name: 'b?c#d é' }), 'text of b?c#d é')
+  assert.equal(await pets.add_all_sum_post([1.5, 2]), 3.5)
+  await pets.close()
+})
+
+test('http: what FastAPI declares is a declared error, and what it does not is told as it is', async () => {
+  const pets = await client()
+  const missing = await failure(pets.get_pet_pets__pet_id__get({ pet_id: 99 }))
+  assert.deepEqual(
+    [missing.code, missing.declared, missing.outcome, missing.details],
+    ['NotFound', true, 'ran', { detail: 'there is no pet 99' }],
+  )
+  assert.match(missing.message, /there is no pet 99/)
+  const crash = await failure(pets.crash_crash_get())
+  assert.deepEqual([crash.code, crash.declared], ['UNKNOWN', false])
+  await pets.close()
+})
+
+test('http: an input that does not fit is refused by the service, and one that has no place in a request here', async () => {
+  const pets = await client()
+  const refused = await failure(pets.add_pet_pets_post({ name: 'R2' }))
+  assert.deepEqual([refused.code, refused.declared], ['UnprocessableContent', true])
+  await assert.rejects(pets.get_pet_pets__pet_id__get({}), TypeError)
+  await assert.rejects(pets.read_text_files__name__text_get({ name: '..' }), TypeError)
+  await pets.close()
+})
+
+test('http: a service that is killed in the middle of a call, a deadline, a call that is cancelled', async () => {
+  const doomed = await start()
+  const pets = await client(doomed.address, { reconnect: false })
+  const waiting = failure(pets.wait_wait_get())
+  assert.equal(await doomed.line(), 'waits')
+  assert.equal((await failure(pets.wait_wait_get({}, { timeout: 100 }))).code, 'DEADLINE_EXCEEDED')
+  await assert.rejects(pets.wait_wait_get({}, { signal: AbortSignal.abort(new RangeError('enough')) }), RangeError)
+  doomed.child.kill('SIGKILL')
+  await once(doomed.child, 'exit')
+  const { code, outcome } = await soon(waiting, 'the end')
+  assert.deepEqual([code, outcome], ['CONNECTION_LOST', 'maybe-ran'])
+  await pets.close()
+  await assert.rejects(discover(doomed.address), fails('PEER_NOT_FOUND'))
+})
+
+test('http: a service of ours tells all of itself: streams, events, errors, and is called as ever', async () => {
+  const bank = contract('bank/7', {
+    deposit: rpc({ input: z.object({ amount: z.number() }), output: z.number(), errors: { Closed: z.object({ since: z.string() }) } }),
+    balance: rpc({ input: z.object({ account: z.string() }), output: z.number(), idempotent: true }),
+    watch: rpc({ output: stream(z.number()) }),
+    load: rpc({ input: stream(z.number()), output: z.number() }),
+    note: rpc({ input: z.string(), oneway: true }),
+    overdrawn: event(z.number()),
+  })
+  await using service = await serve(
+    bank,
+    {
+      deposit({ amount }, ctx) {
+        if (amount < 0) throw ctx.error('Closed', { since: 'today' })
+        return amount
+      },
+      balance: () => 5,
+      *watch() {
+        yield 1
+        yield 2
+      },
+      async load(values) {
+        let sum = 0
+        for await (const value of values) sum += value
+        return sum
+      },
+      note() {},
+    },
+    { listen: `http://${ownHost}:${freshPort()}` },
+  )
+  const [address] = service.addresses as [string]
+  await assert.rejects(discover(address), fails('UNAUTHENTICATED'))
+  const made = await discover(address, { token: service.token! })
+  const { undescribed: _, ...described } = await jsonSchema(made)
+  const { undescribed: __, ...own } = await jsonSchema(bank)
+  assert.deepEqual(described, own)
+  const teller = (await connect(made, address, { token: service.token! })) as any
+  assert.equal(await teller.deposit({ amount: 5 }), 5)
+  const closed = await failure(teller.deposit({ amount: -1 }))
+  assert.deepEqual([closed.code, closed.declared, closed.details], ['Closed', true, { since: 'today' }])
+  const seen: number[] = []
+  for await (const value of teller.watch()) seen.push(value)
+  assert.deepEqual([seen, await teller.load([1, 2, 3])], [[1, 2], 6])
+  await teller.close()
+})
+
+// ── documents ────────────────────────────────────────────────────────────────────────────────────
+
+/** A server that answers with what it was asked. */
+async function echo(): Promise<{ address: string; close(): void }> {
+  const server = http.createServer((request, response) => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const { method, url, headers } = request
+      const { cookie, 'content-type': type, 'x-list': list, authorization } = headers
+      response.setHeader('content-type', 'application/json')
+      response.end(JSON.stringify({ method, url, cookie, type, list, authorization, body: Buffer.concat(chunks).toString() }))
+    })
+  })
+  const port = freshPort()
+  server.listen(port, ownHost)
+  await once(server, 'listening')
+  return { address: `http://${ownHost}:${port}`, close: () => void server.close().closeAllConnections() }
+}
+
+const parameter = (name: string, place: string, more: object = {}): object => ({ name, in: place, schema: {}, ...more })
+const answers = { 200: { description: '', content: { 'application/json': {} } } }
+
+test('http: OpenAPI 3.0, with references, servers, styles of parameters and names that are missing or taken', async () => {
+  const made = await fromOpenApi({
+    openapi: '3.0.3',
+    info: { title: 'a/b c', version: 'v2.5' },
+    servers: [{ url: 'https://api.example/{stage}/v1/', variables: { stage: { default: 'test' } } }],
+    components: {
+      parameters: { id: parameter('id', 'path', { required: true, schema: { type: 'integer', nullable: true } }) },
+      requestBodies: {
+        any: { required: true, content: { 'application/vnd.api+json': { schema: { $ref: '#/components/schemas/Node' } } } },
+      },
+      schemas: { Node: { type: 'object', properties: { next: { $ref: '#/components/schemas/Node' } } } },
+    },
+    paths: {
+      '/things/{id}': {
+        parameters: [{ $ref: '#/components/parameters/id' }, parameter('id', 'query')],
+        get: { responses: answers },
+        post: { operationId: 'send', requestBody: { $ref: '#/components/requestBodies/any' }, responses: answers },
+      },
+      '/styles': {
+        get: {
+          operationId: 'styles',
+          parameters: [
+            parameter('many', 'query'),
+            parameter('comma', 'query', { explode: false }),
+            parameter('pipe', 'query', { style: 'pipeDelimited', explode: false }),
+            parameter('deep', 'query', { style: 'deepObject' }),
+            parameter('json', 'query', { schema: undefined, content: { 'application/json': { schema: {} } } }),
+            parameter('X-List', 'header'),
+            parameter('Host', 'header'),
+            parameter('body', 'cookie'),
+          ],
+          responses: answers,
+        },
+      },
+      '/form': {
+        post: {
+          operationId: 'form',
+          requestBody: { content: { 'application/x-www-form-urlencoded': { schema: {} } } },
+          responses: answers,
+        },
+      },
+      '/again': { get: { operationId: 'form', responses: answers } },
+      '/close': { get: { operationId: 'close', responses: answers } },
+      '/upload': { post: { operationId: 'upload', requestBody: { content: { 'multipart/form-data': {} } }, responses: answers } },
+      '/events': { get: { operationId: 'events', responses: { 200: { content: { 'text/event-stream': {} } } } } },
+    },
+  })
+  assert.deepEqual([made.id, Object.keys(made.members)], ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form']])
+  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['close', 'events', 'form', 'upload'])
+  const server = await echo()
+  try {
+    const things = (await connect(made, server.address, { token: 'secret' })) as any
+    const got = await things.get_things_id({ id_path: 5, id_query: [1, 2] })
+    assert.deepEqual([got.method, got.url, got.authorization], ['GET', '/test/v1/things/5?id=1&id=2', 'Bearer secret'])
+    const sent = await things.send({ id_path: 'a/b', body: { next: { next: {} } } })
+    assert.deepEqual([sent.url, sent.type, sent.body], ['/test/v1/things/a%2Fb', 'application/vnd.api+json', '{"next":{"next":{}}}'])
+    const styled = await things.styles({
+      many: ['a', 'b&'],
+      comma: [1, 2],
+      pipe: [1, 2],
+      deep: { a: 1 },
+      json: { b: [1] },
+      'X-List': [1, 2],
+      body: 'x y',
+    })
+    assert.deepEqual(
+      [styled.url, styled.list, styled.cookie],
+      ['/test/v1/styles?many=a&many=b%26&comma=1,2&pipe=1%7C2&deep%5Ba%5D=1&json=%7B%22b%22%3A%5B1%5D%7D', '1,2', 'body=x%20y'],
+    )
+    assert.equal((await things.form({ a: 'x y', b: [1, 2] })).body, 'a=x%20y&b=1&b=2')
+    await assert.rejects(things.styles({ 'X-List': 'a\r\nevil: 1' }), TypeError)
+    await things.close()
+    const below = (await connect(made, `${server.address}/other`)) as any
+    assert.equal((await below.get_things_id({ id_path: 5 })).url, '/other/things/5')
+    await below.close()
+  } finally {
+    server.close()
+  }
+})
+
+test('http: what is no document, or lies, is told and harms nobody', async () => {
+  for (const document of [null, [], 5, {}, { openapi: '2.0' }, { swagger: '2.0' }]) await assert.rejects(fromOpenApi(document), TypeError)
+  const cyclic = {
+    openapi: '3.1.0',
+    info: {},
+    paths: { '/a': { $ref: '#/paths/~1a' }, '/b': { get: { parameters: [{ $ref: '#/x' }] } }, __proto__: { get: {} } },
+  }
+  assert.deepEqual(Object.keys((await fromOpenApi(cyclic)).members), [])
+  let text = ''
+  const server = http.createServer((_request, response) => response.setHeader('content-type', 'application/json').end(text))
+  const port = freshPort()
+  server.listen(port, ownHost)
+  await once(server, 'listening')
+  try {
+    for (text of ['no JSON', '{"openapi":"2.0"}', '[]', '{}'])
+      await assert.rejects(discover(`http://${ownHost}:${port}`), fails('UNSUPPORTED'), text)
+    const made = await fromOpenApi({
+      openapi: '3.1.0',
+      info: { title: 'a' },
+      paths: {
+        '/a': { get: { operationId: 'a', responses: { 200: { content: { 'application/json': { schema: { type: 'number' } } } } } } },
+      },
+    })
+    const liar = (await connect(made, `http://${ownHost}:${port}`)) as any
+    for (const [said, code] of [
+      ['{"a":', 'INVALID_MESSAGE'],
+      ['"text"', 'INVALID_OUTPUT'],
+      ['{"__proto__":{"a":1}}', 'FORBIDDEN_KEY'],
+      ['['.repeat(65) + ']'.repeat(65), 'TOO_DEEP'],
+    ] as const) {
+      text = said
+      const { code: told, outcome } = await failure(liar.a())
+      assert.deepEqual([told, outcome], [code, 'ran'])
+    }
+    text = '5'
+    assert.equal(await liar.a(), 5)
+    await liar.close()
+  } finally {
+    server.close().closeAllConnections()
+  }
+})
