@@ -1862,6 +1862,90 @@ const FAULTS = [
     ['protocols/pymp'],
     [['answers overtake each other', 'if (this.turns[0] !== turn) {', 'if (false) {']],
   ),
+  ...faultsOf(
+    'protocols/dbus-line.js',
+    ['protocols/dbus'],
+    [["a stranger's answer counts", 'waiting.from === undefined || sender === waiting.from ||', 'true ||', 'short']],
+  ),
+  ...faultsOf(
+    'protocols/dbus-auth.js',
+    ['protocols/dbus'],
+    [
+      ['a claim to be somebody else is believed', "claimed === '' || uid === undefined || claimed === String(uid)", 'true', 'short'],
+      ['descriptors are agreed on unasked', "phase === 'begin' && takesDescriptors", "phase === 'begin'"],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-values.js',
+    ['protocols/dbus'],
+    [
+      ['a text may hold NUL', "|| text.includes('\\0'))", ')'],
+      [
+        'variants nest without end',
+        'if (++this.depth > depthOf(this.limits))\n            throw tooDeep(depthOf(this.limits));\n        const value',
+        'const value',
+      ],
+      ['values are not counted', 'if (--this.left < 0)', 'if (false)'],
+      ['a boolean is any number', 'if (value > 1)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-message.js',
+    ['protocols/dbus'],
+    [['the number of descriptors is not told', 'if (writer.descriptors.length > 0) {', 'if (false) {']],
+  ),
+  ...faultsOf(
+    'protocols/dbus-wire.js',
+    ['protocols/dbus'],
+    [
+      ['any number of descriptors is held', 'if (this.held + count <= this.limits.descriptors)', 'if (true)'],
+      ['copies of descriptors stay open', 'this.connection.waiting -= bytes.length;\n        fds.forEach((fd) => closeSync(fd));', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-object.js',
+    ['protocols/dbus'],
+    [
+      ['values of other types are taken', 'if (message.signature !== inputs.signature)', 'if (false)'],
+      ['descriptors of a call stay open', 'this.done = true;\n        closeAll(this.descriptors);', 'this.done = true;'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus.js',
+    ['protocols/dbus-bus'],
+    [
+      ['a name that is not ours is served under', 'if (!OWNED.has(outcome))', 'if (false)', 'short'],
+      ['who calls is not asked', 'return admitPeer({', 'return ({'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/thrift-wire.js',
+    ['protocols/thrift'],
+    [
+      ['a container may say anything', 'if (count < 0 || count * least > this.bytes.length - this.at)', 'if (false)', 'short'],
+      ['the walk has no bottom', 'if (code >= Code.struct && code !== Code.uuid && depth >= most)', 'if (false)'],
+      ['the walk counts nothing', 'if (count > most)', 'if (false)'],
+      [
+        'fields of a struct are numbered on from the one inside',
+        'fields();\n        this.byte(Code.stop);\n        this.last = last;',
+        'fields();\n        this.byte(Code.stop);',
+      ],
+      ['a frame has no limit', 'if (need > limit)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/thrift-calls.js',
+    ['protocols/thrift'],
+    [['a declared error is any error', 'error.declared ? operation?.errors', 'false ? operation?.errors']],
+  ),
+  ...faultsOf(
+    'protocols/thrift.js',
+    ['protocols/thrift'],
+    [
+      ['of several services none is found', 'own = head.name.startsWith(', 'own = false && head.name.startsWith(', 'short'],
+      ['one-way calls are answered', 'call.head.kind === Kind.oneway ? undefined :', ''],
+    ],
+  ),
 ]
 
 // ── running ──────────────────────────────────────────────────────────────────────────────────────

@@ -451,6 +451,8 @@ test('dbus: a call that cannot be read is answered with an error of D-Bus, and t
   for (const [name, bytes] of [
     ['InvalidArgs', say({ ...base, signature: 'u' }, (writer) => writer.uint32(5))],
     ['InvalidArgs', say({ ...base, signature: '' })],
+    // The same bytes, and still another type.
+    ['InvalidArgs', say({ ...base, signature: 'o' }, (writer) => writer.text('/a'))],
     ['InvalidArgs', say(base, (writer) => writer.uint32(100))],
     ['InvalidArgs', say(base, (writer) => (writer.text('a'), writer.text('b')))],
     ['UnknownMethod', say({ ...base, path: '/else' }, (writer) => writer.text('a'))],
