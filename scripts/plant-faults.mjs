@@ -179,6 +179,44 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/grpc-site.js',
+    ['protocols/grpc'],
+    [
+      ['gRPC: settings, pings and resets are not counted', 'if (this.chatter >= 0 || this.session.destroyed)', 'if (true)'],
+      ['gRPC: whoever asks is let in', 'return guard.knows(shown) ?', 'return true ?', 'short'],
+      ['gRPC: any host is ours', 'if (judged.refusal)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/grpc-call.js',
+    ['protocols/grpc'],
+    [
+      ['gRPC: a message may take for ever', 'if (performance.now() - (begun ?? since) <', 'if (true ||'],
+      ['gRPC: a caller that goes leaves its call running', 'if (!this.done)', 'if (false)'],
+      ['gRPC: the second message of a unary call is taken', 'if (this.whole)', 'if (false)'],
+      ['gRPC: half a message is the end of the stream', 'if (this.frames.held > 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/grpc-frames.js',
+    ['protocols/grpc'],
+    [['gRPC: inflated messages have no limit', '{ maxOutputLength: limit }', '{}']],
+  ),
+  ...faultsOf(
+    'protocols/grpc-status.js',
+    ['protocols/grpc'],
+    [['gRPC: declared errors arrive without their details', 'const message = error.declared ?', 'const message = false ?', 'short']],
+  ),
+  ...faultsOf(
+    'protocols/protobuf-codec.js',
+    ['protocols/grpc'],
+    [
+      ['protobuf: nothing is too deep', 'if (budget.depth < 0)', 'if (false)'],
+      ['protobuf: values are not counted', 'if (--budget.values < 0)', 'if (false)'],
+      ['protobuf: integers beyond 2^53 are rounded', 'if (!big && !Number.isSafeInteger(value))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/xmlrpc-message.js',
     ['protocols/xmlrpc'],
     [

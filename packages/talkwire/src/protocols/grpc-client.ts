@@ -30,11 +30,7 @@ export async function connectGrpc(
   secure: boolean,
   options: DialectClientOptions,
 ): Promise<{ connection: ConnectionBase; callee: Callee }> {
-  options.signal?.throwIfAborted()
-  const file = await fileOf(options.contract!)
-  const socket = secure ? await dialTls(address, options) : await dialSocket(address, options)
-  const connection = new Http2ClientConnection(address, socket, secure, options)
-  const callee = new GrpcCallee(connection, file, options)
+  const { connection, callee } = await openCallee(address, secure, options)
   try {
     await callee.askWhether()
   } catch (reason) {
@@ -42,6 +38,22 @@ export async function connectGrpc(
     throw reason
   }
   return { connection, callee }
+}
+
+type Opening = Omit<DialectClientOptions, 'contract' | 'onEvent' | 'onClosed'> & Partial<DialectClientOptions>
+
+/** A connection of which nobody knows yet what is behind it. Rejects as `Dialect.connect`. */
+export async function openCallee(
+  address: string,
+  secure: boolean,
+  options: Opening,
+): Promise<{ connection: ConnectionBase; callee: GrpcCallee }> {
+  options.signal?.throwIfAborted()
+  const all: DialectClientOptions = { contract: undefined, onEvent: () => {}, onClosed: () => {}, ...options }
+  const file = all.contract ? await fileOf(all.contract) : healthFile
+  const socket = secure ? await dialTls(address, all) : await dialSocket(address, all)
+  const connection = new Http2ClientConnection(address, socket, secure, all)
+  return { connection, callee: new GrpcCallee(connection, file, all) }
 }
 
 function dialTls(address: string, { tls: settings, limits, signal }: DialectClientOptions): Promise<net.Socket> {
@@ -145,7 +157,7 @@ class Http2ClientConnection implements ConnectionBase {
   }
 }
 
-class GrpcCallee implements Callee {
+export class GrpcCallee implements Callee {
   private readonly events = new Map<string, OpenCall>()
 
   constructor(
@@ -202,7 +214,8 @@ class GrpcCallee implements Callee {
     return this.start(this.file, method, inputOf(params), meta, answer)
   }
 
-  private start(file: File, member: string, input: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+  /** A call of any service. Throws as `Callee.call`. */
+  start(file: File, member: string, input: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const method = methodOf(file, member)
     const body = method.inputStream ? undefined : framed(method.input, input, this.options)
     const { session, headers, gone } = this.connection

@@ -95,7 +95,7 @@ export async function knownFiles(files: readonly File[], services: readonly stri
   const owners = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file.path])))
   const byPath = (path: string): Uint8Array[] | undefined => {
     const own = all.get(path)
-    return own && [own, ...own.dependency.map((each) => all.get(each)!)].map(descriptorBytes)
+    return own && [own, ...own.dependency.flatMap((each) => all.get(each) ?? [])].map(descriptorBytes)
   }
   return {
     services,

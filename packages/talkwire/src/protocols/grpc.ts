@@ -54,6 +54,10 @@ const dialect = (scheme: string, secure: boolean, local: boolean): Dialect => ({
     const { connectGrpc } = await using(scheme, () => import('./grpc-client.js'))
     return connectGrpc(address, secure, options)
   },
+  async discover(address, options) {
+    const { discoverGrpc } = await using(scheme, () => import('./grpc-discover.js'))
+    return discoverGrpc(address, secure, options)
+  },
 })
 
 export const grpc = dialect('grpc', false, false)
@@ -72,4 +76,20 @@ export async function descriptorSetOf(contract: Contract): Promise<Uint8Array> {
   const { fileOf } = await import('./protobuf-schema.js')
   const { descriptorSet } = await using('grpc', () => import('./protobuf-descriptor.js'))
   return descriptorSet(await fileOf(contract))
+}
+
+/**
+ * The contract of a service in a `.proto` (its text; it needs the package protobufjs), or in a `google.protobuf.FileDescriptorSet`.
+ * Its methods are called `sayHello` for `SayHello`, fields as in protobuf's JSON, 64 bits are bigints. `service`: which, where there are
+ * several. `imports`: the texts of files that it imports, by their path there; those of `google/protobuf/` are known.
+ * Rejects with TypeError for what is no `.proto`, UNSUPPORTED, MISSING_PACKAGE.
+ */
+export async function protoContract(
+  source: string | Uint8Array,
+  { service, imports = {} }: { readonly service?: string; readonly imports?: Readonly<Record<string, string>> } = {},
+): Promise<Contract> {
+  const { contractOf, readDescriptorSet } = await using('grpc', () => import('./protobuf-contract.js'))
+  if (typeof source !== 'string') return contractOf(readDescriptorSet(source), service)
+  const { parseProto } = await using('grpc', () => import('./protobuf-parse.js'))
+  return contractOf(readDescriptorSet(await parseProto(source, imports)), service)
 }

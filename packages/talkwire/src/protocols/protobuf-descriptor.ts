@@ -73,6 +73,7 @@ export function descriptorOf(file: File): FileDescriptorProto {
 
 /** A file and all that it needs, by path. */
 export function descriptorsOf(file: File): Map<string, FileDescriptorProto> {
+  if (file.origin) return new Map(file.origin.map((each) => [each.name, each]))
   const own = descriptorOf(file)
   return new Map([[own.name, own], ...own.dependency.map((path): [string, FileDescriptorProto] => [path, known.get(path)!])])
 }

@@ -94,6 +94,8 @@ export interface File {
   readonly methods: readonly Method[]
   readonly messages: readonly Message[]
   readonly enums: readonly Enum[]
+  /** What it was made of, where it was: that is told to others as it came. */
+  readonly origin?: readonly import('@bufbuild/protobuf/wkt').FileDescriptorProto[]
 }
 
 export const fullName = ({ package: name, service }: Pick<File, 'package' | 'service'>): string => (name ? `${name}.${service}` : service)
