@@ -1,6 +1,6 @@
 /**
- * gRPC: `grpc://127.0.0.1:50051`, `grpcs:` over TLS, `grpc+unix:bank`. The same port answers gRPC-Web and Connect, by content type;
- * `connect+http:` calls by Connect. docs/protocols/grpc.md.
+ * gRPC: `grpc://127.0.0.1:50051`, `grpcs:` over TLS, `grpc+unix:bank`. The same port answers gRPC-Web and Connect, by content type.
+ * docs/protocols/grpc.md.
  */
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'

@@ -13,6 +13,7 @@ import { connect, contract, rpc, serve } from '../../src/index.js'
 import { protoOf } from '../../src/protocols/grpc.js'
 import { ownHost } from '../helpers/loopback.js'
 import { freshPath, place } from '../helpers/place.js'
+import { issue } from '../transports/fixtures/certificates.js'
 import { bank, handlersOf } from './fixtures/grpc-bank.js'
 
 const key = 'a-token-for-the-tests'
@@ -353,4 +354,29 @@ test('grpc+unix: @grpc/grpc-js calls over the socket, without a token: the kerne
   await own.close()
   const other = contract('other/1', { absent: rpc({}) })
   assert.equal(await codeOf(connect(other, service.addresses[0]!, { reconnect: false })), 'CONTRACT_MISMATCH/not-sent')
+})
+
+test('grpcs: @grpc/grpc-js and our client call over TLS, and trust nobody else', async () => {
+  const authority = issue({ name: 'Test Authority', authority: true })
+  const { key: secret, cert } = issue({ name: 'bank', hosts: ['localhost', ownHost], issuer: authority })
+  await using service = await serve(
+    bank,
+    handlersOf(() => {}),
+    { listen: `grpcs://${ownHost}:0`, token: key, tls: { key: secret, cert } },
+  )
+  const at = service.addresses[0]!
+  const client = new Bank(at.slice('grpcs://'.length), grpc.credentials.createSsl(Buffer.from(authority.cert)))
+  try {
+    assert.deepEqual(await unary(client, 'deposit', { account: 'a', amount: 5 }, shown()), { balance: 6 })
+  } finally {
+    client.close()
+  }
+  const own = await connect(bank, at, { token: key, tls: { ca: authority.cert } })
+  assert.deepEqual(await own.deposit({ account: 'a', amount: 1 }), { balance: 2 })
+  await own.close()
+  assert.equal(await codeOf(connect(bank, at, { token: key, reconnect: false })), 'UNAUTHENTICATED/not-sent')
+  assert.equal(
+    await codeOf(connect(bank, at, { token: 'wrong', tls: { ca: authority.cert }, reconnect: false })),
+    'UNAUTHENTICATED/not-sent',
+  )
 })
