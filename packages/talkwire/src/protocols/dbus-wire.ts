@@ -34,6 +34,7 @@ export class Wire {
   private held = 0
   private corked = false
   private over = false
+  private stopWaiting: (() => void) | undefined
   private readonly outbox: { readonly bytes: Buffer; readonly fds: readonly number[] }[] = []
 
   /** `own`: Node does not read the socket, because it would lose descriptors. */
@@ -177,7 +178,7 @@ export class Wire {
     try {
       const sent = sendWith(socket, bytes, fds)
       if (sent === undefined) {
-        onceWritable(socket, () => this.pump())
+        this.stopWaiting = onceWritable(socket, () => this.pump())
         return false
       }
       this.shift()
@@ -197,6 +198,8 @@ export class Wire {
 
   private drop(): void {
     this.over = true
+    // A socket that is closed never becomes writable.
+    this.stopWaiting?.()
     while (this.outbox.length > 0) this.shift()
     this.early.splice(0).forEach((fd) => closeSync(fd))
   }

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import * as z from 'zod'
 import { Random } from '../../compliance/random.js'
 import { testDialect } from '../../compliance/index.js'
-import { connect, contract, Descriptor, fd, rpc, serve, TalkwireError } from '../../src/index.js'
+import { connect, contract, Descriptor, fd, rpc, serve, sessionOf, TalkwireError } from '../../src/index.js'
 import { connectUnix } from '../../src/kernel/descriptor-channel.js'
 import { sendWith } from '../../src/kernel/descriptor-stream.js'
 import { serverAuthentication } from '../../src/protocols/dbus-auth.js'
@@ -601,4 +601,48 @@ test('dbus: descriptors that nobody asked for, floods of them, and those of call
   assert.equal(await client.echo('still here'), 'still here')
   await client.close()
   closeSync(null_)
+})
+
+test('dbus: a connection that is cut while descriptors wait for a slow peer leaves nothing open', async () => {
+  const path = freshPath('.sock')
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    let auth: ReturnType<typeof serverAuthentication> | undefined = serverAuthentication(undefined, true, '0'.repeat(32), (text) =>
+      socket.write(text),
+    )
+    const reader = new MessageReader({})
+    socket.on('data', (chunk) => {
+      const bytes = auth ? auth.push(chunk) : chunk
+      if (!bytes) return
+      auth = undefined
+      for (const message of reader.push(bytes))
+        noIntrospection(message, (fields) => {
+          socket.write(writeMessage(fields, 1, {}).bytes)
+          socket.pause()
+        })
+    })
+  })
+  server.listen(path)
+  await once(server, 'listening')
+  const accepted = once(server, 'connection') as Promise<[net.Socket]>
+  const slow = contract('org.example.Slow/1', { take: rpc({ input: z.object({ text: z.string(), file: fd }) }) })
+  const before = openCount()
+  const null_ = openSync('/dev/null', 'r')
+  const client = await connect(slow, `dbus+unix:${path}`, { descriptors: true, reconnect: false })
+  // Small ones, each of which the kernel takes whole, until it takes no more.
+  const text = 'x'
+  const calls = Array.from({ length: 2000 }, () => client.take({ text, file: Descriptor.lend(null_) }).catch((reason: unknown) => reason))
+  const [socket] = await accepted
+  // What fits is on its way by then: the first call leaves in the turn in which it is made.
+  await new Promise((resolve) => setImmediate(resolve))
+  // By us: a peer that goes wakes whoever waits for it.
+  sessionOf(client)!.abort(new TalkwireError('CONNECTION_CLOSED', 'enough'))
+  for (const reason of await Promise.all(calls)) assert.match((reason as TalkwireError).code, /^CONNECTION_(LOST|CLOSED)$/)
+  await client.close()
+  closeSync(null_)
+  socket.destroy()
+  server.close()
+  await once(server, 'close')
+  for (let turn = 0; openCount() >= before && turn < 1000; turn++) await new Promise((resolve) => setImmediate(resolve))
+  assert.ok(openCount() < before, 'the listener is closed, too')
 })
