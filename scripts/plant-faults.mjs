@@ -254,6 +254,27 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/varlink.js',
+    ['protocols/varlink'],
+    [
+      ['varlink: an upgrade is taken for a call', 'if (request.upgrade === true)', 'if (false)'],
+      ['varlink: a stream needs no more', 'request.more !== true', 'false'],
+      ['varlink: a one-way call is answered', 'oneway === true ||', ''],
+      ['varlink: a parameter that nobody knows is dropped', 'if (!field)', 'if (!field) continue; if (false)'],
+      ['varlink: a subscription is not told', 'const begun = () => void this.reply(', 'const begun = () => void ('],
+      ['varlink: the last answer of others is no element', 'if (Object.keys(value).length > 0)', 'if (false)'],
+      ['varlink: another contract is called all the same', 'if (missing !== undefined)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/varlink-idl.js',
+    ['protocols/varlink'],
+    [
+      ['varlink: a description may nest types at will', 'if (depth > DEPTH)', 'if (false)'],
+      ['varlink: what may be left out is wanted', "(optional || shape.nullable) && text !== 'object' ?", 'false ?'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/nodeipc.js',
     ['protocols/nodeipc'],
     [

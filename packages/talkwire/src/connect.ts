@@ -211,6 +211,7 @@ const LASTING = new Set([
   'soap+http',
   'soap+https',
   'nodeipc',
+  'varlink',
   'graphql+http',
   'graphql+https',
 ])

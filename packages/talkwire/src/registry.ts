@@ -48,6 +48,7 @@ export const registry: Readonly<Record<string, Load>> = {
   'soap+http': async () => (await import('./protocols/soap.js')).soap,
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
   nodeipc: async () => (await import('./protocols/nodeipc.js')).nodeipc,
+  varlink: async () => (await import('./protocols/varlink.js')).varlink,
   'graphql+http': async () => (await import('./protocols/graphql.js')).graphql,
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
 }

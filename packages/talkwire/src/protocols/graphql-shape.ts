@@ -44,8 +44,8 @@ export const INPUT = 'input'
 /** The field of Query that says which contract is served. */
 export const CONTRACT = '_contract'
 
-/** By the name in the contract. Rejects with UNSUPPORTED where two names would be one. */
-export async function operationsOf(contract: Contract): Promise<Map<string, Operation>> {
+/** By the name in the contract; also what varlink makes of one. Rejects with UNSUPPORTED where two names would be one. */
+export async function operationsOf(contract: Contract, scheme = 'graphql'): Promise<Map<string, Operation>> {
   const namer = new Namer()
   const operations = new Map<string, Operation>()
   const fields = new Map<string, string>([[`Query.${CONTRACT}`, CONTRACT]])
@@ -80,7 +80,7 @@ export async function operationsOf(contract: Contract): Promise<Map<string, Oper
     const place = `${operation.root}.${field}`
     const taken = fields.get(place)
     if (taken !== undefined)
-      throw new TalkwireError('UNSUPPORTED', `graphql: "${taken}" and "${name}" of ${contract.id} are both ${place}; rename one of them`)
+      throw new TalkwireError('UNSUPPORTED', `${scheme}: "${taken}" and "${name}" of ${contract.id} are both ${place}; rename one of them`)
     fields.set(place, name)
     operations.set(name, operation)
   }
@@ -284,7 +284,8 @@ export function variablesOf({ spread, arguments: fields, name }: Operation, inpu
   return writtenObject(fields, input, name)
 }
 
-function written(shape: Shape, value: unknown): unknown {
+/** A value as JSON has it. Throws TypeError. */
+export function written(shape: Shape, value: unknown): unknown {
   if (value === null || value === undefined) return value
   if (shape.kind === 'list') return Array.isArray(value) ? value.map((item) => written(shape.item, item)) : value
   if (shape.kind === 'object') return writtenObject(shape.fields, value, shape.name)

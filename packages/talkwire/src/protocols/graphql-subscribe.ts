@@ -14,9 +14,6 @@ import { metaHeaders } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import type { Meta } from './message.js'
 
-/** Bytes of a stream that the caller has not taken yet, before no more is read. */
-const WINDOW = 256 * 1024
-
 /** Whoever subscribed. */
 export interface Subscribed {
   /** What comes from now on arrives. */
@@ -49,6 +46,8 @@ class Flow {
   constructor(
     private readonly on: Subscribed,
     private readonly stop: () => void,
+    /** Bytes that the caller has not taken yet, before no more is read: the session grants them in parts of its own window. */
+    private readonly window: number,
   ) {}
 
   next(reply: () => Reply, size: number): void {
@@ -61,7 +60,7 @@ class Flow {
     }
     if (error) return this.end(error)
     this.waiting += this.on.taken(size)
-    if (this.waiting >= WINDOW) this.source?.pause()
+    if (this.waiting >= this.window) this.source?.pause()
   }
 
   end(error?: TalkwireError): void {
@@ -79,7 +78,7 @@ class Flow {
       },
       grant: (bytes) => {
         this.waiting -= bytes
-        if (this.waiting < WINDOW) this.source?.resume()
+        if (this.waiting < this.window) this.source?.resume()
       },
       input: () => 0,
       endInput() {},
@@ -101,7 +100,7 @@ export function subscribeEvents({ place, path, options, connection, payload, met
     accept: 'text/event-stream',
   }
   const request = place.request({ ...place.base, method: 'POST', path, headers })
-  const flow = new Flow(on, () => request.destroy())
+  const flow = new Flow(on, () => request.destroy(), limits.window)
   let connected = false
   connection.sent(request)
   request.on('socket', (socket) => {
@@ -228,10 +227,14 @@ async function openSocket(
       },
     },
   } satisfies ClientOptions)
-  const flow = new Flow(on, () => {
-    dispose()
-    socket?.terminate()
-  })
+  const flow = new Flow(
+    on,
+    () => {
+      dispose()
+      socket?.terminate()
+    },
+    limits.window,
+  )
   const dispose = client.subscribe({ ...payload, ...extensionsFor(meta) } as never, {
     next: (reply) => flow.next(() => reply as Reply, size),
     complete: () => flow.end(),
