@@ -53,12 +53,13 @@ test('mcp: the session that was silent for longest makes room; its client is tol
   // The first of them speaks, so the client is the one that was silent for longest.
   assert.equal(await list(ids[0]!), 200)
   ids.push(await begin())
-  for (const id of ids) assert.equal(await list(id), 200)
+  // Whoever speaks now last came first: the last one is next.
+  for (const id of ids.toReversed()) assert.equal(await list(id), 200)
   await assert.rejects(
     client.add(1, 1),
     (reason: Error) => fails('CONNECTION_LOST')(reason) && (reason as { outcome?: string }).outcome === 'not-sent',
   )
   assert.equal(await client.add(1, 1), 2)
   // That took the place of the next one.
-  for (const [at, id] of ids.entries()) assert.equal(await list(id), at === 0 ? 404 : 200)
+  for (const [at, id] of ids.entries()) assert.equal(await list(id), at === 3 ? 404 : 200)
 })
