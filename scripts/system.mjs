@@ -8,7 +8,7 @@ const DBUS = /\/protocols\/dbus-bus\.test\./
 
 /** Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is. @type {Record<string, { debian: string, tests: RegExp, file?: string }>} */
 const PROGRAMS = {
-  chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\./ },
+  chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\.|\/web-page\// },
   'dbus-daemon': { debian: 'dbus-daemon', tests: DBUS },
   busctl: { debian: 'systemd', tests: DBUS },
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
