@@ -212,7 +212,7 @@ const FAULTS = [
     ['protocols/grpc'],
     [
       ['protobuf: nothing is too deep', 'if (budget.depth < 0)', 'if (false)'],
-      ['protobuf: values are not counted', 'if (--budget.values < 0)', 'if (false)'],
+      ['protobuf: fields are not counted', 'throw tooMany(budget.limits.values);\n        const tag', ';\n        const tag'],
       ['protobuf: integers beyond 2^53 are rounded', 'if (!big && !Number.isSafeInteger(value))', 'if (false)'],
     ],
   ),
