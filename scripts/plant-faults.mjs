@@ -280,7 +280,6 @@ const FAULTS = [
     [
       ['node-ipc: nobody hears a broadcast', 'this.caller.subscribe(event).catch(() => { });', ';'],
       ['node-ipc: an answer has another type', 'this.end(turn, { type: name, data:', "this.end(turn, { type: name + ':ok', data:"],
-      ['node-ipc: no data is an empty object to whom takes nothing', 'takesNothing && isNothing(data)', 'false'],
       [
         'node-ipc: an unknown type is not answered',
         'this.send(`${message.type.slice(0, 128)}${ERROR}`',
