@@ -317,7 +317,6 @@ const FAULTS = [
     [
       ['GraphQL: an image of any page may ask', "(site === 'cross-site' || site === 'same-site')", 'false'],
       ['GraphQL: the reason of an undeclared error is told', 'if (place.path !== undefined && cause !== undefined)', 'if (false)'],
-      ['GraphQL: whoever goes leaves its calls running', "response.once('close', () => made.cancel());", ';'],
       ['GraphQL: the connection closes before its answer', 'const paid = exchange.owe();', 'const paid = () => {};'],
     ],
   ),

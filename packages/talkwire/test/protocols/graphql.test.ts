@@ -786,6 +786,36 @@ test('graphql: it has its path, also for WebSocket, on a listener of many protoc
   }
 })
 
+test('graphql: server-sent events that are cut off have not ended', async () => {
+  const server = http.createServer((request, response) => {
+    if (!/event-stream/.test(request.headers.accept ?? '')) return void response.writeHead(400).end('{"errors":[{"message":"no"}]}')
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.write('event: next\ndata: {"data":{"ticks":7}}\n\n', () => request.socket.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const peer = await connect(foreign, `graphql+http://127.0.0.1:${(server.address() as net.AddressInfo).port}`, { reconnect: false })
+  await assert.rejects(collect(peer.ticks({ to: 9 })), fails('CONNECTION_LOST'))
+  await peer.close()
+  server.close()
+  server.closeAllConnections()
+  await once(server, 'close')
+})
+
+test('graphql: an answer that the schema does not allow is an internal error, and the service alone is told why', async () => {
+  const told: unknown[] = []
+  const shape = contract('shape/1', { get: rpc({ output: z.object({ a: z.string() }), idempotent: true }) })
+  await using service = await serve(
+    shape,
+    { get: () => ({}) as never },
+    { listen: ADDRESS, token: false, onError: (reason) => told.push(reason) },
+  )
+  const { body } = await ask(urlOf(service), '{ get { a } }')
+  assert.deepEqual([body.data, body.errors.length, body.errors[0].message], [{ get: null }, 1, 'internal error'])
+  assert.deepEqual(body.errors[0].extensions, { code: 'INTERNAL', outcome: 'ran' })
+  assert.match(String(told[0]), /non-nullable/)
+})
+
 test('graphql: GraphiQL is there for browsers, without another server', async () => {
   await using service = await openBank(key)
   const response = await fetch(urlOf(service), { headers: { accept: 'text/html' } })
