@@ -3,7 +3,6 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -14,9 +13,8 @@ import { connect, contract, event, rpc, serve, stream } from '../../src/index.js
 import { nodeipc } from '../../src/protocols/nodeipc.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
+import { freshPath } from '../helpers/place.js'
 
-let count = 0
-const freshPath = (): string => path.join(tmpdir(), `talkwire-ipc-${process.pid}-${count++}`)
 const unixAddress = (): string => `nodeipc:${freshPath()}`
 const tcpAddress = (): string => `nodeipc://${ownHost}:${freshPort()}`
 

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
@@ -15,9 +14,8 @@ import { varlink } from '../../src/protocols/varlink.js'
 import { withDefaults } from '../../src/session/limits.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
+import { freshPath } from '../helpers/place.js'
 
-let count = 0
-const freshPath = (): string => path.join(tmpdir(), `talkwire-varlink-${process.pid}-${count++}`)
 const unixAddress = (): string => `varlink:${freshPath()}`
 const tcpAddress = (): string => `varlink://${ownHost}:${freshPort()}`
 const whereOf = (address: string): string => address.slice('varlink:'.length)
@@ -149,7 +147,8 @@ with varlink.ThreadingServer(sys.argv[1], Handler) as server:
 `
 
 test("varlink: Python's service is called by a contract, and by one made of its description", async () => {
-  const directory = await mkdtemp(path.join(tmpdir(), 'talkwire-varlink-'))
+  const directory = freshPath()
+  await mkdir(directory)
   await writeFile(path.join(directory, 'org.example.ping.varlink'), PING)
   const at = unixAddress()
   const child = python(SERVER, pythonOf(at), directory)
