@@ -13,7 +13,8 @@ import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 import { functions, testQueueWire } from './fixtures/queue-scenes.js'
-import { descriptorsOf, eventually, gone, printed, program, start } from './fixtures/support.js'
+import { descriptorsOf } from '../helpers/descriptors.js'
+import { eventually, gone, printed, program, start } from './fixtures/support.js'
 
 const address = (): string => `mq:tw-test-${freshName()}`
 const nameOf = (at: string): string => at.slice('mq:'.length)

@@ -10,7 +10,8 @@ import type { ChildConnection } from '../../src/transports/child.js'
 import { spawn, spawnStdio } from '../../src/transports/spawn.js'
 import { fails } from '../helpers/expect.js'
 import { place } from '../helpers/place.js'
-import { command, descriptorsOf, eventually, gone, isRunning, node, printed, program, python, script, start } from './fixtures/support.js'
+import { descriptorsOf } from '../helpers/descriptors.js'
+import { command, eventually, gone, isRunning, node, printed, program, python, script, start } from './fixtures/support.js'
 
 const address = (): string => 'spawn:nobody-has-this-program'
 const far =
