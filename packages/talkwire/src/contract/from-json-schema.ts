@@ -4,7 +4,16 @@
  */
 import { TalkwireError } from '../error.js'
 import { DTYPES } from './schema-libraries.js'
-import { isObject, isSubschema, mapSubschemas, MAX_SCHEMA_DEPTH, resolveRef, type JsonSchema, type Subschema } from './schema-walk.js'
+import {
+  holdsSchemas,
+  isObject,
+  isSubschema,
+  mapSubschemas,
+  MAX_SCHEMA_DEPTH,
+  resolveRef,
+  type JsonSchema,
+  type Subschema,
+} from './schema-walk.js'
 import type { SchemaIssue, SchemaResult, StandardSchema } from './standard-schema.js'
 
 export const VENDOR = 'json-schema'
@@ -126,27 +135,8 @@ const ASSERTIONS = new Set([
   'maxLength',
   'pattern',
 ])
-const INNER = new Set([
-  'items',
-  'additionalProperties',
-  'propertyNames',
-  'contains',
-  'not',
-  'if',
-  'then',
-  'else',
-  'unevaluatedItems',
-  'unevaluatedProperties',
-  'prefixItems',
-  'anyOf',
-  'oneOf',
-  'allOf',
-  'properties',
-  'patternProperties',
-  '$defs',
-  'definitions',
-  'dependentSchemas',
-])
+/** These hold schemas, too, and the validator knows nothing of them. */
+const OURS = new Set(['contentSchema', 'x-keys', 'x-values'])
 
 /** A copy: the validator writes into its schemas. */
 function forValidator(schema: Subschema, root: Subschema): Subschema {
@@ -154,7 +144,7 @@ function forValidator(schema: Subschema, root: Subschema): Subschema {
   const marked = schema['x-talkwire']
   if (typeof marked === 'string') return markedAs(marked, schema, root)
   const { pattern, patternProperties, $ref, ...plain } = mapSubschemas(schema, (inner) => forValidator(inner, root))
-  const known = Object.entries(plain).filter(([keyword]) => ASSERTIONS.has(keyword) || INNER.has(keyword))
+  const known = Object.entries(plain).filter(([keyword]) => ASSERTIONS.has(keyword) || (holdsSchemas(keyword) && !OURS.has(keyword)))
   return {
     ...Object.fromEntries(known),
     ...(typeof $ref === 'string' && leadsSomewhere($ref, root) && { $ref }),
@@ -226,10 +216,10 @@ function changed(value: object, change: (inner: unknown) => unknown): unknown {
 }
 
 /** Keywords whose errors say only that there are others below. */
-const OUTER = new Set([...INNER, '$ref'])
+const saysOnlyThat = (keyword: string): boolean => keyword === '$ref' || holdsSchemas(keyword)
 
 function issuesOf(errors: readonly { keyword: string; instanceLocation: string; error: string }[]): SchemaIssue[] {
-  const telling = errors.filter(({ keyword }) => !OUTER.has(keyword))
+  const telling = errors.filter(({ keyword }) => !saysOnlyThat(keyword))
   return (telling.length > 0 ? telling : errors).map(({ instanceLocation, error }) => ({ message: error, path: pathOf(instanceLocation) }))
 }
 

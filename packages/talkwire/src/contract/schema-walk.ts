@@ -22,6 +22,9 @@ const ONE = new Set([
 const LIST = new Set(['prefixItems', 'anyOf', 'oneOf', 'allOf'])
 const NAMED = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas'])
 
+/** Whether the schema's keyword holds schemas. */
+export const holdsSchemas = (keyword: string): boolean => ONE.has(keyword) || LIST.has(keyword) || NAMED.has(keyword)
+
 /** Keywords that say nothing about which values are valid. */
 export const ANNOTATIONS: ReadonlySet<string> = new Set([
   '$schema',
@@ -96,4 +99,15 @@ function unescapePointer(token: string): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** A schema that also takes null, without it: `anyOf`/`oneOf` of it and null, or one `type` of several. */
+export function withoutNull(schema: JsonSchema): { plain: Subschema; nullable: boolean } {
+  const list = [schema['anyOf'], schema['oneOf']].find(Array.isArray) as Subschema[] | undefined
+  const others = list?.filter((each) => !isObject(each) || each['type'] !== 'null')
+  if (list && others!.length === 1 && list.length === 2) return { plain: others![0]!, nullable: true }
+  const types = schema['type']
+  if (!Array.isArray(types) || !types.includes('null')) return { plain: schema, nullable: false }
+  const left = types.filter((type) => type !== 'null') as unknown[]
+  return { plain: { ...schema, type: left.length === 1 ? left[0] : left }, nullable: true }
 }

@@ -6,6 +6,7 @@
 import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { isObjectPath, MAX_DESCRIPTORS, MAX_MESSAGE, Reader, Writer, type ValueLimits } from './dbus-values.js'
+import { GrowingBytes } from './growing.js'
 import { splitSignature } from './dbus-types.js'
 
 export const Type = { call: 1, result: 2, error: 3, signal: 4 } as const
@@ -39,8 +40,6 @@ export interface Message extends Fields {
 const HEAD = 16
 /** Most bytes of the header's fields: more than any message needs, and far below the 64 MiB that the specification allows. */
 const MAX_FIELDS = 64 * 1024
-/** Memory for an announced message is taken as it arrives. */
-const FIRST = 64 * 1024
 
 const FIELDS = {
   path: 1,
@@ -135,9 +134,7 @@ function writeNumber(writer: Writer, field: number, value: number): void {
 export class MessageReader {
   private readonly head = Buffer.alloc(HEAD)
   private headSize = 0
-  private body: Buffer | undefined
-  private size = 0
-  private need = 0
+  private body: GrowingBytes | undefined
 
   constructor(private readonly limits: ValueLimits) {}
 
@@ -159,11 +156,11 @@ export class MessageReader {
           continue
         }
       }
-      at += this.body ? this.readBody(chunk, at) : this.readHead(chunk, at)
-      if (!this.body || this.size < this.need) continue
-      const bytes = this.body.subarray(0, this.need)
+      at += this.body ? this.body.take(chunk, at) : this.readHead(chunk, at)
+      const whole = this.body?.whole
+      if (!whole) continue
       this.body = undefined
-      yield readMessage(bytes)
+      yield readMessage(whole)
     }
   }
 
@@ -184,24 +181,8 @@ export class MessageReader {
     const count = chunk.copy(this.head, this.headSize, at)
     this.headSize += count
     if (this.headSize < HEAD) return count
-    this.need = this.lengthOf(this.head, 0)
     this.headSize = 0
-    this.size = HEAD
-    this.body = Buffer.allocUnsafeSlow(Math.min(this.need, FIRST))
-    this.head.copy(this.body)
-    return count
-  }
-
-  private readBody(chunk: Buffer, at: number): number {
-    const count = Math.min(this.need - this.size, chunk.length - at)
-    const wanted = this.size + count
-    if (wanted > this.body!.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.min(this.need, Math.max(wanted, 2 * this.body!.length)))
-      this.body!.copy(grown, 0, 0, this.size)
-      this.body = grown
-    }
-    chunk.copy(this.body!, this.size, at, at + count)
-    this.size = wanted
+    this.body = new GrowingBytes(this.lengthOf(this.head, 0), this.head)
     return count
   }
 }

@@ -17,6 +17,7 @@ import {
   type Type,
   type VariantOf,
 } from './dbus-types.js'
+import { described } from './described.js'
 
 /** Of the specification: of a message, of an array, containers in each other, and what libraries and buses take of descriptors. */
 export const MAX_MESSAGE = 128 * 1024 * 1024
@@ -270,15 +271,7 @@ const RANGES: Readonly<Record<string, { readonly size: number; readonly least: n
 }
 
 function unfit(signature: string, value: unknown): never {
-  const text =
-    typeof value === 'string' || typeof value === 'number'
-      ? JSON.stringify(value).slice(0, 40)
-      : Array.isArray(value)
-        ? 'a list'
-        : value === null
-          ? 'null'
-          : `this ${typeof value}`
-  throw new TypeError(`${text} is no ${signature} of D-Bus; docs/protocols/dbus.md, Types, says what fits`)
+  throw new TypeError(`${described(value)} is no ${signature} of D-Bus; docs/protocols/dbus.md, Types, says what fits`)
 }
 
 function isSignature(text: string): boolean {

@@ -14,6 +14,7 @@ import { ENCODINGS } from './grpc-frames.js'
 import { HEALTH, healthFile, NOT_SERVED } from './grpc-health.js'
 import { grpcTimeout, metaHeaders } from './grpc-meta.js'
 import { fromStatus, readStatus, statusOfHttp, unpercent } from './grpc-status.js'
+import { Http2ConnectionBase } from './grpc-http2.js'
 import type { Meta } from './message.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
@@ -77,13 +78,11 @@ function dialTls(address: string, { tls: settings, limits, signal }: DialectClie
   })
 }
 
-class Http2ClientConnection implements ConnectionBase {
-  readonly unsent = 0
+class Http2ClientConnection extends Http2ConnectionBase {
   readonly peer: Peer
   readonly authority: string
   readonly session: ClientHttp2Session
   readonly headers: Readonly<Record<string, string>>
-  cause: TalkwireError | undefined
 
   constructor(
     readonly address: string,
@@ -91,6 +90,7 @@ class Http2ClientConnection implements ConnectionBase {
     secure: boolean,
     { limits, token, onClosed }: DialectClientOptions,
   ) {
+    super()
     const local = isPath(address)
     this.authority = local ? 'localhost' : address.replace(/^[^/]*\/\//, '').replace(/\/$/, '')
     this.peer = local ? peerOf(address, socket) : { address, host: hostPort(address).host }
@@ -130,30 +130,8 @@ class Http2ClientConnection implements ConnectionBase {
     return this.socket.writableLength
   }
 
-  // Each call has a window of its own.
-  pause(): void {}
-  resume(): void {}
-
-  close(): Promise<void> {
+  protected closes(): void {
     this.closing = true
-    return new Promise((resolve) => {
-      if (this.session.destroyed) return resolve()
-      this.session.once('close', () => resolve())
-      this.session.close()
-    })
-  }
-
-  abort(cause: TalkwireError): void {
-    this.cause ??= cause
-    this.session.destroy()
-  }
-
-  ref(): void {
-    if (!this.session.destroyed) this.session.ref()
-  }
-
-  unref(): void {
-    if (!this.session.destroyed) this.session.unref()
   }
 }
 

@@ -16,6 +16,7 @@ import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import { admit as admitPeer, listenPath, peerOf, socketPath } from '../transports/unix.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
 import type { Headers } from './grpc-meta.js'
+import { Http2ConnectionBase } from './grpc-http2.js'
 import { SocketConnection } from './http-server.js'
 import { isPath } from './socket-site.js'
 
@@ -260,17 +261,16 @@ function createHttp2(door: Door): http2.Http2Server {
   return server
 }
 
-class Http2Connection implements ConnectionBase {
-  readonly unsent = 0
+class Http2Connection extends Http2ConnectionBase {
   readonly peer: Peer
-  cause: TalkwireError | undefined
   private caller: Caller | undefined
   private readonly stranger: NodeJS.Timeout
 
   constructor(
-    private readonly session: http2.Http2Session,
+    readonly session: http2.Http2Session,
     private readonly door: Door,
   ) {
+    super()
     // Once the session is destroyed nobody tells who it was.
     this.peer = door.peerOf(session.socket as net.Socket)
     this.stranger = setTimeout(() => session.destroy(), STRANGER)
@@ -321,30 +321,8 @@ class Http2Connection implements ConnectionBase {
     return this.session.destroyed ? 0 : ((this.session.socket as net.Socket | undefined)?.writableLength ?? 0)
   }
 
-  // Each call has a window of its own.
-  pause(): void {}
-  resume(): void {}
-
-  close(): Promise<void> {
+  protected closes(): void {
     this.door.site.closing(this)
-    return new Promise((resolve) => {
-      if (this.session.destroyed) return resolve()
-      this.session.once('close', () => resolve())
-      this.session.close()
-    })
-  }
-
-  abort(cause: TalkwireError): void {
-    this.cause ??= cause
-    this.session.destroy()
-  }
-
-  ref(): void {
-    if (!this.session.destroyed) this.session.ref()
-  }
-
-  unref(): void {
-    if (!this.session.destroyed) this.session.unref()
   }
 }
 

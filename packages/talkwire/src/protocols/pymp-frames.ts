@@ -3,35 +3,32 @@
  * (Of more than 2 GiB Python says -1 and a 64-bit length; no limit here lets those in.)
  */
 import { TalkwireError } from '../error.js'
+import { GrowingBytes } from './growing.js'
 
 const HEAD = 4
-/** Memory for an announced message is taken as it arrives. */
-const FIRST = 64 * 1024
 
 export class LengthReader {
   private readonly head = Buffer.alloc(HEAD)
   private headSize = 0
-  private body: Buffer | undefined
-  private size = 0
-  private need = 0
+  private body: GrowingBytes | undefined
 
   /** `limit` may be raised while it reads. */
   constructor(public limit: number) {}
 
   /** Bytes of a message that has begun and is not whole; undefined between two. */
   get partial(): number | undefined {
-    if (this.body) return HEAD + this.size
+    if (this.body) return HEAD + this.body.size
     return this.headSize > 0 ? this.headSize : undefined
   }
 
   /** Whole messages, each the reader's gift to whoever takes it. Throws MESSAGE_TOO_LARGE; it is of no more use then. */
   *push(chunk: Buffer): Generator<Buffer> {
-    for (let at = 0; at < chunk.length || (this.body && this.need === 0);) {
+    for (let at = 0; at < chunk.length;) {
       if (!this.body) at += this.readHead(chunk, at)
       if (!this.body) return
-      at += this.readBody(chunk, at)
-      if (this.size < this.need) return
-      const whole = this.body.subarray(0, this.need)
+      at += this.body.take(chunk, at)
+      const { whole } = this.body
+      if (!whole) return
       this.body = undefined
       yield whole
     }
@@ -48,22 +45,7 @@ export class LengthReader {
         `a message of ${need < 0 ? 'more than 2 GiB' : `${need} bytes`}, the limit is ${this.limit}`,
       )
     this.headSize = 0
-    this.need = need
-    this.size = 0
-    this.body = Buffer.allocUnsafeSlow(Math.min(need, FIRST))
-    return count
-  }
-
-  private readBody(chunk: Buffer, at: number): number {
-    const count = Math.min(this.need - this.size, chunk.length - at)
-    const wanted = this.size + count
-    if (wanted > this.body!.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.min(this.need, Math.max(wanted, 2 * this.body!.length)))
-      this.body!.copy(grown, 0, 0, this.size)
-      this.body = grown
-    }
-    chunk.copy(this.body!, this.size, at, at + count)
-    this.size = wanted
+    this.body = new GrowingBytes(need)
     return count
   }
 }

@@ -2,7 +2,7 @@
 import { canonicalJson } from '../contract/canonical.js'
 import type { Contract } from '../contract/contract.js'
 import { describeMethod, type JsonSchema, type ValueDescription } from '../contract/json-schema.js'
-import { isObject, resolveRef, type Subschema } from '../contract/schema-walk.js'
+import { isObject, resolveRef, withoutNull, type Subschema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
 
 export type Scalar = 'bool' | 'i32' | 'i64' | 'double' | 'string' | 'binary'
@@ -288,14 +288,4 @@ const pathName = (path: string): string => path.split('.').map(capital).join('')
 
 function isSmall({ minimum = -Infinity, maximum = Infinity }: { minimum?: number; maximum?: number }): boolean {
   return minimum >= -(2 ** 31) && maximum < 2 ** 31
-}
-
-function withoutNull(schema: JsonSchema): { plain: Subschema; nullable: boolean } {
-  const list = [schema['anyOf'], schema['oneOf']].find(Array.isArray) as Subschema[] | undefined
-  const others = list?.filter((each) => !isObject(each) || each['type'] !== 'null')
-  if (list && others!.length === 1 && list.length === 2) return { plain: others![0]!, nullable: true }
-  const types = schema['type']
-  if (!Array.isArray(types) || !types.includes('null')) return { plain: schema, nullable: false }
-  const left = types.filter((type) => type !== 'null') as unknown[]
-  return { plain: { ...schema, type: left.length === 1 ? left[0] : left }, nullable: true }
 }

@@ -3,6 +3,7 @@ import { forbidden, forbiddenKey } from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 import { typeName, type Field, type Scalar, type Struct, type Type } from './thrift-schema.js'
 import { Code, type FieldHead, type Reader, type Writer } from './thrift-wire.js'
+import { described } from './described.js'
 
 const SCALARS: Readonly<Record<Scalar, number>> = {
   bool: Code.bool,
@@ -20,15 +21,7 @@ function codeOf(type: Type): number {
 }
 
 function unfit(type: Type, value: unknown): never {
-  const text =
-    typeof value === 'string' || typeof value === 'number'
-      ? JSON.stringify(value).slice(0, 40)
-      : Array.isArray(value)
-        ? 'a list'
-        : value === null
-          ? 'null'
-          : `this ${typeof value}`
-  throw new TypeError(`${text} is no ${typeName(type)} of Thrift; the contract says what fits`)
+  throw new TypeError(`${described(value)} is no ${typeName(type)} of Thrift; the contract says what fits`)
 }
 
 const memberOf = (value: object, name: string): unknown =>
