@@ -174,6 +174,7 @@ async function clients(/** @type {Setting} */ { connect, memory, effort }) {
 /** @type {Record<string, (setting: Setting) => Promise<Record<string, number>>>} */
 export const measures = {
   unary,
+  inflight64: inflight(64),
   inflight256: inflight(256),
   inflight1024: inflight(1024),
   oneway,

@@ -109,7 +109,8 @@ export function summarise(samples) {
 }
 
 /** @param {number} n */
-const number = (n) => (n >= 1000 ? Math.round(n).toLocaleString('en-US') : n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2))
+export const number = (n) =>
+  n >= 1000 ? Math.round(n).toLocaleString('en-US') : n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2)
 
 /** @param {string[][]} cells the first column is aligned left, the others right unless there are only two */
 export function align(cells) {
