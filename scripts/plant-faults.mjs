@@ -586,7 +586,7 @@ const FAULTS = [
     'memory/producer.js',
     ['transports/ring-writer'],
     [
-      ['behind a shorter message the old bytes are read', 'this.endBehind((this.size + 7) & ~7);', ';'],
+      ['a message that got shorter is as long as it was', 'this.size = length + RECORD_HEADER;\n    }\n    /**', '}\n    /**'],
       ['among many a claim gets shorter', 'if (this.many || !(length', 'if (!(length'],
     ],
   ),
@@ -979,7 +979,7 @@ const FAULTS = [
         'if (false)',
         'short',
       ],
-      ['a record is seen before the one behind it is cleared', 'put(this.words, (this.next & (this.capacity - 1)) >> 2, 0);', ';'],
+      ['a record is seen before the one behind it is cleared', 'put(this.words, (next & (this.capacity - 1)) >> 2, 0);', ';'],
       ['among many nobody says whose a claim is', 'put(words, (this.at >> 2) + 1, this.me);', ';'],
       ['a claim that is given back is read', 'put(this.words, (at >> 2) + 1, -this.me);', ';'],
       ['nobody is woken', "this.ring.wake('readers');", ';'],

@@ -28,8 +28,6 @@ export class Producer implements Disposable {
   private readonly me: number
   private tail = 0
   private head = 0
-  /** Behind the claimed record. */
-  private next = 0
   /** Of the claimed record: its place and its first word. */
   private at = NO_CLAIM
   private size = 0
@@ -81,7 +79,6 @@ export class Producer implements Disposable {
     if (this.many || !(length >= 0 && length + RECORD_HEADER <= size))
       throw new RangeError(`${length} bytes: a claim of one producer gets shorter only`)
     this.size = length + RECORD_HEADER
-    this.endBehind((this.size + 7) & ~7)
   }
 
   /**
@@ -94,9 +91,9 @@ export class Producer implements Disposable {
     this.at = NO_CLAIM
     if (this.many) release(words, at >> 2, this.size)
     else {
+      this.tail = this.endBehind()
       put(words, (at >> 2) + 1, 0)
       release(words, at >> 2, this.size)
-      this.tail = this.next
       release(header, WORD.tail, this.tail)
     }
     if (!more) this.flush()
@@ -152,10 +149,11 @@ export class Producer implements Disposable {
     this.close()
   }
 
-  /** The word at the tail is always 0, which is where the consumer waits, so the one behind a record is cleared before the record is seen. */
-  private endBehind(total: number): void {
-    this.next = (this.tail + total) | 0
-    put(this.words, (this.next & (this.capacity - 1)) >> 2, 0)
+  /** The word at the tail is always 0, which is where the consumer waits, so the one behind a record is cleared before the record is seen. Returns where it is. */
+  private endBehind(): number {
+    const next = (this.tail + ((this.size + 7) & ~7)) | 0
+    put(this.words, (next & (this.capacity - 1)) >> 2, 0)
+    return next
   }
 
   /** For the message of `size`, at `tail`. */
@@ -170,7 +168,6 @@ export class Producer implements Disposable {
       this.skipTo(place, rest)
       place = 0
     }
-    this.endBehind(total)
     this.at = place
     return place + RECORD_HEADER
   }
@@ -200,10 +197,11 @@ export class Producer implements Disposable {
       this.head = this.lookAtHead()
       const offset = this.claim()
       if (offset !== FULL) {
+        const next = this.endBehind()
         put(words, (this.at >> 2) + 1, this.me)
         // From here on the consumer finds whose it is.
         release(words, this.at >> 2, -this.size)
-        release(header, WORD.tail, this.next)
+        release(header, WORD.tail, next)
       }
       return offset
     } finally {

@@ -167,7 +167,7 @@ export class RingConnection implements ByteConnection {
 
   begin(): Writer {
     if (this.state !== 'open') throw this.cause ?? connectionClosed()
-    if (this.outbox.length === 0) this.writer.enterRing()
+    this.writer.begin(this.outbox.length === 0)
     return this.writer
   }
 

@@ -5,7 +5,7 @@ import { FULL, type Producer } from '../memory/producer.js'
 /** Bytes of the ring that a message may take before it is moved to memory of its own. */
 const ROOM = 4096
 /** Positions are counted from the beginning of a window, so that what is moved out of the ring needs no more than this before it. */
-const WINDOW = 16 * 1024
+const WINDOW = 1 << 14
 /** Longer messages give their memory back. */
 const MAX_IDLE = 256 * 1024
 
@@ -42,15 +42,17 @@ export class RingWriter extends Writer {
     this.ownView = this.view
   }
 
-  /** From here on a message is written into the ring, if there is room. */
-  enterRing(): void {
+  /** A message follows, which is written into the ring if it may be and there is room. */
+  begin(mayEnter: boolean): void {
     if (this.inRing) return
-    const offset = this.producer.tryClaim(ROOM)
-    if (offset === FULL) return
-    const window = this.windows[Math.trunc(offset / WINDOW)]!
-    this.buffer = window.buffer
-    this.view = window.view
-    this.start = this.position = (offset % WINDOW) + this.header
+    const offset = mayEnter ? this.producer.tryClaim(ROOM) : FULL
+    if (offset === FULL) return this.useOwn()
+    const window = this.windows[offset >> 14]!
+    if (this.buffer !== window.buffer) {
+      this.buffer = window.buffer
+      this.view = window.view
+    }
+    this.start = this.position = (offset & (WINDOW - 1)) + this.header
     this.limit = this.start - this.header + ROOM
     this.inRing = true
   }
@@ -59,7 +61,7 @@ export class RingWriter extends Writer {
   reset(): void {
     if (this.inRing) this.producer.abort()
     if (this.own.length > MAX_IDLE) this.replace(Buffer.allocUnsafeSlow(this.initialSize))
-    else this.useOwn()
+    this.inRing = false
     this.start = this.position = 0
   }
 

@@ -37,7 +37,7 @@ test('a message that fits is read from where it was written; the next one follow
   const { consumer, writer } = ringOf(CAPACITY)
   for (let n = 0; n < 600; n++) {
     const message = noise((n * 97) % (FITS + 1), n)
-    writer.enterRing()
+    writer.begin(true)
     assert.ok(writer.inRing)
     write(writer, message)
     assert.ok(writer.inRing)
@@ -54,7 +54,7 @@ test('one that does not goes on elsewhere with all that was written, and leaves 
   const free = producer.room
   for (const length of [FITS + 1, FITS + 700, 3 * FITS, 10 * CAPACITY]) {
     const message = noise(length, length)
-    writer.enterRing()
+    writer.begin(true)
     write(writer, message)
     assert.ok(!writer.inRing)
     assert.deepEqual(held(writer), message)
@@ -71,11 +71,11 @@ test('one that does not goes on elsewhere with all that was written, and leaves 
 test('what is thrown away was never there', () => {
   const { producer, consumer, writer } = ringOf(CAPACITY)
   const free = producer.room
-  writer.enterRing()
+  writer.begin(true)
   write(writer, noise(1000, 1))
   writer.reset()
   assert.equal(producer.room, free)
-  writer.enterRing()
+  writer.begin(true)
   write(writer, noise(10, 2))
   writer.publish()
   writer.reset()
@@ -87,7 +87,7 @@ test('what is thrown away was never there', () => {
 test('a ring without room is not entered', () => {
   const { writer } = ringOf(CAPACITY)
   for (;;) {
-    writer.enterRing()
+    writer.begin(true)
     if (!writer.inRing) break
     write(writer, noise(FITS, 0))
     writer.publish()
