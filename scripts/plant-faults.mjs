@@ -217,6 +217,34 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/connectrpc-words.js',
+    ['protocols/connectrpc'],
+    [
+      ['Connect: a stream never ends well', 'if (!(flags & END_STREAM))', 'if (true)'],
+      ['Connect: the deadline stays here', "'connect-timeout-ms': String(", "'x-timeout': String("],
+      ['gRPC-Web: trailers always say that all is well', 'if (Number(code) === 0)', 'if (true)'],
+      ['gRPC-Web: any content type is one', '/^application\\/grpc-web(\\+proto)?$/.test(typeOf(headers))', 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/connectrpc-client.js',
+    ['protocols/connectrpc'],
+    [
+      ['Connect: an answer has no limit', 'if (this.size > this.options.limits.message)', 'if (false)'],
+      ['Connect: a stream that stops is whole', "if (this.state === 'reading' && !words.bare(reading.method))", 'if (false)'],
+      ['Connect: a slow reader slows nobody', 'if (this.reading.waiting >= WINDOW)', 'if (false)'],
+      ['Connect: HTTP/1.1 is asked for streams both ways', 'if (!duplex)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/connectrpc-line.js',
+    ['protocols/connectrpc'],
+    [
+      ['Connect: half an answer over HTTP/2 is whole', 'if (whole && stream.rstCode === NGHTTP2_NO_ERROR)', 'if (true)'],
+      ['Connect: over HTTP/2 nobody hears of a cancelled call', 'stream.close(NGHTTP2_CANCEL);', ';'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/xmlrpc-message.js',
     ['protocols/xmlrpc'],
     [

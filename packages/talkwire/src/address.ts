@@ -43,7 +43,7 @@ export interface HostPort {
 
 /** The part after `tcp:`; `[::1]:7000` as in a URL. Throws INVALID_ADDRESS. */
 export function parseHostPort(address: string): HostPort {
-  const match = /^[a-z+]+:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
+  const match = /^[a-z][a-z0-9+]*:\/\/(\[[0-9a-fA-F:.%a-z]+\]|[A-Za-z0-9._-]{1,253}):(\d{1,5})\/?(?:\?(.*))?$/.exec(address)
   const port = Number(match?.[2])
   if (!match || port > 65_535)
     throw new TalkwireError(

@@ -42,7 +42,8 @@ export class Reading {
     }
   }
 
-  private message(bytes: Buffer): void {
+  /** One message. Throws INVALID_MESSAGE, also for a second one where there is only one. */
+  message(bytes: Buffer): void {
     const { output, outputStream, member } = this.method
     const value = decode(output, bytes, this.options.limits)
     if (outputStream) {

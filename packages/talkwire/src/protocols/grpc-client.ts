@@ -1,28 +1,24 @@
 /** The calling side of gRPC: any server of it, by our contract. One HTTP/2 connection. */
-import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2'
-import net from 'node:net'
-import tls from 'node:tls'
+import http2, { type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2'
 import { TalkwireError } from '../error.js'
 import { inputOf } from '../session/service.js'
-import { fromSystem, open } from '../transports/socket.js'
-import { hostPort } from '../transports/tcp.js'
-import type { ConnectionBase, Peer } from '../transports/transport.js'
-import { peerOf } from '../transports/unix.js'
+import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
 import { eventAnswer, framed, methodOf, Reading } from './grpc-call-client.js'
 import { ENCODINGS } from './grpc-frames.js'
-import { HEALTH, healthFile, NOT_SERVED } from './grpc-health.js'
+import { askWhether, type Asked } from './grpc-ask.js'
+import { HEALTH, healthFile } from './grpc-health.js'
 import { grpcTimeout, metaHeaders } from './grpc-meta.js'
 import { fromStatus, readStatus, statusOfHttp, unpercent } from './grpc-status.js'
-import { Http2ConnectionBase } from './grpc-http2.js'
+import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
 import type { Meta } from './message.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
-import { dialSocket, isPath, lost } from './socket-site.js'
+import { dialSocket, lost } from './socket-site.js'
 
 /** Bytes of a stream's output that may be unread. */
 const WINDOW = 256 * 1024
-const MEGABYTE = 1_000_000
+const HEADERS = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-accept-encoding': ENCODINGS }
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = http2.constants
 
 /** Rejects as `Dialect.connect`. */
@@ -52,140 +48,27 @@ export async function openCallee(
   options.signal?.throwIfAborted()
   const all: DialectClientOptions = { contract: undefined, onEvent: () => {}, onClosed: () => {}, ...options }
   const file = all.contract ? await fileOf(all.contract) : healthFile
-  const socket = secure ? await dialTls(address, all) : await dialSocket(address, all)
+  const socket = secure ? await dialTls(address, ['h2'], all) : await dialSocket(address, all)
   const connection = new Http2ClientConnection(address, socket, secure, all)
   return { connection, callee: new GrpcCallee(connection, file, all) }
 }
 
-function dialTls(address: string, { tls: settings, limits, signal }: DialectClientOptions): Promise<net.Socket> {
-  const { host, port } = hostPort(address)
-  const socket = tls.connect({ servername: net.isIP(host) ? '' : host, ...settings, host, port, ALPNProtocols: ['h2'] })
-  socket.setNoDelay(true)
-  const options = { handshake: limits.handshake, ...(signal && { signal }) }
-  const explain = (reason: unknown): TalkwireError => {
-    const { code = '', syscall } = reason as NodeJS.ErrnoException
-    if (syscall !== undefined || code === 'ECONNRESET') return fromSystem(reason, `cannot connect to ${address}`)
-    return new TalkwireError(
-      'UNAUTHENTICATED',
-      `${address} cannot be trusted: ${(reason as Error).message} (${code}); pass tls: { ca } of who vouches for it`,
-      { cause: reason },
-    )
-  }
-  return open(socket, 'secureConnect', address, options, explain, () => {
-    if (socket.alpnProtocol !== 'h2')
-      throw new TalkwireError('PEER_NOT_FOUND', `${address} does not speak HTTP/2; take connect+https: where it speaks Connect`)
-    return socket
-  })
-}
-
-class Http2ClientConnection extends Http2ConnectionBase {
-  readonly peer: Peer
-  readonly authority: string
-  readonly session: ClientHttp2Session
-  readonly headers: Readonly<Record<string, string>>
-
-  constructor(
-    readonly address: string,
-    private readonly socket: net.Socket,
-    secure: boolean,
-    { limits, token, onClosed }: DialectClientOptions,
-  ) {
-    super()
-    const local = isPath(address)
-    this.authority = local ? 'localhost' : address.replace(/^[^/]*\/\//, '').replace(/\/$/, '')
-    this.peer = local ? peerOf(address, socket) : { address, host: hostPort(address).host }
-    this.headers = {
-      ':method': 'POST',
-      ':scheme': secure ? 'https' : 'http',
-      ':authority': this.authority,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      'grpc-accept-encoding': ENCODINGS,
-      'user-agent': 'talkwire',
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-    }
-    this.session = http2.connect(`${secure ? 'https' : 'http'}://${this.authority}`, {
-      createConnection: () => socket,
-      settings: { enablePush: false, initialWindowSize: limits.window },
-      maxSessionMemory: Math.ceil((2 * (limits.message + limits.outgoing)) / MEGABYTE),
-    })
-    this.session.on('error', (reason) => (this.cause ??= fromSystem(reason, 'the connection broke')))
-    this.session.once('connect', () => this.session.setLocalWindowSize(Math.max(limits.window * 4, 1 << 20)))
-    this.session.on('goaway', () => this.leave())
-    this.session.once('close', () =>
-      onClosed(this.closing ? undefined : (this.cause ?? new TalkwireError('CONNECTION_CLOSED', `${address} ended the connection`))),
-    )
-  }
-
-  /** Whoever takes no more calls on this connection gets them on another one. */
-  gone = false
-  private closing = false
-
-  private leave(): void {
-    this.gone = true
-    if (!this.session.destroyed) this.session.close()
-  }
-
-  get buffered(): number {
-    return this.socket.writableLength
-  }
-
-  protected closes(): void {
-    this.closing = true
-  }
-}
-
-export class GrpcCallee implements Callee {
+export class GrpcCallee implements Callee, Asked {
+  private readonly headers: Readonly<Record<string, string>>
   private readonly events = new Map<string, OpenCall>()
 
   constructor(
     private readonly connection: Http2ClientConnection,
     private readonly file: File,
     private readonly options: DialectClientOptions,
-  ) {}
+  ) {
+    this.headers = { ...connection.headers, ...HEADERS }
+  }
 
-  /** Whether there is such a service, and whether we may call it. A server that does not say is taken at its word. */
   askWhether(): Promise<void> {
-    const { limits, signal } = this.options
-    return new Promise((resolve, reject) => {
-      const settle = (use: () => void): void => {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', onAbort)
-        call.cancel()
-        use()
-      }
-      const onAbort = (): void => settle(() => reject(signal!.reason as Error))
-      const timer = setTimeout(
-        () =>
-          settle(() =>
-            reject(
-              new TalkwireError(
-                'PEER_NOT_FOUND',
-                `${this.connection.address} did not answer within ${limits.handshake} ms; check the address, or raise limits.handshake`,
-              ),
-            ),
-          ),
-        limits.handshake,
-      )
-      signal?.addEventListener('abort', onAbort, { once: true })
-      const call = this.start(healthFile, HEALTH, { service: fullName(this.file) }, undefined, {
-        result: () => settle(resolve),
-        error: (error) =>
-          settle(() => {
-            if (error.code === NOT_SERVED)
-              return reject(
-                new TalkwireError(
-                  'CONTRACT_MISMATCH',
-                  `${this.connection.address} does not serve ${fullName(this.file)}; give both sides the same contract`,
-                ),
-              )
-            if (error.code === 'UNAUTHENTICATED' || error.code === 'PERMISSION_DENIED' || error.code.startsWith('CONNECTION_'))
-              return reject(error.withOutcome('not-sent'))
-            resolve()
-          }),
-        item: () => 0,
-      })
-    })
+    return askWhether(this.connection.address, this.file, this.options, (file, answer) =>
+      this.start(file, HEALTH, { service: fullName(this.file) }, undefined, answer),
+    )
   }
 
   call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
@@ -196,9 +79,9 @@ export class GrpcCallee implements Callee {
   start(file: File, member: string, input: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const method = methodOf(file, member)
     const body = method.inputStream ? undefined : framed(method.input, input, this.options)
-    const { session, headers, gone } = this.connection
+    const { session, gone } = this.connection
     const all = {
-      ...headers,
+      ...this.headers,
       ':path': pathOf(file, method.name),
       ...(meta?.timeout !== undefined && { 'grpc-timeout': grpcTimeout(meta.timeout) }),
       ...metaHeaders(meta),
@@ -220,8 +103,8 @@ export class GrpcCallee implements Callee {
         if (!this.connection.gone) this.connection.abort(error)
       }
       const method = methodOf(this.file, event)
-      const { session, headers } = this.connection
-      const stream = session.request({ ...headers, ':path': pathOf(this.file, method.name) })
+      const { session } = this.connection
+      const stream = session.request({ ...this.headers, ':path': pathOf(this.file, method.name) })
       const reading = new Reading(
         method,
         eventAnswer(event, this.options, (bytes) => call.open.grant(bytes), ended),

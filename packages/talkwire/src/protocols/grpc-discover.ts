@@ -4,7 +4,9 @@ import { FileDescriptorProtoSchema, type FileDescriptorProto } from '@bufbuild/p
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { DialectDiscoverOptions } from './dialect.js'
-import { openCallee, type GrpcCallee } from './grpc-client.js'
+import type { ConnectionBase } from '../transports/transport.js'
+import type { Asked } from './grpc-ask.js'
+import { openCallee } from './grpc-client.js'
 import { REFLECT, reflectionFiles } from './grpc-reflection.js'
 import type { File } from './protobuf-model.js'
 import { contractOf } from './protobuf-contract.js'
@@ -17,7 +19,14 @@ interface Answer {
 
 /** Rejects as `Dialect.discover`. */
 export async function discoverGrpc(address: string, secure: boolean, options: DialectDiscoverOptions): Promise<Contract> {
-  const { connection, callee } = await openCallee(address, secure, options)
+  return discoverBy(address, await openCallee(address, secure, options))
+}
+
+/** The same over an open connection, which it closes. */
+export async function discoverBy(
+  address: string,
+  { connection, callee }: { connection: ConnectionBase; callee: Asked },
+): Promise<Contract> {
   try {
     const { file, names } = await list(callee, address)
     const services = names.filter((name) => !name.startsWith('grpc.'))
@@ -34,7 +43,7 @@ export async function discoverGrpc(address: string, secure: boolean, options: Di
   }
 }
 
-async function list(callee: GrpcCallee, address: string): Promise<{ file: File; names: string[] }> {
+async function list(callee: Asked, address: string): Promise<{ file: File; names: string[] }> {
   for (const file of reflectionFiles) {
     try {
       const { list_services_response: told } = await ask(callee, file, { host: '', list_services: '' })
@@ -47,7 +56,7 @@ async function list(callee: GrpcCallee, address: string): Promise<{ file: File; 
 }
 
 /** The file of a service, and those that it needs: some servers give them at once, some one by one. */
-async function filesOf(callee: GrpcCallee, reflection: File, service: string): Promise<FileDescriptorProto[]> {
+async function filesOf(callee: Asked, reflection: File, service: string): Promise<FileDescriptorProto[]> {
   const files = new Map<string, FileDescriptorProto>()
   const add = async (request: object): Promise<void> => {
     const { file_descriptor_response: told, error_response: error } = await ask(callee, reflection, request)
@@ -63,7 +72,7 @@ async function filesOf(callee: GrpcCallee, reflection: File, service: string): P
   return [...files.values()]
 }
 
-function ask(callee: GrpcCallee, file: File, request: object): Promise<Answer> {
+function ask(callee: Asked, file: File, request: object): Promise<Answer> {
   return new Promise((resolve, reject) => {
     let answer: Answer = {}
     const call = callee.start(file, REFLECT, undefined, undefined, {

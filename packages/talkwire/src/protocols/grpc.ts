@@ -6,7 +6,7 @@ import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Dialect, DialectTraits } from './dialect.js'
 
-const traits: DialectTraits = {
+export const traits: DialectTraits = {
   inputStream: true,
   outputStream: true,
   duplex: true,
@@ -21,7 +21,7 @@ const traits: DialectTraits = {
 }
 
 /** The library is loaded with what uses it. */
-async function using<T>(scheme: string, load: () => Promise<T>): Promise<T> {
+export async function using<T>(scheme: string, load: () => Promise<T>): Promise<T> {
   try {
     return await load()
   } catch (cause) {
@@ -32,7 +32,8 @@ async function using<T>(scheme: string, load: () => Promise<T>): Promise<T> {
   }
 }
 
-function needsContract(scheme: string): never {
+/** Throws UNSUPPORTED. */
+export function needsContract(scheme: string): never {
   throw new TalkwireError('UNSUPPORTED', `${scheme}: is called by a contract: its bytes do not say what they are; pass one to connect`)
 }
 
