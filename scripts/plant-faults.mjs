@@ -68,6 +68,47 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'bridge.js',
+    ['bridge-strangers'],
+    [['bridge: what takes a descriptor is served', 'if (await hasDescriptors(member))', 'if (false)']],
+  ),
+  ...faultsOf(
+    'contract/revive.js',
+    ['bridge'],
+    [
+      ['JSON: the keys of a map stay texts', "wanted.includes('integer') || wanted.includes('number')", 'false'],
+      ['JSON: a map stays an object', "mark === 'map' && isRecord(value)", 'false'],
+      ['JSON: what is in a set stays as it came', "list(value, { items: schema['x-values'] }, root, depth)", 'value'],
+    ],
+  ),
+  ...faultsOf(
+    'contract/openapi.js',
+    ['bridge-strangers'],
+    [
+      [
+        'OpenAPI: an input that is a reference has no fields',
+        'const shape = referred(placed, (ref) => place.resolve(ref))',
+        'const shape = placed',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'contract/from-json-schema.js',
+    ['contract/from-json-schema'],
+    [
+      ['JSON Schema: who errs is told the mark', 'if (kind === undefined)', 'if (true)'],
+      ['JSON Schema: the mark is in the path', 'tokens.filter((token) => token !== MARK)', 'tokens'],
+      ['JSON Schema: a reference out of the schema is followed', 'leadsSomewhere($ref, root) && { $ref }', '{ $ref }'],
+      ['JSON Schema: a pattern that cannot be read throws', 'isReadable(pattern) && { pattern }', '{ pattern }'],
+      ['JSON Schema: a date may be any object', 'required: [MARK], properties', 'properties'],
+      ['JSON Schema: the elements of a map are not looked at', "properties['values'] = { items: inner('x-values') }", ''],
+      ['JSON Schema: a list of items is none', 'prefixItems: items, ', ''],
+      ['JSON Schema: null is never taken', "anyOf: [schema, { type: 'null' }]", 'anyOf: [schema]'],
+      ['JSON Schema: an exclusive bound is none', 'copy[exclusive] = value;', 'copy[bound] = value;'],
+      ['JSON Schema: what is undefined stays', 'value: withoutUndefined(value)', 'value: value'],
+    ],
+  ),
+  ...faultsOf(
     'session/service.js',
     ['contract/foreign'],
     [

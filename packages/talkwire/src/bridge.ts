@@ -1,8 +1,10 @@
 /** Any service that can be called, served under any other protocol: from what it tells of itself. docs/bridge.md. */
 import { connect, type ConnectOptions } from './connect.js'
-import { isStream, stream, type Context, type Contract, type Members, type Rpc } from './contract/contract.js'
+import { isStream, stream, type Context, type Contract, type Event, type Members, type Rpc } from './contract/contract.js'
 import { nameLike } from './contract/foreign.js'
+import { describeMethod } from './contract/json-schema.js'
 import { revived } from './contract/revive.js'
+import { toJsonSchema } from './contract/schema-libraries.js'
 import { discover } from './discover.js'
 import { TalkwireError } from './error.js'
 import { serve, type RunningService, type ServeOptions } from './serve.js'
@@ -34,15 +36,17 @@ export async function bridge(from: string, to: string | readonly string[], optio
   const told = options.contract ?? (await discover(from, reach))
   if (Object.keys(told.members).length === 0)
     throw new TalkwireError('UNSUPPORTED', `${from} offers nothing that can be called${reasons(told)}`)
-  const served = asServed(told, options.name)
+  const served = await asServed(told, options.name)
+  if (Object.keys(served.members).length === 0)
+    throw new TalkwireError('UNSUPPORTED', `nothing of ${from} passes a bridge${reasons(served)}`)
   const client = (await connect(told, from, { reconnect: true, ...reach })) as unknown as Called
   try {
-    const running = await serve(served, handlersFor(told, client) as never, {
+    const running = await serve(served, handlersFor(served, client) as never, {
       ...options.serve,
       listen: to,
       ...(options.signal && { signal: options.signal }),
     })
-    await passEvents(told, client, running)
+    await passEvents(served, client, running)
     return {
       ...running,
       get peers() {
@@ -69,12 +73,20 @@ const reasons = ({ foreign }: Contract): string =>
     .map(([name, reason]) => `; ${name}: ${reason}`)
     .join('')
 
-/** Whoever calls may speak JSON: what that has no word for comes as text. */
-function asServed({ foreign, ...told }: Contract, wish: string | undefined): Contract {
+/** Whoever calls may speak JSON: what that has no word for comes as text. A descriptor never comes. */
+async function asServed({ foreign, ...told }: Contract, wish: string | undefined): Promise<Contract> {
   const name = wish === undefined ? told.name : nameLike(wish)
   const members: Members = {}
-  for (const [each, member] of Object.entries(told.members)) members[each] = member.kind === 'rpc' ? withInput(member) : member
-  return { ...told, name, id: `${name}/${told.version}`, members, ...(foreign && { foreign }) }
+  const leftOut: Record<string, string> = { ...foreign?.leftOut }
+  for (const [each, member] of Object.entries(told.members))
+    if (await hasDescriptors(member)) leftOut[each] = 'a file descriptor does not pass a bridge'
+    else members[each] = member.kind === 'rpc' ? withInput(member) : member
+  return { ...told, name, id: `${name}/${told.version}`, members, foreign: { ...foreign, leftOut } }
+}
+
+async function hasDescriptors(member: Rpc | Event): Promise<boolean> {
+  const described = member.kind === 'rpc' ? await describeMethod(member) : await toJsonSchema(member.payload)
+  return JSON.stringify(described).includes('"x-talkwire":"descriptor"')
 }
 
 function withInput(member: Rpc): Rpc {

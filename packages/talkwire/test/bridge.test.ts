@@ -82,7 +82,7 @@ test("bridge: Python's xmlrpc.server as REST, called by curl; and again when it 
   assert.deepEqual(await post('add', '[3, 5]'), { status: 200, body: '8' })
 })
 
-test('bridge: dates, bytes and big integers come as JSON says them, in lists, records, unions and behind references', async () => {
+test('bridge: dates, bytes, big integers, sets and maps come as JSON says them, in lists, records, unions and behind references', async () => {
   const day = { 'x-talkwire': 'date' }
   const schema = revived(
     await fromJsonSchema({
@@ -92,6 +92,10 @@ test('bridge: dates, bytes and big integers come as JSON says them, in lists, re
         all: { type: 'array', items: { $ref: '#/$defs/big' } },
         by: { type: 'object', additionalProperties: { 'x-talkwire': 'array', 'x-dtype': 'u1' } },
         plain: { type: 'string' },
+        days: { 'x-talkwire': 'set', 'x-values': day },
+        counts: { 'x-talkwire': 'map', 'x-keys': { type: 'integer' }, 'x-values': { $ref: '#/$defs/big' } },
+        flags: { 'x-talkwire': 'map', 'x-keys': { type: 'boolean' }, 'x-values': {} },
+        named: { 'x-talkwire': 'map', 'x-keys': { type: 'string' }, 'x-values': {} },
       },
       $defs: { big: { 'x-talkwire': 'bigint' } },
     }),
@@ -103,6 +107,17 @@ test('bridge: dates, bytes and big integers come as JSON says them, in lists, re
     by: { a: Uint8Array.of(1) },
     plain: '2026-01-01',
   })
+  assert.deepEqual(read({ days: ['2026-01-01'], counts: { 1: '2', '-3': 4 }, flags: { true: 1 }, named: { 1: 1 } }), {
+    days: new Set([new Date('2026-01-01')]),
+    counts: new Map([
+      [1, 2n],
+      [-3, 4n],
+    ]),
+    flags: new Map([[true, 1]]),
+    named: new Map([['1', 1]]),
+  })
+  for (const wrong of [{ counts: { x: 1 } }, { counts: { '1.5': 1 } }, { counts: [[1, 1]] }, { flags: { 1: 1 } }, { days: ['never'] }])
+    assert.equal(read(wrong), undefined, JSON.stringify(wrong))
   assert.equal(read({ at: 'yesterday' }), undefined)
   assert.deepEqual(read({ at: null }), { at: null })
 })

@@ -29,20 +29,22 @@ export interface JsonSchemaSchema<T = any> extends StandardSchema<T> {
  */
 export async function fromJsonSchema<T = any>(schema: Subschema, { optional = false } = {}): Promise<JsonSchemaSchema<T>> {
   const described = inDraft2020(schema, 0)
-  const validator = new (await library()).Validator(forValidator(described, described) as object, '2020-12')
-  const check = (value: unknown): { valid: boolean; errors: { keyword: string; instanceLocation: string; error: string }[] } => {
+  const checked = forValidator(described, described)
+  const validator = new (await library()).Validator(checked as object, '2020-12')
+  const check = (value: unknown): { valid: boolean; errors: Finding[] } => {
     try {
       return validator.validate(asShown(value))
     } catch (reason) {
       // A schema that refers to itself and nothing else has no end.
-      return { valid: false, errors: [{ keyword: '', instanceLocation: '#', error: `the schema cannot be followed: ${String(reason)}` }] }
+      const error = `the schema cannot be followed: ${String(reason)}`
+      return { valid: false, errors: [{ keyword: '', keywordLocation: '#', instanceLocation: '#', error }] }
     }
   }
   const validate = (value: unknown): SchemaResult<T> => {
     if (value === undefined && optional) return { value: value as T }
     const { valid, errors } = check(value)
     if (!valid && value === undefined) return { issues: [{ message: 'a value is missing' }] }
-    return valid ? { value: withoutUndefined(value) as T } : { issues: issuesOf(errors) }
+    return valid ? { value: withoutUndefined(value) as T } : { issues: issuesOf(errors, checked) }
   }
   const describe = (): Record<string, unknown> => (isObject(described) ? described : described ? {} : { not: {} })
   return { optional, '~standard': { version: 1, vendor: VENDOR, validate, jsonSchema: { input: describe, output: describe } } }
@@ -171,7 +173,7 @@ const leadsSomewhere = (ref: string, root: Subschema): boolean => isObject(root)
 const MARK = `\0${crypto.randomUUID()}`
 
 function markedAs(kind: string, schema: JsonSchema, root: Subschema): Subschema {
-  if (kind === 'undescribed') return true
+  if (kind === 'undescribed' || kind === 'descriptor') return true
   const inner = (keyword: string): Subschema => forValidator(isSubschema(schema[keyword]) ? schema[keyword] : true, root)
   const properties: Record<string, unknown> = { [MARK]: { const: kind } }
   if (kind === 'bigint' && 'x-value' in schema) properties['text'] = { const: schema['x-value'] }
@@ -215,12 +217,58 @@ function changed(value: object, change: (inner: unknown) => unknown): unknown {
   return same ? value : Object.fromEntries(copy)
 }
 
+interface Finding {
+  readonly keyword: string
+  readonly keywordLocation: string
+  readonly instanceLocation: string
+  readonly error: string
+}
+
 /** Keywords whose errors say only that there are others below. */
 const saysOnlyThat = (keyword: string): boolean => keyword === '$ref' || holdsSchemas(keyword)
 
-function issuesOf(errors: readonly { keyword: string; instanceLocation: string; error: string }[]): SchemaIssue[] {
+function issuesOf(errors: readonly Finding[], schema: Subschema): SchemaIssue[] {
   const telling = errors.filter(({ keyword }) => !saysOnlyThat(keyword))
-  return (telling.length > 0 ? telling : errors).map(({ instanceLocation, error }) => ({ message: error, path: pathOf(instanceLocation) }))
+  return (telling.length > 0 ? telling : errors).map((error) => issueOf(error, schema))
+}
+
+/** Neither text nor path may name the mark: whoever is shown it could send it. */
+function issueOf({ keyword, keywordLocation, instanceLocation, error }: Finding, schema: Subschema): SchemaIssue {
+  const kind = kindAt(keywordLocation, schema)
+  const tokens = pathOf(instanceLocation)
+  const path = tokens.filter((token) => token !== MARK)
+  if (kind === undefined) return { message: error, path }
+  // The error is of a field of what the validator sees in place of the value.
+  const within = (keyword === 'enum' || keyword === 'const') && path.length === tokens.length
+  return { message: `expected ${KINDS[kind] ?? kind}`, path: within ? path.slice(0, -1) : path }
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  array: 'bytes or numbers in an array',
+  bigint: 'a big integer',
+  date: 'a date',
+  map: 'a Map',
+  nan: 'NaN',
+  set: 'a Set',
+  undefined: 'nothing',
+}
+
+/** What of ours stands in the validator's schema where an error came from; undefined: nothing, or something within it. */
+function kindAt(location: string, schema: Subschema): string | undefined {
+  let kind = markIn(schema)
+  let at: unknown = schema
+  for (const token of pathOf(location)) {
+    at = typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[token] : undefined
+    if (token === '$ref' && typeof at === 'string') at = isObject(schema) ? resolveRef(schema, at) : undefined
+    kind = markIn(at) ?? (token === 'items' ? undefined : kind)
+  }
+  return kind
+}
+
+function markIn(schema: unknown): string | undefined {
+  const properties = isObject(schema) && isObject(schema['properties']) ? schema['properties'] : {}
+  const own = Object.hasOwn(properties, MARK) ? properties[MARK] : undefined
+  return isObject(own) ? String(own['const']) : undefined
 }
 
 const pathOf = (pointer: string): string[] =>

@@ -2,7 +2,7 @@
 import { placer, type Placer } from './components.js'
 import type { ContractDescription, MethodDescription, ValueDescription } from './json-schema.js'
 import type { FunctionsDescription } from './openrpc.js'
-import { isObject, type Subschema } from './schema-walk.js'
+import { isObject, referred, type Subschema } from './schema-walk.js'
 
 export interface OpenApiDocument {
   readonly openapi: '3.1.1'
@@ -58,7 +58,7 @@ function operations(name: string, method: MethodDescription, place: Placer): Rec
   const responses = responsesOf(name, method, schemaOf(method.output, 'output'), place)
   const post = { operationId: name, ...(input !== undefined && { requestBody: bodyOf(method.input!, input) }), responses }
   if (!method.idempotent || method.input?.stream) return { post }
-  return { post, get: { operationId: `get_${name}`, parameters: parametersOf(method.input, place), responses } }
+  return { post, get: { operationId: `get_${name}`, parameters: parametersOf(method.input, input, place), responses } }
 }
 
 const bodyOf = ({ stream, optional }: ValueDescription, schema: Subschema): unknown => ({
@@ -96,13 +96,13 @@ function success(output: ValueDescription | null, schema: Subschema | undefined,
   return { 200: { description: 'the result', content: content('application/json', schema!) } }
 }
 
-/** As `http-fields.ts` reads them. */
-function parametersOf(input: ValueDescription | null, place: Placer): unknown[] {
-  if (!input) return []
-  const { schema } = input
-  const properties = isObject(schema['properties']) ? schema['properties'] : undefined
-  if (!properties) return [{ name: 'input', in: 'query', required: !input.optional, schema: place.schema(schema, 'input') }]
-  const required = Array.isArray(schema['required']) ? schema['required'] : []
+/** As `http-fields.ts` reads them. `placed`: the input's schema within the document. */
+function parametersOf(input: ValueDescription | null, placed: Subschema | undefined, place: Placer): unknown[] {
+  if (!input || placed === undefined) return []
+  const shape = referred(placed, (ref) => place.resolve(ref))
+  const properties = isObject(shape) && isObject(shape['properties']) ? shape['properties'] : undefined
+  if (!properties) return [{ name: 'input', in: 'query', required: !input.optional, schema: placed }]
+  const required = isObject(shape) && Array.isArray(shape['required']) ? shape['required'] : []
   return Object.entries(properties).map(([name, property]) => ({ name, in: 'query', required: required.includes(name), schema: property }))
 }
 

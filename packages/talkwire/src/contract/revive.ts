@@ -5,8 +5,8 @@ import type { StandardSchema } from './standard-schema.js'
 type Schema = StandardSchema<any, any>
 
 /**
- * The same schema for callers that speak JSON: text and numbers where it wants a date, bytes or a big integer are these. Whatever does
- * not fit stays as it is, for the schema to refuse.
+ * The same schema for callers that speak JSON: text and numbers where it wants a date, bytes or a big integer are these, a list is a
+ * set and an object a map where it wants one. Whatever does not fit stays as it is, for the schema to refuse.
  */
 export function revived(schema: Schema): Schema {
   const own = schema['~standard']
@@ -19,6 +19,8 @@ function revive(value: unknown, schema: Subschema | undefined, root: JsonSchema,
   if (!isObject(schema) || value === null || value === undefined || depth > MAX_SCHEMA_DEPTH) return value
   if (typeof schema['$ref'] === 'string') return revive(value, resolveRef(root, schema['$ref']), root, depth + 1)
   const mark = schema['x-talkwire']
+  if (mark === 'set' && Array.isArray(value)) return new Set(list(value, { items: schema['x-values'] }, root, depth))
+  if (mark === 'map' && isRecord(value)) return map(value, schema, root, depth)
   if (typeof mark === 'string') return marked(value, mark, schema)
   const union = [schema['anyOf'], schema['oneOf']].find(Array.isArray) as Subschema[] | undefined
   for (const one of union ?? []) {
@@ -26,7 +28,22 @@ function revive(value: unknown, schema: Subschema | undefined, root: JsonSchema,
     if (other !== value) return other
   }
   if (Array.isArray(value)) return list(value, schema, root, depth)
-  return typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype ? members(value, schema, root, depth) : value
+  return isRecord(value) ? members(value, schema, root, depth) : value
+}
+
+const isRecord = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+/** The keys of JSON are texts, whatever they were. */
+function map(value: object, { 'x-keys': keys, 'x-values': values }: JsonSchema, root: JsonSchema, depth: number): Map<unknown, unknown> {
+  const keyOf = (text: string): unknown => {
+    const wanted = isObject(keys) ? [keys['type']].flat() : []
+    if ((wanted.includes('integer') || wanted.includes('number')) && text.trim() !== '' && Number.isFinite(Number(text)))
+      return Number(text)
+    if (wanted.includes('boolean') && (text === 'true' || text === 'false')) return text === 'true'
+    return revive(text, keys as Subschema, root, depth + 1)
+  }
+  return new Map(Object.entries(value).map(([key, each]) => [keyOf(key), revive(each, values as Subschema, root, depth + 1)]))
 }
 
 function list(values: unknown[], { items, prefixItems }: JsonSchema, root: JsonSchema, depth: number): unknown[] {
@@ -57,6 +74,5 @@ function marked(value: unknown, mark: string, schema: JsonSchema): unknown {
     return BigInt(value as string | number)
   if (mark === 'array' && schema['x-dtype'] === 'u1' && typeof value === 'string' && BASE64.test(value))
     return new Uint8Array(Buffer.from(value, 'base64'))
-  if (mark === 'set' && Array.isArray(value)) return new Set(value)
   return value
 }

@@ -91,6 +91,15 @@ export function resolveRef(root: JsonSchema, ref: string): Subschema | undefined
   return ref === '#' || ref.startsWith('#/') ? (isSubschema(at) ? at : undefined) : undefined
 }
 
+/** What a schema stands for that only refers to another; anything, where that leads nowhere. `resolve`: as `resolveRef`. */
+export function referred(schema: Subschema, resolve: (ref: string) => Subschema | undefined): Subschema {
+  for (let hops = 0, at = schema; hops < 8; hops++) {
+    if (!isObject(at) || typeof at['$ref'] !== 'string') return at
+    at = resolve(at['$ref']) ?? true
+  }
+  return true
+}
+
 const escapePointer = (token: string): string => token.replaceAll('~', '~0').replaceAll('/', '~1')
 
 function unescapePointer(token: string): string | undefined {

@@ -75,7 +75,7 @@ const BASIC: Readonly<Record<string, JsonSchema>> = {
   s: { type: 'string' },
   o: { type: 'string' },
   g: { type: 'string' },
-  h: { 'x-talkwire': 'undescribed', $comment: 'a file descriptor' },
+  h: { 'x-talkwire': 'descriptor' },
   v: {},
 }
 

@@ -1,7 +1,7 @@
 /** The input of a method as the query of a URL: `?account=savings&limit=5`. What a text means follows from the input's JSON Schema. */
 import type { Rpc } from '../contract/contract.js'
 import { describeMethod } from '../contract/json-schema.js'
-import { isObject, resolveRef, type JsonSchema, type Subschema } from '../contract/schema-walk.js'
+import { isObject, referred, resolveRef, type JsonSchema, type Subschema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
 import { paramsOf, type Service } from '../session/service.js'
 
@@ -54,13 +54,7 @@ export async function createFields(member: Rpc | undefined): Promise<Fields> {
   }
 }
 
-function resolve(schema: Subschema, root: JsonSchema): Subschema {
-  for (let hops = 0, at = schema; hops < 8; hops++) {
-    if (!isObject(at) || typeof at['$ref'] !== 'string') return at
-    at = resolveRef(root, at['$ref']) ?? true
-  }
-  return true
-}
+const resolve = (schema: Subschema, root: JsonSchema): Subschema => referred(schema, (ref) => resolveRef(root, ref))
 
 function propertyOf(shape: Subschema, root: JsonSchema, name: string): Subschema {
   const properties = isObject(shape) ? shape['properties'] : undefined

@@ -103,6 +103,36 @@ test('the marks of values beyond JSON are checked, and cannot be feigned', async
   }
 })
 
+test('what is wrong with a value beyond JSON is told in words, and never by what marks such values', async () => {
+  const date = { 'x-talkwire': 'date' }
+  const days = { 'x-talkwire': 'map', 'x-keys': { type: 'string' }, 'x-values': { $ref: '#/$defs/day' } }
+  const schema = await fromJsonSchema({
+    type: 'object',
+    properties: {
+      day: { $ref: '#/$defs/day' },
+      big: { 'x-talkwire': 'bigint' },
+      data: { 'x-talkwire': 'array', 'x-dtype': 'u1' },
+      days,
+      n: {},
+    },
+    additionalProperties: { type: 'integer' },
+    $defs: { day: date },
+  })
+  const of = (value: unknown): Promise<unknown> => said(schema, value)
+  for (const wrong of ['monday', {}, 5n, { day: 1 }]) assert.equal(await of({ day: wrong }), 'no: day: expected a date')
+  assert.equal(await of({ big: 'x' }), 'no: big: expected a big integer')
+  assert.equal(await of({ data: 'x' }), 'no: data: expected bytes or numbers in an array')
+  assert.equal(await of({ data: new Float64Array(1) }), 'no: data: expected bytes or numbers in an array')
+  assert.equal(await of({ days: {} }), 'no: days: expected a Map')
+  assert.match(String(await of({ days: new Map([['a', 'x']]) })), /^no: days.*: expected a date$/)
+  assert.match(String(await of({ days: new Map([[1, new Date(0)]]) })), /^no: days.*Expected "string"/)
+  assert.equal(await said(await fromJsonSchema(date), 'x'), 'no: expected a date')
+  for (const value of [new Date(0), 5n, { other: 5n }, new Map(), { day: { a: 1n } }]) {
+    const text = JSON.stringify((await schema['~standard'].validate(value)).issues)
+    assert.ok(text !== undefined && !text.includes('\\u0000') && !/[0-9a-f]{8}-[0-9a-f]{4}-/.test(text), text)
+  }
+})
+
 test('a contract of such schemas describes them', async () => {
   const pet = { type: 'object', properties: { name: { type: 'string' } } }
   const { methods } = await jsonSchema(
