@@ -147,9 +147,33 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/thrift-wire.js',
+    ['protocols/one-port'],
+    [
+      ['one port: Thrift in frames is ours', 'return first[4] < 0x80 ? false : first.length < 6', 'return true ? false : first.length < 6'],
+      ['one port: half a number of Thrift is none', 'return first.length < 2 ? undefined : formatAt', 'return formatAt'],
+      ['one port: a length beyond the limit may be a frame', 'length > limit || (first.length >= 4', '(first.length >= 4'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/varlink-begin.js',
+    ['protocols/one-port'],
+    [
+      ['one port: JSON-RPC that begins with its method is varlink', 'return MEMBERS.has(member)', 'return true'],
+      ['one port: a call of varlink without parameters is ours', "return behind === '\\0'", 'return false'],
+      ['one port: half a call of varlink is none', 'BEGINNING.test(text) ? undefined : false', 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/grpc-site.js',
+    ['protocols/one-port'],
+    [["one port: Connect over HTTP/1.1 is everybody's path", 'claims: (path) => site.claims(path)', 'claims: () => false']],
+  ),
+  ...faultsOf(
     'serve-shared.js',
     ['protocols/one-port'],
     [
+      ['one port: what is not spoken inside of TLS is answered there', "own ?? (kind === 'unix' ? tcp : undefined)", 'own ?? tcp'],
       ['one port: who cannot prove the key answers', 'options.authkey !== undefined && !dialect.provesKey', 'false'],
       ['one port: a local caller has to show a token', 'local ? { ...shared, token: false } : shared', 'shared'],
     ],

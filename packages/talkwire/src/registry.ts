@@ -58,14 +58,20 @@ export const registry: Readonly<Record<string, Load>> = {
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
 }
 
-/** Protocols that answer beside others on one listener of bytes, by their names in `protocols` of serve: their schemes without TLS and with it. */
-export const shareable: Readonly<Record<string, { readonly plain: string; readonly secure: string }>> = {
-  http: { plain: 'http', secure: 'https' },
-  xmlrpc: { plain: 'xmlrpc+http', secure: 'xmlrpc+https' },
-  soap: { plain: 'soap+http', secure: 'soap+https' },
-  mcp: { plain: 'mcp+http', secure: 'mcp+https' },
-  grpc: { plain: 'grpc', secure: 'grpcs' },
-  graphql: { plain: 'graphql+http', secure: 'graphql+https' },
+/**
+ * Protocols that answer beside others on one listener of bytes, by their names in `protocols` of serve: their schemes on each kind of
+ * listener. On a Unix socket HTTP has no scheme, and is answered all the same.
+ */
+export const shareable: Readonly<Record<string, Readonly<Partial<Record<'tcp' | 'tls' | 'unix', string>>>>> = {
+  http: { tcp: 'http', tls: 'https' },
+  xmlrpc: { tcp: 'xmlrpc+http', tls: 'xmlrpc+https' },
+  soap: { tcp: 'soap+http', tls: 'soap+https' },
+  mcp: { tcp: 'mcp+http', tls: 'mcp+https' },
+  grpc: { tcp: 'grpc', tls: 'grpcs', unix: 'grpc+unix' },
+  graphql: { tcp: 'graphql+http', tls: 'graphql+https' },
+  thrift: { tcp: 'thrift+tcp', unix: 'thrift+unix' },
+  varlink: { tcp: 'varlink', unix: 'varlink' },
+  dbus: { unix: 'dbus+unix' },
 }
 
 /** Throws INVALID_ADDRESS for a scheme that nobody serves. */

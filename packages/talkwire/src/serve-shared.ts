@@ -35,11 +35,11 @@ export async function shareListener(
   accept: Accept,
   shared: DialectService,
 ): Promise<Shared> {
-  const { scheme } = parseAddress(address)
-  const local = scheme === '' || scheme === 'unix'
+  const kind = kindOf(address)
+  const local = kind === 'unix'
   // The kernel says whose a local connection is, and no page of a browser reaches it.
   const at: DialectService = local ? { ...shared, token: false } : shared
-  const secure = scheme === 'tls'
+  const secure = kind === 'tls'
   const wanted = protocols === 'all' ? [...Object.keys(shareable), WEBSOCKET] : protocols
   const names: string[] = []
   const sites: Site[] = []
@@ -51,10 +51,10 @@ export async function shareListener(
         const { upgrading } = await import('./transports/ws.js')
         upgrade = await upgrading(secure ? 'wss' : 'ws', address, accept, { maxMessage: shared.limits.message })
       } else {
-        const dialect = await dialectOf(name, secure)
+        const dialect = await dialectOf(name, kind)
         checkShares(dialect, at)
         if (dialect.guest) guests.push(await dialect.guest(address, at.service, admitFor(dialect, at), dialectOptions(at)))
-        else sites.push(await dialect.site!(at.service, dialectOptions(at)))
+        if (dialect.site) sites.push(await dialect.site(at.service, dialectOptions(at)))
       }
       names.push(name)
     } catch (reason) {
@@ -68,17 +68,27 @@ export async function shareListener(
   }
   return {
     guests,
-    addresses: (bound) => (local ? [] : names.map((name) => bound.replace(/^\w+:/, `${schemeOf(name, secure)}:`))),
+    addresses: (bound) =>
+      names.flatMap((name) => {
+        const scheme = name === WEBSOCKET ? WEBSOCKETS[kind] : shareable[name]![kind]
+        return scheme === undefined ? [] : bound.replace(/^\w+:/, `${scheme}:`)
+      }),
     tokens: !local && guests.length > 0,
   }
 }
 
 const MAY_BE_MISSING = new Set(['UNSUPPORTED', 'MISSING_PACKAGE'])
 
-const schemeOf = (name: string, secure: boolean): string =>
-  name === WEBSOCKET ? (secure ? 'wss' : 'ws') : secure ? shareable[name]!.secure : shareable[name]!.plain
+type Kind = 'tcp' | 'tls' | 'unix'
+const WEBSOCKETS: Readonly<Partial<Record<Kind, string>>> = { tcp: 'ws', tls: 'wss' }
 
-async function dialectOf(name: string, secure: boolean): Promise<Dialect> {
+const kindOf = (address: string): Kind => {
+  const { scheme } = parseAddress(address)
+  return scheme === 'tcp' || scheme === 'tls' ? scheme : 'unix'
+}
+
+/** Rejects with INVALID_ADDRESS, UNSUPPORTED where it is not spoken on listeners of that kind. */
+async function dialectOf(name: string, kind: Kind): Promise<Dialect> {
   if (!Object.hasOwn(shareable, name)) {
     const all = ['all', WEBSOCKET, ...Object.keys(shareable)]
     throw new TalkwireError(
@@ -86,7 +96,14 @@ async function dialectOf(name: string, secure: boolean): Promise<Dialect> {
       `"${name}" is no protocol for one listener of many; there are ${all.join(', ')}${suggestion(name, all)}`,
     )
   }
-  const adapter = await adapterFor(schemeOf(name, secure))
+  const { [kind]: own, tcp } = shareable[name]!
+  const scheme = own ?? (kind === 'unix' ? tcp : undefined)
+  if (scheme === undefined)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `${name} is not answered on ${kind}:; listen on ${Object.keys(shareable[name]!).join(': or ')}:, or leave it out of protocols`,
+    )
+  const adapter = await adapterFor(scheme)
   if (!isDialect(adapter)) throw new TypeError(`${name} is no dialect`)
   return adapter
 }

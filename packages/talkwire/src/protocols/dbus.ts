@@ -10,6 +10,7 @@ import { TalkwireError } from '../error.js'
 import { needDescriptors } from '../kernel/descriptor-channel.js'
 import type { Service } from '../session/service.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
+import type { Guest } from '../transports/one-port.js'
 import { admit as admitPeer, peerOf } from '../transports/unix.js'
 import { interfaceOf, knownInterface, pathOf, placeOf, targetsOf } from './dbus-address.js'
 import { clientAuthentication, serverAuthentication, type Authentication } from './dbus-auth.js'
@@ -31,7 +32,7 @@ import type {
   DialectServerOptions,
   DialectTraits,
 } from './dialect.js'
-import { dialSocket, dialTarget, listenSockets, lost, type Dialling } from './socket-site.js'
+import { dialSocket, dialTarget, listenSockets, lost, socketGuest, type Dialling } from './socket-site.js'
 
 export { Variant } from './dbus-types.js'
 
@@ -65,6 +66,7 @@ export const dbusPeer: Dialect = {
   traits,
   descriptors: true,
   listen: listenPeers,
+  guest: guestOfPeers,
   connect: connectPeer,
   discover: discoverPeer,
 }
@@ -390,6 +392,23 @@ async function listenPeers(address: string, service: Service, admit: Admit, opti
     options.descriptors,
   )
   return { ...listener, address: place.path === undefined ? listener.address : `${listener.address}#${place.path}` }
+}
+
+/** What begins so is D-Bus: as a length, of our own messages, it would be followed by what is no message. */
+const GREETING = Buffer.from('\0AUTH')
+
+/** Rejects with UNSUPPORTED for descriptors: they are lost to whoever looks at the first bytes. */
+async function guestOfPeers(_address: string, service: Service, admit: Admit, options: DialectServerOptions): Promise<Guest> {
+  if (options.descriptors)
+    throw new TalkwireError('UNSUPPORTED', 'dbus: carries no descriptors beside other protocols; give it an address of its own, dbus+unix:')
+  const object = await objectOf(service, undefined)
+  const guid = randomBytes(16).toString('hex')
+  const recognises = (first: Buffer): boolean | undefined => {
+    const seen = Math.min(first.length, GREETING.length)
+    if (!first.subarray(0, seen).equals(GREETING.subarray(0, seen))) return false
+    return seen === GREETING.length ? true : undefined
+  }
+  return socketGuest('dbus', recognises, (socket, peer) => serveOne(socket, peer, object, guid, admit, options))
 }
 
 function serveOne(socket: net.Socket, peer: Peer, object: ServedObject, guid: string, admit: Admit, options: DialectServerOptions): void {

@@ -8,7 +8,8 @@ import { check, HEALTH, healthFile, watched } from './grpc-health.js'
 import { knownFiles, reflect, reflectionFiles, type Known, type ReflectionRequest } from './grpc-reflection.js'
 import { idiomOf, TYPES } from './grpc-idioms.js'
 import type { Guest } from '../transports/one-port.js'
-import { guestGrpc, listenGrpc, type Exchange, type GrpcSite } from './grpc-site.js'
+import { guestGrpc, httpSite, listenGrpc, type Exchange, type GrpcSite } from './grpc-site.js'
+import type { Site } from './http-server.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
 
@@ -36,10 +37,15 @@ export async function grpcGuest(
   return guestGrpc(address, secure, admit, createSite(service, file, options), options)
 }
 
+/** gRPC-Web and Connect over HTTP/1.1 on such a listener. Rejects with UNSUPPORTED. */
+export const grpcOverHttp = async (service: Service, options: DialectServerOptions): Promise<Site> =>
+  httpSite(createSite(service, await fileOf(service.contract!), options))
+
 function createSite(service: Service, file: File, options: DialectServerOptions): GrpcSite {
   const events = new Events()
   const routes = new Map([...routesOf(service, file, events), ...builtin(file, events)])
   return {
+    claims: (path) => routes.has(path),
     handle(exchange) {
       const idiom = idiomOf(exchange)
       if (!idiom)

@@ -17,7 +17,7 @@ import { admit as admitPeer, listenPath, peerOf, socketPath } from '../transport
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
 import type { Headers } from './grpc-meta.js'
 import { Http2ConnectionBase } from './grpc-http2.js'
-import { SocketConnection } from './http-server.js'
+import { serveSite, settingsFor, type Site } from './http-server.js'
 import { isPath } from './socket-site.js'
 
 const HEADERS = 16 * 1024
@@ -25,8 +25,6 @@ const HEADERS = 16 * 1024
 const KEEP_ALIVE = 30_000
 /** Milliseconds that a connection may stay without a call that was let in. */
 const STRANGER = 10_000
-/** Milliseconds between looks for what is late. */
-const LOOK = 1_000
 /** Calls of one HTTP/2 connection at a time: more wait at the client. */
 const STREAMS = 1_000
 /**
@@ -73,6 +71,8 @@ export interface Refused {
 }
 
 export interface GrpcSite {
+  /** Beside other sites: whether the path is one of its own. */
+  claims(path: string): boolean
   handle(exchange: Exchange): void
   /** Says why a request was not let in. */
   refuse(exchange: Omit<Exchange, 'caller'>, refused: Refused): void
@@ -116,7 +116,8 @@ export async function listenGrpc(
     },
   }
   const h2 = createHttp2(door)
-  const h1 = createHttp1(door)
+  const h1 = http.createServer(settingsFor(options))
+  serveSite(h1, guard ?? new HttpGuard({ secure }), httpSite(site), admit, door.peerOf)
   const take = (socket: net.Socket): void => {
     socket.on('error', () => {})
     try {
@@ -156,7 +157,7 @@ export async function listenGrpc(
   }
 }
 
-/** The same beside others on one listener: HTTP/2 only, since HTTP/1.1 is somebody else's there. */
+/** The same beside others on one listener: HTTP/2. HTTP/1.1 is shared there by path: `httpSite`. */
 export function guestGrpc(address: string, secure: boolean, admit: Admit, site: GrpcSite, options: DialectServerOptions): Guest {
   const guard = isPath(address) ? undefined : new HttpGuard({ ...options, secure })
   // Node gives a session another object for its socket, and begins it while it is given the socket.
@@ -382,57 +383,17 @@ function http2Exchange(
 
 // ── HTTP/1.1 ─────────────────────────────────────────────────────────────────────────────────────
 
-function createHttp1(door: Door): http.Server {
-  const server = http.createServer({
-    maxHeaderSize: HEADERS,
-    headersTimeout: door.options.limits.handshake,
-    requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE,
-    connectionsCheckingInterval: LOOK,
-  })
-  const callers = new WeakMap<net.Socket, Caller>()
-  server.on('clientError', (_, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
-    else socket.destroy()
-  })
-  server.on('request', (request, response) => {
-    const { socket } = request
-    const host = request.headers.host
-    const own = http1Exchange(request, response, cors(door, request.headers, host, socket))
-    const refused = refusal(door, request.headers, host, socket)
-    if (refused && !(request.method === 'OPTIONS' && refused.status === 401)) return door.site.refuse(own, refused)
-    if (request.method === 'OPTIONS') return own.only(204, preflight(request.headers))
-    let caller = callers.get(socket)
-    if (!caller) {
-      const connection = new ClosingConnection(socket, door)
-      callers.set(socket, (caller = door.greet(connection, socket, socket)))
-      const known = caller
-      socket.once('close', () => known.closed(connection.cause))
-    }
-    door.site.handle(Object.assign(own, { caller }))
-  })
-  return server
-}
+/** gRPC-Web and Connect over HTTP/1.1, as a part of a site. */
+export const httpSite = (site: GrpcSite): Site => ({
+  scheme: 'grpc',
+  claims: (path) => site.claims(path),
+  handle: ({ request, response, caller }) => site.handle(Object.assign(http1Exchange(request, response), { caller })),
+  refuse: (response, status, error) => site.refuse(http1Exchange(response.req, response), { status, error }),
+  onEvent: (socket, event, payload) => site.onEvent(socket, event, payload),
+  closing: (socket) => site.closing(socket),
+})
 
-class ClosingConnection extends SocketConnection {
-  constructor(
-    private readonly own: net.Socket,
-    private readonly door: Door,
-  ) {
-    super(own, door.peerOf(own))
-  }
-
-  override close(): Promise<void> {
-    this.door.site.closing(this.own)
-    return super.close()
-  }
-}
-
-function http1Exchange(
-  request: http.IncomingMessage,
-  response: http.ServerResponse,
-  extra: Record<string, string>,
-): Omit<Exchange, 'caller'> {
+function http1Exchange(request: http.IncomingMessage, response: http.ServerResponse): Omit<Exchange, 'caller'> {
   const { url = '/' } = request
   const mark = url.indexOf('?')
   const ending = (): Record<string, string> => (request.complete ? {} : { connection: 'close' })
@@ -448,7 +409,7 @@ function http1Exchange(
       return response.headersSent
     },
     head(status, more) {
-      response.writeHead(status, { ...extra, ...more })
+      response.writeHead(status, more)
       response.flushHeaders()
     },
     write: (bytes, done) => response.write(bytes, done),
@@ -457,7 +418,7 @@ function http1Exchange(
       request.resume()
     },
     only(status, more, body = new Uint8Array(0)) {
-      response.writeHead(status, { ...extra, ...ending(), ...more, ...(status !== 204 && { 'content-length': body.length }) }).end(body)
+      response.writeHead(status, { ...ending(), ...more, ...(status !== 204 && { 'content-length': body.length }) }).end(body)
       request.resume()
     },
     destroy: () => void response.destroy(),

@@ -50,6 +50,10 @@ const dialect = (scheme: string, secure: boolean, local: boolean): Dialect => ({
     const { grpcGuest } = await using(scheme, () => import('./grpc-server.js'))
     return grpcGuest(address, secure, service, admit, options)
   },
+  async site(service, options) {
+    const { grpcOverHttp } = await using(scheme, () => import('./grpc-server.js'))
+    return grpcOverHttp(service, options)
+  },
   async connect(address, options) {
     if (!options.contract) needsContract(scheme)
     const { connectGrpc } = await using(scheme, () => import('./grpc-client.js'))

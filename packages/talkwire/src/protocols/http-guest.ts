@@ -73,5 +73,8 @@ export function together(sites: readonly Site[]): Site {
       for (const { onEvent } of sites) if (onEvent) more = onEvent(socket, event, payload) && more
       return more
     },
+    closing(socket) {
+      for (const { closing } of sites) closing?.(socket)
+    },
   }
 }

@@ -51,6 +51,8 @@ export interface Site {
   readonly refuse: (response: Response, status: number, error: TalkwireError) => void
   /** Events for connections of this protocol. */
   readonly onEvent?: (socket: Socket, event: string, payload: unknown) => boolean
+  /** A connection closes on purpose: what would go on for ever ends. */
+  readonly closing?: (socket: Socket) => void
   /** Takes over the connection of a request for another protocol. Its host and origin are known, its token is not asked for yet. */
   readonly upgrade?: (upgrade: Upgrade) => void
 }
@@ -183,7 +185,7 @@ interface Greeted {
 }
 
 function greet(socket: Socket, peer: Peer, site: Site, admit: Admit): Greeted {
-  const connection = new SocketConnection(socket, peer)
+  const connection = new SocketConnection(socket, peer, () => site.closing?.(socket))
   const caller = admit(connection, site.onEvent && ((event, payload) => site.onEvent!(socket, event, payload)))
   socket.on('drain', () => caller.drained())
   socket.once('close', () => caller.closed(connection.cause))
@@ -200,6 +202,7 @@ export class SocketConnection implements ConnectionBase {
   constructor(
     private readonly socket: Socket,
     readonly peer: ConnectionBase['peer'],
+    private readonly onClosing?: () => void,
   ) {}
 
   get buffered(): number {
@@ -221,6 +224,7 @@ export class SocketConnection implements ConnectionBase {
   }
 
   close(): Promise<void> {
+    this.onClosing?.()
     return new Promise((resolve) => {
       if (this.socket.destroyed) return resolve()
       this.socket.once('close', () => resolve())

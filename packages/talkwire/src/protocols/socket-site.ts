@@ -5,6 +5,7 @@
 import net from 'node:net'
 import { parseAddress } from '../address.js'
 import { TalkwireError } from '../error.js'
+import type { Guest } from '../transports/one-port.js'
 import { fromSystem, listening, open } from '../transports/socket.js'
 import { bindable, boundAddress, hostPort, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
@@ -50,6 +51,18 @@ export async function listenSockets(
   await listening(server, () => server.listen({ host, port }), address)
   return { address: boundAddress(address, server), close: async () => void server.close() }
 }
+
+/** The same beside others on one listener, for connections whose first bytes `recognises` knows. */
+export const socketGuest = (name: string, recognises: Guest['recognises'], begin: (socket: net.Socket, peer: Peer) => void): Guest => ({
+  name,
+  recognises,
+  take(socket, peer) {
+    // Whoever shares the listener may want to answer after the other side's end; here that is the end of both.
+    socket.allowHalfOpen = false
+    begin(socket, peer)
+  },
+  close() {},
+})
 
 /** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. `paused`: Node does not read it. */
 export async function dialSocket(address: string, options: Dialling, paused = false): Promise<net.Socket> {

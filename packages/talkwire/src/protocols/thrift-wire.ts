@@ -665,6 +665,15 @@ function formatAt(bytes: Buffer, at: number): Format | undefined {
   return bytes[at] === COMPACT && (bytes[at + 1]! & 0x1f) === 1 ? 'compact' : undefined
 }
 
+/** Whether a connection that begins so speaks Thrift, framed or not; undefined: that shows only in more bytes. `limit`: of a frame, in bytes. */
+export function beginsMessage(first: Buffer, limit: number): boolean | undefined {
+  if (first[0]! >= 0x80) return first.length < 2 ? undefined : formatAt(first, 0) !== undefined
+  const length = Buffer.concat([first.subarray(0, 4)], 4).readUInt32BE(0)
+  if (length > limit || (first.length >= 4 && length < 2)) return false
+  if (first.length < 5) return undefined
+  return first[4]! < 0x80 ? false : first.length < 6 ? undefined : formatAt(first, 4) !== undefined
+}
+
 /** What a message of HTTP holds. Throws INVALID_MESSAGE. */
 export function formatOf(bytes: Buffer): Format {
   const found = formatAt(bytes, 0)

@@ -23,10 +23,10 @@ import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
-import { dialSocket, InOrder, isPath, listenSockets, lost, SocketConnection, type Turn } from './socket-site.js'
+import { dialSocket, InOrder, isPath, listenSockets, lost, SocketConnection, socketGuest, type Turn } from './socket-site.js'
 import { readAnswer, readInput, writeCall, writeError, writeResult, type Style } from './thrift-calls.js'
 import { operationsOf, serviceName, unspelled, type Operation, type Operations } from './thrift-schema.js'
-import { formatOf, Kind, MessageCutter, Reader, type Format, type Head, type Whole } from './thrift-wire.js'
+import { beginsMessage, formatOf, Kind, MessageCutter, Reader, type Format, type Head, type Whole } from './thrift-wire.js'
 
 const overSockets: DialectTraits = {
   inputStream: false,
@@ -50,6 +50,11 @@ const socketDialect = (scheme: string, crossHost: boolean): Dialect => ({
   async listen(address, service, admit, options) {
     const served = await servedBy(service)
     return listenSockets(address, false, options, (socket, peer) => new Served(socket, peer, served, admit, options))
+  },
+  async guest(_address, service, admit, options) {
+    const served = await servedBy(service)
+    const recognises = (first: Buffer): boolean | undefined => beginsMessage(first, options.limits.message)
+    return socketGuest('thrift', recognises, (socket, peer) => new Served(socket, peer, served, admit, options))
   },
   connect: connectSocket,
 })

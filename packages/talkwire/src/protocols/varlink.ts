@@ -21,8 +21,9 @@ import type {
   OpenCall,
 } from './dialect.js'
 import { inputFrom, operationsOf, valueOf, variablesOf, written, type Operation } from './graphql-shape.js'
+import { beginsCall } from './varlink-begin.js'
 import { DelimitedReader, delimited } from './json-frames.js'
-import { dialSocket, listenSockets, lost, Pending, SocketConnection } from './socket-site.js'
+import { dialSocket, listenSockets, lost, Pending, SocketConnection, socketGuest } from './socket-site.js'
 import { contractFrom, describe, fieldsOf, interfaceOf, methodOf, parse, RESULT, SERVICE } from './varlink-idl.js'
 
 const traits: DialectTraits = {
@@ -46,6 +47,10 @@ export const varlink: Dialect = {
   async listen(address, service, admit, options) {
     const offered = await offer(service.contract!)
     return listenSockets(address, false, options, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
+  },
+  async guest(_address, service, admit, options) {
+    const offered = await offer(service.contract!)
+    return socketGuest('varlink', beginsCall, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
   },
   connect: (address, options) => connectVarlink(address, options),
   discover: (address, options) => discoverVarlink(address, options),

@@ -20,8 +20,8 @@ export interface Guest {
   close(): void
 }
 
-/** Bytes in which every protocol shows itself: the preface of HTTP/2 has 24. */
-export const MOST_FIRST = 24
+/** Bytes in which every protocol shows itself: the longest is the name of a method in varlink. */
+export const MOST_FIRST = 512
 /** Connections that have not shown what they speak. When there are more the one that has waited for longest goes: who is honest speaks at once. */
 export const MOST_UNDECIDED = 256
 

@@ -174,6 +174,24 @@ test('dbus: without a bus, python3-dbus calls us at a socket', async () => {
   checkTold(await told('peer', `unix:path=${path}`, PATH, NAME))
 })
 
+const BESIDE = `
+import sys, socket, json, dbus.connection
+connection = dbus.connection.Connection('unix:path=' + sys.argv[1])
+calc = connection.get_object(object_path='/org/example/Calc', introspect=True)
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect(sys.argv[1])
+    line.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "add", "params": {"a": 1, "b": 2}}\\n')
+    told = json.loads(line.makefile().readline())
+print(float(calc.add(2.0, 5.0, dbus_interface='org.example.Calc')), told['result'])
+`
+
+test('dbus: beside other protocols on one socket, python3-dbus is known by its first bytes', async () => {
+  const path = freshPath('.sock')
+  const calc = contract('org.example.Calc/1', { add: rpc({ input: z.object({ a: z.number(), b: z.number() }), output: z.number() }) })
+  await using _service = await serve(calc, { add: ({ a, b }) => a + b }, { listen: `unix:${path}`, protocols: 'all' })
+  for (const { stdout } of await Promise.all([1, 2, 3].map(() => program(PYTHON, ['-c', BESIDE, path])))) assert.equal(stdout, '7.0 3\n')
+})
+
 // ── we call strangers ────────────────────────────────────────────────────────────────────────────
 
 const FOREIGN = 'org.example.Foreign'

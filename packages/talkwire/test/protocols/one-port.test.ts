@@ -7,6 +7,11 @@ import net from 'node:net'
 import { test } from 'node:test'
 import tls from 'node:tls'
 import { promisify } from 'node:util'
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf'
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
+import { Code, createClient, type ConnectError, type Interceptor, type Transport } from '@connectrpc/connect'
+import * as connectNode from '@connectrpc/connect-node'
+import * as connectWeb from '@connectrpc/connect-web'
 import { Client as McpClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import * as grpc from '@grpc/grpc-js'
@@ -15,7 +20,10 @@ import * as vscode from 'vscode-jsonrpc/node'
 import WebSocket from 'ws'
 import * as z from 'zod'
 import { connect, contract, rpc, serve, type ConnectOptions, type RunningService, type ServeOptions } from '../../src/index.js'
-import { protoOf } from '../../src/protocols/grpc.js'
+import { beginsMessage } from '../../src/protocols/thrift-wire.js'
+import { thriftIdl } from '../../src/protocols/thrift.js'
+import { beginsCall } from '../../src/protocols/varlink-begin.js'
+import { descriptorSetOf, protoOf } from '../../src/protocols/grpc.js'
 import { MOST_FIRST, MOST_UNDECIDED } from '../../src/transports/one-port.js'
 import { freshPath } from '../helpers/place.js'
 import { fails } from '../helpers/expect.js'
@@ -74,7 +82,7 @@ function raw({ name }: Pick<Kind, 'name'>, address: string): net.Socket {
 
 const PYTHON = `
 import sys, json, socket, ssl, http.client, xmlrpc.client as x
-kind, place, token, ca = sys.argv[1:]
+kind, place, token, ca, idl = sys.argv[1:]
 def dial():
     if kind == 'unix':
         s = socket.socket(socket.AF_UNIX); s.connect(place); return s
@@ -109,12 +117,34 @@ def over_soap():
     assert c.service.deposit(account='a', amount=5) == 6
     try: c.service.deposit(account='closed', amount=5); assert False
     except zeep.exceptions.Fault as f: assert 'AccountClosed' in f.message
+def over_thrift():
+    if kind == 'tls': return
+    import thriftpy2
+    from thriftpy2.protocol import TBinaryProtocolFactory, TCompactProtocolFactory
+    from thriftpy2.transport import TBufferedTransportFactory, TFramedTransportFactory
+    from thriftpy2.rpc import make_client
+    told = thriftpy2.load(idl, module_name='bank_thrift')
+    at = {'unix_socket': place} if kind == 'unix' else {'host': '127.0.0.1', 'port': int(place)}
+    for protocol in (TBinaryProtocolFactory, TCompactProtocolFactory):
+        for transport in (TBufferedTransportFactory, TFramedTransportFactory):
+            c = make_client(told.bank, proto_factory=protocol(), trans_factory=transport(), **at)
+            for n in range(5): assert c.deposit('a', n) == n + 1
+            try: c.deposit('closed', 1); assert False
+            except told.AccountClosed as e: assert e.since == 'Monday'
+            c.close()
+def over_varlink():
+    if kind == 'tls': return
+    import varlink
+    with varlink.Client('unix:' + place if kind == 'unix' else 'tcp:127.0.0.1:' + place) as client, client.open('org.talkwire.bank') as bank:
+        for n in range(5): assert bank.Deposit('a', n)['result'] == n + 1
+        try: bank.Deposit('closed', 1); assert False
+        except varlink.VarlinkError as e: assert e.error() == 'org.talkwire.bank.AccountClosed'
 import threading
 failed = []
 def run(work):
     try: work()
     except BaseException as e: failed.append(repr(e))
-threads = [threading.Thread(target=run, args=(w,)) for w in [over_xmlrpc, over_lines, over_soap]]
+threads = [threading.Thread(target=run, args=(w,)) for w in [over_xmlrpc, over_lines, over_soap, over_thrift, over_varlink]]
 [t.start() for t in threads]; [t.join() for t in threads]
 print('done' if not failed else failed)
 `
@@ -123,7 +153,9 @@ async function useFromPython({ name }: Kind, address: string): Promise<void> {
   const ca = freshPath('.pem')
   writeFileSync(ca, authority.cert)
   const place = name === 'unix' ? address.slice('unix:'.length) : String(portOf(address))
-  const child = spawn(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-c', PYTHON, name, place, key, ca], {
+  const idl = freshPath('.thrift')
+  writeFileSync(idl, await thriftIdl(bank))
+  const child = spawn(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-c', PYTHON, name, place, key, ca, idl], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let out = ''
@@ -218,6 +250,34 @@ async function useGrpc({ name }: Kind, address: string): Promise<void> {
   client.close()
 }
 
+const shown: Interceptor = (next) => (request) => {
+  request.header.set('authorization', `Bearer ${key}`)
+  return next(request)
+}
+
+/** gRPC-Web and Connect over HTTP/1.1, by Node's client, and by the page's where its fetch can be pointed here. */
+async function useConnect({ name }: Kind, address: string): Promise<void> {
+  const file = createFileRegistry(fromBinary(FileDescriptorSetSchema, await descriptorSetOf(bank))).getService('bank.v1.Bank')!
+  const baseUrl = name === 'unix' ? 'http://localhost' : `${name === 'tls' ? 'https' : 'http'}://127.0.0.1:${portOf(address)}`
+  const nodeOptions = name === 'unix' ? { socketPath: address.slice('unix:'.length) } : { ca: authority.cert }
+  const options = { baseUrl, httpVersion: '1.1' as const, interceptors: [shown], nodeOptions }
+  const transports: Transport[] = [
+    connectNode.createConnectTransport(options),
+    connectNode.createConnectTransport({ ...options, useHttpGet: true }),
+    connectNode.createGrpcWebTransport(options),
+    ...(name === 'tcp' ? [connectWeb.createConnectTransport(options), connectWeb.createGrpcWebTransport(options)] : []),
+  ]
+  for (const transport of transports) {
+    const client: any = createClient(file, transport)
+    assert.equal(Object.values((await client.deposit({ account: 'a', amount: 5 })) as object).at(-1), 6)
+    assert.equal(Object.values((await client.balance({ account: 'abcd' })) as object).at(-1), 4)
+    await assert.rejects(client.deposit({ account: 'closed', amount: 5 }), (error: ConnectError) => error.code === Code.FailedPrecondition)
+  }
+  if (name === 'unix') return
+  const stranger: any = createClient(file, connectNode.createConnectTransport({ ...options, interceptors: [] }))
+  await assert.rejects(stranger.balance({ account: 'a' }), (error: ConnectError) => error.code === Code.Unauthenticated)
+}
+
 for (const kind of kinds)
   test(`one port: ${kind.name}: strangers of every protocol at the same time`, async () => {
     await using service = await open(kind.address(), kind.serves)
@@ -229,6 +289,7 @@ for (const kind of kinds)
       useTalkwire(kind, service.addresses),
       useWs(kind, address),
       useGrpc(kind, address),
+      useConnect(kind, address),
       useMcp(kind, address),
     ])
   })
@@ -269,6 +330,16 @@ test('one port: the addresses tell what is answered, and who cannot carry the se
     assert.ok(!schemes(service).includes('soap+http') && !schemes(service).includes('xmlrpc+http'))
     await assert.rejects(serve('calc', { *count() {} }, { listen: 'tcp://127.0.0.1:0', protocols: ['soap'] }), fails('UNSUPPORTED'))
   }
+  {
+    await using service = await open(`unix:${freshPath('.sock')}`)
+    assert.deepEqual(schemes(service), ['unix', 'grpc+unix', 'thrift+unix', 'varlink', 'dbus+unix'])
+  }
+  for (const [listen, name] of [
+    ['tcp://127.0.0.1:0', 'dbus'],
+    ['tls://127.0.0.1:0', 'thrift'],
+  ] as const)
+    await assert.rejects(open(listen, { protocols: [name], tls: kinds[1]!.serves.tls! }), /UNSUPPORTED.* is not answered on t/)
+  await assert.rejects(open(`unix:${freshPath('.sock')}`, { protocols: ['dbus'], descriptors: true }), fails('UNSUPPORTED'))
   await assert.rejects(open('tcp://127.0.0.1:0', { protocols: ['htpp'] }), /did you mean "http"|no protocol for one listener/)
   await assert.rejects(open('http://127.0.0.1:0'), TypeError)
 })
@@ -298,6 +369,54 @@ async function ended(socket: net.Socket): Promise<string> {
   return Buffer.concat(chunks).toString('latin1')
 }
 
+/** Of no arguments, in the binary protocol; the answer says what is missing. */
+function thriftCall(framed: boolean): Buffer {
+  const call = Buffer.from('800100010000000762616c616e63650000000100', 'hex')
+  return framed ? Buffer.concat([Buffer.of(0, 0, 0, call.length), call]) : call
+}
+
+test('one port: what is like a message of ours is told from it by the bytes that differ, and not before', () => {
+  const limit = 64 * 1024 * 1024
+  const seen = (of: (first: Buffer) => boolean | undefined, text: string | Buffer): string => {
+    const bytes = Buffer.from(text as string, 'latin1')
+    return Array.from(bytes, (_, at) => ({ true: 'y', false: 'n' })[String(of(bytes.subarray(0, at + 1)))] ?? '?').join('')
+  }
+  const thrift = (text: string | Buffer): string => seen((first) => beginsMessage(first, limit), text)
+  for (const [text, told] of [
+    [thriftCall(false).subarray(0, 4), '?yyy'],
+    [thriftCall(true).subarray(0, 7), '?????yy'],
+    ['\x82\x21\x01', '?yy'],
+    ['\0\0\0\x20\x82\x21', '?????y'],
+    ['\0\0\0\x20{"', '????nn'],
+    ['\0\0\0\0', '???n'],
+    ['\x04\0\0\x01', '???n'],
+    ['\x82\x20', '?n'],
+    ['\x16\x03', 'nn'],
+    ['{"', 'nn'],
+  ] as const)
+    assert.equal(thrift(text), told, JSON.stringify(text))
+  const last = (text: string): string => seen(beginsCall, text).slice(-1)
+  for (const [text, told] of [
+    [' {"method":"a.B", "parameters"', 'y'],
+    ['{"method":"a.B","more"', 'y'],
+    ['{"oneway"', 'y'],
+    ['{"method":"a.B"}\0', 'y'],
+    ['{"method":"a.B"}\n', 'n'],
+    ['{"method":"a.B","params"', 'n'],
+    ['{"method":"a.B","method"', 'n'],
+    ['{"jsonrpc"', 'n'],
+    ['{"method":5', 'n'],
+    ['{}', 'n'],
+    ['[', 'n'],
+    ['GET', 'n'],
+  ] as const) {
+    assert.equal(last(text), told, text)
+    for (let length = 1; length < text.length - 1 && told === 'y'; length++)
+      assert.equal(last(text.slice(0, length)), '?', text.slice(0, length))
+  }
+  assert.equal(last(String.raw`{"method":"a \" \\","x`), '?')
+})
+
 test('one port: a peer that sends byte by byte is understood, whatever it speaks', async () => {
   await using service = await open('tcp://127.0.0.1:0')
   const [address] = service.addresses as [string]
@@ -312,6 +431,12 @@ test('one port: a peer that sends byte by byte is understood, whatever it speaks
     [Buffer.from(`Content-Length: ${request.length}\r\n\r\n${request}`), /Content-Length: \d+\r\n\r\n.*"result":3/],
     [Buffer.from(`CONTENT-LENGTH: ${request.length}\r\n\r\n${request}`), /"result":3/],
     [framed, /"result":3/],
+    [Buffer.from(`{"method":"balance","params":${body},"id":1,"jsonrpc":"2.0"}\n`), /"result":3/],
+    [Buffer.from(`{ "method": "org.talkwire.bank.Balance", "parameters": ${body}}\0`), /"parameters":\{"result":3\}[^]*\0$/],
+    [Buffer.from(`{"method":"${'a'.repeat(MOST_FIRST)}","id":1,"jsonrpc":"2.0"}\n`), /METHOD_NOT_FOUND|-32601/],
+    [Buffer.from('{"method":"org.varlink.service.GetInfo"}\0'), /"vendor":"Talkwire"[^]*\0$/],
+    [thriftCall(false), /balance/],
+    [thriftCall(true), /balance/],
     [
       Buffer.from(`POST /bank/balance HTTP/1.1\r\n${head}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`),
       /200 OK[^]*\r\n\r\n3$/,
@@ -334,6 +459,7 @@ test('one port: a peer that sends byte by byte is understood, whatever it speaks
 test('one port: garbage is told that it is none, and ends; half a preface ends with its time', async () => {
   await using service = await open('tcp://127.0.0.1:0', { limits: { handshake: 300 } })
   const [address] = service.addresses as [string]
+  const all: Promise<void>[] = []
   for (const [bytes, answer] of [
     ['\x16\x03\x01\x02\x00', /begins no known framing/],
     ['hello there', /begins no known framing/],
@@ -341,14 +467,19 @@ test('one port: garbage is told that it is none, and ends; half a preface ends w
     ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', /begins no known framing|^\0\0/],
     ['PRI * HTTP/1.1\r\n\r\n', /^HTTP\/1\.1 4/],
     ['PRI * HT', /^$/],
+    ['{"method":"org.exa', /^$/],
+    ['\x80', /^$/],
+    ['\0\0\x01\0', /^$/],
+    ['\x80\x02', /begins no known framing/],
     ['GE', /^$/],
     ['', /^$/],
   ] as const) {
     const socket = raw({ name: 'tcp' }, address)
     const told = ended(socket)
     socket.write(Buffer.from(bytes, 'latin1'))
-    assert.match(await told, answer, JSON.stringify(bytes))
+    all.push(told.then((text) => assert.match(text, answer, JSON.stringify(bytes))))
   }
+  await Promise.all(all)
   // Who goes while nothing is decided is forgotten.
   const socket = raw({ name: 'tcp' }, address)
   socket.end('PO')
@@ -364,6 +495,9 @@ test('one port: a header that comes too slowly ends, once HTTP is decided', asyn
   assert.match(await ended(socket), /^HTTP\/1\.1 408/)
 })
 
+/** Of what each protocol might become. */
+const BEGINNINGS = ['', 'PR', '{"method":"a', Buffer.of(0x80), Buffer.of(0, 0, 0)]
+
 test('one port: a thousand that say nothing disturb nobody', async () => {
   await using service = await open('tcp://127.0.0.1:0', { limits: { connections: 5000, handshake: 60_000 } })
   const [address] = service.addresses as [string]
@@ -375,7 +509,7 @@ test('one port: a thousand that say nothing disturb nobody', async () => {
     const socket = raw({ name: 'tcp' }, address)
     socket.on('error', () => {}).resume()
     socket.on('close', () => ++gone === 1000 - MOST_UNDECIDED && enough())
-    if (at % 2 === 0) socket.write('PR')
+    socket.write(BEGINNINGS[at % BEGINNINGS.length]!)
     return socket
   })
   // All but the last that came are gone, without anybody's waiting for the time.
