@@ -282,8 +282,16 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'cli/forms.js',
+    ['cli/describe-as'],
+    [
+      ['describe: streams are left out of a WSDL', 'checkDialectCalls(dialect, contract);', ''],
+      ['describe: every --as is OpenRPC', 'Object.hasOwn(forms, name) ? forms[name] : undefined', 'forms.openrpc'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/connectrpc-words.js',
-    ['protocols/connectrpc'],
+    ['protocols/connectrpc-strangers'],
     [
       ['Connect: a stream never ends well', 'if (!(flags & END_STREAM))', 'if (true)'],
       ['Connect: the deadline stays here', "'connect-timeout-ms': String(", "'x-timeout': String("],
@@ -293,7 +301,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'protocols/connectrpc-client.js',
-    ['protocols/connectrpc'],
+    ['protocols/connectrpc-strangers', 'protocols/connectrpc'],
     [
       ['Connect: an answer has no limit', 'if (this.size > this.options.limits.message)', 'if (false)'],
       ['Connect: a stream that stops is whole', "if (this.state === 'reading' && !words.bare(reading.method))", 'if (false)'],

@@ -91,6 +91,23 @@ export function choose(module: Readonly<Record<string, unknown>>, file: string, 
   return { functions: objects[0]![1] as object }
 }
 
+/** The contract that a module exports. Throws UsageError when there is none, or several and none is `wanted`. */
+export function contractIn(module: Readonly<Record<string, unknown>>, file: string, wanted: string | undefined): Contract {
+  const exported = exportsOf(module)
+  const names = Object.keys(exported).filter((name) => isContract(exported[name]))
+  if (wanted !== undefined && !names.includes(wanted))
+    throw new UsageError(`${file} exports no contract "${wanted}"; it exports ${names.join(', ') || 'none'}`)
+  if (names.length === 0) throw new UsageError(`${file} exports no contract; write export const bank = contract('bank/1', { … })`)
+  // A default export may be one of the others by another name.
+  const contracts = new Set(names.map((name) => exported[name]))
+  if (wanted === undefined && contracts.size > 1)
+    throw new UsageError(`${file} exports several contracts: ${names.join(', ')}; choose with --export`)
+  return exported[wanted ?? names[0]!] as Contract
+}
+
+/** Whether a word is a file of JavaScript or TypeScript, and not a name or an address. */
+export const isModule = (word: string): boolean => !/^[a-z][a-z0-9+]*:/.test(word) && KNOWN.has(extname(word))
+
 /** Of a CommonJS module the exports themselves. */
 function exportsOf(module: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const { default: own } = module

@@ -144,7 +144,11 @@ export async function describe(
   { name, session, contract: told }: Pick<Target, 'name' | 'session' | 'contract'>,
   options: { signal?: AbortSignal; timeout?: number },
 ): Promise<Description> {
-  const document = record(told ? openRpc(await jsonSchema(told)) : await session.call('rpc.discover', [], options))
+  return read(record(told ? openRpc(await jsonSchema(told)) : await session.call('rpc.discover', [], options)), name)
+}
+
+/** What an OpenRPC document says. */
+export function read(document: Readonly<Record<string, unknown>>, name: string): Description {
   const own = record(document['x-talkwire'])
   return {
     document,

@@ -97,6 +97,10 @@ function nodeOf({ methods, signals }: Operations): InterfaceNode {
   }
 }
 
+/** The interface of a contract, as introspection has it. */
+export const introspectionOf = (operations: Operations, of: string): string =>
+  writeObject({ interfaces: new Map([[of, nodeOf(operations)]]), children: [] })
+
 const args = (...list: string[]) => list.map((each) => ({ name: each.split(' ')[0]!, signature: each.split(' ')[1]! }))
 const standard = (methods: Record<string, readonly [string[], string[]]>, signals: Record<string, string[]> = {}): InterfaceNode => ({
   methods: new Map(

@@ -20,7 +20,7 @@ import { DRIVER } from './dbus-errors.js'
 import { readObject, type ObjectNode } from './dbus-introspection.js'
 import { closeAll, Line, type Arrived, type LineEvents } from './dbus-line.js'
 import { bodyOf, Flag, Type, type Message } from './dbus-message.js'
-import { CONTRACT, operationsOf, ServedObject } from './dbus-object.js'
+import { CONTRACT, introspectionOf, operationsOf, ServedObject } from './dbus-object.js'
 import { writeArguments } from './dbus-values.js'
 import type {
   Admit,
@@ -59,6 +59,10 @@ export const dbus: Dialect = {
   connect: connectBus,
   discover: discoverOnBus,
 }
+
+/** A contract as D-Bus introspects it. Rejects with UNSUPPORTED for what D-Bus has no type or name for. */
+export const dbusInterface = async (contract: Contract): Promise<string> =>
+  introspectionOf(await operationsOf(contract), interfaceOf(contract))
 
 export const dbusPeer: Dialect = {
   scheme: 'dbus+unix',

@@ -71,6 +71,12 @@ async function load(scheme: string): Promise<Libraries> {
   }
 }
 
+/** A contract in GraphQL's schema language. Rejects with UNSUPPORTED for what GraphQL has no word for, MISSING_PACKAGE. */
+export async function graphqlSchema(contract: Contract): Promise<string> {
+  const { graphql: library } = await load('graphql')
+  return `${library.printSchema(schemaOf(library, contract, (await operationsOf(contract)).values()))}\n`
+}
+
 /** A service as GraphQL sees it, whatever carries the requests. */
 export interface Served {
   readonly library: Library

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { fromJson, LineReader, toJson } from '../codecs/plain-json.js'
+import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import { paramsOf, type Method, type Service } from '../session/service.js'
 import type { Dialect, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
@@ -44,6 +45,12 @@ const dialect = (scheme: 'http' | 'https'): Dialect => ({
 })
 export const http = dialect('http')
 export const https = dialect('https')
+
+/** The OpenAPI document of a contract, as `/openapi.json` has it. */
+export async function openApiText(contract: Contract): Promise<string> {
+  const [{ openApi }, { jsonSchema }] = await Promise.all([import('../contract/openapi.js'), import('../contract/json-schema.js')])
+  return JSON.stringify(openApi(await jsonSchema(contract)), null, 2)
+}
 
 // ── serving ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -70,6 +70,10 @@ const dialect = (scheme: 'soap+http' | 'soap+https'): Dialect => ({
 export const soap = dialect('soap+http')
 export const soaps = dialect('soap+https')
 
+/** The WSDL of a contract that is served at `location`. Rejects with UNSUPPORTED for what SOAP has no word for. */
+export const wsdl = async (contract: Contract, location: string): Promise<string> =>
+  wsdlOf(contract, await operationsOf(contract), location)
+
 // ── serving ──────────────────────────────────────────────────────────────────────────────────────
 
 interface Served {

@@ -102,6 +102,9 @@ async function offer(contract: Contract): Promise<Offered> {
   return { name: interfaceOf(contract.name), description: describe(contract, operations.values()), operations }
 }
 
+/** A contract in varlink's interface language. Rejects with UNSUPPORTED for what varlink has no word for. */
+export const varlinkInterface = async (contract: Contract): Promise<string> => (await offer(contract)).description
+
 const fault = (error: string, parameters: Record<string, unknown>): Reply => ({ error: `${SERVICE}.${error}`, parameters })
 
 const GENERAL = 'org.talkwire.Error'
