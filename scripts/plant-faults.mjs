@@ -1723,6 +1723,19 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/c/talkwire_rwlock.h',
+    ['sync/sweep-rwlock'],
+    [
+      ['a reader keeps the word of a dead writer', 'tw_swap64(&lock->owner, handle->self, 0);\n    }', '}'],
+      ['who died while it waited for readers keeps them out', 'if (!late || tw_alive(owner) ||', 'if (1 ||'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_lock.h',
+    ['sync/sweep'],
+    [['a place is left before it is forgotten', 'TW_STORE(place->sequence, 0U);\n    TW_STORE(place->who, (int64_t)0);', ';']],
+  ),
+  ...faultsOf(
     'clients/c/talkwire_barrier.h',
     ['sync/mixed'],
     [

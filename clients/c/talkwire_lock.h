@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "talkwire_store.h"
+
 /* It was taken, and whoever had it before died with it. */
 #define TW_ABANDONED (-1)
 
@@ -72,16 +74,6 @@ struct tw_handle {
     char path[48 + TW_NAME], label[TW_LABEL];
 };
 
-#define TW_LOAD(word) __atomic_load_n(&(word), __ATOMIC_SEQ_CST)
-#define TW_STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_SEQ_CST)
-
-static inline int tw_swap64(int64_t *word, int64_t from, int64_t to) {
-    return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-static inline int tw_swap32(uint32_t *word, uint32_t from, uint32_t to) {
-    return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
 /* Milliseconds. */
 static inline double tw_now(clockid_t clock) {
     struct timespec time;
@@ -121,7 +113,7 @@ static inline void tw_next_fence(struct tw_lock *lock) {
     fence = (fence > 0 ? fence : (double)(int64_t)(tw_now(CLOCK_REALTIME) * 1e3)) + 1;
     memcpy(&bits, &fence, sizeof bits);
     TW_STORE(lock->fence, bits);
-    lock->since = tw_now(CLOCK_REALTIME);
+    TW_PUT(lock->since, tw_now(CLOCK_REALTIME));
 }
 
 /* § 4: who waits, and who is woken. */
@@ -217,9 +209,9 @@ static inline struct tw_waiter *tw_enqueue(struct tw_handle *handle) {
             TW_STORE(waiter->bell, (uint32_t)handle->bell[0]);
             TW_STORE(waiter->rung, 0U);
             TW_STORE(waiter->mode, mode);
-            waiter->since = tw_now(CLOCK_REALTIME);
+            TW_PUT(waiter->since, tw_now(CLOCK_REALTIME));
             uint32_t sequence;
-            while ((sequence = __atomic_add_fetch(&lock->sequence, 1U, __ATOMIC_SEQ_CST)) == 0) {
+            while ((sequence = TW_ADD(lock->sequence, 1U)) == 0) {
             }
             TW_STORE(waiter->sequence, sequence);
             TW_STORE(lock->waiting, 1U);
@@ -389,7 +381,7 @@ static inline int tw_take_slot(struct tw_handle *handle, int from, int count, in
 /* The same of a lock that tells since when each is held. */
 static inline int tw_take_share(struct tw_handle *handle, int from, int count, int late, int *inherited) {
     int slot = tw_take_slot(handle, from, count, late, inherited);
-    if (slot >= 0) *tw_slot_since(handle, slot) = tw_now(CLOCK_REALTIME);
+    if (slot >= 0) TW_PUT(*tw_slot_since(handle, slot), tw_now(CLOCK_REALTIME));
     return slot;
 }
 

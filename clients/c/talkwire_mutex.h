@@ -22,7 +22,7 @@ static inline int tw_mutex_open(struct tw_mutex *mutex, const char *name) { retu
 static inline int tw_mutex_set_label(struct tw_mutex *mutex, const char *label) { return tw_set_label(&mutex->handle, label); }
 
 /* From now on, for all who use it: who came first gets it first. Without it, whoever has waited for 2 ms goes first. */
-static inline void tw_mutex_set_fair(struct tw_mutex *mutex) { __atomic_fetch_or(&mutex->handle.lock->flags, (uint32_t)TW_FAIR, __ATOMIC_SEQ_CST); }
+static inline void tw_mutex_set_fair(struct tw_mutex *mutex) { TW_SET_BITS(mutex->handle.lock->flags, (uint32_t)TW_FAIR); }
 
 /* Changes the owner's word from nobody's, or with `late` a dead one's, to ours. */
 static inline int tw_claim(struct tw_handle *handle, int late) {
@@ -32,7 +32,7 @@ static inline int tw_claim(struct tw_handle *handle, int late) {
     if (!late || tw_alive(owner) || !tw_swap64(&lock->owner, owner, handle->self)) return 0;
     TW_STORE(lock->damaged, 1U);
     /* Who waits for a condition learns of it, also when everything is repaired by the time that it looks. */
-    __atomic_fetch_add(&lock->deaths, 1U, __ATOMIC_SEQ_CST);
+    TW_ADD(lock->deaths, 1U);
     return 1;
 }
 static inline int tw_own(void *subject, int late, int waits) {

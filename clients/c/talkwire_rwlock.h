@@ -24,7 +24,7 @@ struct tw_rwlock {
 static inline int tw_rwlock_open(struct tw_rwlock *lock, const char *name) { return tw_open(&lock->handle, "rwlock", TW_RWLOCK, name); }
 
 /* From now on, for all who use it: writers go in the order in which they came. */
-static inline void tw_rwlock_set_fair(struct tw_rwlock *lock) { __atomic_fetch_or(&lock->handle.lock->flags, (uint32_t)TW_FAIR, __ATOMIC_SEQ_CST); }
+static inline void tw_rwlock_set_fair(struct tw_rwlock *lock) { TW_SET_BITS(lock->handle.lock->flags, (uint32_t)TW_FAIR); }
 
 /* What others are told of the writer, besides its pid: from the next grant on. EINVAL: more than 32 bytes. */
 static inline int tw_rwlock_set_label(struct tw_rwlock *lock, const char *label) { return tw_set_label(&lock->handle, label); }

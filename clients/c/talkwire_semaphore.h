@@ -41,13 +41,13 @@ static inline int tw_semaphore_open_count(struct tw_semaphore *semaphore, const 
         tw_close(&semaphore->handle);
         return EINVAL;
     }
-    __atomic_fetch_or(&lock->flags, (uint32_t)TW_COUNTING, __ATOMIC_SEQ_CST);
+    TW_SET_BITS(lock->flags, (uint32_t)TW_COUNTING);
     tw_swap32(&lock->limit, 0, (uint32_t)count + 1);
     return 0;
 }
 
 static inline void tw_semaphore_set_fair(struct tw_semaphore *semaphore) {
-    __atomic_fetch_or(&semaphore->handle.lock->flags, (uint32_t)TW_FAIR, __ATOMIC_SEQ_CST);
+    TW_SET_BITS(semaphore->handle.lock->flags, (uint32_t)TW_FAIR);
 }
 
 static inline int tw_permits(const struct tw_semaphore *semaphore) {
@@ -80,7 +80,7 @@ static inline int tw_take_permit(void *subject, int late, int waits) {
     semaphore->inherited = 0;
     if (semaphore->counting ? !tw_take_count(semaphore) : tw_take_share(&semaphore->handle, 0, tw_permits(semaphore), late, &semaphore->inherited) < 0) return 0;
     if (TW_LOAD(*fence) == 0) tw_swap64(fence, 0, (int64_t)(tw_now(CLOCK_REALTIME) * 1e3));
-    semaphore->fence = __atomic_add_fetch(fence, (int64_t)1, __ATOMIC_SEQ_CST);
+    semaphore->fence = TW_ADD(*fence, (int64_t)1);
     return 1;
 }
 static inline int tw_has_permit(void *subject) { return tw_semaphore_available((struct tw_semaphore *)subject) > 0; }
@@ -106,7 +106,7 @@ static inline int tw_semaphore_acquire(struct tw_semaphore *semaphore, double mi
 /* One more, for whoever waits. EPERM when it is not for signalling. */
 static inline int tw_semaphore_post(struct tw_semaphore *semaphore) {
     if (!semaphore->counting) return EPERM;
-    __atomic_fetch_add(&semaphore->handle.lock->value, 1U, __ATOMIC_SEQ_CST);
+    TW_ADD(semaphore->handle.lock->value, 1U);
     tw_wake_first(semaphore->handle.lock);
     return 0;
 }

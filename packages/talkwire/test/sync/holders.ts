@@ -41,8 +41,9 @@ export const LANGUAGES: readonly Language[] = HAS_CC ? ['Node', 'Python', 'C'] :
 const partyInPython = party.replace('/dist/test/', '/test/').replace('party.js', 'party.py')
 let program: string | undefined
 /** Compiled once, with the headers that C programs take. */
-const partyInC = (): string => (program ??= compileC(import.meta.url, 'party', ...STRICT))
-const STRICT = [
+const partyInC = (): string => (program ??= compileC(import.meta.url, 'party', ...HEADERS))
+/** What a program in C that includes them is compiled with. */
+export const HEADERS: readonly string[] = [
   '-std=c11',
   '-Wextra',
   '-Wpedantic',

@@ -6,13 +6,9 @@ import { Barrier, Event, Once } from '../../src/sync/index.js'
 import { SLOT_LONG, SLOTS, WORD } from '../../src/sync/lock-layout.js'
 import { openLock } from '../../src/sync/place.js'
 import { NOTE } from './notes.js'
-import { FOREVER, killedAtEach, queueOf, stoppedAtEach, until, type Place, type Scene } from './sweeps.js'
+import { FOREVER, queueOf, SIGNALS, until, type Place, type Scene } from './sweeps.js'
 
 const timeout = FOREVER
-const EACH = [
-  ['killed', killedAtEach],
-  ['stopped', stoppedAtEach],
-] as const
 
 const outcome = (wait: Promise<void>): Promise<string> =>
   wait.then(
@@ -44,7 +40,7 @@ function hasDeadParty(name: string): boolean {
   return slots.some((owner) => owner !== NOBODY && !isAlive(owner))
 }
 
-for (const [signal, each] of EACH) {
+for (const [signal, each] of SIGNALS) {
   test(`barrier: ${signal} at each change; the others all pass, or it breaks for all`, (t) =>
     each(t, 'barrier', (place) =>
       barrierScene(place, (barrier) => {

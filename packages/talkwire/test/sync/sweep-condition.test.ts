@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Condition, Mutex, type Lock } from '../../src/sync/index.js'
 import { NOTE } from './notes.js'
-import { FOREVER, killedAtEach, queueOf, stoppedAtEach, until, type Place, type Scene } from './sweeps.js'
+import { FOREVER, queueOf, SIGNALS, until, type Place, type Scene } from './sweeps.js'
 
 const timeout = FOREVER
 
@@ -45,10 +45,7 @@ const end =
   }
 
 for (const operation of ['condition wait', 'condition wait in vain'])
-  for (const [signal, each] of [
-    ['killed', killedAtEach],
-    ['stopped', stoppedAtEach],
-  ] as const)
+  for (const [signal, each] of SIGNALS)
     test(`${operation}: ${signal} at each change; what it was told of goes to the next one`, (t) =>
       each(t, operation, (place): Scene => {
         const { name, notes } = place
@@ -80,10 +77,7 @@ for (const [operation, waiters] of [
   ['condition notify', 1],
   ['condition notify all', 3],
 ] as const)
-  for (const [signal, each] of [
-    ['killed', killedAtEach],
-    ['stopped', stoppedAtEach],
-  ] as const)
+  for (const [signal, each] of SIGNALS)
     test(`${operation}: ${signal} at each change; all who wait are woken`, (t) =>
       each(t, operation, async (place): Promise<Scene> => {
         const parts = open(place)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { RwLock, UpgradableLock } from '../../src/sync/index.js'
 import { NOTE } from './notes.js'
-import { dead, FOREVER, killedAtEach, queueOf, stoppedAtEach, until, type Actor, type Place, type Scene } from './sweeps.js'
+import { dead, FOREVER, KILLS, queueOf, SIGNALS, stoppedAtEach, until, type Actor, type Place, type Scene } from './sweeps.js'
 
 const timeout = FOREVER
 
@@ -50,21 +50,23 @@ const HOW = ['read', 'write', 'upgrade'] as const
 const take = { read: 'acquireRead', write: 'acquireWrite', upgrade: 'acquireUpgradable' } as const
 
 for (const how of HOW) {
-  test(`${how}: killed at each change`, (t) => killedAtEach(t, `rwlock ${how}`, (place) => scene(place)))
+  for (const [killed, each] of KILLS) {
+    test(`${how}: ${killed} at each change`, (t) => each(t, `rwlock ${how}`, (place) => scene(place)))
 
-  if (how !== 'upgrade')
-    test(`${how}, after a dead writer: killed at each change`, (t) =>
-      killedAtEach(t, `rwlock ${how}`, async (place) => {
-        await dead('rwlock release write', place, 1)
-        return scene(place)
+    if (how !== 'upgrade')
+      test(`${how}, after a dead writer: ${killed} at each change`, (t) =>
+        each(t, `rwlock ${how}`, async (place) => {
+          await dead('rwlock release write', place, 1)
+          return scene(place)
+        }))
+
+    test(`${how}, after waiting: ${killed} at each change`, (t) =>
+      each(t, `rwlock ${how}`, (place) => {
+        const lock = new RwLock(place.name)
+        const held = how === 'read' ? lock.acquireWriteSync() : lock.acquireReadSync()
+        return scene(place, () => ({ meanwhile: async (actor) => (await isWaiting(actor, place.name), held.release()) }))
       }))
-
-  test(`${how}, after waiting: killed at each change`, (t) =>
-    killedAtEach(t, `rwlock ${how}`, (place) => {
-      const lock = new RwLock(place.name)
-      const held = how === 'read' ? lock.acquireWriteSync() : lock.acquireReadSync()
-      return scene(place, () => ({ meanwhile: async (actor) => (await isWaiting(actor, place.name), held.release()) }))
-    }))
+  }
 
   for (const other of HOW)
     if (how !== 'read' || other !== 'read')
@@ -91,10 +93,7 @@ for (const how of HOW) {
 }
 
 for (const what of ['read', 'write'])
-  for (const [signal, each] of [
-    ['killed', killedAtEach],
-    ['stopped', stoppedAtEach],
-  ] as const)
+  for (const [signal, each] of SIGNALS)
     test(`release ${what}: ${signal} at each change; who waits to write and who waits to read get it`, (t) =>
       each(t, `rwlock release ${what}`, (place) => {
         let waiting: Promise<unknown> | undefined
@@ -112,18 +111,19 @@ for (const what of ['read', 'write'])
       }))
 
 for (const what of ['write', 'upgrade'])
-  test(`${what} in vain: killed at each change; a reader who came meanwhile gets it`, (t) =>
-    killedAtEach(t, `rwlock ${what} in vain`, (place) => {
-      const held = new RwLock(place.name).acquireReadSync()
-      return scene(place, (lock) => ({
-        async meanwhile(actor) {
-          await isWaiting(actor, place.name)
-          const reader = await lock.acquireRead({ timeout })
-          reader.release()
-        },
-        async after() {
-          held.release()
-          await isWhole(lock, place.name)
-        },
+  for (const [killed, each] of KILLS)
+    test(`${what} in vain: ${killed} at each change; a reader who came meanwhile gets it`, (t) =>
+      each(t, `rwlock ${what} in vain`, (place) => {
+        const held = new RwLock(place.name).acquireReadSync()
+        return scene(place, (lock) => ({
+          async meanwhile(actor) {
+            await isWaiting(actor, place.name)
+            const reader = await lock.acquireRead({ timeout })
+            reader.release()
+          },
+          async after() {
+            held.release()
+            await isWhole(lock, place.name)
+          },
+        }))
       }))
-    }))

@@ -10,7 +10,9 @@ import {
   isMarked,
   isStopped,
   killedAtEach,
+  KILLS,
   queueOf,
+  SIGNALS,
   stoppedAtEach,
   until,
   type Actor,
@@ -38,20 +40,24 @@ const scene = ({ name }: Place, more: (semaphore: Semaphore) => Partial<Scene>):
 const isWaiting = (actor: Actor, name: string): Promise<void> =>
   until(() => actor.isOver() || queueOf('semaphore', name) > 0, 'it neither waits nor ends')
 
-test('semaphore: killed at each change', (t) => killedAtEach(t, 'semaphore sync', (place) => scene(place, () => ({}))))
+for (const [killed, each] of KILLS) {
+  test(`semaphore: ${killed} at each change`, (t) => each(t, 'semaphore sync', (place) => scene(place, () => ({}))))
 
-test('semaphore, of a dead one: killed at each change', (t) =>
-  killedAtEach(t, 'semaphore sync', async (place) => {
-    await dead('semaphore release', place, 1)
-    return scene(place, () => ({}))
-  }))
+  test(`semaphore, of a dead one: ${killed} at each change`, (t) =>
+    each(t, 'semaphore sync', async (place) => {
+      await dead('semaphore release', place, 1)
+      return scene(place, () => ({}))
+    }))
+}
 
 for (const operation of ['semaphore sync', 'semaphore async']) {
-  test(`${operation}, after waiting: killed at each change`, (t) =>
-    killedAtEach(t, operation, async (place) => {
-      const held = new Semaphore(place.name, { permits: 1 }).acquireSync()
-      return scene(place, () => ({ meanwhile: async (actor) => (await isWaiting(actor, place.name), held.release()) }))
-    }))
+  for (const [killed, each] of KILLS)
+    if (each === killedAtEach || operation === 'semaphore sync')
+      test(`${operation}, after waiting: ${killed} at each change`, (t) =>
+        each(t, operation, async (place) => {
+          const held = new Semaphore(place.name, { permits: 1 }).acquireSync()
+          return scene(place, () => ({ meanwhile: async (actor) => (await isWaiting(actor, place.name), held.release()) }))
+        }))
 
   test(`${operation}: stopped at each change while another one wants it`, async (t) => {
     let passed = 0
@@ -75,21 +81,19 @@ for (const operation of ['semaphore sync', 'semaphore async']) {
   })
 }
 
-test('semaphore in vain: killed at each change', (t) =>
-  killedAtEach(t, 'semaphore in vain', ({ name, ...rest }) => {
-    const held = new Semaphore(name, { permits: 1 }).acquireSync()
-    return scene({ name, ...rest }, (semaphore) => ({
-      async after() {
-        held.release()
-        await isWhole(semaphore, 1, name)
-      },
+for (const [killed, each] of KILLS)
+  test(`semaphore in vain: ${killed} at each change`, (t) =>
+    each(t, 'semaphore in vain', ({ name, ...rest }) => {
+      const held = new Semaphore(name, { permits: 1 }).acquireSync()
+      return scene({ name, ...rest }, (semaphore) => ({
+        async after() {
+          held.release()
+          await isWhole(semaphore, 1, name)
+        },
+      }))
     }))
-  }))
 
-for (const [signal, each] of [
-  ['killed', killedAtEach],
-  ['stopped', stoppedAtEach],
-] as const)
+for (const [signal, each] of SIGNALS)
   test(`semaphore release: ${signal} at each change, whoever waits gets it`, (t) =>
     each(t, 'semaphore release', (place) => {
       let waiting: Promise<Permit> | undefined
@@ -105,29 +109,30 @@ for (const [signal, each] of [
       }))
     }))
 
-test('semaphore release: killed at each change; who waits after that is going to be woken', (t) =>
-  killedAtEach(t, 'semaphore release', async (place) => {
-    const { name } = place
-    const party = await startParty('semaphore', name, '1')
-    let answers: Promise<[Permit, string]> | undefined
-    return scene(place, (semaphore) => ({
-      async prepared() {
-        const permit = semaphore.acquire({ timeout })
-        await until(() => queueOf('semaphore', name) === 1, 'it does not wait')
-        answers = Promise.all([permit.then((mine) => hold(mine, name, party.pid)), party.tell('acquire')])
-        await until(() => queueOf('semaphore', name) === 2, 'it does not wait')
-        // The other one is to have it first.
-        process.kill(party.pid, 'SIGSTOP')
-        await until(() => isStopped(party.pid), 'it does not stop')
-      },
-      async after() {
-        assert.match((await answers!)[1], /^acquired/)
-        await party.tell('release')
-        await isWhole(semaphore, 1, name)
-        await party.end()
-      },
+for (const [killed, each] of KILLS)
+  test(`semaphore release: ${killed} at each change; who waits after that is going to be woken`, (t) =>
+    each(t, 'semaphore release', async (place) => {
+      const { name } = place
+      const party = await startParty('semaphore', name, '1')
+      let answers: Promise<[Permit, string]> | undefined
+      return scene(place, (semaphore) => ({
+        async prepared() {
+          const permit = semaphore.acquire({ timeout })
+          await until(() => queueOf('semaphore', name) === 1, 'it does not wait')
+          answers = Promise.all([permit.then((mine) => hold(mine, name, party.pid)), party.tell('acquire')])
+          await until(() => queueOf('semaphore', name) === 2, 'it does not wait')
+          // The other one is to have it first.
+          process.kill(party.pid, 'SIGSTOP')
+          await until(() => isStopped(party.pid), 'it does not stop')
+        },
+        async after() {
+          assert.match((await answers!)[1], /^acquired/)
+          await party.tell('release')
+          await isWhole(semaphore, 1, name)
+          await party.end()
+        },
+      }))
     }))
-  }))
 
 /** Keeps it until the one who waits for it counts on being woken, and is: whoever lets go rings only then. */
 async function hold(permit: Permit, name: string, waiting: number): Promise<Permit> {
@@ -137,23 +142,24 @@ async function hold(permit: Permit, name: string, waiting: number): Promise<Perm
   return permit
 }
 
-test('signals: killed at each change of a post, and of a take', async (t) => {
-  const counted = ({ name }: Place, before: number, possible: readonly number[]): Scene => {
-    const semaphore = new Semaphore(name, { permits: 0, signalling: true })
-    for (let n = 0; n < before; n++) semaphore.post()
-    return {
-      async after(done) {
-        const { available } = semaphore
-        assert.ok(possible.includes(available), `${available} are there`)
-        if (done) assert.equal(available, possible.at(-1))
-        semaphore.post()
-        await semaphore.acquire({ timeout })
-        assert.equal(semaphore.available, available)
-        assert.equal(queueOf('semaphore', name), 0)
-      },
-      end: () => Semaphore.unlink(name),
+for (const [killed, each] of KILLS)
+  test(`signals: ${killed} at each change of a post, and of a take`, async (t) => {
+    const counted = ({ name }: Place, before: number, possible: readonly number[]): Scene => {
+      const semaphore = new Semaphore(name, { permits: 0, signalling: true })
+      for (let n = 0; n < before; n++) semaphore.post()
+      return {
+        async after(done) {
+          const { available } = semaphore
+          assert.ok(possible.includes(available), `${available} are there`)
+          if (done) assert.equal(available, possible.at(-1))
+          semaphore.post()
+          await semaphore.acquire({ timeout })
+          assert.equal(semaphore.available, available)
+          assert.equal(queueOf('semaphore', name), 0)
+        },
+        end: () => Semaphore.unlink(name),
+      }
     }
-  }
-  await killedAtEach(t, 'signals post', (place) => counted(place, 2, [2, 3]))
-  await killedAtEach(t, 'signals take', (place) => counted(place, 2, [2, 1]))
-})
+    await each(t, 'signals post', (place) => counted(place, 2, [2, 3]))
+    await each(t, 'signals take', (place) => counted(place, 2, [2, 1]))
+  })

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshName } from '../helpers/place.js'
 import { run, type Running } from '../session/processes.js'
 import { processStat } from '../../src/discovery/identity.js'
@@ -11,9 +12,17 @@ import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { WORD, type Kind } from '../../src/sync/lock-layout.js'
 import { openLock } from '../../src/sync/place.js'
 import { waiters } from '../../src/sync/queue.js'
+import { HEADERS } from './holders.js'
 import { NOTE } from './notes.js'
 
 const script = fileURLToPath(new URL('fixtures/kinds-sweep.js', import.meta.url))
+let compiled: string | undefined
+/** `fixtures/sweep.c`, compiled once. It does the same as the sweeps in Node. */
+export const sweepInC = (): string => (compiled ??= compileC(import.meta.url, 'sweep', ...HEADERS))
+/** Before the name of an operation that C does. */
+const IN_C = 'C: '
+const commandOf = (operation: string): [program: string, ...args: string[]] =>
+  operation.startsWith(IN_C) ? [sweepInC(), operation.slice(IN_C.length)] : [process.execPath, script, operation]
 /** Longer than anything takes, also on a busy machine: whoever waits so long waits for ever. */
 export const FOREVER = 30_000
 
@@ -52,7 +61,8 @@ export interface Scene {
 }
 
 async function start(operation: string, { name, segment }: Place, at: number, signal: NodeJS.Signals): Promise<Actor> {
-  const running = run(process.execPath, [script, operation, name, segment, String(at), signal])
+  const [program, ...args] = commandOf(operation)
+  const running = run(program, [...args, name, segment, String(at), signal])
   const { child } = running
   const ended = once(child, 'exit')
   await running.line('ready')
@@ -133,6 +143,10 @@ async function atEach(
 export const killedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
   atEach(t, operation, 'SIGKILL', begin)
 
+/** The same in C. */
+export const killedInC = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
+  atEach(t, IN_C + operation, 'SIGKILL', begin)
+
 /** Stopped at each change, while another one does something; then it goes on to its end. */
 export const stoppedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
   atEach(t, operation, 'SIGSTOP', begin)
@@ -142,3 +156,11 @@ export const queueOf = (kind: Kind, name: string): number => waiters(openLock(ki
 
 /** Whoever waits is going to be woken: the queue is marked as not empty. */
 export const isMarked = (kind: Kind, name: string): boolean => Atomics.load(openLock(kind, name).word, WORD.waiting) !== 0
+
+/** Who is killed, in which language. */
+export const KILLS: readonly (readonly [signal: string, each: typeof killedAtEach])[] = [
+  ['killed', killedAtEach],
+  ...(HAS_CC ? ([['killed in C', killedInC]] as const) : []),
+]
+/** Killed, or stopped. */
+export const SIGNALS: typeof KILLS = [...KILLS, ['stopped', stoppedAtEach]]
