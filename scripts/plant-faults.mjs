@@ -1578,11 +1578,39 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/broadcast.py',
+    ['memory/broadcast-partners'],
+    [
+      ['what is written over is handed out', 'self._intent = following +', 'self._intent = self._intent +'],
+      ['a lapped reader believes its copy', '0 <= _ahead(words.load(_INTENT), self._cursor) <= capacity', 'True'],
+      ['what was lost is not told', 'self._lost += mark - self._number & _NUMBERS', 'pass'],
+      [
+        'the tail is moved before the record is there',
+        'self._put(begin, size, self._number, data)',
+        'words.store(_TAIL, following); self._put(begin, size, self._number, data)',
+      ],
+      ['a successor begins its numbers anew', 'self._number = _number_behind(self._tail', 'self._number = 0 and _number_behind(self._tail'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/seats.py',
+    ['memory/broadcast-partners'],
+    [['who sleeps is not rung', 'ring(words.load(at, 8), words.load(at + _BELL))', 'pass']],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/watchers.py',
+    ['memory/shared-partners'],
+    [
+      ['who died waiting keeps its place', 'return not is_alive(who) and words.swap(place, who, 0, 8)', 'return False'],
+      ['whoever waits has no bell', 'words.store(place + _BELL, bell)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/ring_many.py',
     ['memory/ring-partners'],
     [
       ['who died with the right to claim keeps it', 'if other != 0 and self.is_gone(other) and', 'if False and'],
-      ['the right to claim is kept', 'self._atomics.store(self._at + _CLAIMING, 0)', 'pass'],
+      ['the right to claim is kept', 'self._words.store(_CLAIMING, 0)', 'pass'],
     ],
   ),
   ...faultsOf(

@@ -26,6 +26,12 @@ class Atomics:
         self._functions = {
             (name, bits): _function(library, name, bits) for name in ("load", "store", "fetch_add", "fetch_or", "compare_exchange") for bits in (4, 8)
         }
+        self._fence = library.atomic_thread_fence
+        self._fence.restype, self._fence.argtypes = None, [ctypes.c_int]
+
+    def fence(self) -> None:
+        """What was read or written before is done before what comes after, also of bytes that are not read in one step."""
+        self._fence(_SEQ_CST)
 
     def load(self, address: int, size: int = 4) -> int:
         return int(self._functions["load", size](address, _SEQ_CST))

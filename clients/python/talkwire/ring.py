@@ -17,12 +17,12 @@ from typing import Any, Iterator, Optional, Tuple
 from .errors import TalkwireError
 from .owner import id_of, is_alive, owner_of, ring
 from .ring_many import Claims
+from .seats import SEATS as _SEATS
 
 _HEADER = 4096
 _KIND = 0x54521000
 _KINDS = {"one": 0x100, "many": 0x200}
 _TAIL, _HEAD, _LOST, _WRITERS_SLEEP, _READERS_SLEEP = 16, 32, 33, 48, 49
-_SEATS = 60
 _GENERATION, _BELL, _SLEEPING = 2, 3, 4
 _SKIP = -1
 _LOOK = 0.004

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, Optional
 
 from .errors import TalkwireError
-from .owner import id_of, is_alive, owner_of, ring
+from .owner import id_of, is_alive, owner_of
 from .versions import Versions, Words, padded, read_version, until_seen, write_version
+from .watchers import ring_watchers, watch
 
 _KIND = 0x54560101
 _SIZE, _WRITER, _VERSION, _BEGUN, _LENGTHS, _WATCHED = 4, 8, 16, 20, (24, 28), 32
-_WATCHERS = range(64, 64 + 16 * 16, 16)
-_BELL = 8  # of a watcher
-_BUFFERS = 320
+_WATCHERS, _BUFFERS = 64, 320
 
 
 def value_bytes(size: int) -> int:
@@ -58,6 +58,23 @@ class SharedValue:
             raise TalkwireError("INVALID_MEMORY", "the shared value changes all the time, or is broken; is its writer the only one who writes there?")
         return seen.value
 
+    def changed(self, since: int, timeout: Optional[float] = None) -> int:
+        """Blocks this thread until the version is not `since` any more, for `timeout` seconds at most; returns it. 0 waits for the first value.
+
+        What is written meanwhile is not counted: `read()` gives the latest. Raises DEADLINE_EXCEEDED.
+        """
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        words = self._words
+        with watch(words, _WATCHERS, lambda: words.store(_WATCHED, 1)) as sleep:
+            while True:
+                version = self.version
+                if version != since:
+                    return version
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TalkwireError("DEADLINE_EXCEEDED", f"the shared value did not change within {timeout} s")
+                sleep(left)
+
     def writer(self) -> "ValueWriter":
         """The writing end. Raises UNAVAILABLE when a living one has it."""
         words, me = self._words, owner_of(os.getpid())
@@ -89,10 +106,7 @@ class ValueWriter:
         words = self._versions.words
         # Whoever comes from here on says so again, and whoever did before is found.
         words.store(_WATCHED, 0)
-        watching = [watcher for watcher in _WATCHERS if words.load(watcher, 8) != 0]
-        for watcher in watching:
-            ring(words.load(watcher, 8), words.load(watcher + _BELL))
-        if watching:
+        if ring_watchers(words, _WATCHERS):
             words.store(_WATCHED, 1)
 
     def close(self) -> None:

@@ -30,11 +30,18 @@ class Words:
     def swap(self, offset: int, before: int, after: int, size: int = 4) -> bool:
         return self._atomics.swap(self.at + offset, before, after, size)
 
+    def fence(self) -> None:
+        self._atomics.fence()
+
     def copy(self, offset: int, length: int) -> bytes:
         return ctypes.string_at(self.at + offset, length)
 
     def put(self, offset: int, data: bytes) -> None:
         ctypes.memmove(self.at + offset, data, len(data))
+
+    def close(self) -> None:
+        """The memory can be closed too, once nobody has this any more."""
+        del self._bytes
 
 
 class Versions(NamedTuple):
@@ -59,6 +66,7 @@ def write_version(of: Versions, value: bytes, step: int = 1) -> None:
     # 0 stays the version of what was never written, and odd and even take turns.
     following = (words.load(of.version) + step) & 0xFFFFFFFF or 2
     words.store(of.begun, following)
+    words.fence()
     words.put(of.buffers[following & 1], value)
     words.store(of.lengths[following & 1], len(value))
     words.store(of.version, following)
@@ -72,6 +80,7 @@ def read_version(of: Versions) -> Optional[Seen]:
     if length > of.most:
         return None
     value = words.copy(of.buffers[version & 1], length)
+    words.fence()
     ahead = (words.load(of.begun) - version) & 0xFFFFFFFF
     return Seen(value, version) if ahead in (0, 1) else None
 

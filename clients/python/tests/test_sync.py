@@ -12,9 +12,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from talkwire import atomics
+from talkwire.bell import borrowed_bell
 from talkwire.errors import TalkwireError
 from talkwire.sync import Barrier, Condition, Event, Mutex, Once, RwLock, Semaphore
-from talkwire.sync.bell import borrowed_bell
 from talkwire.sync.layout import LABEL, LABEL_BYTES, SINCE
 
 NAMES = iter(range(1000))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
+from ..bell import borrowed_bell
 from ..errors import TalkwireError
 from ..owner import is_alive
-from .bell import borrowed_bell
 from .inspect import BarrierInfo, waiters_of
 from .layout import LIMIT, SLOTS, VALUE
 from .place import Block, unlink_lock

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+from ..bell import borrowed_bell
 from ..errors import TalkwireError
-from .bell import borrowed_bell
 from .inspect import ConditionInfo, waiters_of
 from .line import take
 from .mutex import Grant, Mutex, Ownership

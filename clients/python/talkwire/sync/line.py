@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Generic, Optional, TypeVar
 
-from .bell import borrowed_bell
+from ..bell import borrowed_bell
 from .layout import FAIR, FLAGS, HUNGRY, WAITING
 from .place import Block
 from .queue import answer, dequeue, enqueue, is_first, remain, wake_first
