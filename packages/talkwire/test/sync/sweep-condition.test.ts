@@ -1,7 +1,10 @@
 /** A process is killed, or stopped, at each single change of shared memory that an operation of a condition makes. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { idOf } from '../../src/memory/owner.js'
 import { Condition, Mutex, type Lock } from '../../src/sync/index.js'
+import { openLock } from '../../src/sync/place.js'
+import { waiters } from '../../src/sync/queue.js'
 import { NOTE } from './notes.js'
 import { FOREVER, queueOf, SIGNALS, until, type Place, type Scene } from './sweeps.js'
 
@@ -27,6 +30,9 @@ function open({ name }: Place): Parts {
 }
 
 const queue = (name: string): number => queueOf('condition', name)
+
+/** This process is in the queue, whoever else is. */
+const waitsHere = (name: string): boolean => waiters(openLock('condition', name)).some(({ who }) => idOf(who) === process.pid)
 
 /** One waits, and is told. */
 async function isWhole({ condition, within, wait }: Parts, name: string): Promise<void> {
@@ -54,8 +60,10 @@ for (const operation of ['condition wait', 'condition wait in vain'])
         return {
           async meanwhile(actor) {
             await until(() => actor.isOver() || queue(name) === 1, 'it neither waits nor ends')
-            next = parts.wait()
-            await until(() => queue(name) === (actor.isOver() ? 1 : 2) || actor.isOver(), 'nobody waits behind it')
+            let woken = false
+            next = parts.wait().finally(() => (woken = true))
+            // Not before it waits; unless the one who dies with the mutex in hand has woken it already.
+            await until(() => woken || waitsHere(name), 'nobody waits behind it')
             await parts.within(() => parts.condition.notify())
           },
           // While it has the mutex in hand everybody waits for it.
