@@ -282,6 +282,21 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/http-operation.js',
+    ['protocols/http-foreign'],
+    [
+      ['OpenAPI: an API key goes as a bearer token', "scheme === '' ? token :", 'false ? token :'],
+      ['OpenAPI: whoever wants no token gets one', 'if (token !== undefined && credential)', 'if (token !== undefined)'],
+      ['OpenAPI: files have no name', 'isFile ? `; filename=', 'false ? `; filename='],
+      ['OpenAPI: a form may be cut by what stands in it', 'name.replaceAll(/["\\r\\n]/g, encodeURIComponent)', 'name'],
+    ],
+  ),
+  ...faultsOf(
+    'contract/from-openapi.js',
+    ['protocols/http-foreign'],
+    [['OpenAPI: of two secrets one is enough', 'told.find((each) => each.length <= 1)', 'told[0]']],
+  ),
+  ...faultsOf(
     'cli/forms.js',
     ['cli/describe-as'],
     [

@@ -17,10 +17,19 @@ export interface Operation {
   /** With `{name}` where path parameters go. */
   readonly path: string
   readonly parameters: readonly Parameter[]
-  /** Undefined: none. `key`: which member of the input it is; without one the input itself. */
-  readonly body: { readonly type: string; readonly key?: string } | undefined
+  /** Undefined: none. `key`: which member of the input it is; without one the input itself. `parts`: types of a form's parts, by name. */
+  readonly body: { readonly type: string; readonly key?: string; readonly parts?: Readonly<Record<string, string>> } | undefined
+  /** Where the token goes. Undefined: it is not shown. */
+  readonly credential: Credential | undefined
   /** Names of declared errors, by status code, `4XX` or `default`. */
   readonly errors: ReadonlyMap<string, string>
+}
+
+export interface Credential {
+  readonly in: 'header' | 'query' | 'cookie'
+  readonly name: string
+  /** Of `authorization`; '' where the token stands alone. */
+  readonly scheme: 'Bearer' | 'Basic' | ''
 }
 
 export interface Parameter {
@@ -138,7 +147,7 @@ const schemaOf = (schema: unknown, document: JsonSchema, optional = false): Prom
 
 async function methodOf(base: string, path: string, verb: string, operation: Record<string, unknown>, document: JsonSchema): Promise<Rpc> {
   const parameters = (operation['parameters'] as Record<string, unknown>[]).map((each, _, all) => parameterOf(each, all))
-  const body = bodyOf(resolved(operation['requestBody'], document))
+  const body = bodyOf(resolved(operation['requestBody'], document), document)
   const key = body && parameters.length > 0 ? freeKey('body', parameters) : undefined
   const properties = parameters.map((each) => [each.key, each.schema] as [string, Subschema])
   const required = parameters.filter((each) => each.required).map((each) => each.key)
@@ -171,7 +180,8 @@ async function methodOf(base: string, path: string, verb: string, operation: Rec
       base,
       path,
       parameters: parameters.map(({ key: name, parameter }) => ({ ...parameter, key: name })),
-      body: body && { type: body.type, ...(key !== undefined && { key }) },
+      body: body && { type: body.type, ...(key !== undefined && { key }), ...(body.parts && { parts: body.parts }) },
+      credential: credentialOf(operation, document),
       errors: new Map([...errors].map(([status, [name]]) => [status, name])),
     },
   )
@@ -231,18 +241,92 @@ function freeKey(wish: string, taken: readonly { readonly key: string }[]): stri
 
 const isJson = (type: string): boolean => /^application\/([\w.-]+\+)?json\b/i.test(type)
 const FORM = 'application/x-www-form-urlencoded'
+export const MULTIPART = 'multipart/form-data'
+const BYTES: Subschema = { 'x-talkwire': 'array', 'x-dtype': 'u1' }
 /** What a body may be, best first. */
 const isText = (type: string): boolean => /^text\//i.test(type)
 
-function bodyOf(body: Record<string, unknown>): { type: string; schema: Subschema; required: boolean } | undefined {
+interface ReadBody {
+  readonly type: string
+  readonly schema: Subschema
+  readonly required: boolean
+  readonly parts?: Readonly<Record<string, string>>
+}
+
+function bodyOf(body: Record<string, unknown>, document: JsonSchema): ReadBody | undefined {
   const types = Object.keys(record(body['content']))
   if (types.length === 0) return undefined
   const type =
-    types.find(isJson) ?? types.find((each) => each === FORM) ?? types.find(isText) ?? types.find((each) => /octet-stream/.test(each))
-  if (type === undefined) throw new TypeError(`it takes ${types.join(', ')}; what a method takes is JSON, a form of texts, text or bytes`)
-  const schema = record(record(body['content'])[type])['schema']
-  const taken = isJson(type) || type === FORM ? schema : isText(type) ? { type: 'string' } : { 'x-talkwire': 'array', 'x-dtype': 'u1' }
+    types.find(isJson) ??
+    types.find((each) => each === FORM) ??
+    types.find((each) => each === MULTIPART) ??
+    types.find(isText) ??
+    types.find((each) => /octet-stream/.test(each))
+  if (type === undefined) throw new TypeError(`it takes ${types.join(', ')}; what a method takes is JSON, a form, text or bytes`)
+  const { schema, encoding } = record(record(body['content'])[type])
+  if (type === MULTIPART) return { type, required: body['required'] === true, ...formOf(schema, encoding, document) }
+  const taken = isJson(type) || type === FORM ? schema : isText(type) ? { type: 'string' } : BYTES
   return { type, schema: isSubschema(taken) ? taken : true, required: body['required'] === true }
+}
+
+/** A form whose files are bytes. */
+function formOf(schema: unknown, encoding: unknown, document: JsonSchema): Pick<ReadBody, 'schema' | 'parts'> {
+  const form = resolved(schema, document)
+  const properties = Object.entries(record(form['properties'])).map(([name, each]) => [name, withFiles(each, document)] as const)
+  const types = Object.entries(record(encoding)).flatMap(([name, each]) => {
+    // Of several, or with a placeholder, the server takes what it likes; ours is one.
+    const [type] = textOf(record(each)['contentType'], '').split(',')
+    return type !== '' && !type!.includes('*') && !/[\r\n]/.test(type!) ? [[name, type!.trim()] as const] : []
+  })
+  return { schema: { ...form, type: 'object', properties: Object.fromEntries(properties) } as Subschema, parts: Object.fromEntries(types) }
+}
+
+function withFiles(schema: unknown, document: JsonSchema): Subschema {
+  const plain = resolved(schema, document)
+  if (plain['type'] === 'string' && (plain['format'] === 'binary' || ('contentMediaType' in plain && !('contentEncoding' in plain))))
+    return BYTES
+  if (isObject(plain['items'])) return { ...plain, items: withFiles(plain['items'], document) } as Subschema
+  for (const word of ['anyOf', 'oneOf'])
+    if (Array.isArray(plain[word])) return { ...plain, [word]: plain[word].map((each) => withFiles(each, document)) } as Subschema
+  return isSubschema(schema) ? schema : true
+}
+
+// ── who asks ─────────────────────────────────────────────────────────────────────────────────────
+
+const BEARER: Credential = { in: 'header', name: 'authorization', scheme: 'Bearer' }
+
+/** Of what an operation takes the first that one token is enough for. A document that says nothing of it: as everywhere else. */
+function credentialOf(operation: Record<string, unknown>, document: JsonSchema): Credential | undefined {
+  const wanted = [operation['security'], document['security']].find(Array.isArray) as unknown[] | undefined
+  if (!wanted) return BEARER
+  const schemes = record(record(document['components'])['securitySchemes'])
+  const ways = wanted.map((each) => Object.keys(record(each)).map((name) => [name, resolved(schemes[name], document)] as const))
+  const told = ways.filter((way) => way.length > 0).map((way) => way.flatMap(([, scheme]) => credentialIn(scheme)))
+  if (told.length === 0) return undefined
+  const usable = told.find((each) => each.length <= 1)
+  if (!usable) {
+    if (ways.some((way) => way.length === 0)) return undefined
+    throw new TypeError(`it wants several secrets at once: ${ways[0]!.map(([name]) => name).join(', ')}`)
+  }
+  return usable[0]
+}
+
+/** One, or none for what is shown elsewhere, such as a certificate. */
+function credentialIn({ type, scheme, in: where, name }: Record<string, unknown>): Credential[] {
+  if (type === 'mutualTLS') return []
+  if (type === 'http') {
+    if (/^basic$/i.test(String(scheme))) return [{ ...BEARER, scheme: 'Basic' }]
+    if (!/^bearer$/i.test(String(scheme)))
+      throw new TypeError(`it wants the scheme ${JSON.stringify(scheme)} of authorization, which is not known here`)
+  }
+  if (type !== 'apiKey') return [BEARER]
+  if (
+    (where !== 'header' && where !== 'query' && where !== 'cookie') ||
+    typeof name !== 'string' ||
+    (where !== 'query' && /[^\w!#$%&'*+.^`|~-]/.test(name))
+  )
+    throw new TypeError('it wants an API key without a name, or in no place')
+  return [{ in: where, name, scheme: '' }]
 }
 
 interface Answers {

@@ -46,16 +46,18 @@ function readable(body: Buffer): unknown {
 
 /** That it is there is asked without asking it to do anything. Rejects as `Dialect.connect`. */
 export async function connectForeign(
-  place: Place,
+  whole: Place,
   contract: Contract,
-  { limits, signal, onClosed }: DialectClientOptions,
+  { limits, signal, token, onClosed }: DialectClientOptions,
 ): Promise<{ connection: ConnectionBase; callee: Callee }> {
+  // Each operation says where the token goes, or that it does not.
+  const place = { ...whole, headers: {} }
   await ask(place, { method: 'HEAD', path: place.path || '/' }, limits, signal)
   const connection = new AgentConnection(place, onClosed)
   const call: Callee['call'] = (method, params, meta, answer) => {
     const operation = operationOf(contract.members[method])
     if (!operation) throw new TalkwireError('METHOD_NOT_FOUND', `"${method}" is no operation of the document`)
-    const { verb, path, headers, body } = requestOf(operation, inputOf(params), place.path, limits)
+    const { verb, path, headers, body } = requestOf(operation, inputOf(params), place.path, limits, token)
     const question = { method: verb, path, headers: { ...headers, ...metaHeaders(meta) }, ...(body !== undefined && { body }) }
     return post(place, connection, question, answer, limits, (told) => {
       const result = answerOf(operation, told.status, told.headers['content-type'], told.body, limits)

@@ -1,6 +1,7 @@
 /** A call as the request that an OpenAPI document says, and its answer. Sans I/O. */
 import { fromJson, toJson, type PlainLimits } from '../codecs/plain-json.js'
-import { errorOf, type Operation, type Parameter } from '../contract/from-openapi.js'
+import { randomUUID } from 'node:crypto'
+import { errorOf, MULTIPART, type Operation, type Parameter } from '../contract/from-openapi.js'
 import { TalkwireError } from '../error.js'
 import { fromProblem } from './http-problem.js'
 
@@ -14,7 +15,7 @@ export interface AskedRequest {
 const isJson = (type: string): boolean => /^application\/([\w.-]+\+)?json\b/i.test(type)
 
 /** `below`: the path of the address, in place of the document's own. Throws TypeError for what has no place in a request, such as a path parameter that is missing. */
-export function requestOf(operation: Operation, input: unknown, below: string, limits: PlainLimits): AskedRequest {
+export function requestOf(operation: Operation, input: unknown, below: string, limits: PlainLimits, token?: string): AskedRequest {
   const fields = operation.parameters.length > 0 ? ((input ?? {}) as Record<string, unknown>) : {}
   let path = (below.replace(/\/$/, '') || operation.base) + operation.path
   const query: string[] = []
@@ -28,21 +29,52 @@ export function requestOf(operation: Operation, input: unknown, below: string, l
     else if (parameter.in === 'header') headers[parameter.name.toLowerCase()] = plainText(listed(parameter, value))
     else cookies.push(`${parameter.name}=${encodeURIComponent(listed(parameter, value))}`)
   }
+  const { credential } = operation
+  if (token !== undefined && credential) {
+    if (credential.in === 'query') query.push(`${encodeURIComponent(credential.name)}=${encodeURIComponent(token)}`)
+    else if (credential.in === 'cookie') cookies.push(`${credential.name}=${token.replaceAll(NO_COOKIE, encodeURIComponent)}`)
+    else headers[credential.name.toLowerCase()] = plainText(shown(credential.scheme, token))
+  }
   if (cookies.length > 0) headers['cookie'] = cookies.join('; ')
-  const body = bodyOf(operation, operation.body?.key === undefined ? input : fields[operation.body.key], limits)
+  const boundary = operation.body?.type === MULTIPART ? randomUUID() : undefined
+  const body = bodyOf(operation, operation.body?.key === undefined ? input : fields[operation.body.key], limits, boundary)
   if (body !== undefined) {
-    headers['content-type'] = operation.body!.type
+    headers['content-type'] = boundary === undefined ? operation.body!.type : `${MULTIPART}; boundary=${boundary}`
     headers['content-length'] = Buffer.byteLength(body)
   }
   return { verb: operation.verb, path: query.length > 0 ? `${path}?${query.join('&')}` : path, headers, body }
 }
 
-function bodyOf({ body }: Operation, value: unknown, limits: PlainLimits): string | Uint8Array | undefined {
+/** What a cookie's value cannot hold as it is: RFC 6265 § 4.1.1. */
+const NO_COOKIE = /[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+/g
+
+const shown = (scheme: string, token: string): string =>
+  scheme === '' ? token : `${scheme} ${scheme === 'Basic' ? Buffer.from(token).toString('base64') : token}`
+
+function bodyOf({ body }: Operation, value: unknown, limits: PlainLimits, boundary: string | undefined): string | Uint8Array | undefined {
   if (!body || value === undefined) return undefined
   if (isJson(body.type)) return toJson(value, limits)
+  if (boundary !== undefined) return multipart(value as Record<string, unknown>, boundary, body.parts ?? {})
   if (value instanceof Uint8Array) return value
   if (typeof value === 'string') return value
   return pairs({ key: '', name: '', in: 'query', style: 'form', explode: true }, value).join('&')
+}
+
+/** RFC 7578. Bytes are files, with the name of their field; objects are JSON; a list is its elements. */
+function multipart(form: Record<string, unknown>, boundary: string, types: Readonly<Record<string, string>>): Uint8Array {
+  const pieces: (string | Uint8Array)[] = []
+  for (const [name, said] of Object.entries(form))
+    for (const value of Array.isArray(said) ? (said as unknown[]) : [said]) {
+      if (value === undefined || value === null) continue
+      const isFile = value instanceof Uint8Array
+      const isPlain = typeof value !== 'object' || value instanceof Date
+      const type = Object.hasOwn(types, name) ? types[name] : isFile ? 'application/octet-stream' : isPlain ? undefined : 'application/json'
+      const label = name.replaceAll(/["\r\n]/g, encodeURIComponent)
+      pieces.push(`--${boundary}\r\ncontent-disposition: form-data; name="${label}"${isFile ? `; filename="${label}"` : ''}\r\n`)
+      pieces.push(`${type === undefined ? '' : `content-type: ${type}\r\n`}\r\n`, isFile ? value : scalar(value), '\r\n')
+    }
+  pieces.push(`--${boundary}--\r\n`)
+  return Buffer.concat(pieces.map((each) => (typeof each === 'string' ? Buffer.from(each) : each)))
 }
 
 // ── parameters: OpenAPI 3.1 § 4.8.12 ─────────────────────────────────────────────────────────────

@@ -82,6 +82,56 @@ test('http: FastAPI is called by what it tells of itself: paths, queries, header
   await pets.close()
 })
 
+test('http: FastAPI gets the token where its description wants it, and nowhere else', async () => {
+  const told = await discover(shop.address)
+  const connected: any = await connect(told, shop.address, { token: 'me:a key' })
+  try {
+    assert.equal(await connected.safe_header_safe_header_get(), 'me:a key')
+    assert.equal(await connected.safe_query_safe_query_get(), 'me:a key')
+    assert.equal(await connected.safe_cookie_safe_cookie_get({}), 'me:a%20key None')
+    assert.equal(await connected.safe_basic_safe_basic_get(), 'me/a key')
+    assert.equal(await connected.safe_bearer_safe_bearer_get(), 'me:a key')
+  } finally {
+    await connected.close()
+  }
+  const without = await client()
+  try {
+    assert.equal((await failure(without.safe_header_safe_header_get())).code, 'UNAUTHENTICATED')
+    assert.equal((await failure(without.safe_basic_safe_basic_get())).code, 'UNAUTHENTICATED')
+  } finally {
+    await without.close()
+  }
+})
+
+test('http: FastAPI takes forms, with files and without', async () => {
+  const connected = await client()
+  try {
+    const body = {
+      title: 'two "words"\r\n--',
+      picture: new Uint8Array([0, 13, 10, 45, 45, 255]),
+      more: [new Uint8Array([1]), new Uint8Array()],
+      tags: ['ä', ''],
+    }
+    assert.deepEqual(await connected.upload_upload__album__post({ album: 'a b', body }), {
+      album: 'a b',
+      title: body.title,
+      name: 'picture',
+      type: 'application/octet-stream',
+      bytes: [...body.picture],
+      more: [[1], []],
+      tags: body.tags,
+      note: null,
+    })
+    assert.deepEqual(await connected.sign_up_signup_post({ name: 'ä&=', age: 7, tags: ['a', 'b'] }), {
+      name: 'ä&=',
+      age: 7,
+      tags: ['a', 'b'],
+    })
+  } finally {
+    await connected.close()
+  }
+})
+
 test('http: what FastAPI declares is a declared error, and what it does not is told as it is', async () => {
   const pets = await client()
   const missing = await failure(pets.get_pet_pets__pet_id__get({ pet_id: 99 }))
@@ -174,9 +224,9 @@ async function echo(): Promise<{ address: string; close(): void }> {
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
       const { method, url, headers } = request
-      const { cookie, 'content-type': type, 'x-list': list, authorization } = headers
+      const { cookie, 'content-type': type, 'x-list': list, 'x-key': key, authorization } = headers
       response.setHeader('content-type', 'application/json')
-      response.end(JSON.stringify({ method, url, cookie, type, list, authorization, body: Buffer.concat(chunks).toString() }))
+      response.end(JSON.stringify({ method, url, cookie, type, list, key, authorization, body: Buffer.concat(chunks).toString() }))
     })
   })
   const port = freshPort()
@@ -197,6 +247,11 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
       parameters: { id: parameter('id', 'path', { required: true, schema: { type: 'integer', nullable: true } }) },
       requestBodies: {
         any: { required: true, content: { 'application/vnd.api+json': { schema: { $ref: '#/components/schemas/Node' } } } },
+      },
+      securitySchemes: {
+        key: { type: 'apiKey', in: 'header', name: 'X-Key' },
+        bearer: { type: 'http', scheme: 'bearer' },
+        digest: { type: 'http', scheme: 'digest' },
       },
       schemas: { Node: { type: 'object', properties: { next: { $ref: '#/components/schemas/Node' } } } },
     },
@@ -231,12 +286,34 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
       },
       '/again': { get: { operationId: 'form', responses: answers } },
       '/close': { get: { operationId: 'close', responses: answers } },
-      '/upload': { post: { operationId: 'upload', requestBody: { content: { 'multipart/form-data': {} } }, responses: answers } },
+      '/upload': { post: { operationId: 'upload', requestBody: { content: { 'multipart/mixed': {} } }, responses: answers } },
+      '/parts': {
+        post: {
+          operationId: 'parts',
+          requestBody: {
+            content: {
+              'multipart/form-data': {
+                schema: { type: 'object', properties: { 'a"b\r\n': {}, data: { type: 'string', format: 'binary' } } },
+                encoding: { data: { contentType: 'image/png' } },
+              },
+            },
+          },
+          responses: answers,
+        },
+      },
+      '/both': { get: { operationId: 'both', security: [{ key: [], bearer: [] }], responses: answers } },
+      '/digest': { get: { operationId: 'digest', security: [{ digest: [] }], responses: answers } },
+      '/open': { get: { operationId: 'open', security: [], responses: answers } },
+      '/either': { get: { operationId: 'either', security: [{ key: [], bearer: [] }, { key: [] }], responses: answers } },
       '/events': { get: { operationId: 'events', responses: { 200: { content: { 'text/event-stream': {} } } } } },
     },
   })
-  assert.deepEqual([made.id, Object.keys(made.members)], ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form']])
-  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['close', 'events', 'form', 'upload'])
+  assert.deepEqual(
+    [made.id, Object.keys(made.members)],
+    ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form', 'parts', 'open', 'either']],
+  )
+  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['both', 'close', 'digest', 'events', 'form', 'upload'])
+  assert.match(made.foreign!.leftOut['both']!, /several secrets at once: key, bearer/)
   const server = await echo()
   try {
     const things = (await connect(made, server.address, { token: 'secret' })) as any
@@ -257,6 +334,18 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
       [styled.url, styled.list, styled.cookie],
       ['/test/v1/styles?many=a&many=b%26&comma=1,2&pipe=1%7C2&deep%5Ba%5D=1&json=%7B%22b%22%3A%5B1%5D%7D', '1,2', 'body=x%20y'],
     )
+    const form = await things.parts({ 'a"b\r\n': { deep: 1 }, data: new Uint8Array([65]) })
+    const [, boundary] = /^multipart\/form-data; boundary=([\w-]+)$/.exec(form.type)!
+    assert.equal(
+      form.body,
+      [
+        `--${boundary}\r\ncontent-disposition: form-data; name="a%22b%0D%0A"\r\ncontent-type: application/json\r\n\r\n{"deep":1}\r\n`,
+        `--${boundary}\r\ncontent-disposition: form-data; name="data"; filename="data"\r\ncontent-type: image/png\r\n\r\nA\r\n`,
+        `--${boundary}--\r\n`,
+      ].join(''),
+    )
+    const [open, either] = [await things.open(), await things.either()]
+    assert.deepEqual([open.authorization, open.key, either.authorization, either.key], [undefined, undefined, undefined, 'secret'])
     assert.equal((await things.form({ a: 'x y', b: [1, 2] })).body, 'a=x%20y&b=1&b=2')
     await assert.rejects(things.styles({ 'X-List': 'a\r\nevil: 1' }), TypeError)
     await things.close()
