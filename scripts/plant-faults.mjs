@@ -23,7 +23,7 @@ const FAULTS = [
   ...faultsOf(
     'protocols/pymp.js',
     ['protocols/pymp'],
-    [['pymp: half a message may wait for ever', 'read: () => this.watch(),', 'read: () => { },']],
+    [['pymp: half a message may wait for ever', 'read: () => this.caller && this.pace.look(),', 'read: () => { },']],
   ),
   ...faultsOf(
     'protocols/mcp-http-client.js',
@@ -153,6 +153,24 @@ const FAULTS = [
       ['one port: Thrift in frames is ours', 'return first[4] < 0x80 ? false : first.length < 6', 'return true ? false : first.length < 6'],
       ['one port: half a number of Thrift is none', 'return first.length < 2 ? undefined : formatAt', 'return formatAt'],
       ['one port: a length beyond the limit may be a frame', 'length > limit || (first.length >= 4', '(first.length >= 4'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/socket-site.js',
+    ['threats/dialects'],
+    [
+      ['sockets: who says nothing stays for ever', 'this.timer ??= this.wait(this.handshake)', ''],
+      ['sockets: half a message may wait for ever', 'this.partial() === undefined)', 'true)'],
+      ['sockets: who never stops is taken for one who does not go on', 'whole() {\n        this.begun = undefined;', 'whole() {'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-object.js',
+    ['protocols/dbus-bus'],
+    [
+      ['dbus: a value of another type is set', 'signature !== property.signature)', 'false)'],
+      ['dbus: every event is a change of a property', "event.endsWith('Changed')", 'true'],
+      ['dbus: nobody is told that changes are told', 'silent: !told.has(operation)', 'silent: true'],
     ],
   ),
   ...faultsOf(

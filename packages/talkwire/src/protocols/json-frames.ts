@@ -11,6 +11,11 @@ export class DelimitedReader {
     private readonly limit: number,
   ) {}
 
+  /** Bytes of a text that has begun and is not whole; undefined between two. */
+  get partial(): number | undefined {
+    return this.parts.length > 0 ? this.size : undefined
+  }
+
   /** Texts that end in this chunk. Throws MESSAGE_TOO_LARGE; it is of no more use then. */
   *push(chunk: Buffer): Generator<Buffer> {
     let from = 0

@@ -20,7 +20,7 @@ import type {
   OpenCall,
 } from './dialect.js'
 import { DelimitedReader, delimited } from './json-frames.js'
-import { dialSocket, InOrder, listenSockets, lost, Pending, SocketConnection, type Turn } from './socket-site.js'
+import { dialSocket, InOrder, listenSockets, lost, Pace, Pending, SocketConnection, type Turn } from './socket-site.js'
 
 const traits: DialectTraits = {
   inputStream: false,
@@ -110,12 +110,15 @@ class Served {
     for (const event of service.events ?? []) this.caller.subscribe(event).catch(() => {})
     socket.on('drain', () => this.caller.drained())
     const reader = new DelimitedReader(FORM_FEED, options.limits.message)
+    const pace = new Pace(this.connection, options.limits.handshake, () => reader.partial)
     socket.on('data', (chunk: Buffer) => {
       try {
         for (const bytes of reader.push(chunk)) {
           if (socket.destroyed) return
+          pace.whole()
           this.message(bytes)
         }
+        pace.look()
       } catch (reason) {
         this.send('error', errorData(TalkwireError.from(reason)))
         socket.destroySoon()

@@ -21,7 +21,7 @@ import { Handshake, isChallenge, MAX_HANDSHAKE } from './pymp-auth.js'
 import { answerLimits, callOf, errorOf, paramsFrom, readCall, resultOf, tracebackOf, valueOf, type PythonCall } from './pymp-calls.js'
 import { framed, LengthReader } from './pymp-frames.js'
 import { pickle, unpickle, type Tuple } from './pickle.js'
-import { dialSocket, InOrder, isPath, listenSockets, lost, Pending, SocketConnection, type Turn } from './socket-site.js'
+import { dialSocket, InOrder, isPath, listenSockets, lost, Pace, Pending, SocketConnection, type Turn } from './socket-site.js'
 import type { Socket } from 'node:net'
 
 const traits: DialectTraits = {
@@ -73,9 +73,6 @@ const keyOf = (
 const WAITING = 1024
 
 const noCall: OpenCall = { cancel() {}, grant() {}, input: () => 0, endInput() {} }
-
-/** Bytes a millisecond that a message must have on average, once it has had the handshake's time. */
-const SLOWEST = 16
 
 // ── one connection, whoever calls ────────────────────────────────────────────────────────────────
 
@@ -138,6 +135,7 @@ class Served {
   private connection!: SocketConnection
   private readonly answers = new InOrder((bytes) => this.wire.send(bytes))
   private timer: NodeJS.Timeout | undefined
+  private pace!: Pace
 
   constructor(
     private readonly socket: Socket,
@@ -157,15 +155,15 @@ class Served {
       clearTimeout(this.timer)
       this.caller?.closed(cause)
     })
+    this.pace = new Pace(this.connection, options.limits.handshake, () => this.wire.partial)
     socket.on('drain', () => this.caller?.drained())
     this.wire = new Wire(socket, 'listener', this.key, options.limits.message, {
       open: () => {
         clearTimeout(this.timer)
-        this.timer = undefined
         this.caller = this.admit(this.connection)
       },
       message: (message) => this.message(message),
-      read: () => this.watch(),
+      read: () => this.caller && this.pace.look(),
       broken: (error) => {
         if (this.caller) this.connection.abort(error)
         // FAILURE is on its way to who has another key.
@@ -174,36 +172,9 @@ class Served {
     })
   }
 
-  /** A message that has begun has its time: who sends half of one holds its memory. What we do not read does not count. */
-  private watch(): void {
-    if (!this.caller) return
-    if (this.wire.partial === undefined) {
-      clearTimeout(this.timer)
-      this.timer = undefined
-    } else if (!this.timer) this.waitFrom(performance.now())
-  }
-
-  private waitFrom(begun: number): void {
-    const { handshake } = this.options.limits
-    const left = (): number => begun + handshake + (this.wire.partial ?? 0) / SLOWEST - performance.now()
-    this.timer = setTimeout(
-      () => {
-        if (this.socket.isPaused()) this.waitFrom(performance.now())
-        else if (left() > 0) this.waitFrom(begun)
-        else
-          this.connection.abort(
-            new TalkwireError(
-              'DEADLINE_EXCEEDED',
-              `a message came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
-            ),
-          )
-      },
-      Math.max(1, left()),
-    )
-  }
-
   private message(message: Buffer): void {
     const { limits } = this.options
+    this.pace.whole()
     const turn = this.answers.next()
     let manager = false
     try {

@@ -166,6 +166,57 @@ export class SocketConnection implements ConnectionBase {
   }
 }
 
+/** Bytes a millisecond that a message must have on average, once it has had the handshake's time. */
+const SLOWEST = 16
+
+/** Ends a connection whose message has begun and does not go on: who sends half of one holds its memory. What we do not read does not count. */
+export class Pace {
+  private timer: NodeJS.Timeout | undefined
+  private begun: number | undefined
+
+  /** `partial`: bytes of a message that is not whole; undefined between two. */
+  constructor(
+    private readonly connection: SocketConnection,
+    private readonly handshake: number,
+    private readonly partial: () => number | undefined,
+  ) {
+    connection.socket.once('close', () => clearTimeout(this.timer))
+  }
+
+  /** A message is whole: the next one has its own time. */
+  whole(): void {
+    this.begun = undefined
+  }
+
+  /** What came was looked at. `expected`: nothing came, and something must. */
+  look(expected = false): void {
+    if (!expected && this.partial() === undefined) return
+    this.begun ??= performance.now()
+    this.timer ??= this.wait(this.handshake)
+  }
+
+  private wait(milliseconds: number): NodeJS.Timeout {
+    return setTimeout(() => this.judge(), Math.max(1, milliseconds)).unref()
+  }
+
+  private judge(): void {
+    this.timer = undefined
+    if (this.begun === undefined) return
+    const { connection, handshake } = this
+    const now = performance.now()
+    if (connection.socket.isPaused()) this.begun = now
+    const left = this.begun + handshake + (this.partial() ?? 0) / SLOWEST - now
+    if (left > 0) this.timer = this.wait(left)
+    else
+      connection.abort(
+        new TalkwireError(
+          'DEADLINE_EXCEEDED',
+          `a message came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
+        ),
+      )
+  }
+}
+
 /** Answers leave in the order of the calls, whatever the order in which they are ready. */
 export class InOrder {
   private readonly turns: Turn[] = []

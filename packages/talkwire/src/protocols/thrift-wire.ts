@@ -487,6 +487,11 @@ export class MessageCutter {
 
   constructor(private readonly limits: WireLimits) {}
 
+  /** Bytes of a message that has begun and is not whole; undefined between two. */
+  get partial(): number | undefined {
+    return this.size > 0 ? this.size : undefined
+  }
+
   *push(chunk: Buffer): Generator<Whole> {
     this.append(chunk)
     for (;;) {

@@ -23,7 +23,7 @@ import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
 import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
-import { dialSocket, InOrder, isPath, listenSockets, lost, SocketConnection, socketGuest, type Turn } from './socket-site.js'
+import { dialSocket, InOrder, isPath, listenSockets, lost, Pace, SocketConnection, socketGuest, type Turn } from './socket-site.js'
 import { readAnswer, readInput, writeCall, writeError, writeResult, type Style } from './thrift-calls.js'
 import { operationsOf, serviceName, unspelled, type Operation, type Operations } from './thrift-schema.js'
 import { beginsMessage, formatOf, Kind, MessageCutter, Reader, type Format, type Head, type Whole } from './thrift-wire.js'
@@ -125,6 +125,7 @@ class Served {
   private readonly caller: Caller
   private readonly cutter: MessageCutter
   private readonly answers: InOrder
+  private readonly pace: Pace
 
   constructor(
     socket: Socket,
@@ -136,6 +137,8 @@ class Served {
     this.connection = new SocketConnection(socket, peer, (cause) => this.caller.closed(cause))
     this.answers = new InOrder((bytes) => socket.writable && socket.write(bytes))
     this.cutter = new MessageCutter({ ...options.limits, depth: options.limits.depth + 2 })
+    this.pace = new Pace(this.connection, options.limits.handshake, () => this.cutter.partial)
+    this.pace.look(true)
     this.caller = admit(this.connection)
     socket.on('drain', () => this.caller.drained())
     socket.on('data', (chunk: Buffer) => this.take(chunk))
@@ -145,8 +148,10 @@ class Served {
     try {
       for (const whole of this.cutter.push(chunk)) {
         if (this.connection.socket.destroyed) return
+        this.pace.whole()
         this.message(whole)
       }
+      this.pace.look()
     } catch (reason) {
       // The bytes are no messages, and nothing says where the next one would begin.
       this.connection.abort(TalkwireError.from(reason, 'INVALID_MESSAGE'))

@@ -23,7 +23,7 @@ import type {
 import { inputFrom, operationsOf, valueOf, variablesOf, written, type Operation } from './graphql-shape.js'
 import { beginsCall } from './varlink-begin.js'
 import { DelimitedReader, delimited } from './json-frames.js'
-import { dialSocket, listenSockets, lost, Pending, SocketConnection, socketGuest } from './socket-site.js'
+import { dialSocket, listenSockets, lost, Pace, Pending, SocketConnection, socketGuest } from './socket-site.js'
 import { contractFrom, describe, fieldsOf, interfaceOf, methodOf, parse, RESULT, SERVICE } from './varlink-idl.js'
 
 const traits: DialectTraits = {
@@ -141,12 +141,16 @@ class Served {
     this.caller = admit(this.connection, (event, payload) => event !== this.monitor?.event || this.monitor.tell(payload))
     socket.on('drain', () => this.caller.drained())
     const reader = new DelimitedReader(NUL, options.limits.message)
+    const pace = new Pace(this.connection, options.limits.handshake, () => reader.partial)
+    pace.look(true)
     socket.on('data', (chunk: Buffer) => {
       try {
         for (const bytes of reader.push(chunk)) {
           if (socket.destroyed) return
+          pace.whole()
           this.waiting.push(this.read(bytes))
         }
+        pace.look()
       } catch (reason) {
         // There is no word for what is no message: the connection ends.
         return this.connection.abort(TalkwireError.from(reason))

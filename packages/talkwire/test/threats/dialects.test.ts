@@ -1,9 +1,11 @@
-/** Rows 1, 2, 3, 12, 17, 20, 33 against every protocol over HTTP at once, by hand. What is special to one is in its own test. */
+/** Rows 1, 2, 3, 12, 15, 17, 20, 33 against every protocol at once, by hand. What is special to one is in its own test. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net from 'node:net'
-import { after, before, test } from 'node:test'
-import { connect } from '../../src/index.js'
+import { after, before, mock, test } from 'node:test'
+import * as z from 'zod'
+import { connect, contract, rpc, serve, type RunningService } from '../../src/index.js'
+import { Pace, type SocketConnection } from '../../src/protocols/socket-site.js'
 import { dial, memoryOf, staysHealthy, startVictim, until, type Victim } from './attack.js'
 import { SECRET } from './secret.js'
 import { freshPath } from '../helpers/place.js'
@@ -207,4 +209,149 @@ test('row 20: silent clients and ones with a byte a second are gone, on every li
     await until('all are gone', () => gone === sockets.length)
     clearInterval(drip)
   })
+})
+
+// ── protocols that want a contract ───────────────────────────────────────────────────────────────
+
+const calc = contract('org.example.calc/1', {
+  add: rpc({ input: z.object({ a: z.number(), b: z.number() }), output: z.number() }),
+})
+let handled = 0
+const serveCalc = (listen: string | string[], handshake: number): Promise<RunningService> =>
+  serve(calc, { add: ({ a, b }) => (handled++, a + b) }, { listen, token, limits: { handshake }, onError: () => {} })
+const portOf = (service: RunningService, scheme: string): string =>
+  /\/\/([^/]+)/.exec(service.addresses.find((address) => address.startsWith(`${scheme}:`))!)![1]!
+
+/** A call of `add` with 2 and 5, over HTTP. */
+const POSTS: readonly (readonly [scheme: string, path: string, type: string, body: string])[] = [
+  [
+    'soap+http',
+    '/org.example.calc',
+    'text/xml',
+    '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><add xmlns="urn:talkwire:org.example.calc:1"><a>2</a><b>5</b></add></e:Body></e:Envelope>',
+  ],
+  ['graphql+http', '/graphql', 'application/json', JSON.stringify({ query: 'mutation { add(a: 2, b: 5) }' })],
+  [
+    'thrift+http',
+    '/',
+    'application/x-thrift',
+    Buffer.from(`8001000100000003616464000000010400014000000000000000040002401400000000000000`, 'hex').toString('latin1'),
+  ],
+  ['grpc', '/org.example.calc.v1.Calc/Add', 'application/json', '{"a":2,"b":5}'],
+]
+
+test('rows 1 and 2: nor over a protocol that wants a contract', async () => {
+  await using service = await serveCalc(
+    POSTS.map(([scheme]) => `${scheme}://127.0.0.1:0`),
+    2000,
+  )
+  for (const [scheme, path, type, body] of POSTS) {
+    const own = portOf(service, scheme)
+    const status = async (headers: Headers): Promise<string> => {
+      const all = { host: own, authorization: `Bearer ${token}`, connection: 'close', 'content-type': type, ...headers }
+      const socket = await dial(`tcp://${own}`)
+      let got = ''
+      socket.setEncoding('latin1').on('data', (chunk: string) => (got += chunk))
+      socket.on('error', () => {})
+      socket.write(head(`POST ${path}`, { ...all, 'content-length': String(body.length) }) + body, 'latin1')
+      await new Promise((resolve) => socket.once('close', resolve))
+      return /^HTTP\/1\.1 (\d+)/.exec(got)?.[1] ?? got
+    }
+    const before = handled
+    for (const origin of ['null', 'http://evil.test', `http://evil.${own}`]) await status({ origin })
+    for (const other of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])
+      assert.equal(await status({ 'content-type': other }), '415', `${scheme} ${other}`)
+    for (const host of ['evil.test', `evil.test:${own.split(':')[1]}`]) await status({ host })
+    for (const authorization of ['', 'Bearer wrong']) await status({ authorization })
+    assert.equal(handled, before, scheme)
+    assert.equal(await status({}), '200', scheme)
+    assert.equal(handled, before + 1, scheme)
+  }
+})
+
+/** What begins a message; node-ipc's clients may just listen. */
+const HALVES: readonly (readonly [scheme: string, half: string, silent: boolean])[] = [
+  ['thrift+tcp', '\x80\x01\0\x01\0\0', true],
+  ['thrift+tcp', '\0\0\x10\0\x82\x21', true],
+  ['varlink', '{"method":"org.var', true],
+  ['nodeipc', '{"type":"ad', false],
+]
+
+test('row 20: over bare sockets, too, who says nothing or half of something is gone, and who has spoken may be silent', async () => {
+  await using service = await serveCalc(['thrift+tcp://127.0.0.1:0', 'varlink://127.0.0.1:0', 'nodeipc://127.0.0.1:0'], 300)
+  const open = (scheme: string): net.Socket => {
+    const [host, port] = portOf(service, scheme).split(':') as [string, string]
+    return net
+      .connect(Number(port), host)
+      .on('error', () => {})
+      .resume()
+  }
+  const quiet = await connect(
+    calc,
+    service.addresses.find((address) => address.startsWith('varlink'))!,
+    { reconnect: false },
+  )
+  assert.equal(await quiet.add({ a: 1, b: 1 }), 2)
+  await Promise.all(
+    HALVES.flatMap(([scheme, half, silent]) => {
+      const begun = open(scheme)
+      begun.write(Buffer.from(half, 'latin1'))
+      return [begun, ...(silent ? [open(scheme)] : [])].map((socket) => once(socket, 'close'))
+    }),
+  )
+  assert.equal(await quiet.add({ a: 2, b: 5 }), 7)
+  await quiet.close()
+})
+
+test('row 20: who never stops sending is not taken for one whose message does not go on', (t) => {
+  let now = 0
+  t.mock.method(performance, 'now', () => now)
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  const pass = (milliseconds: number): void => {
+    now += milliseconds
+    mock.timers.tick(milliseconds)
+  }
+  const ends: string[] = []
+  const socket = { once() {}, isPaused: () => false }
+  const connection = { socket, abort: ({ code }: { code: string }) => ends.push(code) } as unknown as SocketConnection
+  const pace = new Pace(connection, 1000, () => 16)
+  for (let n = 0; n < 10; n++) {
+    pace.look()
+    pass(900)
+    assert.deepEqual(ends, [])
+    pace.whole()
+  }
+  pace.look()
+  pass(1000)
+  assert.deepEqual(ends, [])
+  pass(1)
+  assert.deepEqual(ends, ['DEADLINE_EXCEEDED'])
+})
+
+test('row 15: thousands of the smallest messages in one piece', async () => {
+  await using service = await serveCalc(['thrift+tcp://127.0.0.1:0', 'varlink://127.0.0.1:0', 'nodeipc://127.0.0.1:0'], 5000)
+  const thriftCall = Buffer.from('80010001000000017800000001' + '00', 'hex')
+  for (const [scheme, message] of [
+    ['thrift+tcp', thriftCall],
+    ['varlink', Buffer.from('{"method":""}\0')],
+    ['varlink', Buffer.from('\0')],
+    ['nodeipc', Buffer.from('{"type":""}\f')],
+    ['nodeipc', Buffer.from('{}\f')],
+  ] as const) {
+    const [host, port] = portOf(service, scheme).split(':') as [string, string]
+    const socket = net
+      .connect(Number(port), host)
+      .on('error', () => {})
+      .resume()
+    const over = once(socket, 'close')
+    socket.end(Buffer.alloc(message.length * 20_000, message))
+    await over
+    await using client = await connect(
+      calc,
+      service.addresses.find((address) => address.startsWith(`${scheme}:`))!,
+      { reconnect: false },
+    )
+    assert.equal(await client.add({ a: 2, b: 5 }), 7, scheme)
+  }
 })
