@@ -13,10 +13,10 @@ import { closeAll, type Arrived, type Line } from './dbus-line.js'
 import { bodyOf, ended, type Message } from './dbus-message.js'
 import { argumentsOf, signatureOf, type Arguments } from './dbus-schema.js'
 import { typeOf, type Type } from './dbus-types.js'
-import { readArguments, writeArguments, type Writer } from './dbus-values.js'
+import { readArguments, writeArguments, type Reader, type Writer } from './dbus-values.js'
 
 const INTROSPECTABLE = 'org.freedesktop.DBus.Introspectable'
-const PROPERTIES = 'org.freedesktop.DBus.Properties'
+export const PROPERTIES = 'org.freedesktop.DBus.Properties'
 const PEER = 'org.freedesktop.DBus.Peer'
 const OBJECTS = 'org.freedesktop.DBus.ObjectManager'
 /** Of ours: the whole contract, of which introspection has not every word, as OpenRPC. */
@@ -35,6 +35,21 @@ export interface Operation {
 export interface Operations {
   readonly methods: ReadonlyMap<string, Operation>
   readonly signals: ReadonlyMap<string, Arguments>
+}
+
+const capital = (name: string): string => name[0]!.toUpperCase() + name.slice(1)
+const isOne = ({ types, signature }: Arguments, property: Type): boolean => types.length === 1 && signature === property.signature
+
+/** `setBalance` or `SetBalance`, if it takes one value of the type of the property `balance`. */
+function setterOf({ methods }: Operations, { name, property }: Operation): Operation | undefined {
+  const found = methods.get(`set${capital(name)}`) ?? methods.get(`Set${capital(name)}`)
+  return property && found && isOne(found.inputs, property) ? found : undefined
+}
+
+/** The property `balance` whose new value the event `balanceChanged` tells. */
+export function propertyOf({ methods, signals }: Operations, event: string): Operation | undefined {
+  const found = event.endsWith('Changed') ? methods.get(event.slice(0, -'Changed'.length)) : undefined
+  return found?.property && isOne(signals.get(event)!, found.property) ? found : undefined
 }
 
 /** What a contract is in D-Bus. Rejects with UNSUPPORTED for what D-Bus has no type or name for. */
@@ -83,16 +98,21 @@ export async function operationsOf(contract: Contract): Promise<Operations> {
   return { methods, signals }
 }
 
-function nodeOf({ methods, signals }: Operations): InterfaceNode {
+function nodeOf(operations: Operations): InterfaceNode {
+  const { methods, signals } = operations
+  const told = new Set([...signals.keys()].map((event) => propertyOf(operations, event)))
   return {
     methods: new Map(
       [...methods].map(([name, { inputs, outputs, oneway }]) => [name, { inputs: inputs.list, outputs: outputs.list, oneway }]),
     ),
     signals: new Map([...signals].map(([name, { list }]) => [name, { values: list }])),
     properties: new Map(
-      [...methods].flatMap(([name, { property }]) =>
-        property ? [[name, { signature: property.signature, access: 'read' as const, silent: true }] as const] : [],
-      ),
+      [...methods].flatMap(([name, operation]) => {
+        const { property } = operation
+        if (!property) return []
+        const access = setterOf(operations, operation) ? ('readwrite' as const) : ('read' as const)
+        return [[name, { signature: property.signature, access, silent: !told.has(operation) }] as const]
+      }),
     ),
   }
 }
@@ -225,14 +245,38 @@ export class ServedObject {
         (reason: unknown) => reply.error(TalkwireError.from(reason)),
       )
     const name = reader.text()
-    const property = this.operations.methods.get(name)?.property
+    const operation = this.operations.methods.get(name)
+    const property = operation?.property
     if (!property) throw unknown(`there is no property ${JSON.stringify(name.slice(0, 100))}`)
-    if (member === 'Set') throw new TalkwireError('PERMISSION_DENIED', `"${name}" can be read only`)
+    if (member === 'Set') return this.set(caller, operation, reader, reply)
     caller.call(name, undefined, undefined, {
       result: (value) => reply.write('v', (writer) => writeTyped(writer, property, value), value),
       error: (error) => reply.error(error),
       item: () => 0,
     })
+  }
+
+  private set(caller: Caller, operation: Operation, reader: Reader, reply: Reply): void {
+    const { name, property } = operation
+    const setter = setterOf(this.operations, operation)
+    if (!setter) throw new TalkwireError('PERMISSION_DENIED', `"${name}" can be read only`)
+    const signature = reader.signature()
+    if (signature !== property!.signature)
+      throw new TalkwireError('INVALID_INPUT', `"${name}" is ${JSON.stringify(property!.signature)}, not ${JSON.stringify(signature)}`)
+    const value = readArguments(reader, setter.inputs)
+    ended(reader)
+    caller.call(setter.name, paramsOf(value), undefined, {
+      result: () => reply.values(''),
+      error: (error) => reply.error(error, setter.errors),
+      item: () => 0,
+    })
+  }
+
+  /** What `PropertiesChanged` says of one of them. Throws what the value throws. */
+  writeChange(writer: Writer, name: string, value: unknown): void {
+    writer.text(this.of)
+    this.writeProperties(writer, new Map([[name, value]]))
+    writer.array(4, () => {})
   }
 
   /** The properties that answer. */

@@ -20,7 +20,7 @@ import { DRIVER } from './dbus-errors.js'
 import { readObject, type ObjectNode } from './dbus-introspection.js'
 import { closeAll, Line, type Arrived, type LineEvents } from './dbus-line.js'
 import { bodyOf, Flag, Type, type Message } from './dbus-message.js'
-import { CONTRACT, introspectionOf, operationsOf, ServedObject } from './dbus-object.js'
+import { CONTRACT, introspectionOf, operationsOf, PROPERTIES, propertyOf, ServedObject } from './dbus-object.js'
 import { writeArguments } from './dbus-values.js'
 import type {
   Admit,
@@ -369,13 +369,27 @@ class BusCaller implements ConnectionBase {
 }
 
 /** False: the other side is too slow. Throws what the values throw. */
-function tell(line: Line, { operations, of, path }: ServedObject, event: string, payload: unknown): boolean {
+function tell(line: Line, object: ServedObject, event: string, payload: unknown): boolean {
+  const { operations, of, path } = object
   const values = operations.signals.get(event)
   if (!values) return true
   const value = Array.isArray(payload) && payload.length === 1 ? (payload as unknown[])[0] : payload
   line.send({ type: Type.signal, flags: Flag.noReply, path, interface: of, member: event, signature: values.signature }, (writer) =>
     writeArguments(writer, values, value),
   )
+  const property = propertyOf(operations, event)
+  if (property) {
+    const changed = {
+      type: Type.signal,
+      flags: Flag.noReply,
+      path,
+      interface: PROPERTIES,
+      member: 'PropertiesChanged',
+      signature: 'sa{sv}as',
+    }
+    const now = values.as === 'members' ? (value as Record<string, unknown>)[values.names[0]!] : value
+    line.send(changed, (writer) => object.writeChange(writer, property.name, now))
+  }
   return line.connection.buffered < line.limits.outgoing
 }
 

@@ -174,6 +174,78 @@ test('dbus: without a bus, python3-dbus calls us at a socket', async () => {
   checkTold(await told('peer', `unix:path=${path}`, PATH, NAME))
 })
 
+const LAMP = 'org.example.Lamp'
+const lamp = contract(`${LAMP}/1`, {
+  level: rpc({ output: z.number(), idempotent: true }),
+  setLevel: rpc({ input: z.object({ value: z.number() }), errors: { TooBright: z.object({ most: z.number() }) } }),
+  levelChanged: event(z.number()),
+  name: rpc({ output: z.string(), idempotent: true }),
+  nameChanged: event(z.number()),
+})
+
+async function serveLamp(): Promise<RunningService> {
+  let level = 1
+  const service = await serve(
+    lamp,
+    {
+      level: () => level,
+      setLevel({ value }, ctx) {
+        if (value > 100) throw ctx.error('TooBright', { most: 100 })
+        level = value
+        service.emit('levelChanged', level)
+      },
+      name: () => 'lamp',
+    },
+    { listen: `dbus:${bus}` },
+  )
+  return service
+}
+
+test('dbus: a property is set by busctl, and its change is told as PropertiesChanged', async () => {
+  await using _service = await serveLamp()
+  const at = [LAMP, '/org/example/Lamp', LAMP] as const
+  const introspected = await busctl('introspect', ...at)
+  assert.match(introspected, /^\.level +property +d +1 +emits-change writable/m)
+  assert.match(introspected, /^\.name +property +s +"lamp" +-/m)
+  const watch = run(PYTHON, ['-u', '-c', WATCH, bus, ...at])
+  try {
+    await watch.line('ready')
+    await busctl('set-property', ...at, 'level', 'd', '7.5')
+    assert.equal(await watch.line('1 '), `1 changed ${LAMP} {'level': 7.5} []`)
+    assert.equal(await watch.line('set'), 'set 9.0')
+    assert.equal(await watch.line('2 '), `2 changed ${LAMP} {'level': 9.0} []`)
+  } finally {
+    await watch.kill()
+  }
+  assert.deepEqual(JSON.parse(await busctl('get-property', ...at, 'level')), { type: 'd', data: 9 })
+  await assert.rejects(busctl('set-property', ...at, 'level', 'd', '101'), /TooBright/)
+  await assert.rejects(busctl('set-property', ...at, 'level', 's', 'x'), /is \\?"d\\?", not/)
+  await assert.rejects(busctl('set-property', ...at, 'name', 's', 'x'), /Access denied|read only/)
+  // A client without a contract sets it as any other.
+  await using client: any = await connect(`dbus:${bus}#${LAMP}/org/example/Lamp`)
+  await client.setLevel(3)
+  assert.equal(await client.level(), 3)
+})
+
+const WATCH = `
+import sys, ctypes, dbus
+from dbus.mainloop.glib import DBusGMainLoop
+address, name, path, of = sys.argv[1:]
+bus = dbus.bus.BusConnection(address, mainloop=DBusGMainLoop())
+lamp = bus.get_object(name, path)
+glib = ctypes.CDLL('libglib-2.0.so.0')
+plain = lambda values: {str(key): float(value) for key, value in values.items()}
+seen = []
+def changed(of, values, gone):
+    seen.append(values)
+    print(len(seen), 'changed', of, plain(values), list(map(str, gone)))
+    if len(seen) == 1:
+        lamp.Set(of, 'level', 9.0, dbus_interface='org.freedesktop.DBus.Properties', reply_handler=lambda: print('set', 9.0), error_handler=print)
+lamp.connect_to_signal('PropertiesChanged', changed, dbus_interface='org.freedesktop.DBus.Properties')
+print('ready')
+while True: glib.g_main_context_iteration(None, True)
+`
+
 const BESIDE = `
 import sys, socket, json, dbus.connection
 connection = dbus.connection.Connection('unix:path=' + sys.argv[1])
