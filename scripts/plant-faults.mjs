@@ -463,7 +463,7 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'protocols/graphql-shape.js',
+    'protocols/operations.js',
     ['protocols/graphql'],
     [
       [

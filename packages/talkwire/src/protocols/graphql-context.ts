@@ -3,7 +3,7 @@ import { TalkwireError } from '../error.js'
 import { paramsOf } from '../session/service.js'
 import type { Answer, Caller, OpenCall } from './dialect.js'
 import type { Element, FieldContext } from './graphql-schema.js'
-import type { Operation } from './graphql-shape.js'
+import type { Operation } from './operations.js'
 import type { Meta } from './message.js'
 
 /** Bytes of a stream's output that may wait here. */

@@ -4,7 +4,7 @@ import { foreignContract } from '../contract/foreign.js'
 import { fromJsonSchema } from '../contract/from-json-schema.js'
 import type { JsonSchema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
-import { CONTRACT } from './graphql-shape.js'
+import { CONTRACT } from './operations.js'
 import type { TypeRef } from './graphql-text.js'
 
 /** Objects in objects that an answer shows; graphs of types mostly have no end. */

@@ -9,7 +9,7 @@ import type {
 } from 'graphql'
 import { toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
-import { CONTRACT, inputFrom, SCALARS, type Field, type Operation, type ScalarName, type Shape } from './graphql-shape.js'
+import { CONTRACT, inputFrom, SCALARS, type Field, type Operation, type ScalarName, type Shape } from './operations.js'
 import type { Library } from './graphql-reader.js'
 
 /** What the fields of one request do. */

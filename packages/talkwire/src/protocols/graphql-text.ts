@@ -1,5 +1,5 @@
 /** The documents that a client sends, one for each operation of its contract, and what they are answered with. Sans I/O. */
-import type { Operation, Shape } from './graphql-shape.js'
+import type { Operation, Shape } from './operations.js'
 
 export interface Reply {
   readonly data?: unknown

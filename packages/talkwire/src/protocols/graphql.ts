@@ -15,7 +15,7 @@ import { extensionsOf, formatted, type FormattedError } from './graphql-errors.j
 import { servePage } from './graphql-page.js'
 import { createReader, type DocumentReader, type Library } from './graphql-reader.js'
 import { schemaOf } from './graphql-schema.js'
-import { operationsOf } from './graphql-shape.js'
+import { operationsOf } from './operations.js'
 import { BEAT, eventText } from './http-events.js'
 import { metaOf } from './http-meta.js'
 import { statusOf } from './http-problem.js'

@@ -4,7 +4,7 @@ import { foreignContract } from '../contract/foreign.js'
 import { fromJsonSchema } from '../contract/from-json-schema.js'
 import type { JsonSchema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
-import type { Field, Operation, Shape } from './graphql-shape.js'
+import type { Field, Operation, Shape } from './operations.js'
 
 /** What a method's answer is called where it is no object. */
 export const RESULT = 'result'

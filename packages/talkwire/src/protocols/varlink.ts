@@ -20,7 +20,7 @@ import type {
   DialectTraits,
   OpenCall,
 } from './dialect.js'
-import { inputFrom, operationsOf, valueOf, variablesOf, written, type Operation } from './graphql-shape.js'
+import { inputFrom, operationsOf, valueOf, variablesOf, written, type Operation } from './operations.js'
 import { beginsCall } from './varlink-begin.js'
 import { DelimitedReader, delimited } from './json-frames.js'
 import { dialSocket, listenSockets, lost, Pace, Pending, SocketConnection, socketGuest } from './socket-site.js'

@@ -1,6 +1,6 @@
 /**
- * What a contract means in GraphQL: each method and event is a field of Query, Mutation or Subscription, and each JSON Schema a
- * type. What GraphQL has no type for (unions, records, tuples, types that contain themselves) is the scalar JSON. Sans I/O.
+ * A contract as operations with fields, which GraphQL and varlink both have: each method and event has arguments and a result, each
+ * JSON Schema a shape. What has no shape (unions, records, tuples, types that contain themselves) is any JSON. Sans I/O.
  */
 import type { Contract } from '../contract/contract.js'
 import { describeMethod, type JsonSchema, type ValueDescription } from '../contract/json-schema.js'
@@ -26,7 +26,7 @@ export interface Field {
 export interface Operation {
   /** In the contract. */
   readonly name: string
-  /** In the schema. */
+  /** In the schema of GraphQL. */
   readonly field: string
   readonly root: 'Query' | 'Mutation' | 'Subscription'
   readonly arguments: readonly Field[]
@@ -44,7 +44,7 @@ export const INPUT = 'input'
 /** The field of Query that says which contract is served. */
 export const CONTRACT = '_contract'
 
-/** By the name in the contract; also what varlink makes of one. Rejects with UNSUPPORTED where two names would be one. */
+/** By the name in the contract. `scheme` is told in errors. Rejects with UNSUPPORTED where two names would be one. */
 export async function operationsOf(contract: Contract, scheme = 'graphql'): Promise<Map<string, Operation>> {
   const namer = new Namer()
   const operations = new Map<string, Operation>()
