@@ -2026,7 +2026,19 @@ const FAULTS = [
         "answer.error(new TalkwireError('INTERNAL', 'x', { outcome: 'ran' }));",
         'short',
       ],
-      ['the reader of a stream grants nothing', 'grant: (bytes) => tell(Kind.credit, bytes)', 'grant: () => { }'],
+      ['the reader of a stream grants nothing', 'this.wire.tell(this.id, Kind.credit, bytes);', ''],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-pool.js',
+    ['protocols/http-pool'],
+    [
+      ['HTTP: every call has a connection of its own', 'this.all.size < this.most', 'true'],
+      ['HTTP: a connection is not used again', 'const socket = this.idle.pop();', 'const socket = undefined;'],
+      ['HTTP: what waits is forgotten when a connection is free', 'const next = this.waiting.shift();', 'const next = undefined;'],
+      ['HTTP: what waits is forgotten when a connection ends', 'this.over ? undefined : this.waiting.shift()', 'undefined'],
+      ['HTTP: a connection that is gone is used again', 'this.idle.splice(at, 1);', ';'],
+      ['HTTP: what waits outlives the end of all', 'for (const request of this.waiting.splice(0))', 'for (const request of [])'],
     ],
   ),
   ...faultsOf(
@@ -2045,7 +2057,7 @@ const FAULTS = [
     [
       ['any page may call', 'if (this.origins.has(origin))', 'if (true)', 'short'],
       ['any host is ours', '!this.hosts.has(host)', 'false'],
-      ['any token is the token', 'timingSafeEqual(digest(token), this.expected)', 'true'],
+      ['any token is the token', 'sameSecret(token, this.expected)', 'true'],
     ],
   ),
   ...faultsOf(

@@ -163,6 +163,31 @@ abstract class DialectWire implements Wire {
   }
 }
 
+/** Objects with methods, here and in `CallingWire`: a closure for each thing that may happen to a call costs more than most calls. */
+class ServedCall implements OpenCall {
+  constructor(
+    private readonly wire: ServedWire,
+    private readonly id: Id,
+  ) {}
+
+  cancel(): void {
+    this.wire.tell(this.id, Kind.cancel, undefined)
+  }
+
+  grant(bytes: number): void {
+    this.wire.tell(this.id, Kind.credit, bytes)
+  }
+
+  input(value: unknown, size: number): number {
+    this.wire.tell(this.id, Kind.input, value, size)
+    return size
+  }
+
+  endInput(error?: TalkwireError): void {
+    this.wire.tell(this.id, Kind.end, error && toWireError(error))
+  }
+}
+
 /** The session serves: what a dialect's peer calls. */
 export class ServedWire extends DialectWire implements Caller {
   private lastId = 0
@@ -177,20 +202,14 @@ export class ServedWire extends DialectWire implements Caller {
 
   call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const id = ++this.lastId
-    const tell = (kind: Kind, value: unknown, size = 0): void => {
-      if (this.answers.has(id)) this.session.receive(kind, id, '', value, undefined, size)
-    }
     this.answers.set(id, answer)
     this.session.receive(Kind.call, id, method, params, meta, 0)
-    return {
-      cancel: () => tell(Kind.cancel, undefined),
-      grant: (bytes) => tell(Kind.credit, bytes),
-      input(value, size) {
-        tell(Kind.input, value, size)
-        return size
-      },
-      endInput: (error) => tell(Kind.end, error && toWireError(error)),
-    }
+    return new ServedCall(this, id)
+  }
+
+  /** Of a call that is answered nothing is heard any more. */
+  tell(id: Id, kind: Kind, value: unknown, size = 0): void {
+    if (this.answers.has(id)) this.session.receive(kind, id, '', value, undefined, size)
   }
 
   drained(): void {
@@ -234,6 +253,48 @@ export class ServedWire extends DialectWire implements Caller {
   }
 }
 
+/** What becomes of a call of the session. */
+class Answered implements Answer {
+  over = false
+
+  constructor(
+    private readonly open: Map<Id, OpenCall>,
+    private readonly session: Receiver,
+    private readonly id: Id,
+  ) {}
+
+  result(value: unknown): void {
+    this.last(Kind.result, value)
+  }
+
+  error(error: TalkwireError): void {
+    this.last(Kind.error, toWireError(error))
+  }
+
+  item(value: unknown, size: number): number {
+    this.tell(Kind.item, value, size)
+    return size
+  }
+
+  progress(value: unknown): void {
+    this.tell(Kind.progress, value)
+  }
+
+  grantInput(bytes: number): void {
+    this.tell(Kind.inputCredit, bytes)
+  }
+
+  private tell(kind: Kind, value: unknown, size = 0): void {
+    if (!this.over) this.session.receive(kind, this.id, '', value, undefined, size)
+  }
+
+  private last(kind: Kind, value: unknown): void {
+    this.tell(kind, value)
+    this.over = true
+    this.open.delete(this.id)
+  }
+}
+
 /** The session calls: what it says becomes calls of the dialect's client. */
 export class CallingWire extends DialectWire {
   private readonly open = new Map<Id, OpenCall>()
@@ -259,26 +320,9 @@ export class CallingWire extends DialectWire {
 
   private begin(id: Id, method: string, params: unknown, meta: Meta | undefined): void {
     if (method === 'rpc.on' || method === 'rpc.off') return this.subscription(id, method, (params as { event: string }).event)
-    let answered = false
-    const tell = (kind: Kind, value: unknown, size = 0): void => {
-      if (!answered) this.session.receive(kind, id, '', value, undefined, size)
-    }
-    const last = (kind: Kind, value: unknown): void => {
-      tell(kind, value)
-      answered = true
-      this.open.delete(id)
-    }
-    const call = this.callee.call(method, params, meta, {
-      result: (value) => last(Kind.result, value),
-      error: (error) => last(Kind.error, toWireError(error)),
-      item(value, size) {
-        tell(Kind.item, value, size)
-        return size
-      },
-      progress: (value) => tell(Kind.progress, value),
-      grantInput: (bytes) => tell(Kind.inputCredit, bytes),
-    })
-    if (!answered) this.open.set(id, call)
+    const answer = new Answered(this.open, this.session, id)
+    const call = this.callee.call(method, params, meta, answer)
+    if (!answer.over) this.open.set(id, call)
   }
 
   private subscription(id: Id, method: string, event: string): void {

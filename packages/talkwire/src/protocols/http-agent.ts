@@ -7,6 +7,7 @@ import type { Limits } from '../session/limits.js'
 import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, DialectClientOptions, OpenCall } from './dialect.js'
+import { HttpPool } from './http-pool.js'
 
 /**
  * Connections for calls with one answer; what is more waits here. A thousand calls over a thousand connections take three times as long
@@ -14,6 +15,8 @@ import type { Answer, DialectClientOptions, OpenCall } from './dialect.js'
  * whoever listens to as many streams could call nothing any more.
  */
 const CALLS = 64
+/** Methods whose requests have a body, and say so where it is empty: RFC 9110 § 8.6. */
+const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 /** Other connections that are kept for the next one. */
 const KEPT = 8
 
@@ -25,6 +28,8 @@ export interface Place {
   /** What stands behind host and port; '' where nothing does. */
   readonly path: string
   readonly request: (options: http.RequestOptions) => http.ClientRequest
+  /** What the Host header says. */
+  readonly named: string
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -35,14 +40,30 @@ export function openPlace(address: string, { tls, token }: Pick<DialectClientOpt
   const secure = isSecure(address)
   const agentOf = (options: http.AgentOptions): http.Agent =>
     secure ? new https.Agent({ ...tls, keepAlive: true, ...options }) : new http.Agent({ keepAlive: true, noDelay: true, ...options })
+  const name = host.includes(':') ? `[${host}]` : host
   return {
     address,
     base: { host, port, agent: agentOf({ maxFreeSockets: KEPT }) },
-    calls: agentOf({ maxSockets: CALLS, maxFreeSockets: CALLS }),
+    calls: secure ? agentOf({ maxSockets: CALLS, maxFreeSockets: CALLS }) : new HttpPool({ host, port }, CALLS),
     path,
     request: secure ? https.request : http.request,
+    named: port === (secure ? 443 : 80) ? name : `${name}:${port}`,
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
   }
+}
+
+/**
+ * A request that begins; its body is not written yet. The headers are a list, which Node writes as it is: those of an object
+ * it sets, looks up and checks one by one. Throws TypeError for what no header can hold.
+ */
+export function begin(place: Place, { method, path, headers = {}, body }: Question, agent: http.Agent = place.calls): http.ClientRequest {
+  const list = ['host', place.named]
+  for (const name in place.headers) list.push(name, place.headers[name]!)
+  for (const name in headers) list.push(name, String(headers[name]))
+  const chunked = headers['transfer-encoding'] !== undefined
+  if (body !== undefined || (WITH_BODY.has(method) && !chunked)) list.push('content-length', String(Buffer.byteLength(body ?? '')))
+  const { host, port } = place.base
+  return place.request({ host, port, agent, method, path, headers: list })
 }
 
 export const isSecure = (address: string): boolean => /^(\w+\+)?https:/.test(address)
@@ -98,12 +119,12 @@ export function ask(
 export function post(
   place: Place,
   connection: AgentConnection,
-  { method, path, headers, body }: Question,
+  question: Question,
   answer: Answer,
   limits: Pick<Limits, 'message'>,
   settle: (told: Told) => void,
 ): OpenCall {
-  const request = place.request({ ...place.base, agent: place.calls, method, path, headers: { ...place.headers, ...headers } })
+  const request = begin(place, question)
   let settled = false
   let connected = false
   const lost = (reason: unknown): void => {
@@ -119,18 +140,18 @@ export function post(
     else connected = true
   })
   request.on('response', (response) => {
-    response.on('error', lost)
-    collect(response, limits.message).then((all) => {
+    const whole = (body: Buffer): void => {
       if (settled) return
       settled = true
       try {
-        settle({ status: response.statusCode!, headers: response.headers, body: all })
+        settle({ status: response.statusCode!, headers: response.headers, body })
       } catch (reason) {
         answer.error(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'))
       }
-    }, lost)
+    }
+    gather(response, limits.message, whole, lost)
   })
-  request.end(body)
+  request.end(question.body)
   return {
     cancel() {
       settled = true
@@ -143,16 +164,28 @@ export function post(
 }
 
 /** The whole body. Rejects with MESSAGE_TOO_LARGE, and as the response fails. */
-export async function collect(response: IncomingMessage, limit: number): Promise<Buffer> {
+export const collect = (response: IncomingMessage, limit: number): Promise<Buffer> =>
+  new Promise((resolve, reject) => gather(response, limit, resolve, reject))
+
+/** The same for calls: a promise, and iterating the stream, cost a fifth of one. One of both is called, `lost` perhaps again. */
+export function gather(response: IncomingMessage, limit: number, whole: (body: Buffer) => void, lost: (reason: unknown) => void): void {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  response.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size > limit)
-      throw new TalkwireError('MESSAGE_TOO_LARGE', `an answer of more than ${limit} bytes; raise limits.message`, { outcome: 'ran' })
     chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
+    if (size <= limit) return
+    lost(new TalkwireError('MESSAGE_TOO_LARGE', `an answer of more than ${limit} bytes; raise limits.message`, { outcome: 'ran' }))
+    response.destroy()
+  })
+  response.on('end', () => {
+    if (size <= limit) whole(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size))
+  })
+  response.on('error', lost)
+  // What is destroyed on purpose ends without an error.
+  response.on('close', () => {
+    if (!response.complete) lost(new TalkwireError('CONNECTION_LOST', 'the answer ended before its end', { outcome: 'maybe-ran' }))
+  })
 }
 
 /** All connections to one server, as a session sees them. */
@@ -163,6 +196,8 @@ export class AgentConnection implements ConnectionBase {
   private readonly requests = new Set<http.ClientRequest>()
   private over = false
   private readonly agents: readonly http.Agent[]
+  /** One function for all requests. */
+  private readonly forget: (this: http.ClientRequest) => void
 
   constructor(
     { address, base, calls }: Place,
@@ -170,11 +205,15 @@ export class AgentConnection implements ConnectionBase {
   ) {
     this.peer = { address, host: base.host! }
     this.agents = [base.agent as http.Agent, calls]
+    const { requests } = this
+    this.forget = function () {
+      requests.delete(this)
+    }
   }
 
   sent(request: http.ClientRequest): void {
     this.requests.add(request)
-    request.once('close', () => this.requests.delete(request))
+    request.on('close', this.forget)
   }
 
   // Each answer has a connection of its own, and its stream is slowed down by itself.

@@ -1,5 +1,5 @@
 /** The calling side of HTTP: a service of ours, as docs/protocols/http.md has it. */
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
 import { fromJson, fromJsonText, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { isStream } from '../contract/contract.js'
@@ -8,7 +8,7 @@ import { inputOf } from '../session/service.js'
 import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
-import { AgentConnection, ask, collect, openPlace, type Place } from './http-agent.js'
+import { AgentConnection, ask, begin, collect, gather, openPlace, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
 import { connectForeign, isOpenApi } from './http-foreign.js'
 import { metaHeaders } from './http-meta.js'
@@ -70,12 +70,12 @@ class HttpCallee implements Callee {
     // With a contract the params are one input; without, the list of arguments.
     const input = shape ? inputOf(params, shape.parameters) : params
     const body = meta?.input || input === undefined ? undefined : toJson(input, this.options.limits)
-    const request = this.send('POST', `/${this.name}/${encodeURIComponent(method)}`, meta, body)
-    return new ClientCall(request, answer, this.options, meta?.input === true).open
+    const request = this.send('POST', this.pathOf(method), meta, body)
+    return new ClientCall(request, answer, this.options, meta?.input === true)
   }
 
   subscribe(event: string): Promise<void> {
-    const request = this.send('GET', `/${this.name}/${encodeURIComponent(event)}`, undefined, undefined)
+    const request = this.send('GET', this.pathOf(event), undefined, undefined)
     this.events.set(event, request)
     return new Promise((resolve, reject) => {
       request.on('error', (reason) => {
@@ -116,16 +116,19 @@ class HttpCallee implements Callee {
     request?.destroy()
   }
 
+  private pathOf(member: string): string {
+    return `/${this.name}/${encodeURIComponent(member)}`
+  }
+
   private send(method: string, path: string, meta: Meta | undefined, body: string | undefined): ClientRequest {
-    const headers: Record<string, string | number> = { ...this.place.headers, ...metaHeaders(meta) }
-    if (meta?.input) headers['content-type'] = 'application/x-ndjson'
-    else if (body !== undefined) {
-      headers['content-type'] = 'application/json'
-      headers['content-length'] = Buffer.byteLength(body)
-    }
+    const headers = metaHeaders(meta)
+    if (meta?.input) {
+      headers['content-type'] = 'application/x-ndjson'
+      headers['transfer-encoding'] = 'chunked'
+    } else if (body !== undefined) headers['content-type'] = 'application/json'
     const { base, calls } = this.place
     const lasts = method === 'GET' || meta?.input === true || meta?.credit !== undefined
-    const request = this.place.request({ ...base, ...(!lasts && { agent: calls }), method, path, headers })
+    const request = begin(this.place, { method, path, headers, ...(body !== undefined && { body }) }, lasts ? (base.agent as Agent) : calls)
     this.connection.sent(request)
     if (!meta?.input) request.end(body)
     return request
@@ -142,8 +145,7 @@ function shapeOf(
 }
 
 /** One request, until its answer is there. */
-class ClientCall {
-  readonly open: OpenCall
+class ClientCall implements OpenCall {
   private settled = false
   /** Before that nothing has left. */
   private connected = false
@@ -164,25 +166,25 @@ class ClientCall {
       else this.connected = true
     })
     request.on('response', (response) => this.onResponse(response))
-    this.open = {
-      cancel: () => {
-        this.settled = true
-        request.destroy()
-      },
-      grant: (bytes) => {
-        this.waiting -= bytes
-        if (this.waiting < WINDOW) this.response?.resume()
-      },
-      input: (value) => this.write(value),
-      endInput: (error) => {
-        // The server must not take half of a stream for the whole.
-        if (error) request.destroy()
-        else request.end()
-      },
-    }
   }
 
-  private write(value: unknown): number {
+  cancel(): void {
+    this.settled = true
+    this.request.destroy()
+  }
+
+  grant(bytes: number): void {
+    this.waiting -= bytes
+    if (this.waiting < WINDOW) this.response?.resume()
+  }
+
+  endInput(error?: TalkwireError): void {
+    // The server must not take half of a stream for the whole.
+    if (error) this.request.destroy()
+    else this.request.end()
+  }
+
+  input(value: unknown): number {
     const line = `${toJson(value, this.options.limits)}\n`
     const size = Buffer.byteLength(line)
     if (!this.request.writableEnded) this.request.write(line, () => this.answer.grantInput?.(size))
@@ -198,13 +200,12 @@ class ClientCall {
 
   private onResponse(response: IncomingMessage): void {
     this.response = response
-    response.on('error', (reason) => this.lost(reason))
+    const lost = (reason: unknown): void => this.lost(reason)
     const type = response.headers['content-type'] ?? ''
-    if (response.statusCode === 200 && type.startsWith('text/event-stream')) return this.readStream(response)
-    collect(response, this.options.limits.message).then(
-      (body) => this.settle(response.statusCode!, body),
-      (reason: unknown) => this.lost(reason),
-    )
+    if (response.statusCode !== 200 || !type.startsWith('text/event-stream'))
+      return gather(response, this.options.limits.message, (body) => this.settle(response.statusCode!, body), lost)
+    response.on('error', lost)
+    this.readStream(response)
   }
 
   private settle(status: number, body: Buffer): void {

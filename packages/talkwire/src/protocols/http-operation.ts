@@ -40,7 +40,6 @@ export function requestOf(operation: Operation, input: unknown, below: string, l
   const body = bodyOf(operation, operation.body?.key === undefined ? input : fields[operation.body.key], limits, boundary)
   if (body !== undefined) {
     headers['content-type'] = boundary === undefined ? operation.body!.type : `${MULTIPART}; boundary=${boundary}`
-    headers['content-length'] = Buffer.byteLength(body)
   }
   return { verb: operation.verb, path: query.length > 0 ? `${path}?${query.join('&')}` : path, headers, body }
 }

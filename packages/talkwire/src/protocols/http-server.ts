@@ -260,6 +260,18 @@ const inflaters: Readonly<Record<string, Inflate>> = { gzip: gunzip, 'x-gzip': g
 const tooLarge = (limit: number): TalkwireError =>
   new TalkwireError('MESSAGE_TOO_LARGE', `a body of more than ${limit} bytes; send less at a time, or raise limits.message`)
 
+/** Bodies that are on their way, each with what looks whether it comes too slowly. One timer for all: most are there in the next turn. */
+const arriving = new Set<(now: number) => void>()
+let looking: NodeJS.Timeout | undefined
+
+function look(): void {
+  const now = performance.now()
+  for (const each of arriving) each(now)
+  if (arriving.size > 0) return
+  clearInterval(looking)
+  looking = undefined
+}
+
 /** The whole body, inflated. The callback is called exactly once; not at all when the connection ends before. */
 export function readBody(
   request: Request,
@@ -271,32 +283,36 @@ export function readBody(
   const encoding = request.headers['content-encoding']
   const chunks: Buffer[] = []
   let size = 0
+  let over = false
   const since = performance.now()
-  const timer = setInterval(() => {
-    if (performance.now() - since > handshake + size / SLOWEST)
+  const tooSlow = (now: number): void => {
+    if (now - since > handshake + size / SLOWEST)
       finish(
         new TalkwireError(
           'DEADLINE_EXCEEDED',
           `the body came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
         ),
       )
-  }, LOOK)
+  }
   const finish = (error?: TalkwireError): void => {
-    clearInterval(timer)
-    request.off('data', onData).off('end', onEnd).off('close', onClose)
+    if (over) return
+    over = true
+    arriving.delete(tooSlow)
     if (error) return done(error, EMPTY)
     const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size)
     if (encoding === undefined || encoding === 'identity') return done(undefined, whole)
     decode(encoding, whole, message, done)
   }
-  const onData = (chunk: Buffer): void => {
+  arriving.add(tooSlow)
+  looking ??= setInterval(look, LOOK).unref()
+  request.on('data', (chunk: Buffer) => {
+    if (over) return
     size += chunk.length
     if (size > message) return finish(tooLarge(message))
     chunks.push(chunk)
-  }
-  const onEnd = (): void => finish()
-  const onClose = (): void => clearInterval(timer)
-  request.on('data', onData).on('end', onEnd).on('close', onClose)
+  })
+  request.on('end', () => finish())
+  request.on('close', () => arriving.delete(tooSlow))
 }
 
 const EMPTY = Buffer.alloc(0)

@@ -340,13 +340,19 @@ class ToolCall implements Answer {
         Number.isSafeInteger(this.credit) && (this.credit as number) > 0
           ? Math.min(this.credit as number, this.options.limits.outgoing)
           : MOST_BYTES
-      this.call = caller.call(
+      const call = caller.call(
         method.name,
         params,
         { ...metaOf(this.params), ...(streams && { credit }), ...(items && { input: true as const }) },
         this,
       )
-      track.opened({ ...this.call, grant: (bytes) => this.grant(bytes) })
+      this.call = call
+      track.opened({
+        cancel: () => call.cancel(),
+        grant: (bytes) => this.grant(bytes),
+        input: (value, size) => call.input(value, size),
+        endInput: (error) => call.endInput(error),
+      })
       if (method.oneway && !this.done) this.result(undefined)
       else if (items) this.feed(items)
     } catch (reason) {

@@ -465,9 +465,9 @@ class VarlinkCallee implements Callee {
     const input = inputOf(params, member?.kind === 'rpc' ? member.parameters : undefined)
     const parameters = variablesOf(operation, input)
     const reading: Answer = {
-      ...answer,
       result: (value) => answer.result(resultOf(operation, value)),
       error: (error) => answer.error(declaredOf(operation, error)),
+      item: (value, size) => answer.item(value, size),
     }
     if (operation.root === 'Subscription') return this.stream({ method: name, parameters, more: true }, operation, answer)
     this.line.say({ method: name, parameters, ...(operation.oneway && { oneway: true }) }, reading)

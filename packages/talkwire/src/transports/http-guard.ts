@@ -1,5 +1,5 @@
 /** Who may ask over HTTP and WebSocket: under which host, from which pages, with which token. RFC 9110 § 7.2, RFC 6454, RFC 6750. */
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TalkwireError } from '../error.js'
@@ -37,10 +37,12 @@ export class HttpGuard {
   private readonly hosts = new Set<string>()
   private readonly origins: ReadonlySet<string>
   private readonly expected: Buffer | undefined
+  /** Whether an address at which requests arrive is loopback's. To find out takes longer than all else here. */
+  private readonly local = new Map<string, boolean>()
 
   constructor(private readonly options: GuardOptions) {
     this.origins = new Set(options.origins)
-    this.expected = options.token ? digest(options.token) : undefined
+    this.expected = options.token ? Buffer.from(options.token) : undefined
   }
 
   /** Names under which the listener is reached: a page whose own name was made to point here has another. */
@@ -59,8 +61,7 @@ export class HttpGuard {
   judge({ headers, socket }: IncomingMessage): Judgement {
     const host = (headers.host ?? '').toLowerCase()
     // Beyond loopback it is reached under names that only the user knows; then the token and TLS keep strangers out.
-    const local = isLoopback((socket.localAddress ?? '').replace(/^::ffff:/, ''))
-    if ((local || this.options.hosts) && !this.hosts.has(host))
+    if ((this.isLocal(socket.localAddress ?? '') || this.options.hosts) && !this.hosts.has(host))
       return denied(`this service is not known as ${JSON.stringify(host.slice(0, 200))}; call it by its address, or name it in hosts`)
     const { origin } = headers
     if (origin === undefined || origin === `${this.options.secure ? 'https' : 'http'}://${host}`) return ALLOWED
@@ -68,16 +69,27 @@ export class HttpGuard {
     return denied(`pages of ${origin.slice(0, 200)} may not call this service; name the origin in origins`)
   }
 
+  private isLocal(address: string): boolean {
+    let local = this.local.get(address)
+    if (local === undefined) this.local.set(address, (local = isLoopback(address.replace(/^::ffff:/, ''))))
+    return local
+  }
+
   /** Whether the request shows the token, or none is wanted. `shown` is one that came otherwise than in the header. */
   knows({ headers: { authorization } }: IncomingMessage, shown?: string): boolean {
     if (!this.expected) return true
     const token = shown ?? (/^bearer /i.test(authorization ?? '') ? authorization!.slice(7).trim() : undefined)
-    return token !== undefined && timingSafeEqual(digest(token), this.expected)
+    return token !== undefined && sameSecret(token, this.expected)
   }
 }
 
 const asHttp = (address: string): URL => new URL(address.replace(/^[\w+]+:/, 'http:'))
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+
+/** In a time that tells its length at most. */
+function sameSecret(text: string, expected: Buffer): boolean {
+  const shown = Buffer.from(text)
+  return shown.length === expected.length && timingSafeEqual(shown, expected)
+}
 
 export const noToken = (): TalkwireError => new TalkwireError('UNAUTHENTICATED', 'this service wants its token: "Authorization: Bearer …"')
 
