@@ -315,6 +315,16 @@ const FAULTS = [
     [['OpenAPI: of two secrets one is enough', 'told.find((each) => each.length <= 1)', 'told[0]']],
   ),
   ...faultsOf(
+    'cli/typescript.js',
+    ['cli/import'],
+    [
+      ['import: a comment of a description may end', ".replaceAll('*/', '*\\\\/')", ''],
+      ['import: every member is there', "required.includes(name) ? '' : '?'", "''"],
+      ['import: what refers to itself is unknown', 'return this.named(short(plain), defs[plain], root);', "return 'unknown';"],
+      ['import: 64 bits are numbers', "return 'bigint';", "return 'number';"],
+    ],
+  ),
+  ...faultsOf(
     'cli/forms.js',
     ['cli/describe-as'],
     [

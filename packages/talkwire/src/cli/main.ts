@@ -10,6 +10,7 @@ import { complete, completion } from './completion.js'
 import { describe } from './describe.js'
 import { doctor } from './doctor.js'
 import { help, overview } from './help.js'
+import { importCommand } from './import.js'
 import { Interrupted } from './interruption.js'
 import { locks } from './locks.js'
 import { ls } from './ls.js'
@@ -18,7 +19,18 @@ import { serve } from './serve.js'
 import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
-const commands: Readonly<Record<string, Command>> = { serve, call, bridge, ls, describe, watch, locks, doctor, completion }
+const commands: Readonly<Record<string, Command>> = {
+  serve,
+  call,
+  bridge,
+  ls,
+  describe,
+  import: importCommand,
+  watch,
+  locks,
+  doctor,
+  completion,
+}
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--version') return printed(version())

@@ -11,6 +11,7 @@ import type { Command } from '../../src/cli/command.js'
 import { completion } from '../../src/cli/completion.js'
 import { describe } from '../../src/cli/describe.js'
 import { doctor } from '../../src/cli/doctor.js'
+import { importCommand } from '../../src/cli/import.js'
 import { locks } from '../../src/cli/locks.js'
 import { ls } from '../../src/cli/ls.js'
 import { serve as serveCommand } from '../../src/cli/serve.js'
@@ -167,7 +168,18 @@ test('completion: the shells that are here can read their scripts', async () => 
 })
 
 test('help: every example is a line that the command takes', () => {
-  const commands: Record<string, Command> = { serve: serveCommand, call, bridge, ls, describe, watch, locks, doctor, completion }
+  const commands: Record<string, Command> = {
+    serve: serveCommand,
+    call,
+    bridge,
+    ls,
+    describe,
+    import: importCommand,
+    watch,
+    locks,
+    doctor,
+    completion,
+  }
   for (const [name, { examples, options, words }] of Object.entries(commands)) {
     assert.ok(examples.length > 0)
     for (const [line] of examples) {

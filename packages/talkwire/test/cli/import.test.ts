@@ -1,0 +1,200 @@
+/** `talkwire import`: its modules compile under strict TypeScript, and call the services of others. */
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import * as grpc from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
+import * as z from 'zod'
+import { soon } from '../../compliance/ends.js'
+import { contract, event, fromOpenApi, rpc, serve, stream } from '../../src/index.js'
+import { moduleOf } from '../../src/cli/typescript.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
+import { freshPath } from '../helpers/place.js'
+import { python } from '../transports/fixtures/support.js'
+import { talkwire } from './program.js'
+
+const modules = fileURLToPath(new URL('../../../../../node_modules', import.meta.url))
+const run = promisify(execFile)
+
+/** A program of a user, of these files: compiled by the strictest of compilers, and run. */
+async function program(files: Readonly<Record<string, string>>, args: readonly string[] = []): Promise<string> {
+  const folder = freshPath('')
+  mkdirSync(folder)
+  symlinkSync(modules, join(folder, 'node_modules'))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
+  const options = ['--strict', '--exactOptionalPropertyTypes', '--noUncheckedIndexedAccess', '--noUnusedLocals', '--verbatimModuleSyntax']
+  const target = ['--target', 'es2022', '--lib', 'es2023,esnext.disposable,dom', '--module', 'nodenext', '--types', 'node']
+  await run(join(modules, '.bin/tsc'), [...options, ...target, '--skipLibCheck', 'app.ts'], { cwd: folder }).catch(
+    ({ stdout }: { stdout: string }) => assert.fail(stdout),
+  )
+  const { stdout } = await run(process.execPath, ['app.js', ...args], { cwd: folder })
+  return stdout
+}
+
+const imported = async (args: readonly string[]): Promise<string> => {
+  const out = freshPath('.ts')
+  const { code, stdout, stderr } = await talkwire(['import', ...args, '--out', out])
+  assert.deepEqual([code, stdout], [0, ''], stderr)
+  return readFileSync(out, 'utf8')
+}
+
+const shopProgram = fileURLToPath(new URL('../../../test/protocols/fixtures/fastapi_shop.py', import.meta.url))
+
+test('import: FastAPI, asked at its address', async () => {
+  const port = freshPort()
+  const child = spawn(python, [shopProgram, ownHost, String(port)], { stdio: ['ignore', 'pipe', 'ignore'] })
+  try {
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+    assert.equal((await soon(lines.next(), 'a line')).value, 'ready')
+    const module = await imported([`http://${ownHost}:${port}`])
+    const app = `import { connect, isError } from 'talkwire'
+import { address, discoverPetShop } from './shop.contract.js'
+import type { PetInput } from './shop.contract.js'
+
+const shop = await discoverPetShop()
+const client = await connect(shop, address)
+const rex: PetInput = { name: 'Rex', kind: 'dog', tags: ['good'] }
+const id: number = await client.add_pet_pets_post(rex)
+const { name, kind } = await client.get_pet_pets__pet_id__get({ pet_id: id })
+console.log(name.toUpperCase(), kind, await client.add_all_sum_post([1, 2.5]))
+try {
+  await client.get_pet_pets__pet_id__get({ pet_id: 99 })
+} catch (reason) {
+  if (isError(reason, shop, 'get_pet_pets__pet_id__get', 'NotFound')) console.log(reason.details?.detail)
+}
+export const never = (): unknown[] => [
+  // @ts-expect-error no kind of pet
+  client.add_pet_pets_post({ name: 'Daisy', kind: 'cow' }),
+  // @ts-expect-error no number
+  client.get_pet_pets__pet_id__get({ pet_id: 'one' }),
+  // @ts-expect-error no method
+  client.feed_pet(),
+  // @ts-expect-error a file is bytes
+  client.upload_upload__album__post({ album: 'a', body: { title: 'b', picture: 'c' } }),
+  client.upload_upload__album__post({ album: 'a', body: { title: 'b', picture: new Uint8Array() } }),
+]
+await client.close()
+`
+    assert.equal(await program({ 'shop.contract.ts': module, 'app.ts': app }), 'REX dog 3.5\nthere is no pet 99\n')
+  } finally {
+    child.kill('SIGKILL')
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  }
+})
+
+const GREETER = `syntax = "proto3";
+package hello.v1;
+import "names.proto";
+service Greeter {
+  rpc SayHello(Name) returns (Greeting);
+  rpc Count(Name) returns (stream Greeting);
+}
+service Other { rpc Nothing(Name) returns (Name); }
+message Greeting { string text = 1; int64 letters = 2; repeated Greeting more = 3; map<string, int32> by_name = 4; }
+`
+
+test('import: a .proto with what it imports, called at a server of @grpc/grpc-js; a file that is none', async () => {
+  const folder = freshPath('')
+  mkdirSync(folder)
+  const file = join(folder, 'greeter.proto')
+  writeFileSync(file, GREETER)
+  writeFileSync(join(folder, 'names.proto'), 'syntax = "proto3";\npackage hello.v1;\nmessage Name { string name = 1; bytes data = 2; }\n')
+  const module = await imported([file, '--service', 'Greeter'])
+  const definition = (grpc.loadPackageDefinition(loadSync(file, { longs: Number, includeDirs: [folder] })) as any).hello.v1.Greeter.service
+  const server = new grpc.Server()
+  server.addService(definition, {
+    SayHello: (call: any, answer: any) =>
+      answer(null, { text: `hello ${call.request.name}`, letters: call.request.name.length, byName: { a: 1 } }),
+    Count(call: any) {
+      for (const letter of call.request.name) call.write({ text: letter })
+      call.end()
+    },
+  })
+  const port = await promisify(server.bindAsync.bind(server))(`${ownHost}:0`, grpc.ServerCredentials.createInsecure())
+  try {
+    const app = `import { connect } from 'talkwire'
+import { greeter, type Greeting } from './greeter.contract.js'
+
+const client = await connect(greeter, process.argv[2]!)
+const { text, letters, byName }: Greeting = await client.sayHello({ name: 'Ada' })
+const plus: bigint = (letters ?? 0n) + 1n
+console.log(text, plus, byName?.['a'])
+for await (const each of client.count({ name: 'xy', data: new Uint8Array() })) console.log(each.text?.toUpperCase())
+await client.close()
+// @ts-expect-error a text
+export const never = (): unknown => client.sayHello({ name: 5 })
+`
+    assert.equal(
+      await program({ 'greeter.contract.ts': module, 'app.ts': app }, [`grpc://${ownHost}:${String(port)}`]),
+      'hello Ada 4n 1\nX\nY\n',
+    )
+  } finally {
+    server.forceShutdown()
+  }
+  const fails = async (args: readonly string[], text: RegExp): Promise<void> => {
+    const { code, stdout, stderr } = await talkwire(['import', ...args])
+    assert.deepEqual([code, stdout], [2, ''], stderr)
+    assert.match(stderr, text)
+  }
+  const none = join(folder, 'none.json')
+  writeFileSync(none, '{"swagger":"2.0"}')
+  await fails([none], /none\.json: this is no OpenAPI document/)
+  await fails([join(folder, 'missing.json')], /there is no file/)
+})
+
+test('import: a document with nasty names is a module all the same, and a service of ours keeps its types', async () => {
+  const nasty = 'a */ b\n\u2028`${x}\'"'
+  const made = await fromOpenApi({
+    openapi: '3.1.0',
+    info: { title: 'class', version: '1' },
+    paths: {
+      '/a': {
+        get: {
+          operationId: nasty.replaceAll(/\s/g, ''),
+          description: nasty,
+          parameters: [{ name: nasty, in: 'query', schema: { enum: [nasty, 5, null] } }],
+          responses: { 200: { content: { 'application/json': { schema: { $ref: '#/components/schemas/Contract' } } } } },
+        },
+      },
+    },
+    components: { schemas: { Contract: { type: ['object', 'null'], properties: { [nasty]: { $ref: '#/components/schemas/Contract' } } } } },
+  })
+  const origin = { from: nasty, imports: [], make: (type: string, value: string) => `export declare const ${value}: ${type}` }
+  const own = contract('own/1', {
+    all: rpc({
+      input: z.object({ when: z.date(), big: z.bigint(), data: z.instanceof(Float32Array), pair: z.tuple([z.string(), z.number()]) }),
+      output: stream(z.union([z.string(), z.null()])),
+      errors: { Broke: z.object({ why: z.literal('x') }) },
+    }),
+    note: rpc({ input: z.string().optional(), oneway: true }),
+    told: event(z.array(z.record(z.string(), z.int()))),
+  })
+  await using service = await serve(own, { async *all() {}, note() {} }, { listen: `unix:${freshPath('.sock')}` })
+  const app = `import type { Client } from 'talkwire'
+import type { Own } from './own.contract.js'
+import type { Class } from './nasty.js'
+
+export type Both = Class | Own
+export async function use(client: Client<Own>): Promise<void> {
+  const all = { when: new Date(), big: 1n, data: new Float32Array(), pair: ['a', 1] as [string, number] }
+  for await (const each of client.all(all)) {
+    const text: string | null = each
+    console.log(text)
+  }
+  await client.note()
+  await client.on('told', (rows) => console.log(rows[0]?.['a']?.toFixed()))
+  // @ts-expect-error a Date
+  client.all({ ...all, when: 'now' })
+}
+console.log('compiled')
+`
+  const files = { 'nasty.ts': await moduleOf(made, origin), 'own.contract.ts': await imported([service.addresses[0]!]), 'app.ts': app }
+  assert.equal(await program(files), 'compiled\n')
+})
