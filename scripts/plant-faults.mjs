@@ -1621,6 +1621,37 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/c/talkwire_versions.h',
+    ['memory/shared-c'],
+    [
+      ['a version is told before it is there', 'TW_STORE(*at->begun, next);', 'TW_STORE(*at->version, next);'],
+      ['both versions are in one buffer', 'memcpy(at->buffers[next & 1], bytes', 'memcpy(at->buffers[0], bytes'],
+      ['half of a change is handed out', 'if (TW_LOAD(*at->begun) - seen > 1) return 0;', ''],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_value.h',
+    ['memory/shared-c'],
+    [
+      ['who waits for a change is not rung', 'if (TW_LOAD(value->words->watched) != 0) tw_value_wake(value);', ''],
+      ['a dead one keeps the place of the writer', 'return other != 0 && !tw_alive(other) &&', 'return 0 &&'],
+      ['who died waiting keeps its place', 'tw_alive(who) || !tw_swap64(&each->who, who, 0)', '1'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/c/talkwire_map.h',
+    ['memory/shared-c'],
+    [
+      ['two change a map at a time', 'if (TW_LOAD(*writer) == 0 && tw_swap64(writer, 0, map->self)) return 0;', 'return 0;'],
+      [
+        'a key is there before its value',
+        'TW_STORE(entry->begun, TW_LOAD(entry->version) + 2);',
+        'TW_STORE(entry->state, (uint32_t)TW_USED);',
+      ],
+      ['what was removed is in the way', 'if (TW_LOAD(tw_entry_at(map, (last + 1) % map->entries)->state) != TW_FREE) return;', 'return;'],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/broadcast.py',
     ['memory/broadcast-partners'],
     [

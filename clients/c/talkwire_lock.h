@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "talkwire_owner.h"
 #include "talkwire_store.h"
 
 /* It was taken, and whoever had it before died with it. */
@@ -74,32 +75,6 @@ struct tw_handle {
     char path[48 + TW_NAME], label[TW_LABEL];
 };
 
-/* Milliseconds. */
-static inline double tw_now(clockid_t clock) {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
-}
-
-/* § 2: who runs under this id; 0 for nobody, a zombie too. */
-static inline int64_t tw_owner_of(int id) {
-    char path[32], text[1024], state = 0;
-    unsigned long long start = 0;
-    snprintf(path, sizeof path, "/proc/%d/stat", id);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t size = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (size <= 0) return 0;
-    text[size] = 0;
-    const char *fields = strrchr(text, ')');
-    if (!fields || sscanf(fields + 2, "%c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state, &start) != 2) return 0;
-    if (state == 'Z' || state == 'X') return 0;
-    return (int64_t)((uint64_t)id << 42 | (start & ((1ULL << 42) - 1)));
-}
-static inline int tw_id(int64_t owner) { return (int)((uint64_t)owner >> 42); }
-static inline int tw_alive(int64_t owner) { return owner != 0 && tw_owner_of(tw_id(owner)) == owner; }
-
 /* § 5: the number of a grant to one alone. It is not one step. */
 static inline double tw_fence(const struct tw_lock *lock) {
     int64_t bits = TW_LOAD(lock->fence);
@@ -117,19 +92,6 @@ static inline void tw_next_fence(struct tw_lock *lock) {
 }
 
 /* § 4: who waits, and who is woken. */
-
-static inline int tw_ring(int64_t who, uint32_t bell) {
-    char path[48];
-    struct stat found;
-    snprintf(path, sizeof path, "/proc/%d/fd/%u", tw_id(who), bell);
-    /* For reading too: else the death of the only reader would be a SIGPIPE here. */
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return 0;
-    int rung = fstat(fd, &found) == 0 && S_ISFIFO(found.st_mode) && tw_alive(who);
-    if (rung) rung = write(fd, ".", 1) == 1 || errno == EAGAIN; /* full: it was rung */
-    close(fd);
-    return rung;
-}
 
 /* Whoever comes into the place of a dead one must not be rung at its bell: that may be anything in the new process. */
 static inline void tw_forget_sequence(struct tw_waiter *waiter) {

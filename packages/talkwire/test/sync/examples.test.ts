@@ -1,4 +1,4 @@
-/** The headers for C, and what the page of the other languages shows, as a user would compile and run it. */
+/** The headers for C, and what the pages of locks and values show, as a user would compile and run it. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -15,8 +15,10 @@ const STRICT = ['-Wall', '-Wextra', '-Wpedantic', '-Wconversion', '-Wshadow', '-
 const HAS_CXX = spawnSync('c++', ['--version']).status === 0
 const COMPILERS = [...(HAS_CC ? [['cc', '-std=c11', 'c'] as const] : []), ...(HAS_CXX ? [['c++', '-std=c++17', 'cpp'] as const] : [])]
 
-const page = readFileSync(join(root, 'docs/sync/other-languages.md'), 'utf8')
-const blocks = (language: string): string[] =>
+const textOf = (page: string): string => readFileSync(join(root, page), 'utf8')
+const LOCKS = textOf('docs/sync/other-languages.md')
+const VALUES = textOf('docs/memory/value.md')
+const blocks = (language: string, page = LOCKS): string[] =>
   [...page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map((match) => match[1]!)
 
 function compile([compiler, standard, ending]: (typeof COMPILERS)[number], code: string): string {
@@ -35,6 +37,9 @@ for (const how of COMPILERS) {
   test(`${how[0]}: the page's example compiles and runs`, () => {
     assert.equal(blocks('c').length, 1)
     assert.match(execFileSync(compile(how, blocks('c')[0]!), { encoding: 'utf8' }), /^grant \d{16}\n$/)
+  })
+  test(`${how[0]}: the example of values compiles and runs`, () => {
+    assert.equal(execFileSync(compile(how, blocks('c', VALUES)[0]!), { encoding: 'utf8' }), 'ready 1\nblue\n')
   })
 }
 
