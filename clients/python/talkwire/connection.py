@@ -21,6 +21,7 @@ from typing import Any, Callable, Deque, List, Optional, Tuple
 
 from . import keeper as keeper_module
 from .codec_json import dumps, ordinary, scan, suspicious, to_utf8
+from .channel import ChannelSession
 from .errors import TalkwireError
 from .pool import pool
 from .framing import ENVELOPE, LENGTH, frame
@@ -62,7 +63,7 @@ class Signal:
         return lock
 
 
-class Connection(Session):
+class Connection(ChannelSession):
     """See the module. `execute` runs one incoming call to its answer, `answer` gives it what its handler returned."""
 
     def __init__(
@@ -72,12 +73,9 @@ class Connection(Session):
         execute: Callable[[Incoming], None],
         answer: Callable[[Incoming, Any], None],
         on_end: Optional[Callable[["Connection"], None]] = None,
-        channels: Any = None,
         **session: Any,
     ) -> None:
         super().__init__(peer=wire.peer, **session)
-        self._channels = channels  # of the service, if it takes descriptors
-        self.channel_ready = False
         self.channel_signal = Signal()
         self._wire = wire
         self._handle = execute
@@ -595,29 +593,8 @@ class Connection(Session):
         """Ends now; what was not sent is dropped."""
         self._finish(TalkwireError("CONNECTION_CLOSED", "the connection was aborted"))
 
-    # -- the channel for descriptors
-
-    def bring_channel(self, channel: Any) -> None:
-        from .descriptor import Descriptors
-
-        self.descriptors = Descriptors(channel, int(self.limits.max_descriptors), self._refuse_descriptors)
-
-    def _refuse_descriptors(self, error: TalkwireError) -> None:
-        self._reply_error(None, error, None)
-        self._break(error)
-
-    def _offer_channel(self) -> Optional[str]:
-        token: Optional[str] = self._channels.offer(self) if self._channels is not None else None
-        return token
-
-    def _channel(self, params: Any) -> None:
-        if self.connector:
-            self.channel_ready = True
-            self.channel_signal.notify()
-        elif self._channels is None:
-            self.abort()
-        else:
-            self._channels.accept(self, params.get("token") if type(params) is dict else None)
+    def _channel_taken(self) -> None:
+        self.channel_signal.notify()
 
     def forget_after_fork(self) -> None:
         self.ended = self._teardown_error = TalkwireError(

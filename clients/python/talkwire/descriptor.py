@@ -89,12 +89,21 @@ def contains_descriptor(value: Any) -> bool:
 
 def close_given(value: Any) -> None:
     """Closes what was given within a value that is not sent."""
+    _close_in(value, "given")
+
+
+def close_received(value: Any) -> None:
+    """Closes what came with a value that nobody takes."""
+    _close_in(value, "received")
+
+
+def _close_in(value: Any, ownership: str) -> None:
     if isinstance(value, Descriptor):
-        if value._ownership == "given":
+        if value._ownership == ownership:
             value.close()
     elif isinstance(value, (list, tuple, dict)):
         for each in value.values() if isinstance(value, dict) else value:
-            close_given(each)
+            _close_in(each, ownership)
 
 
 def close_all(descriptors: List[Descriptor]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
+from ..channel import check_descriptors
 from ..client import explained, open_wire, target_address, wanted_contract
 from ..errors import TalkwireError
 from ..limits import Limits
@@ -15,6 +16,7 @@ from ..remote import CallOptions
 from ..session import Handshake
 from ..transports.registry import Options
 from ..wire import Peer
+from .channel import open_channel
 from .connection import Connection
 from .handling import execute
 from .link import Link
@@ -109,6 +111,7 @@ async def connect(
     tls: Optional["Tls"] = None,
     reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
+    descriptors: bool = False,
 ) -> Client:
     """As `talkwire.connect`; what may block happens on another thread."""
     address = target_address(target)
@@ -118,10 +121,13 @@ async def connect(
     async def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
         loop = asyncio.get_running_loop()
         wire = await loop.run_in_executor(None, open_wire, address, options, start if may_start else None)
+        if descriptors:
+            check_descriptors(wire.peer.address)
         connection = Connection(
             wire, execute=execute, on_end=on_end, connector=True, methods=methods, contract=None,
             limits=limits or Limits(), framing=framing,
         )  # fmt: skip
+        connection.wants_channel = descriptors
         auth = None
         if authkey is not None:
             from ..auth import ClientAuth
@@ -130,6 +136,8 @@ async def connect(
         try:
             if hello or auth is not None:
                 await _shake_hands(connection, connection.handshake(wanted_contract(address), auth), timeout)
+            if descriptors:
+                await open_channel(connection, timeout)
         except BaseException as error:
             connection.abort()
             raise explained(error, wire) from error

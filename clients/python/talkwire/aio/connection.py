@@ -6,10 +6,13 @@ import asyncio
 import inspect
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Callable, Deque, List, Optional, Set
 
+from ..channel import ChannelSession
+from ..descriptor import close_received
 from ..errors import TalkwireError
-from ..session import Incoming, Outgoing, Session
+from ..session import Incoming, Outgoing
 from ..wire import Wire
 
 _BUDGET = 64  # payloads handled before the loop gets its turn
@@ -47,7 +50,7 @@ class _NoLock:
         pass
 
 
-class Connection(Session):
+class Connection(ChannelSession):
     """A session on a wire in an event loop."""
 
     def __init__(
@@ -243,7 +246,8 @@ class Connection(Session):
         limit = self.limits.drain if timeout is None else timeout
         first, self.closing = not self.closing, True
         if self.ended is None and first and self.full:
-            self._notify("$/close", "{}")
+            with suppress(TalkwireError):  # it may have just ended: nothing is left to drain
+                self._notify("$/close", "{}")
         if not self.peer_closing:
             self.stop_streams()
         me = asyncio.current_task()
@@ -283,6 +287,13 @@ class Connection(Session):
         if silent >= interval and self.full:
             self._notify("$/ping", "{}")
         self._timers = [self.loop.call_later(interval / 2, self._beat)]
+
+    def _channel_taken(self) -> None:
+        self._changed.notify()
+
+    async def channel_taken(self, timeout: float) -> bool:
+        """Whether the service has the channel, within so many seconds."""
+        return await self._until(lambda: self.channel_ready, timeout) and self.channel_ready
 
     # -- running
 
@@ -334,6 +345,7 @@ class Connection(Session):
                 await call.signal.wait(left)
         except asyncio.CancelledError:
             self.cancel(call)
+            close_received(call.value)  # it may have been answered in the same turn
             raise
         if call.error is not None:
             raise call.error

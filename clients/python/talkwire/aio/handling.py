@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from ..context import CallContext
+from ..descriptor import close_all, close_given
 from ..errors import TalkwireError
 from ..session import END, Incoming
 from .connection import Connection
@@ -63,13 +64,15 @@ async def _finish_call(connection: Connection, call: Incoming, result: Any) -> N
     except (Exception, asyncio.CancelledError) as error:
         if connection.ended is None:
             call.fail(error)
+        close_all(call.descriptors)
         return
+    late = call.late() if connection.ended is None else connection.ended
+    if late is None:
+        return call.respond(result)
+    close_given(result)
+    close_all(call.descriptors)
     if connection.ended is None:
-        late = call.late()
-        if late is None:
-            call.respond(result)
-        else:
-            connection._answer_error(call, late)
+        connection._answer_error(call, late)
 
 
 async def _before_deadline(call: Incoming, work: Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 from .. import names
+from ..channel import Channels, check_descriptors
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Service:
     """A running service; `async with`, or `await close()`."""
 
-    def __init__(self, contract: str, handlers: Any, authkey: Optional[bytes], limits: Limits) -> None:
+    def __init__(self, contract: str, handlers: Any, authkey: Optional[bytes], limits: Limits, descriptors: bool = False) -> None:
+        self._channels = Channels() if descriptors else None
         self.contract = contract
         self.name = names.check_name(contract.partition("/")[0])
         self._methods = method_table(handlers)
@@ -46,6 +48,8 @@ class Service:
 
     def _listen(self, addresses: Sequence[str], options: Options, announce: bool) -> None:
         for address in addresses:
+            if self._channels is not None:
+                check_descriptors(address)
             listener = listen_on(address, options)
             self._listeners.append(listener)
         self._claims = announce_service(self.name, self.contract, self._listeners, announce)
@@ -79,12 +83,14 @@ class Service:
             auth = ServerAuth(self._authkey)
         connection = Connection(
             wire, execute=execute, on_end=self._gone, connector=False, methods=self._methods, contract=self.contract,
-            limits=self._limits, auth=auth, subscribe=self._subscribe,
+            limits=self._limits, auth=auth, subscribe=self._subscribe, channels=self._channels,
         )  # fmt: skip
         connection.ends_service = listener.address == "stdio:"
         self._connections.add(connection)
 
     def _gone(self, connection: Connection) -> None:
+        if self._channels is not None:
+            self._channels.forget(connection)
         self._connections.discard(connection)
         for task in connection._tasks:
             self._parting.add(task)
@@ -155,10 +161,11 @@ async def serve(
     allow: Optional[Callable[[Peer], bool]] = None,
     announce: bool = False,
     limits: Optional[Limits] = None,
+    descriptors: bool = False,
 ) -> Service:
     """As `talkwire.serve`, in the running event loop."""
     name = contract if isinstance(contract, str) else contract.name
-    service = Service(name, handlers, authkey, limits or Limits())
+    service = Service(name, handlers, authkey, limits or Limits(), descriptors)
     try:
         service._listen(addresses_to_listen(listen, service.name), Options(authkey, insecure, tls=tls, allow=allow), announce)
     except BaseException:

@@ -201,7 +201,10 @@ test('who sleeps is woken: Python by Node and by Python', () =>
     assert.equal(await actor.tell('reader'), 'reader')
     for (const language of ['Node', 'Python'] as const) {
       const told = toldBy(actor, 'sleep 60000')
-      while (Atomics.load(words, WORD.readersSleep) === 0) await new Promise(setImmediate)
+      while (Atomics.load(words, WORD.readersSleep) === 0) {
+        assert.equal(actor.running.child.exitCode, null)
+        await new Promise(setImmediate)
+      }
       if (language === 'Node') {
         using writer = ring.writer()
         write(writer, 7)

@@ -78,7 +78,10 @@ if (HAS_CC) {
       const words = memory.array(Int32Array)
       const place = memory.array(BigInt64Array, HEADER, 2)
       const waits = inPython('wait', segment)
-      while (Atomics.load(words, WORD.watched) === 0) await turns()
+      while (Atomics.load(words, WORD.watched) === 0) {
+        assert.equal(waits.child.exitCode, null)
+        await turns()
+      }
       await waits.kill()
       await ended(inC('values', segment, 0, 1))
       assert.deepEqual([Atomics.load(place, 0), words[WORD.watched]], [NOBODY, 0])

@@ -48,6 +48,14 @@ test('Node and Python write and read at full speed: nothing torn, no value under
   memory.unlink()
 })
 
+/** Until it waits for a change. */
+async function watched(words: Int32Array, { child }: Running): Promise<void> {
+  while (Atomics.load(words, WORD.watched) === 0) {
+    assert.equal(child.exitCode, null)
+    await turns()
+  }
+}
+
 /** Rounds of question and answer, of which each waits for the other's change. */
 const ROUNDS = 100
 
@@ -78,7 +86,7 @@ test('who waits in Python takes a place and a bell; who dies waiting loses it at
     const value = new SharedValue({ memory }, { size: SIZE })
     const words = memory.array(Int32Array)
     const waits = inPython('wait', segment)
-    while (Atomics.load(words, WORD.watched) === 0) await turns()
+    await watched(words, waits)
     const place = memory.array(BigInt64Array, HEADER, 2)
     assert.equal(idOf(place[0]!), waits.pid)
     const bell = Atomics.load(words, HEADER / 4 + 2)
