@@ -325,6 +325,16 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/soap-foreign.js',
+    ['protocols/soap-foreign'],
+    [
+      ['WSDL: faults are of any namespace and name', 'errors.set(name, this.documentMessage(message, true));', ';'],
+      ['WSDL: an attribute takes the place of an element', 'while (structure.fields.has(name))', 'while (false)'],
+      ['WSDL: attributes are left out', "else if (part.name === 'attribute')", 'else if (false)'],
+      ['WSDL: nobody waits for a one-way operation', 'oneway: !output }', 'oneway: false }'],
+    ],
+  ),
+  ...faultsOf(
     'cli/forms.js',
     ['cli/describe-as'],
     [

@@ -4,7 +4,7 @@ import { foreignContract } from '../contract/foreign.js'
 import { fromJsonSchema } from '../contract/from-json-schema.js'
 import type { JsonSchema, Subschema } from '../contract/schema-walk.js'
 import type { ForeignService } from './soap-foreign.js'
-import type { Field, Message, Scalar, Structure } from './soap-schema.js'
+import type { Field, Message, Operation, Scalar, Structure } from './soap-schema.js'
 
 /** Rejects with MISSING_PACKAGE. */
 export async function contractOfWsdl({ name, operations, leftOut }: ForeignService): Promise<Contract> {
@@ -15,10 +15,17 @@ export async function contractOfWsdl({ name, operations, leftOut }: ForeignServi
     const required = [...request.structure.fields.values()].some((field) => !field.optional && !field.list)
     members[operation.name] = rpc({
       ...(request.structure.fields.size > 0 && { input: await fromJsonSchema(schemaOf(request), { optional: !required }) }),
+      errors: await errorsOf(operation),
       ...(answer.structure.fields.size > 0 && { output: await fromJsonSchema(schemaOf(answer), { optional: isOptional(answer) }) }),
     }) as Rpc
   }
   return foreignContract(name, 0, members, leftOut)
+}
+
+async function errorsOf({ errors }: Operation): Promise<Rpc['errors']> {
+  const schemas: Record<string, Rpc['errors'][string]> = {}
+  for (const [name, message] of errors) schemas[name] = await fromJsonSchema(schemaOf(message))
+  return schemas
 }
 
 const isOptional = ({ structure, bare }: Message): boolean => bare !== undefined && structure.fields.get(bare)?.optional === true

@@ -128,19 +128,38 @@ class Reader {
     if (body?.attributes.get('use') === 'encoded') throw new TypeError('it is encoded (SOAP 1.1 § 5), and only literal messages are read')
     const input = this.message(shape, 'input')
     const output = childOf(shape, 'output') && this.message(shape, 'output')
-    if (!output) throw new TypeError('it is one-way')
     const rpcStyle = style === 'rpc'
     const request = rpcStyle
       ? { structure: this.parts(input, name), element: { name, uri: body?.attributes.get('namespace') ?? this.namespace } }
       : this.documentMessage(input)
-    const answer = rpcStyle ? { structure: this.parts(output, `${name}Response`) } : this.documentMessage(output)
+    const answer = !output
+      ? { structure: { kind: 'structure', name: `${name}Response`, fields: new Map() } satisfies Structure }
+      : rpcStyle
+        ? { structure: this.parts(output, `${name}Response`) }
+        : this.documentMessage(output)
     return {
       name,
       request: request as Message,
       answer: unwrapped(answer as Message),
-      errors: new Map(),
-      wire: { version, action: own?.attributes.get('soapAction') ?? '', element: request.element! },
+      errors: this.faults(shape),
+      wire: { version, action: own?.attributes.get('soapAction') ?? '', element: request.element!, oneway: !output },
     }
+  }
+
+  /** Those that cannot be read are faults that nobody declared. */
+  private faults(shape: Element): Map<string, Message> {
+    const errors = new Map<string, Message>()
+    for (const fault of shape.children.filter((each) => each.name === 'fault')) {
+      const name = errorName(fault.attributes.get('name') ?? '')
+      const message = this.messages.get(local(fault.attributes.get('message') ?? ''))
+      if (name === undefined || !message || errors.has(name)) continue
+      try {
+        errors.set(name, this.documentMessage(message, true))
+      } catch (reason) {
+        if (!(reason instanceof TypeError)) throw reason
+      }
+    }
+    return errors
   }
 
   private message(shape: Element, which: string): Element {
@@ -166,7 +185,7 @@ class Reader {
     return { kind: 'structure', name, fields, open: true }
   }
 
-  private documentMessage(message: Element): Message & { readonly element: { name: string; uri: string } } {
+  private documentMessage(message: Element, plain = false): Message & { readonly element: { name: string; uri: string } } {
     const parts = message.children.filter((each) => each.name === 'part' && each.attributes.has('element'))
     if (parts.length !== 1) throw new TypeError('a document message has one part with an element')
     const { name, uri } = resolve(parts[0]!, parts[0]!.attributes.get('element')!)
@@ -174,7 +193,10 @@ class Reader {
     if (!declared) throw new TypeError(`<${name}> is declared nowhere`)
     const of = this.typeOf(declared.element, declared.schema, 0)
     if (of.kind === 'structure') return { structure: of, element: { name, uri } }
-    throw new TypeError(`<${name}> is a plain value without a wrapper`)
+    if (!plain) throw new TypeError(`<${name}> is a plain value without a wrapper`)
+    const only: Field = { name: 'value', of, place: 'text', optional: false, nullable: false, list: false }
+    const structure: Structure = { kind: 'structure', name, fields: new Map([['value', only]]), open: true }
+    return { structure, bare: 'value', element: { name, uri } }
   }
 
   // ── types ────────────────────────────────────────────────────────────────────────────────────────
@@ -229,10 +251,9 @@ class Reader {
       else if (part.name === 'choice') this.fill(structure, part, schema, depth + 1, true)
       else if (part.name === 'element') this.addField(structure, part, schema, depth, optional)
       else if (part.name === 'complexContent') this.extend(structure, part, schema, depth)
-      else if (part.name === 'simpleContent') throw new TypeError(`${structure.name} is text with attributes`)
+      else if (part.name === 'simpleContent') this.extend(structure, part, schema, depth)
       else if (part.name === 'any') throw new TypeError(`${structure.name} may hold anything`)
-      else if (part.name === 'attribute' && part.attributes.get('use') === 'required')
-        throw new TypeError(`${structure.name} has a required attribute`)
+      else if (part.name === 'attribute') this.addAttribute(structure, part)
     }
   }
 
@@ -240,9 +261,32 @@ class Reader {
     const extension = childOf(content, 'extension')
     if (!extension) throw new TypeError(`${structure.name} restricts another type`)
     const base = this.typeNamed(extension, extension.attributes.get('base') ?? '', depth)
-    if (base.kind !== 'structure') throw new TypeError(`${structure.name} is text with attributes`)
+    if (base.kind === 'scalar') {
+      structure.fields.set('value', { name: 'value', of: base, place: 'text', optional: false, nullable: false, list: false })
+      return this.fill(structure, extension, schema, depth + 1)
+    }
     for (const [name, field] of base.fields) structure.fields.set(name, field)
     this.fill(structure, extension, schema, depth + 1)
+  }
+
+  /** Those of other namespaces are left out. */
+  private addAttribute(structure: Structure, written: Element): void {
+    const attribute = written.attributes.get('name')
+    const use = written.attributes.get('use')
+    if (use === 'prohibited') return
+    if (attribute === undefined || written.attributes.get('form') === 'qualified') {
+      if (use === 'required') throw new TypeError(`${structure.name} has a required attribute of another namespace`)
+      return
+    }
+    if (!/^[A-Za-z_][\w.-]*$/.test(attribute) || attribute === '__proto__') throw new TypeError(`"${attribute}" is no name of a member`)
+    const type = written.attributes.get('type')
+    const inline = childOf(written, 'simpleType')
+    const of = type !== undefined ? this.typeNamed(written, type, 0) : inline ? this.simple(inline, 0) : scalarOf('string')!
+    if (of.kind === 'structure') throw new TypeError(`the attribute "${attribute}" has a type of elements`)
+    // An element may have the same name.
+    let name = attribute
+    while (structure.fields.has(name)) name = `${name}_`
+    structure.fields.set(name, { name, of, place: { attribute }, optional: use !== 'required', nullable: false, list: false })
   }
 
   private addField(structure: Structure, written: Element, schema: Element, depth: number, optional: boolean): void {
@@ -269,6 +313,15 @@ class Reader {
 function resolve(at: Element, written: string): { name: string; uri: string } {
   const colon = written.indexOf(':')
   return { name: local(written), uri: at.resolve(colon < 0 ? '' : written.slice(0, colon)) ?? '' }
+}
+
+/** As declared errors are called. */
+function errorName(written: string): string | undefined {
+  const name = written
+    .split(/[^A-Za-z0-9]+/)
+    .map((word) => word.slice(0, 1).toUpperCase() + word.slice(1))
+    .join('')
+  return /^[A-Z][A-Za-z0-9]{0,63}$/.test(name) ? name : undefined
 }
 
 /** A wrapper around one value is that value. */

@@ -1,6 +1,6 @@
 /** Envelopes and faults of SOAP 1.1 (w3.org/TR/2000/NOTE-SOAP-20000508) and 1.2 (w3.org/TR/soap12-part1). Sans I/O. */
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
-import { readMessage, writeMessage, XSI, type Operation } from './soap-schema.js'
+import { readMessage, writeMessage, XSI, type Message, type Operation } from './soap-schema.js'
 import { childOf, cleanText, DECLARATION, escapeAttribute, escapeText, type Element, type Xml, type XmlLimits } from './xml.js'
 
 export type Version = '1.1' | '1.2'
@@ -43,8 +43,8 @@ export const writeBody = (name: string, namespace: string, content: string): str
   `<t:${name} xmlns:t="${namespace}" xmlns:xsi="${XSI}">${content}</t:${name}>`
 
 /** The same for a service of others. */
-export const writeForeign = ({ name, uri }: { readonly name: string; readonly uri: string }, content: string): string =>
-  `<f:${name} xmlns:f="${escapeAttribute(uri)}" xmlns:xsi="${XSI}">${content}</f:${name}>`
+export const writeForeign = ({ name, uri }: { readonly name: string; readonly uri: string }, attributes: string, content: string): string =>
+  `<f:${name} xmlns:f="${escapeAttribute(uri)}" xmlns:xsi="${XSI}"${attributes}>${content}</f:${name}>`
 
 const CLIENTS = new Set([
   'INVALID_MESSAGE',
@@ -96,9 +96,8 @@ export function readFault(fault: Element, operation: Operation): TalkwireError {
   const detail = childOf(fault, 'detail') ?? childOf(fault, 'Detail')
   const own = detail?.children.find(({ name, uri }) => name === 'error' && uri === OWN)
   for (const element of detail?.children ?? []) {
-    const code = element.name.slice(operation.name.length + 1)
-    const message = element.name.startsWith(`${operation.name}.`) ? operation.errors.get(code) : undefined
-    if (!message) continue
+    const [code, message] = declaredBy(element, operation) ?? []
+    if (code === undefined || !message) continue
     try {
       return new TalkwireError(code, unprefixed(text, code), { declared: true, outcome: 'ran', details: readMessage(message, element) })
     } catch {
@@ -108,6 +107,13 @@ export function readFault(fault: Element, operation: Operation): TalkwireError {
   const code = own?.attributes.get('code') ?? 'UNKNOWN'
   const outcome = own?.attributes.get('outcome')
   return new TalkwireError(code, unprefixed(text, code), { outcome: outcomes.has(outcome) ? (outcome as Outcome) : 'ran' })
+}
+
+function declaredBy({ name, uri }: Element, { name: method, errors, wire }: Operation): [code: string, message: Message] | undefined {
+  if (wire) return [...errors].find(([, { element }]) => element?.name === name && element.uri === uri)
+  const code = name.slice(method.length + 1)
+  const message = name.startsWith(`${method}.`) ? errors.get(code) : undefined
+  return message && [code, message]
 }
 
 const unprefixed = (text: string, code: string): string => plainMessage({ message: text, code } as TalkwireError)

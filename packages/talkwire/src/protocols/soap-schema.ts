@@ -6,7 +6,7 @@ import type { Contract } from '../contract/contract.js'
 import { describeMethod, type JsonSchema, type ValueDescription } from '../contract/json-schema.js'
 import { isObject, resolveRef, withoutNull, type Subschema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
-import { escapeAttribute, escapeText, type Element } from './xml.js'
+import { escapeAttribute, escapeBreaks, escapeText, type Element } from './xml.js'
 
 export interface Scalar {
   readonly kind: 'scalar'
@@ -33,6 +33,8 @@ export interface Field {
   /** The namespace of its element, in a WSDL of others; '' for none. */
   readonly uri?: string
   readonly of: Scalar | Structure
+  /** In a WSDL of others: no element, but an attribute of that name, or the text beside them. */
+  readonly place?: { readonly attribute: string } | 'text'
   /** It may be left out. */
   readonly optional: boolean
   /** It may be null: xsi:nil. */
@@ -54,6 +56,8 @@ export interface Operation {
     readonly version: '1.1' | '1.2'
     readonly action: string
     readonly element: { readonly name: string; readonly uri: string }
+    /** It is taken, and nobody answers. */
+    readonly oneway: boolean
   }
 }
 
@@ -61,6 +65,8 @@ export interface Operation {
 export interface Message {
   readonly structure: Structure
   readonly bare?: string
+  /** In a WSDL of others. */
+  readonly element?: { readonly name: string; readonly uri: string }
 }
 
 export const XSI = 'http://www.w3.org/2001/XMLSchema-instance'
@@ -276,8 +282,26 @@ function writeFields({ fields, name }: Structure, value: unknown): string {
   for (const key of Object.keys(value))
     if (!fields.has(key) && (value as Record<string, unknown>)[key] !== undefined)
       throw new TypeError(`"${key}" is no field of ${name}; the contract says what fits`)
-  for (const field of fields.values())
-    text += writeField(field, Object.hasOwn(value, field.name) ? (value as Record<string, unknown>)[field.name] : undefined)
+  for (const field of fields.values()) {
+    const own = memberOf(value, field)
+    if (field.place === undefined) text += writeField(field, own)
+    else if (field.place === 'text') text += (field.of as Scalar).write(own)
+  }
+  return text
+}
+
+const memberOf = (value: unknown, { name }: Field): unknown =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined
+
+/** What stands in the tag of an element with these fields. Throws TypeError for what does not fit. */
+export function writeAttributes({ fields }: Structure, value: unknown): string {
+  let text = ''
+  for (const field of fields.values()) {
+    if (typeof field.place !== 'object') continue
+    const own = memberOf(value, field)
+    if (own === undefined && field.optional) continue
+    text += ` ${field.place.attribute}="${escapeBreaks((field.of as Scalar).write(own))}"`
+  }
   return text
 }
 
@@ -292,7 +316,8 @@ function writeField(field: Field, value: unknown): string {
 function writeElement({ name, of, nullable, uri }: Field, value: unknown): string {
   const [open, close] = uri === undefined ? [`t:${name}`, `t:${name}`] : [`${name} xmlns="${escapeAttribute(uri)}"`, name]
   if (value === null && nullable) return `<${open} xsi:nil="true"/>`
-  return `<${open}>${of.kind === 'scalar' ? of.write(value) : writeFields(of, value)}</${close}>`
+  const attributes = of.kind === 'structure' ? writeAttributes(of, value) : ''
+  return `<${open}${attributes}>${of.kind === 'scalar' ? of.write(value) : writeFields(of, value)}</${close}>`
 }
 
 /** The value in a wrapper. Throws INVALID_INPUT. */
@@ -304,9 +329,12 @@ export function readMessage({ structure, bare: single }: Message, element: Eleme
 function readFields({ fields, name, open }: Structure, element: Element): Record<string, unknown> {
   const value: Record<string, unknown> = {}
   // Without these, text beside the elements would be lost unseen.
-  if (element.text.trim() !== '') throw new TalkwireError('INVALID_INPUT', `<${element.name.slice(0, 80)}> holds elements, not text`)
+  const text = [...fields.values()].find(({ place }) => place === 'text')
+  if (!text && element.text.trim() !== '')
+    throw new TalkwireError('INVALID_INPUT', `<${element.name.slice(0, 80)}> holds elements, not text`)
   for (const child of element.children) {
-    const field = fields.get(child.name)
+    const named = fields.get(child.name)
+    const field = named?.place === undefined ? named : undefined
     if (!field && open) continue
     if (!field) throw new TalkwireError('INVALID_INPUT', `<${child.name.slice(0, 80)}> is no element of ${name}; see the WSDL`)
     const item = readElement(field, child)
@@ -315,6 +343,11 @@ function readFields({ fields, name, open }: Structure, element: Element): Record
       value[field.name] = item
     } else if (Object.hasOwn(value, field.name)) (value[field.name] as unknown[]).push(item)
     else value[field.name] = [item]
+  }
+  if (text) value[text.name] = (text.of as Scalar).read(element.text)
+  for (const { name: key, of, place } of fields.values()) {
+    const said = typeof place === 'object' ? element.attributes.get(place.attribute) : undefined
+    if (said !== undefined) value[key] = (of as Scalar).read(said)
   }
   for (const field of fields.values()) if (field.list && !field.optional && !Object.hasOwn(value, field.name)) value[field.name] = []
   return value

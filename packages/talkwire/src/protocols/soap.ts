@@ -34,7 +34,7 @@ import {
   writeForeign,
   type Version,
 } from './soap-message.js'
-import { operationsOf, readMessage, writeMessage, type Operation } from './soap-schema.js'
+import { operationsOf, readMessage, writeAttributes, writeMessage, type Operation } from './soap-schema.js'
 import { contractOfWsdl } from './soap-contract.js'
 import { importsOf, readWsdl, type ForeignService } from './soap-foreign.js'
 import { namespaceOf, wsdlOf } from './soap-wsdl.js'
@@ -306,15 +306,17 @@ class SoapCallee implements Callee {
   /** As its WSDL wants it. RFC 3902 has the action in SOAP 1.2. */
   private callForeign(operation: Operation, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const { limits } = this.options
-    const { version, action, element } = operation.wire!
-    const content = writeMessage(operation.request, inputOf(params) ?? {})
+    const { version, action, element, oneway } = operation.wire!
+    const input = inputOf(params) ?? {}
+    const content = writeMessage(operation.request, input)
     const headers = {
       ...metaHeaders(meta),
       'content-type': version === '1.1' ? TYPES[version] : `${TYPES[version]}; action="${action}"`,
       ...(version === '1.1' && { soapaction: `"${action}"` }),
     }
-    const body = writeEnvelope(version, writeForeign(element, content))
+    const body = writeEnvelope(version, writeForeign(element, writeAttributes(operation.request.structure, input), content))
     return post(this.place, this.connection, { method: 'POST', path: this.path, headers, body }, answer, limits, (told) => {
+      if (oneway && told.status < 300) return answer.result(undefined)
       if (told.status !== 200 && told.status !== 500 && told.status !== 400) return answer.error(fromProblem(told.status, undefined))
       const envelope = readEnvelope(this.xml, readXmlText(told.body, told.headers['content-type']), limits)
       if (isFault(envelope.body)) answer.error(readFault(envelope.body, operation))

@@ -143,7 +143,9 @@ const escapes: Readonly<Record<string, string>> = { '<': '&lt;', '>': '&gt;', '&
 export const escapeText = (text: string): string => (SPECIAL.test(text) ? text.replace(EACH, escaped) : text)
 
 /** The value of an attribute between double quotes. Throws TypeError. */
-export const escapeAttribute = (text: string): string => escapeText(text).replace(/[\t\n]/g, (char) => `&#${char.charCodeAt(0)};`)
+export const escapeAttribute = (text: string): string => escapeBreaks(escapeText(text))
+/** The same for what is escaped as text already. */
+export const escapeBreaks = (text: string): string => text.replace(/[\t\n]/g, (char) => `&#${char.charCodeAt(0)};`)
 
 /** Text that came from elsewhere, as far as XML can say it. */
 export const cleanText = (text: string): string => text.replace(EACH, (char) => (escapes[char] === undefined ? '\ufffd' : char))

@@ -8,7 +8,7 @@ import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import npmSoap from 'soap'
 import * as z from 'zod'
-import { bridge, connect, contract, discover, jsonSchema, rpc, serve, type Contract } from '../../src/index.js'
+import { bridge, connect, contract, discover, jsonSchema, rpc, serve, type Contract, type TalkwireError } from '../../src/index.js'
 import { readWsdl } from '../../src/protocols/soap-foreign.js'
 import { writeMessage } from '../../src/protocols/soap-schema.js'
 import { loadXml } from '../../src/protocols/xml.js'
@@ -34,6 +34,11 @@ const DOCUMENT = `<?xml version="1.0"?>
    <x:element name="Store"><x:complexType><x:sequence><x:element name="item" type="m:Item"/><x:element ref="m:note"/></x:sequence></x:complexType></x:element>
    <x:element name="StoreResponse"><x:complexType><x:sequence><x:element name="ok" type="x:boolean"/><x:element name="count" type="x:long"/></x:sequence></x:complexType></x:element>
    <x:element name="Tell"><x:complexType><x:sequence/></x:complexType></x:element>
+   <x:complexType name="Money"><x:simpleContent><x:extension base="x:decimal"><x:attribute name="currency" type="x:string" use="required"/><x:attribute name="exact" type="x:boolean"/></x:extension></x:simpleContent></x:complexType>
+   <x:element name="Rate"><x:complexType><x:sequence><x:element name="price" type="tns:Money"/><x:element name="id" type="x:int"/></x:sequence><x:attribute name="id" type="x:int" use="required"/><x:attribute name="gone" use="prohibited"/></x:complexType></x:element>
+   <x:element name="RateResponse"><x:complexType><x:sequence><x:element name="price" type="tns:Money" maxOccurs="unbounded"/></x:sequence><x:attribute name="id" type="x:int"/></x:complexType></x:element>
+   <x:element name="NoSuchItem"><x:complexType><x:sequence><x:element name="id" type="x:int"/></x:sequence><x:attribute name="since" type="x:string"/></x:complexType></x:element>
+   <x:element name="Refusal" type="x:string"/>
    <x:element name="Odd"><x:complexType><x:sequence><x:any/></x:sequence></x:complexType></x:element>
   </x:schema>
  </wsdl:types>
@@ -41,14 +46,17 @@ const DOCUMENT = `<?xml version="1.0"?>
  <wsdl:message name="StoreIn"><wsdl:part name="parameters" element="tns:Store"/></wsdl:message><wsdl:message name="StoreOut"><wsdl:part name="parameters" element="tns:StoreResponse"/></wsdl:message>
  <wsdl:message name="OddIn"><wsdl:part name="parameters" element="tns:Odd"/></wsdl:message><wsdl:message name="OddOut"><wsdl:part name="parameters" element="tns:Odd"/></wsdl:message>
  <wsdl:message name="TellIn"><wsdl:part name="parameters" element="tns:Tell"/></wsdl:message>
+ <wsdl:message name="RateIn"><wsdl:part name="parameters" element="tns:Rate"/></wsdl:message><wsdl:message name="RateOut"><wsdl:part name="parameters" element="tns:RateResponse"/></wsdl:message>
+ <wsdl:message name="NoSuchItemFault"><wsdl:part name="fault" element="tns:NoSuchItem"/></wsdl:message><wsdl:message name="RefusalFault"><wsdl:part name="fault" element="tns:Refusal"/></wsdl:message>
  <wsdl:portType name="ShopPort">
   <wsdl:operation name="Find"><wsdl:input message="tns:FindIn"/><wsdl:output message="tns:FindOut"/></wsdl:operation>
   <wsdl:operation name="Store"><wsdl:input message="tns:StoreIn"/><wsdl:output message="tns:StoreOut"/></wsdl:operation>
   <wsdl:operation name="Odd"><wsdl:input message="tns:OddIn"/><wsdl:output message="tns:OddOut"/></wsdl:operation>
   <wsdl:operation name="Tell"><wsdl:input message="tns:TellIn"/></wsdl:operation>
+  <wsdl:operation name="Rate"><wsdl:input message="tns:RateIn"/><wsdl:output message="tns:RateOut"/><wsdl:fault name="noSuch-item" message="tns:NoSuchItemFault"/><wsdl:fault name="Refusal" message="tns:RefusalFault"/><wsdl:fault name="Lost" message="tns:nowhere"/></wsdl:operation>
  </wsdl:portType>
  <wsdl:binding name="ShopSoap" type="tns:ShopPort"><s:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/>
-  ${['Find', 'Store', 'Odd', 'Tell'].map((name) => `<wsdl:operation name="${name}"><s:operation soapAction="urn:${name}"/><wsdl:input><s:body use="literal"/></wsdl:input><wsdl:output><s:body use="literal"/></wsdl:output></wsdl:operation>`).join('')}
+  ${['Find', 'Store', 'Odd', 'Tell', 'Rate'].map((name) => `<wsdl:operation name="${name}"><s:operation soapAction="urn:${name}"/><wsdl:input><s:body use="literal"/></wsdl:input><wsdl:output><s:body use="literal"/></wsdl:output></wsdl:operation>`).join('')}
  </wsdl:binding>
  <wsdl:service name="Shop"><wsdl:port name="ShopSoap" binding="tns:ShopSoap"><s:address location="http://unreachable.example/shop"/></wsdl:port></wsdl:service>
 </wsdl:definitions>`
@@ -87,6 +95,29 @@ const shop = (t: TestContext) =>
             if (Number(id) < 0) throw { Fault: { faultcode: 'soap:Client', faultstring: 'no <such> item' } }
             return Number(id) === 0 ? {} : { found: { id, tags: ['x', 'y'], price: '1.25' } }
           },
+          Tell(input: unknown) {
+            stored.push(input)
+          },
+          Rate({ price, id, attributes }: any) {
+            if (Number(id) === 404)
+              throw {
+                Fault: {
+                  faultcode: 'soap:Server',
+                  faultstring: 'gone',
+                  detail: { 'ns:NoSuchItem': { attributes: { 'xmlns:ns': 'http://shop.example/wsdl', since: 'Monday' }, id } },
+                },
+              }
+            if (Number(id) === 403)
+              throw {
+                Fault: {
+                  faultcode: 'soap:Server',
+                  faultstring: 'no',
+                  detail: { 'ns:Refusal': { attributes: { 'xmlns:ns': 'http://shop.example/wsdl' }, $value: 'never <you>' } },
+                },
+              }
+            stored.push({ price, id, attributes })
+            return { attributes: { id: attributes.id }, price: [{ attributes: price.attributes, $value: price.$value }] }
+          },
           Store(input: unknown) {
             stored.push(input)
             return { ok: true, count: stored.length }
@@ -103,9 +134,8 @@ const callsOf = async (made: Contract, address: string): Promise<Calls> => (awai
 test('soap: a client from a foreign WSDL: what it offers, and what cannot be read is left out with the reason', async (t) => {
   const made = await discover(await shop(t))
   assert.equal(made.id, 'Shop/0')
-  assert.deepEqual(Object.keys(made.members), ['Find', 'Store'])
+  assert.deepEqual(Object.keys(made.members), ['Find', 'Store', 'Tell', 'Rate'])
   assert.match(made.foreign!.leftOut['Odd']!, /may hold anything/)
-  assert.match(made.foreign!.leftOut['Tell']!, /one-way/)
   const { methods } = await jsonSchema(made)
   assert.deepEqual(methods['Find']!.input!.schema, {
     type: 'object',
@@ -127,6 +157,36 @@ test('soap: calls go out as the foreign WSDL wants them, answers and faults come
   const [{ item: seen }] = stored.splice(0) as [{ item: { id: unknown; tags: unknown; parts: { id: unknown }[] } }]
   assert.deepEqual([Number(seen.id), seen.tags, Number([seen.parts].flat()[0]!.id)], [1, ['<a>', 'b'], 2])
   await assert.rejects(async () => client['Store']!({ item: { id: 1.5 }, note: 'x' }), TypeError)
+})
+
+test('soap: attributes, declared faults and one-way operations of a foreign WSDL', async (t) => {
+  const address = await shop(t)
+  const made = await discover(address)
+  await using client = await callsOf(made, address)
+  stored.splice(0)
+  const price = { value: 1.5, currency: '"€" & <more>', exact: true }
+  assert.deepEqual(await client['Rate']!({ price, id: 7, id_: 8 }), { price: [price], id: 8 })
+  const [seen] = stored.splice(0) as any[]
+  assert.deepEqual(
+    [seen.attributes.id, seen.price.attributes.currency, Number(seen.price.$value), Number(seen.id)],
+    ['8', price.currency, 1.5, 7],
+  )
+  await assert.rejects(async () => client['Rate']!({ price: { value: 1 }, id: 7, id_: 8 }), /currency|INVALID_INPUT|TypeError/)
+  const failure = async (id: number): Promise<unknown[]> =>
+    client['Rate']!({ price, id, id_: 8 }).then(
+      () => assert.fail('no fault'),
+      ({ code, declared, details, outcome, message }: TalkwireError) => [
+        code,
+        declared,
+        details,
+        outcome,
+        message.replace(/^\[\w+\] /, ''),
+      ],
+    )
+  assert.deepEqual(await failure(404), ['NoSuchItem', true, { id: 404, since: 'Monday' }, 'ran', 'gone'])
+  assert.deepEqual(await failure(403), ['Refusal', true, 'never <you>', 'ran', 'no'])
+  assert.equal(await client['Tell']!(), undefined)
+  assert.equal(stored.length, 1)
 })
 
 test('soap: RPC style', async (t) => {
