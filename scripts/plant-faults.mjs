@@ -303,7 +303,7 @@ const FAULTS = [
     'protocols/http-operation.js',
     ['protocols/http-foreign'],
     [
-      ['OpenAPI: an API key goes as a bearer token', "scheme === '' ? token :", 'false ? token :'],
+      ['OpenAPI: an API key goes as a bearer token', "scheme === '' ? token :", "scheme === '' ? 'Bearer ' + token :"],
       ['OpenAPI: whoever wants no token gets one', 'if (token !== undefined && credential)', 'if (token !== undefined)'],
       ['OpenAPI: files have no name', 'isFile ? `; filename=', 'false ? `; filename='],
       ['OpenAPI: a form may be cut by what stands in it', 'name.replaceAll(/["\\r\\n]/g, encodeURIComponent)', 'name'],
