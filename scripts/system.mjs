@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import path from 'node:path'
 
-const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\./
+const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
 /** Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is. @type {Record<string, { debian: string, tests: RegExp, file?: string }>} */
 const PROGRAMS = {

@@ -1,8 +1,12 @@
-// node bank.mjs [port]: one bank, every protocol. TOKEN is what clients of HTTP show.
+// node bank.mjs [port]: one bank, every protocol. TOKEN is what clients of HTTP show; PYMP, THRIFT and VARLINK are paths, BUS the address of a bus.
 import { serve } from 'talkwire'
 import { bank } from './contract.mjs'
 
 const port = process.argv[2] ?? 7000
+const { PYMP, THRIFT, VARLINK, BUS } = process.env
+const more = Object.entries({ 'pymp:': PYMP, 'thrift+unix:': THRIFT, 'varlink:': VARLINK, 'dbus:': BUS })
+  .filter(([, where]) => where)
+  .map(([scheme, where]) => scheme + where)
 const balances = new Map()
 const service = await serve(
   bank,
@@ -15,7 +19,7 @@ const service = await serve(
     balance: ({ account }) => balances.get(account) ?? 0,
   },
   {
-    listen: [`tcp://127.0.0.1:${port}`, 'unix:bank', ...(process.env.PYMP ? [`pymp:${process.env.PYMP}`] : [])],
+    listen: [`tcp://127.0.0.1:${port}`, 'unix:bank', ...more],
     protocols: 'all',
     token: process.env.TOKEN,
   },
