@@ -23,8 +23,6 @@ import { isPath } from './socket-site.js'
 const HEADERS = 16 * 1024
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
-/** Milliseconds that a connection may stay without a call that was let in. */
-const STRANGER = 10_000
 /** Calls of one HTTP/2 connection at a time: more wait at the client. */
 const STREAMS = 1_000
 /**
@@ -274,7 +272,8 @@ class Http2Connection extends Http2ConnectionBase {
     super()
     // Once the session is destroyed nobody tells who it was.
     this.peer = door.peerOf(session.socket as net.Socket)
-    this.stranger = setTimeout(() => session.destroy(), STRANGER)
+    // Also for headers without an end, of which Node tells nothing: nghttp2 takes nine frames of them, of 16 KiB each.
+    this.stranger = setTimeout(() => session.destroy(), 2 * door.options.limits.handshake)
     session.on('error', () => {})
     for (const chatter of ['remoteSettings', 'ping']) session.on(chatter, () => this.heard())
     session.once('close', () => {

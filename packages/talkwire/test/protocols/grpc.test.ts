@@ -346,13 +346,13 @@ test('grpc: a stream that is cut off in the middle of a message is not taken for
 
 // ── floods ───────────────────────────────────────────────────────────────────────────────────────
 
-test('grpc: resets, settings and pings without end are cut off, and others are served meanwhile', async () => {
+test('grpc: resets, settings, pings and headers without end are cut off, and others are served meanwhile', async () => {
   await using running = await open()
   const at = running.service.addresses[0]!
   const client: any = await connect(words, at, { reconnect: false })
   const own = async (): Promise<void> =>
     assert.deepEqual(await soon(client.echo({ text: 'x', inner: null }), 'an answer to an honest client'), { text: 'x' })
-  for (const attack of [rapidReset, refusals, settingsFlood, pingFlood]) {
+  for (const attack of [rapidReset, refusals, settingsFlood, pingFlood, headersFlood, laterHeadersFlood]) {
     const socket = raw(at).on('error', () => {})
     await once(socket, 'connect')
     socket.resume()
@@ -399,8 +399,17 @@ const rapidReset = (round: number, authority: string): Buffer =>
 const refusals = (round: number): Buffer => frameOf(1, 5, streamOf(round), headersOf('evil.test'))
 const settingsFlood = (): Buffer => frameOf(4, 0, 0, Buffer.from([0, 4, 0, 1, 0, 0]))
 const pingFlood = (): Buffer => frameOf(6, 0, 0, Buffer.alloc(8))
+/** HEADERS that CONTINUATION goes on with for ever. */
+const headersFlood = (round: number, authority: string): Buffer =>
+  round === 0 ? frameOf(1, 0, 1, headersOf(authority)) : frameOf(9, 0, 1, headersOf(authority))
+/** The same behind a call that was let in. */
+const laterHeadersFlood = (round: number, authority: string): Buffer => {
+  if (round === 0) return Buffer.concat([frameOf(1, 4, 1, headersOf(authority)), frameOf(0, 1, 1, framed(text('x')))])
+  return frameOf(round === 1 ? 1 : 9, 0, 3, headersOf(authority))
+}
+
 test('grpc: who says nothing, or too slowly, is let go', async () => {
-  await using running = await open({ limits: { handshake: 200 } })
+  await using running = await open({ limits: { handshake: 300 } })
   const { session, service } = running
   assert.equal((await say(session, framed(text('x')).subarray(0, 3), {}, false)).grpc, 4)
   assert.equal((await say(session, undefined)).grpc, 4)
@@ -412,6 +421,30 @@ test('grpc: who says nothing, or too slowly, is let go', async () => {
     await soon(new Promise<void>((resolve) => socket.once('close', () => resolve())), `the end of ${JSON.stringify(said)}`)
   }
   assert.equal((await say(session, framed(text('x')))).grpc, 0)
+})
+
+test('grpc: headers that never end, stop in the middle of a frame, or come too slowly, end with their connection', async () => {
+  await using service = await serve(words as Contract, { echo: (input: any) => ({ text: input.text }), many: () => {} } as any, {
+    listen: `grpc://${ownHost}:0`,
+    token: false,
+    limits: { handshake: 1000 },
+    onError: () => {},
+  })
+  const at = service.addresses[0]!
+  const head = frameOf(1, 0, 1, headersOf(at.slice('grpc://'.length)))
+  const sockets = [head, head.subarray(0, 20), Buffer.concat([head, ...Array.from({ length: 7 }, () => frameOf(9, 0, 1, Buffer.alloc(0)))])].map(
+    (said) => {
+      const socket = raw(at).on('error', () => {})
+      socket.resume().write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(4, 0, 0, Buffer.alloc(0)), said]))
+      return new Promise<void>((resolve) => socket.once('close', () => resolve()))
+    },
+  )
+  const client: any = await connect(words, at, { reconnect: false })
+  const own = async (): Promise<void> => assert.deepEqual(await client.echo({ text: 'x', inner: null }), { text: 'x' })
+  await own()
+  await Promise.all(sockets.map((gone) => soon(gone, 'the end of who does not end')))
+  await own()
+  await client.close()
 })
 
 test('grpc: the token, the contract and the protocol are asked for when connecting', async () => {

@@ -10,13 +10,14 @@ import { promisify } from 'node:util'
 import * as z from 'zod'
 import { Random } from '../../compliance/random.js'
 import { testDialect } from '../../compliance/index.js'
-import { connect, contract, event, rpc, serve, stream, TalkwireError } from '../../src/index.js'
+import { connect, contract, event, rpc, serve, stream, TalkwireError, type Client } from '../../src/index.js'
 import { thrift, thriftHttp, thriftIdl, thriftUnix } from '../../src/protocols/thrift.js'
 import { Code, Kind, MessageCutter, Reader, Writer, type Format } from '../../src/protocols/thrift-wire.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshPath } from '../helpers/place.js'
 import { python, run } from '../session/processes.js'
+import { issue } from '../transports/fixtures/certificates.js'
 
 const raw = (address: string): net.Socket => {
   const path = /^thrift\+unix:([^?]+)/.exec(address)?.[1]
@@ -85,8 +86,8 @@ async function idlFile(): Promise<string> {
   return file
 }
 
-async function checkCaller(...args: string[]): Promise<void> {
-  const { stdout } = await program(python, [script, 'call', await idlFile(), ...args])
+async function checkCaller(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
+  const { stdout } = await program(python, [script, 'call', await idlFile(), ...args], { env: { ...process.env, ...env } })
   const said = Object.assign(
     {},
     ...stdout
@@ -134,22 +135,50 @@ for (const [protocol, transport, service] of [
       onError() {},
     })
     notes.length = 0
-    await checkCaller(over.addresses[0]!.slice('thrift+tcp://'.length), protocol, transport, ...service)
+    await checkCaller([over.addresses[0]!.slice('thrift+tcp://'.length), protocol, transport, ...service])
     assert.deepEqual(notes, ['from python'])
-    if (protocol === 'binary') await checkCaller(over.addresses[1]!.slice('thrift+unix:'.length), protocol, transport, ...service)
+    if (protocol === 'binary') await checkCaller([over.addresses[1]!.slice('thrift+unix:'.length), protocol, transport, ...service])
   })
 
-for (const protocol of ['binary', 'compact'])
-  test(`thrift: thriftpy2 calls us over HTTP, ${protocol}`, async () => {
-    // Its Host has no port.
+const authority = issue({ name: 'Test Authority', authority: true })
+const identity = issue({ name: 'bank', hosts: [ownHost], issuer: authority })
+const pem = (...texts: string[]): string => {
+  const file = freshPath('.pem')
+  writeFileSync(file, texts.join(''))
+  return file
+}
+
+for (const [protocol, scheme] of [
+  ['binary', 'http'],
+  ['compact', 'http'],
+  ['binary', 'https'],
+] as const)
+  test(`thrift: thriftpy2 calls us over ${scheme}, ${protocol}`, async () => {
     await using over = await serve(bank, handlers, {
-      listen: 'thrift+http://127.0.0.1:0',
-      token: false,
-      hosts: ['127.0.0.1'],
+      listen: `thrift+${scheme}://${ownHost}:${freshPort()}`,
+      // Its Host has no port.
+      hosts: [ownHost],
+      ...(scheme === 'https' && { tls: { key: identity.key, cert: identity.cert } }),
       onError() {},
     })
-    await checkCaller(`${over.addresses[0]!.slice('thrift+'.length)}/bank`, protocol, 'buffered')
-    assert.match(await (await fetch(over.addresses[0]!.slice('thrift+'.length))).text(), /service bank/)
+    const url = over.addresses[0]!.slice('thrift+'.length)
+    const shown = { TOKEN: over.token!, CA: pem(authority.cert) }
+    await checkCaller([`${url}/bank`, protocol, 'buffered'], shown)
+    if (scheme === 'http') {
+      const headers = { authorization: `Bearer ${over.token!}` }
+      assert.match(await (await fetch(url, { headers })).text(), /service bank/)
+    } else {
+      await assert.rejects(checkCaller([`${url}/bank`, protocol, 'buffered'], { ...shown, CA: pem(issue({ name: 'Other', authority: true }).cert) }))
+      const tls = { ca: authority.cert }
+      const client = await connect(bank, over.addresses[0]!, { tls, token: over.token!, reconnect: false })
+      assert.deepEqual(await client.deposit({ account: 'a', amount: 2 }), { account: 'a', balance: 2 })
+      await client.close()
+      for (const [options, code] of [
+        [{ token: over.token! }, 'UNAUTHENTICATED'],
+        [{ tls }, 'UNAUTHENTICATED'],
+      ] as const)
+        await assert.rejects(connect(bank, over.addresses[0]!, { ...options, reconnect: false }), fails(code))
+    }
   })
 
 for (const [protocol, transport, at] of [
@@ -157,46 +186,54 @@ for (const [protocol, transport, at] of [
   ['binary', 'framed', 'a path'],
   ['compact', 'buffered', 'a path'],
   ['compact', 'framed', 'a port'],
+  ['binary', 'buffered', 'http'],
+  ['compact', 'buffered', 'https'],
 ] as const)
   test(`thrift: we call thriftpy2 at ${at}, ${protocol} and ${transport}`, async () => {
     const path = freshPath('.sock')
-    const port = freshPort()
-    const running = run(python, [script, 'serve', await idlFile(), at === 'a path' ? path : `${ownHost}:${port}`, protocol, transport])
+    const port = `${ownHost}:${freshPort()}`
+    const place = at === 'a path' ? path : at === 'a port' ? port : `${at}://${port}`
+    const env = { KEY: pem(identity.key, identity.cert) }
+    const running = run(python, [script, 'serve', await idlFile(), place, protocol, transport], { env })
     try {
       await running.line('ready')
-      const address = at === 'a path' ? `thrift+unix:${path}` : `thrift+tcp://${ownHost}:${port}`
-      const client = await connect(bank, `${address}?protocol=${protocol}&transport=${transport}`, { reconnect: false })
-      assert.deepEqual(await client.deposit({ account: 'a', amount: 2 }), { account: 'a', balance: 2 })
-      const entry = {
-        text: 'ä€😀',
-        number: -0.5,
-        integer: -(2 ** 53 - 1),
-        small: 2 ** 31 - 1,
-        flag: false,
-        bytes: Buffer.from([0, 255]),
-        numbers: [1.5],
-        inners: [{ text: 'a' }, { text: 'b', maybe: 'c' }],
-        named: { x: 1, y: -(2 ** 40) },
-        when: new Date(1_700_000_000_000),
-        tags: new Set(['p']),
-        none: null,
-      }
-      assert.deepEqual(await client.echo({ entry }), entry)
-      assert.deepEqual(await client.flags({ values: [true, false] }), [true, false])
-      assert.equal(await client.nothing(), undefined)
-      await assert.rejects(
-        client.deposit({ account: 'closed', amount: 1 }),
-        (error: any) =>
-          error.code === 'AccountClosed' && error.declared && error.details.days === 3 && error.message.includes('it is closed'),
-      )
+      const address = at === 'a path' ? `thrift+unix:${path}` : at === 'a port' ? `thrift+tcp://${port}` : `thrift+${place}/any`
+      const tls = { ca: authority.cert }
+      const client = await connect(bank, `${address}?protocol=${protocol}&transport=${transport}`, { tls, reconnect: false })
+      await checkCalled(client)
       await client.note('from node')
       await running.line('note from node')
-      assert.equal((await client.repeat({ text: 'x'.repeat(1000), times: 1000 })).length, 1_000_000)
       await client.close()
     } finally {
       await running.kill()
     }
   })
+
+async function checkCalled(client: Client<typeof bank>): Promise<void> {
+  assert.deepEqual(await client.deposit({ account: 'a', amount: 2 }), { account: 'a', balance: 2 })
+  const entry = {
+    text: 'ä€😀',
+    number: -0.5,
+    integer: -(2 ** 53 - 1),
+    small: 2 ** 31 - 1,
+    flag: false,
+    bytes: Buffer.from([0, 255]),
+    numbers: [1.5],
+    inners: [{ text: 'a' }, { text: 'b', maybe: 'c' }],
+    named: { x: 1, y: -(2 ** 40) },
+    when: new Date(1_700_000_000_000),
+    tags: new Set(['p']),
+    none: null,
+  }
+  assert.deepEqual(await client.echo({ entry }), entry)
+  assert.deepEqual(await client.flags({ values: [true, false] }), [true, false])
+  assert.equal(await client.nothing(), undefined)
+  await assert.rejects(
+    client.deposit({ account: 'closed', amount: 1 }),
+    (error: any) => error.code === 'AccountClosed' && error.declared && error.details.days === 3 && error.message.includes('it is closed'),
+  )
+  assert.equal((await client.repeat({ text: 'x'.repeat(1000), times: 1000 })).length, 1_000_000)
+}
 
 // ── what cannot be said ──────────────────────────────────────────────────────────────────────────
 
