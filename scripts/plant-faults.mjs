@@ -73,6 +73,70 @@ const FAULTS = [
     [['bridge: what takes a descriptor is served', 'if (await hasDescriptors(member))', 'if (false)']],
   ),
   ...faultsOf(
+    'protocols/grpc-site.js',
+    ['protocols/grpc'],
+    [
+      [
+        'gRPC: headers may have no end',
+        'setTimeout(() => session.destroy(), 2 * door.options.limits.handshake)',
+        'setTimeout(() => { }, 0)',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-agent.js',
+    ['protocols/http', 'protocols/http-foreign'],
+    [
+      ['http: each call has a connection of its own', 'maxSockets: CALLS, ', ''],
+      [
+        'http: streams take the connections of calls',
+        'agentOf({ maxFreeSockets: KEPT })',
+        'agentOf({ maxSockets: CALLS, maxFreeSockets: KEPT })',
+      ],
+      ['http: a document or answer of any length is collected', 'if (size > limit)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-operation.js',
+    ['protocols/http-foreign'],
+    [
+      ['OpenAPI: a part of the path may lead elsewhere', "if (text === '' || /^(\\.|%2e)+$/i.test(text))", 'if (false)'],
+      ['OpenAPI: the path of the server is dropped', "(below.replace(/\\/$/, '') || operation.base)", "below.replace(/\\/$/, '')"],
+      ['OpenAPI: what is declared is told as anything', 'if (name === undefined)', 'if (true)'],
+      ['OpenAPI: cookies stay at home', "headers['cookie'] = cookies.join('; ');", ''],
+    ],
+  ),
+  ...faultsOf(
+    'contract/from-openapi.js',
+    ['protocols/http-foreign'],
+    [
+      ['OpenAPI: two parameters of one name are one', 'key: others.length > 0 ? ', 'key: false ? '],
+      ['OpenAPI: a list is one text', ": style === 'form',", ': false,'],
+      ['OpenAPI: what the path needs may be left out', "|| where === 'path'", ''],
+      ['OpenAPI: one error stands for all', 'errors.get(String(status)) ?? ', ''],
+    ],
+  ),
+  ...faultsOf(
+    'browser/session.js',
+    ['browser/browser'],
+    [
+      ['browser: a call has no deadline', 'setTimeout(late, Math.min(left, MAX_TIMER))', 'undefined'],
+      ['browser: the service is not told of cancelling', "this.hint(id, 'cancelRequest', 'reason', null);", ''],
+      ['browser: results are not looked at', 'call.schema ? validate(', 'false ? validate('],
+      ['browser: a stream is granted nothing more', "this.hint(call.sequence, 'credit', 'bytes', bytes);", ';'],
+      ['browser: streams run on without their reader', 'this.giveUp(call.sequence, ', '(() => { })(call.sequence, '],
+    ],
+  ),
+  ...faultsOf(
+    'browser/socket.js',
+    ['browser/browser'],
+    [
+      ['browser: the token stays in the page', '[PROTOCOL, TOKEN_PREFIX + token]', '[PROTOCOL]'],
+      ['browser: arrays stand where they cannot be read', '(offset + 7) & ~7', 'offset'],
+      ['browser: whoever is lost has closed on purpose', 'code === 1005', 'code < 2000'],
+    ],
+  ),
+  ...faultsOf(
     'contract/revive.js',
     ['bridge'],
     [

@@ -45,7 +45,14 @@ test('graphql: over TLS curl asks, and trusts nobody whom it was not told to', a
   writeFileSync(file, authority.cert)
   const url = `${service.addresses[0]!.slice('graphql+'.length)}/graphql`
   const ask = (...more: string[]) =>
-    promisify(execFile)('curl', ['-sS', '--json', '{"query":"{ add(a: 2, b: 5) }"}', '-H', `authorization: Bearer ${service.token!}`, ...more])
+    promisify(execFile)('curl', [
+      '-sS',
+      '--json',
+      '{"query":"{ add(a: 2, b: 5) }"}',
+      '-H',
+      `authorization: Bearer ${service.token!}`,
+      ...more,
+    ])
   assert.deepEqual(JSON.parse((await ask('--cacert', file, url)).stdout), { data: { add: 7 } })
   await assert.rejects(ask(url), /certificate/)
   await assert.rejects(ask(url.replace('https', 'http')))

@@ -432,13 +432,15 @@ test('grpc: headers that never end, stop in the middle of a frame, or come too s
   })
   const at = service.addresses[0]!
   const head = frameOf(1, 0, 1, headersOf(at.slice('grpc://'.length)))
-  const sockets = [head, head.subarray(0, 20), Buffer.concat([head, ...Array.from({ length: 7 }, () => frameOf(9, 0, 1, Buffer.alloc(0)))])].map(
-    (said) => {
-      const socket = raw(at).on('error', () => {})
-      socket.resume().write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(4, 0, 0, Buffer.alloc(0)), said]))
-      return new Promise<void>((resolve) => socket.once('close', () => resolve()))
-    },
-  )
+  const sockets = [
+    head,
+    head.subarray(0, 20),
+    Buffer.concat([head, ...Array.from({ length: 7 }, () => frameOf(9, 0, 1, Buffer.alloc(0)))]),
+  ].map((said) => {
+    const socket = raw(at).on('error', () => {})
+    socket.resume().write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(4, 0, 0, Buffer.alloc(0)), said]))
+    return new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  })
   const client: any = await connect(words, at, { reconnect: false })
   const own = async (): Promise<void> => assert.deepEqual(await client.echo({ text: 'x', inner: null }), { text: 'x' })
   await own()

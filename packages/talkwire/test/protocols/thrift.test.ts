@@ -168,7 +168,9 @@ for (const [protocol, scheme] of [
       const headers = { authorization: `Bearer ${over.token!}` }
       assert.match(await (await fetch(url, { headers })).text(), /service bank/)
     } else {
-      await assert.rejects(checkCaller([`${url}/bank`, protocol, 'buffered'], { ...shown, CA: pem(issue({ name: 'Other', authority: true }).cert) }))
+      await assert.rejects(
+        checkCaller([`${url}/bank`, protocol, 'buffered'], { ...shown, CA: pem(issue({ name: 'Other', authority: true }).cert) }),
+      )
       const tls = { ca: authority.cert }
       const client = await connect(bank, over.addresses[0]!, { tls, token: over.token!, reconnect: false })
       assert.deepEqual(await client.deposit({ account: 'a', amount: 2 }), { account: 'a', balance: 2 })
