@@ -112,7 +112,6 @@ const FAULTS = [
     [
       ['OpenAPI: two parameters of one name are one', 'key: others.length > 0 ? ', 'key: false ? '],
       ['OpenAPI: a list is one text', ": style === 'form',", ': false,'],
-      ['OpenAPI: what the path needs may be left out', "|| where === 'path'", ''],
       ['OpenAPI: one error stands for all', 'errors.get(String(status)) ?? ', ''],
     ],
   ),

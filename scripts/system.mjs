@@ -6,6 +6,8 @@ import path from 'node:path'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
+const THRIFT = /\/protocols\/thrift-apache\.test\./
+
 /** Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is. @type {Record<string, { debian: string, tests: RegExp, file?: string }>} */
 const PROGRAMS = {
   chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\.|\/web-page\// },
@@ -13,6 +15,8 @@ const PROGRAMS = {
   busctl: { debian: 'systemd', tests: DBUS },
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
+  thrift: { debian: 'thrift-compiler', tests: THRIFT },
+  'python3-thrift': { debian: 'python3-thrift', tests: THRIFT, file: '/usr/lib/python3/dist-packages/thrift/__init__.py' },
 }
 
 /** @param {string} program */

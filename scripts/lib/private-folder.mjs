@@ -15,6 +15,17 @@ export function privateFolder() {
     path: folder,
     env: { TMPDIR: temporary, TALKWIRE_RUNTIME_DIR: path.join(folder, 'run') },
     left: () => readdirSync(temporary),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
+    remove: () => removeAll(folder),
   }
+}
+
+/** A browser whose test was killed ends a moment later, and writes meanwhile. @param {string} folder */
+function removeAll(folder) {
+  for (let left = 50; ; left--)
+    try {
+      return rmSync(folder, { recursive: true, force: true })
+    } catch (reason) {
+      if (left === 0) throw reason
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100)
+    }
 }

@@ -131,7 +131,8 @@ export function post(
     if (settled) return
     settled = true
     // On a connection that was kept, the server may have ended it before the request came or after.
-    answer.error(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent'))
+    if (reason instanceof TalkwireError) answer.error(reason)
+    else answer.error(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent'))
   }
   connection.sent(request)
   request.on('error', lost)

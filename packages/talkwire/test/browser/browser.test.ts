@@ -200,6 +200,8 @@ test('browser: a service that is killed in the middle of calls is found again', 
     child = await start()
     assert.deepEqual(await scene('healed', tab), [7, ['again']])
     assert.deepEqual(await tab.evaluate('states'), ['open', 'lost', 'open'])
+    child.kill('SIGSTOP')
+    assert.deepEqual(await scene('asleep', tab), { code: 'DEADLINE_EXCEEDED', outcome: 'maybe-ran' })
   } finally {
     child.kill('SIGKILL')
     await tab.close()

@@ -380,12 +380,13 @@ test('http: what is no document, or lies, is told and harms nobody', async () =>
         '/a': { get: { operationId: 'a', responses: { 200: { content: { 'application/json': { schema: { type: 'number' } } } } } } },
       },
     })
-    const liar = (await connect(made, `http://${ownHost}:${port}`)) as any
+    const liar = (await connect(made, `http://${ownHost}:${port}`, { limits: { message: 10_000 } })) as any
     for (const [said, code] of [
       ['{"a":', 'INVALID_MESSAGE'],
       ['"text"', 'INVALID_OUTPUT'],
       ['{"__proto__":{"a":1}}', 'FORBIDDEN_KEY'],
       ['['.repeat(65) + ']'.repeat(65), 'TOO_DEEP'],
+      ['1'.repeat(20_000), 'MESSAGE_TOO_LARGE'],
     ] as const) {
       text = said
       const { code: told, outcome } = await failure(liar.a())

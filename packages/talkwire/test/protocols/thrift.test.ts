@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 import * as z from 'zod'
 import { Random } from '../../compliance/random.js'
 import { testDialect } from '../../compliance/index.js'
-import { connect, contract, event, rpc, serve, stream, TalkwireError, type Client } from '../../src/index.js'
+import { connect, contract, event, rpc, serve, stream, TalkwireError } from '../../src/index.js'
 import { thrift, thriftHttp, thriftIdl, thriftUnix } from '../../src/protocols/thrift.js'
 import { Code, Kind, MessageCutter, Reader, Writer, type Format } from '../../src/protocols/thrift-wire.js'
 import { fails } from '../helpers/expect.js'
@@ -18,6 +18,7 @@ import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshPath } from '../helpers/place.js'
 import { python, run } from '../session/processes.js'
 import { issue } from '../transports/fixtures/certificates.js'
+import { bank, checkCalled, handlers, idlFile, notes } from './fixtures/thrift-bank.js'
 
 const raw = (address: string): net.Socket => {
   const path = /^thrift\+unix:([^?]+)/.exec(address)?.[1]
@@ -31,60 +32,8 @@ testDialect({ test, dialect: thriftHttp, address: () => 'thrift+http://127.0.0.1
 
 // ── thriftpy2 ────────────────────────────────────────────────────────────────────────────────────
 
-const bank = contract('bank/1', {
-  deposit: rpc({
-    input: z.object({ account: z.string(), amount: z.number() }),
-    output: z.object({ account: z.string(), balance: z.number() }),
-    errors: { AccountClosed: z.object({ since: z.string(), days: z.int32() }) },
-  }),
-  echo: rpc({ input: z.object({ entry: entryOf() }), output: entryOf() }),
-  flags: rpc({ input: z.object({ values: z.array(z.boolean()) }), output: z.array(z.boolean()) }),
-  nothing: rpc({}),
-  note: rpc({ input: z.string(), oneway: true }),
-  repeat: rpc({ input: z.object({ text: z.string(), times: z.int32() }), output: z.string() }),
-})
-
-function entryOf() {
-  return z
-    .object({
-      text: z.string(),
-      number: z.number(),
-      integer: z.int(),
-      small: z.int32(),
-      flag: z.boolean(),
-      bytes: z.instanceof(Uint8Array),
-      numbers: z.array(z.number()),
-      inners: z.array(z.object({ text: z.string(), maybe: z.string().optional() })),
-      named: z.record(z.string(), z.int()),
-      when: z.date(),
-      tags: z.set(z.string()),
-      none: z.string().nullable(),
-    })
-    .meta({ title: 'Entry' })
-}
-
-const notes: string[] = []
-const handlers = {
-  deposit({ account, amount }: any, ctx: any) {
-    if (account === 'closed') throw ctx.error('AccountClosed', { since: 'Monday', days: 3 }, 'it is closed')
-    if (account === 'secret') throw new Error('secret')
-    return { account, balance: amount }
-  },
-  echo: ({ entry }: any) => entry,
-  flags: ({ values }: any) => values,
-  nothing() {},
-  note: (text: string) => void notes.push(text),
-  repeat: ({ text, times }: any) => text.repeat(times),
-}
-
 const script = fileURLToPath(new URL('../../../test/protocols/fixtures/thrift_peer.py', import.meta.url))
 const program = promisify(execFile)
-
-async function idlFile(): Promise<string> {
-  const file = freshPath('.thrift')
-  writeFileSync(file, await thriftIdl(bank))
-  return file
-}
 
 async function checkCaller(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
   const { stdout } = await program(python, [script, 'call', await idlFile(), ...args], { env: { ...process.env, ...env } })
@@ -210,32 +159,6 @@ for (const [protocol, transport, at] of [
       await running.kill()
     }
   })
-
-async function checkCalled(client: Client<typeof bank>): Promise<void> {
-  assert.deepEqual(await client.deposit({ account: 'a', amount: 2 }), { account: 'a', balance: 2 })
-  const entry = {
-    text: 'ä€😀',
-    number: -0.5,
-    integer: -(2 ** 53 - 1),
-    small: 2 ** 31 - 1,
-    flag: false,
-    bytes: Buffer.from([0, 255]),
-    numbers: [1.5],
-    inners: [{ text: 'a' }, { text: 'b', maybe: 'c' }],
-    named: { x: 1, y: -(2 ** 40) },
-    when: new Date(1_700_000_000_000),
-    tags: new Set(['p']),
-    none: null,
-  }
-  assert.deepEqual(await client.echo({ entry }), entry)
-  assert.deepEqual(await client.flags({ values: [true, false] }), [true, false])
-  assert.equal(await client.nothing(), undefined)
-  await assert.rejects(
-    client.deposit({ account: 'closed', amount: 1 }),
-    (error: any) => error.code === 'AccountClosed' && error.declared && error.details.days === 3 && error.message.includes('it is closed'),
-  )
-  assert.equal((await client.repeat({ text: 'x'.repeat(1000), times: 1000 })).length, 1_000_000)
-}
 
 // ── what cannot be said ──────────────────────────────────────────────────────────────────────────
 
