@@ -93,7 +93,6 @@ const FAULTS = [
         'agentOf({ maxFreeSockets: KEPT })',
         'agentOf({ maxSockets: CALLS, maxFreeSockets: KEPT })',
       ],
-      ['http: a document or answer of any length is collected', 'if (size > limit)', 'if (false)'],
     ],
   ),
   ...faultsOf(
