@@ -32,7 +32,12 @@ export const LAYERS = [
     uses: ['error', 'codecs'],
     types: ['transports/transport.ts'],
   },
-  { name: 'contract', files: ['contract/'], uses: ['error', 'address'], types: ['transports/transport.ts'] },
+  {
+    name: 'contract',
+    files: ['contract/'],
+    uses: ['error', 'address', 'transports/webrtc-signals.ts'],
+    types: ['transports/transport.ts'],
+  },
   {
     name: 'session',
     files: ['session/'],
@@ -62,6 +67,9 @@ export const LAYERS = [
       'session/stream.ts',
       'session/subscriptions.ts',
       'session/validate.ts',
+      'transports/webrtc-meeting.ts',
+      'transports/webrtc-pieces.ts',
+      'transports/webrtc-signals.ts',
     ],
     types: ['protocols', 'session'],
   },

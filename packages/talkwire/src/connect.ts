@@ -26,6 +26,8 @@ import { withDefaults, type Limits } from './session/limits.js'
 import { Link, linkEnded, linkOver, type ClientInterceptor, type ConnectionChange, type ReconnectOptions } from './session/link.js'
 import { contractService, functionsService, type Service } from './session/service.js'
 import type { Session } from './session/session.js'
+import { callsBy, type SignallingClient } from './signalling.js'
+import type { RtcOptions } from './transports/webrtc-meeting.js'
 
 /** A program and its arguments, as they are: nothing is split, quoted or expanded. */
 export type Command = readonly string[]
@@ -67,6 +69,10 @@ export interface ConnectOptions {
   readonly framing?: 'length' | 'header' | 'line'
   /** For `ipc:`: the child that was forked. */
   readonly child?: import('node:child_process').ChildProcess
+  /** For `webrtc:` without an address behind it: a client of the contract `signalling`, by which the service is reached. */
+  readonly signalling?: SignallingClient
+  /** For `webrtc:`: the STUN and TURN servers, and our own address. */
+  readonly rtc?: RtcOptions
   /** For `worker:`: what the thread finds in `workerData`, besides its wire. */
   readonly workerData?: object
 }
@@ -117,9 +123,9 @@ export async function connect(
   return createClient(link)
 }
 
-/** What connecting starts has more time to answer. */
+/** What connecting starts, and what is arranged first, has more time to answer. */
 export const limitsFor = (address: string, limits: Partial<Limits> | undefined): Limits =>
-  withDefaults({ ...(STARTED.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...limits })
+  withDefaults({ ...(PATIENT.has(schemeOf(address)) && { handshake: START_PATIENCE }), ...limits })
 
 /** Where to connect; with a command its address only tells of it. */
 interface Place {
@@ -219,9 +225,12 @@ const LASTING = new Set([
   'varlink',
   'graphql+http',
   'graphql+https',
+  'webrtc',
 ])
 /** What is started by connecting may take its time before it answers. */
 const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])
+/** Between two sides that signal, many ways may be tried. */
+const PATIENT = new Set([...STARTED, 'webrtc'])
 const START_PATIENCE = 30_000
 const schemeOf = (address: string): string => parseAddress(address).scheme
 
@@ -294,6 +303,7 @@ async function dial(
     ...(options.framing && { framing: options.framing }),
     ...(options.child && { child: options.child }),
     ...(options.workerData && { workerData: options.workerData }),
+    ...(transport.arranged && { signalling: callsBy(connect, options, limits.handshake), ...(options.rtc && { rtc: options.rtc }) }),
     handshake: limits.handshake,
   })
   openSession(session, connection)

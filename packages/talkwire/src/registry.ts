@@ -17,6 +17,7 @@ export const registry: Readonly<Record<string, Load>> = {
   tls: async () => (await import('./transports/tls.js')).tlsTransport,
   ws: async () => (await import('./transports/ws.js')).ws,
   wss: async () => (await import('./transports/ws.js')).wss,
+  webrtc: async () => (await import('./transports/webrtc.js')).webrtc,
   fork: async () => (await import('./transports/fork.js')).fork,
   ipc: async () => (await import('./transports/ipc.js')).ipc,
   fifo: async () => (await import('./transports/fifo.js')).fifo,

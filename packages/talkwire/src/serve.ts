@@ -27,8 +27,10 @@ import { withDefaults, type Limits } from './session/limits.js'
 import { linkEnded, linkOver } from './session/link.js'
 import { contractService, functionsService, paramsOf, type Method, type Service } from './session/service.js'
 import type { ServerInterceptor, Session, SessionStats } from './session/session.js'
+import { answersBy } from './signalling.js'
 import type { Guest } from './transports/one-port.js'
 import type { Connection, Listener, Peer, Traits, Transport } from './transports/transport.js'
+import type { RtcOptions } from './transports/webrtc-meeting.js'
 
 export interface ServeOptions {
   /** Where to listen. Default: whoever started us by `connect('spawn:…')`, `fork:` or `worker:`; else the service's own name on a Unix socket, `unix:bank`. */
@@ -54,6 +56,8 @@ export interface ServeOptions {
   readonly tls?: import('node:tls').TlsOptions
   /** For `unix:`: lets a peer in. By default our own uid and root. */
   readonly allow?: (peer: Peer) => boolean
+  /** For `webrtc:`: the STUN and TURN servers, and our own address. */
+  readonly rtc?: RtcOptions
   /** Values of the kind `Descriptor` may travel, on `unix:` and Linux; clients have to ask for it, too. */
   readonly descriptors?: boolean
   readonly limits?: Partial<Limits>
@@ -190,7 +194,7 @@ class Sessions extends Set<Session> {
 }
 
 /** A wire that nobody else can reach needs no pulse. */
-const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000, udp: 15_000 }
+const HEARTBEAT: Readonly<Record<string, number>> = { tcp: 15_000, tls: 15_000, udp: 15_000, webrtc: 15_000 }
 
 /** Streams need every element, in order. Throws UNSUPPORTED. */
 function checkStreams({ methods, name }: Service, { reliable, ordered }: Traits, scheme: string): void {
@@ -247,8 +251,9 @@ async function listenOn(
     ...(transport.tokens && { token, hosts: options.hosts, origins: options.origins }),
     authenticated: options.authkey !== undefined,
     insecure: options.insecure === true,
-    handshake: limits.handshake,
+    handshake: transport.arranged ? options.limits?.handshake : limits.handshake,
     onError: options.onError ?? warn,
+    ...(transport.arranged && { signalling: answersBy(serve, options, token), ...(options.rtc && { rtc: options.rtc }) }),
     ...(own && address === `unix:${service.name}` && { claim: own }),
   })
 }

@@ -6,7 +6,7 @@ import { createClient } from './client.js'
 import { BrowserLink, type OnClosed, type OnEvent } from './link.js'
 import type { Implementation } from './service.js'
 import { BrowserSession, type Limits } from './session.js'
-import { openSocket } from './socket.js'
+import { openSocket, type Dial } from './socket.js'
 
 export { contract, event, isError, rpc, stream } from '../contract/contract.js'
 export type { CallOptions, Client, Contract, Context } from '../contract/contract.js'
@@ -14,12 +14,15 @@ export { TalkwireError } from '../error.js'
 export { withOptions } from './client.js'
 export { ref } from './references.js'
 export { implement, type Implementation } from './service.js'
+export type { Dial } from './socket.js'
 
 export interface ConnectOptions {
   /** The service's `token`. It stands in the request, where the page's own scripts can read it, too. */
   readonly token?: string
   /** What the page serves on the connection, made by `implement`: the service reaches it as `ctx.caller`. */
   readonly serve?: Implementation
+  /** How the service is reached, instead of by WebSocket: `webrtc()` of `talkwire/browser/webrtc`. */
+  readonly dial?: Dial
   readonly limits?: Partial<Limits>
   readonly interceptors?: readonly ClientInterceptor[]
   /** Default: on. */
@@ -51,7 +54,7 @@ export async function connect(first: Contract | string, second?: string | Connec
   return createClient(await link.open())
 }
 
-const LIMITS: Limits = {
+export const defaultLimits: Limits = {
   message: 64 * 1024 * 1024,
   depth: 64,
   calls: 10_000,
@@ -68,8 +71,8 @@ async function open(
   onEvent: OnEvent,
   onClosed: OnClosed,
 ): Promise<BrowserSession> {
-  const limits = { ...LIMITS, ...options.limits }
-  const { serve, onError, token, signal, heartbeat = 0 } = options
+  const limits = { ...defaultLimits, ...options.limits }
+  const { serve, onError, token, signal, heartbeat = 0, dial = openSocket } = options
   let caller: BrowserLink | undefined
   const session = new BrowserSession(address, {
     limits,
@@ -86,7 +89,7 @@ async function open(
       onClosed(own, cause)
     },
   })
-  session.socket = await openSocket(address, { token, signal, timeout: limits.handshake }, session)
+  session.socket = await dial(address, { token, signal, timeout: limits.handshake }, session, limits.message)
   const { window, message: maxMessage, handshake: timeout } = limits
   const hello = {
     wire: 1,

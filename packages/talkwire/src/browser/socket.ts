@@ -16,6 +16,16 @@ export interface Socket {
   abort(cause: TalkwireError): void
 }
 
+export interface DialOptions {
+  readonly token?: string | undefined
+  /** Milliseconds. */
+  readonly timeout: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Reaches a service; `maxMessage` is the largest message that is taken from it, in bytes. */
+export type Dial = (address: string, options: DialOptions, sink: SocketSink, maxMessage: number) => Promise<Socket>
+
 const PROTOCOL = 'talkwire.v1'
 const TOKEN_PREFIX = 'talkwire.token.'
 /** Milliseconds for the other side's end. */
@@ -32,11 +42,7 @@ const align = (offset: number): number => (offset + 7) & ~7
 const sizeOf = (text: string): number => (/[^\0-\x7f]/.test(text) ? utf8.encode(text).length : text.length)
 
 /** Rejects with PEER_NOT_FOUND, INVALID_ADDRESS, or the signal's reason. A browser does not tell a page why nobody answers. */
-export function openSocket(
-  address: string,
-  { token, timeout, signal }: { token?: string | undefined; timeout: number; signal?: AbortSignal | undefined },
-  sink: SocketSink,
-): Promise<Socket> {
+export function openSocket(address: string, { token, timeout, signal }: DialOptions, sink: SocketSink): Promise<Socket> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted()
     const socket = dial(address, token)
@@ -115,6 +121,10 @@ function send(socket: WebSocket, text: string, attachments: readonly Uint8Array[
   return bytes.length
 }
 
+/** One message as bytes, for wires that have no text. */
+export const encode = (text: string, attachments: readonly Uint8Array[]): Uint8Array =>
+  attachments.length === 0 ? utf8.encode(text) : sealed(utf8.encode(text), attachments)
+
 function sealed(head: Uint8Array, attachments: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const prefix = FIXED + 4 * attachments.length
   let length = prefix + head.length
@@ -136,7 +146,7 @@ function sealed(head: Uint8Array, attachments: readonly Uint8Array[]): Uint8Arra
   return bytes
 }
 
-function receive(data: string | ArrayBuffer, sink: SocketSink): void {
+export function receive(data: string | ArrayBuffer, sink: SocketSink): void {
   if (typeof data === 'string') return sink.message(data, [], sizeOf(data))
   const bytes = new Uint8Array(data)
   if (bytes[0] !== ENVELOPE) return sink.message(fromUtf8.decode(bytes), [], bytes.length)

@@ -133,6 +133,8 @@ export interface Transport<Options extends TransportOptions = TransportOptions> 
   readonly carries?: 'calls'
   /** Browsers reach it: clients show a token, and Host and Origin are checked. */
   readonly tokens?: true
+  /** Two sides arrange each connection over another one, which the address names behind the scheme. */
+  readonly arranged?: true
   /** Rejects with PEER_NOT_FOUND, START_FAILED, PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ADDRESS, or the signal's reason. */
   connect?(address: string, sink: Sink, options?: Options): Promise<Connection>
   /** A socket of its own to a listener, on which `first` has been sent; nobody reads it. For wires that carry descriptors. */

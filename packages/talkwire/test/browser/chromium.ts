@@ -50,6 +50,8 @@ async function launch(): Promise<BrowserContext> {
       '--disable-component-update',
       '--disable-sync',
       '--disable-dev-shm-usage',
+      // For machines that have no other network.
+      '--allow-loopback-in-peer-connection',
       `--host-resolver-rules=MAP evil.test ${ownHost}, MAP bank.test ${ownHost}`,
     ],
     env: { ...process.env, HOME: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder } as Record<string, string>,
