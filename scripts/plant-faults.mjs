@@ -122,7 +122,6 @@ const FAULTS = [
       ['browser: the service is not told of cancelling', "this.hint(id, 'cancelRequest', 'reason', null);", ''],
       ['browser: results are not looked at', 'call.schema ? validate(', 'false ? validate('],
       ['browser: a stream is granted nothing more', "this.hint(call.sequence, 'credit', 'bytes', bytes);", ';'],
-      ['browser: streams run on without their reader', 'this.giveUp(call.sequence, ', '(() => { })(call.sequence, '],
     ],
   ),
   ...faultsOf(
@@ -131,7 +130,6 @@ const FAULTS = [
     [
       ['browser: the token stays in the page', '[PROTOCOL, TOKEN_PREFIX + token]', '[PROTOCOL]'],
       ['browser: arrays stand where they cannot be read', '(offset + 7) & ~7', 'offset'],
-      ['browser: whoever is lost has closed on purpose', 'code === 1005', 'code < 2000'],
     ],
   ),
   ...faultsOf(
@@ -411,7 +409,6 @@ const FAULTS = [
       ['Connect: a stream never ends well', 'if (!(flags & END_STREAM))', 'if (true)'],
       ['Connect: the deadline stays here', "'connect-timeout-ms': String(", "'x-timeout': String("],
       ['gRPC-Web: trailers always say that all is well', 'if (Number(code) === 0)', 'if (true)'],
-      ['gRPC-Web: any content type is one', '/^application\\/grpc-web(\\+proto)?$/.test(typeOf(headers))', 'true'],
     ],
   ),
   ...faultsOf(
@@ -797,6 +794,35 @@ const FAULTS = [
       ['what is thrown away is sent', 'if (this.inRing)\n            this.producer.abort();', 'if (this.inRing) this.publish();'],
       ['long messages keep their memory', 'if (this.own.length > MAX_IDLE)', 'if (false)'],
     ],
+  ),
+  ...faultsOf(
+    'transports/webrtc-pieces.js',
+    ['transports/webrtc'],
+    [
+      ['WebRTC: more is sent than there is credit for', 'if (this.credit < bytes + OVERHEAD)', 'if (false)'],
+      ['WebRTC: what was read grants no credit', 'this.frames.send(`credit ${this.read}`);', ';', 'short'],
+      ['WebRTC: an announced message may have any length', 'if (bytes > this.maxMessage)', 'if (false)'],
+      ['WebRTC: the end overtakes messages', "if (this.ending === 'asked' && this.outbox.length === 0)", "if (this.ending === 'asked')"],
+    ],
+  ),
+  ...faultsOf(
+    'transports/webrtc.js',
+    ['transports/webrtc'],
+    [
+      ['WebRTC: any number of peers may signal', 'if (meeting >= MOST_MEETING)', 'if (false)'],
+      ['WebRTC: a place among those who signal is not given back', 'void answer.settled.finally(done);', ';'],
+      ['WebRTC: nobody vouches for the peer', '{ ...vouched(peer), address,', '{ address,'],
+    ],
+  ),
+  ...faultsOf(
+    'transports/webrtc-pipe.js',
+    ['transports/webrtc'],
+    [['WebRTC: the end of signalling says nothing', 'void this.met.alone.then(() => this.doubt());', ';']],
+  ),
+  ...faultsOf(
+    'transports/webrtc-signals.js',
+    ['transports/webrtc'],
+    [['WebRTC: any number of candidates is taken', 'if (++count > MOST_SIGNALS)', 'if (false)']],
   ),
   ...faultsOf(
     'memory/producer.js',

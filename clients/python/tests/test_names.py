@@ -169,7 +169,7 @@ client = talkwire.connect("bank")
 call = client.start("hold")
 print("serves", flush=True)
 sys.stdin.readline()
-closing = threading.Thread(target=service.close)
+closing = threading.Thread(target=service.close, args=(3600,))
 closing.start()
 while not client._connection.peer_closing: pass
 print("closes", flush=True)

@@ -173,10 +173,13 @@ test('webrtc: a flood of candidates is cut off', async () => {
 
 test('webrtc: who signals and never goes on is let go, and does not keep others out for ever', async () => {
   await using on = await victim(300)
-  const waiting = Array.from({ length: 70 }, () => codeOf(drain(on.by.meet(first<Signal>()))))
-  const seen = await Promise.all(waiting)
+  const seenBy = (peers: number): Promise<string[]> =>
+    Promise.all(Array.from({ length: peers }, () => codeOf(drain(on.by.meet(first<Signal>())))))
+  const seen = await seenBy(70)
   assert.equal(seen.filter((each) => each.startsWith('LIMIT_EXCEEDED')).length, 6)
   assert.equal(seen.filter((each) => each.startsWith('PEER_NOT_FOUND')).length, 64)
+  const later = await seenBy(64)
+  assert.equal(later.filter((each) => each.startsWith('PEER_NOT_FOUND')).length, 64)
 })
 
 test('webrtc: a service that never answers is not waited for longer than asked', async () => {
