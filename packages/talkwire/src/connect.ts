@@ -228,7 +228,7 @@ const LASTING = new Set([
   'webrtc',
 ])
 /** What is started by connecting may take its time before it answers. */
-const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn'])
+const STARTED = new Set(['spawn', 'spawn+stdio', 'fork', 'worker', 'mcp+spawn', 'varlink+spawn'])
 /** Between two sides that signal, many ways may be tried. */
 const PATIENT = new Set([...STARTED, 'webrtc'])
 const START_PATIENCE = 30_000

@@ -55,6 +55,8 @@ export const registry: Readonly<Record<string, Load>> = {
   'soap+https': async () => (await import('./protocols/soap.js')).soaps,
   nodeipc: async () => (await import('./protocols/nodeipc.js')).nodeipc,
   varlink: async () => (await import('./protocols/varlink.js')).varlink,
+  'varlink+stdio': async () => (await import('./protocols/varlink.js')).varlinkStdio,
+  'varlink+spawn': async () => (await import('./protocols/varlink.js')).varlinkSpawn,
   'graphql+http': async () => (await import('./protocols/graphql.js')).graphql,
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
 }

@@ -3,6 +3,7 @@
  * TCP), a connection to it, and answers in the order of the calls.
  */
 import net from 'node:net'
+import type { Duplex } from 'node:stream'
 import { parseAddress } from '../address.js'
 import { TalkwireError } from '../error.js'
 import type { Guest } from '../transports/one-port.js'
@@ -95,8 +96,11 @@ export async function dialTarget(
   )
 }
 
+/** A socket, or what is read and written as one. */
+export type ByteStream = Duplex & { ref(): unknown; unref(): unknown }
+
 /** A socket as a session sees it. Tells `onClosed` once. */
-export class SocketConnection implements ConnectionBase {
+export class SocketConnection<S extends ByteStream = net.Socket> implements ConnectionBase {
   readonly unsent = 0
   /** Bytes that wait for their turn in front of the socket. */
   waiting = 0
@@ -107,7 +111,7 @@ export class SocketConnection implements ConnectionBase {
   private readonly holders = new Set<string>()
 
   constructor(
-    readonly socket: net.Socket,
+    readonly socket: S,
     readonly peer: Peer,
     onClosed: (cause: TalkwireError | undefined) => void,
   ) {
@@ -176,7 +180,7 @@ export class Pace {
 
   /** `partial`: bytes of a message that is not whole; undefined between two. */
   constructor(
-    private readonly connection: SocketConnection,
+    private readonly connection: SocketConnection<ByteStream>,
     private readonly handshake: number,
     private readonly partial: () => number | undefined,
   ) {

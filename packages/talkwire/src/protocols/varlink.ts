@@ -1,12 +1,14 @@
 /**
- * varlink: `varlink:/run/org.example.bank`, `varlink:@org.example.bank`, `varlink://127.0.0.1:7000`. A contract as an interface,
- * with org.varlink.service. docs/protocols/varlink.md.
+ * varlink: `varlink:/run/org.example.bank`, `varlink:@org.example.bank`, `varlink://127.0.0.1:7000`, `varlink+stdio:`,
+ * `varlink+spawn:varlinkctl bridge`. A contract as an interface, with org.varlink.service. docs/protocols/varlink.md.
  */
-import type { Socket } from 'node:net'
+import { parseAddress } from '../address.js'
 import { fromJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
 import { inputOf, paramsOf, type Service } from '../session/service.js'
+import { startPiped } from '../transports/spawn.js'
+import { parentStream, validateRest } from '../transports/stdio.js'
 import type { ConnectionBase, Peer } from '../transports/transport.js'
 import type {
   Admit,
@@ -23,7 +25,17 @@ import type {
 import { inputFrom, operationsOf, valueOf, variablesOf, written, type Operation } from './operations.js'
 import { beginsCall } from './varlink-begin.js'
 import { DelimitedReader, delimited } from './json-frames.js'
-import { dialSocket, listenSockets, lost, Pace, Pending, SocketConnection, socketGuest } from './socket-site.js'
+import {
+  dialSocket,
+  listenSockets,
+  lost,
+  Pace,
+  Pending,
+  SocketConnection,
+  socketGuest,
+  type ByteStream,
+  type Dialling,
+} from './socket-site.js'
 import { contractFrom, describe, fieldsOf, interfaceOf, methodOf, parse, RESULT, SERVICE } from './varlink-idl.js'
 
 const traits: DialectTraits = {
@@ -52,6 +64,38 @@ export const varlink: Dialect = {
     const offered = await offer(service.contract!)
     return socketGuest('varlink', beginsCall, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
   },
+  connect: (address, options) => connectVarlink(address, options),
+  discover: (address, options) => discoverVarlink(address, options),
+}
+
+/** Whoever started us calls. */
+export const varlinkStdio: Dialect = {
+  scheme: 'varlink+stdio',
+  speaks: 'calls',
+  traits: { ...traits, crossHost: false },
+  async listen(address, service, admit, options) {
+    options.signal?.throwIfAborted()
+    validateRest(address)
+    const offered = await offer(service.contract!)
+    const { stream, peer } = parentStream(address)
+    stream.allowHalfOpen = false
+    const starting = setImmediate(() => new Served(stream as ByteStream, peer, service, offered, admit, options))
+    return {
+      address,
+      async close() {
+        clearImmediate(starting)
+        // Once it is served it belongs to its connection.
+        if (stream.listenerCount('data') === 0) stream.destroy()
+      },
+    }
+  },
+}
+
+/** Calls a program that is started for each connection: a bridge, or a service on its stdin and stdout. */
+export const varlinkSpawn: Dialect = {
+  scheme: 'varlink+spawn',
+  speaks: 'calls',
+  traits: { ...traits, crossHost: false },
   connect: (address, options) => connectVarlink(address, options),
   discover: (address, options) => discoverVarlink(address, options),
 }
@@ -123,14 +167,14 @@ const isRecord = (value: unknown): value is Record<string, unknown> => typeof va
 /** One connection: its calls run one after the other, as varlink has it. */
 class Served {
   private readonly caller: Caller
-  private readonly connection: SocketConnection
+  private readonly connection: SocketConnection<ByteStream>
   private readonly waiting: Request[] = []
   private busy = false
   /** Who is told of events. */
   private monitor: { readonly event: string; tell(payload: unknown): boolean } | undefined
 
   constructor(
-    private readonly socket: Socket,
+    private readonly socket: ByteStream,
     peer: Peer,
     private readonly service: Service,
     private readonly offered: Offered,
@@ -309,7 +353,7 @@ class Line {
   private readonly pending = new Pending()
 
   constructor(
-    readonly connection: SocketConnection,
+    readonly connection: SocketConnection<ByteStream>,
     private readonly limits: DialectClientOptions['limits'],
   ) {
     const reader = new DelimitedReader(NUL, limits.message)
@@ -374,13 +418,24 @@ function errorFrom({ error, parameters, talkwire }: Reply): TalkwireError {
   return new TalkwireError(own, text, { outcome: what, details: own === 'UNKNOWN' ? { error, parameters } : parameters })
 }
 
-async function openLine(
-  address: string,
-  options: Pick<DialectClientOptions, 'limits' | 'signal'>,
-  onClosed: (cause: TalkwireError | undefined) => void,
-): Promise<Line> {
-  const socket = await dialSocket(address, options as DialectClientOptions)
-  const connection = new SocketConnection(socket, { address }, (cause) => {
+type Opening = Dialling & Pick<DialectClientOptions, 'env' | 'cwd' | 'detached'>
+
+async function startBridge(address: string, { limits, signal, env, cwd, detached }: Opening): Promise<ByteStream> {
+  const { child, wire } = await startPiped(address, {
+    maxMessage: limits.message,
+    ...(env && { env }),
+    ...(cwd !== undefined && { cwd }),
+    ...(detached && { detached }),
+    ...(signal && { signal }),
+  })
+  wire.allowHalfOpen = false
+  wire.once('close', () => void child.finish(() => 0))
+  return wire
+}
+
+async function openLine(address: string, options: Opening, onClosed: (cause: TalkwireError | undefined) => void): Promise<Line> {
+  const socket = await (parseAddress(address).scheme === 'varlink+spawn' ? startBridge(address, options) : dialSocket(address, options))
+  const connection = new SocketConnection<ByteStream>(socket, { address }, (cause) => {
     line.fail(lost(cause))
     onClosed(cause)
   })

@@ -5,7 +5,7 @@
 import { spawn as start } from 'node:child_process'
 import type net from 'node:net'
 import { parseAddress, parseWords } from '../address.js'
-import { ChildConnection, childEnvironment, startChild, type ChildOptions } from './child.js'
+import { ChildConnection, childEnvironment, startChild, type Child, type ChildOptions } from './child.js'
 import type { Framing } from './framing.js'
 import { PipePair } from './pipe-pair.js'
 import { adopt } from './stream-connection.js'
@@ -51,12 +51,17 @@ export const spawnStdio: Transport<SpawnOptions> = {
   traits,
 
   async connect(address, sink, options = {}) {
-    const [program, ...args] = wordsOf(address, options)
     const { framing = 'line', maxMessage } = options
-    const child = await startChild(program!, options, (how) =>
-      start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }),
-    )
-    const wire = new PipePair(child.handle.stdout!, child.handle.stdin!)
+    const { child, wire } = await startPiped(address, options)
     return new ChildConnection(wire, address, child, { maxMessage, framing }).attach(sink)
   },
+}
+
+/** A program with its stdin and stdout as a stream. Rejects with START_FAILED, INVALID_ADDRESS. Whoever has it ends the child. */
+export async function startPiped(address: string, options: SpawnOptions): Promise<{ readonly child: Child; readonly wire: PipePair }> {
+  const [program, ...args] = wordsOf(address, options)
+  const child = await startChild(program!, options, (how) =>
+    start(program!, args, { ...how, env: childEnvironment(options), stdio: ['pipe', 'pipe', how.stderr] }),
+  )
+  return { child, wire: new PipePair(child.handle.stdout!, child.handle.stdin!) }
 }

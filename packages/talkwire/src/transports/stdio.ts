@@ -62,7 +62,8 @@ export function listenOnce(address: string, accept: Accept, { maxMessage }: Tran
   }
 }
 
-function validateRest(address: string): void {
+/** Throws INVALID_ADDRESS. */
+export function validateRest(address: string): void {
   if (parseAddress(address).rest !== '')
     throw new TalkwireError('INVALID_ADDRESS', `${JSON.stringify(address.slice(0, 80))}: nothing stands after the colon`)
 }
@@ -87,7 +88,8 @@ function isSocket(fd: number): boolean {
   }
 }
 
-function parentStream(address: string): { stream: Duplex; peer: Peer } {
+/** The wire to whoever started us. Throws ADDRESS_IN_USE. */
+export function parentStream(address: string): { stream: Duplex; peer: Peer } {
   if (taken)
     throw new TalkwireError(
       'ADDRESS_IN_USE',

@@ -6,15 +6,17 @@ import net from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import { testDialect } from '../../compliance/index.js'
-import { connect, contract, event, rpc, serve, stream } from '../../src/index.js'
+import { connect, contract, discover, event, rpc, serve, stream } from '../../src/index.js'
 import { parse } from '../../src/protocols/varlink-idl.js'
 import { varlink } from '../../src/protocols/varlink.js'
 import { withDefaults } from '../../src/session/limits.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshPath } from '../helpers/place.js'
+import { lamp } from './fixtures/varlink-stdio.js'
 
 const unixAddress = (): string => `varlink:${freshPath()}`
 const tcpAddress = (): string => `varlink://${ownHost}:${freshPort()}`
@@ -273,4 +275,62 @@ test('varlink: what is no description of an interface is refused, and what it ca
   const twice = contract('twice/1', { 'a.b': rpc({}), aB: rpc({}) })
   await assert.rejects(serve(twice, { 'a.b'() {}, aB() {} }, { listen: unixAddress() }), fails('UNSUPPORTED'))
   await assert.rejects(serve('plain', { f: () => 1 }, { listen: unixAddress() }), fails('UNSUPPORTED'))
+})
+
+// ── stdin and stdout ─────────────────────────────────────────────────────────────────────────────
+
+const COMMAND = [process.execPath, fileURLToPath(new URL('fixtures/varlink-stdio.js', import.meta.url)), 'serve']
+const spawned = `varlink+spawn:${COMMAND.join(' ')}`
+
+test("varlink: Python's client calls a service on its stdin and stdout, as through a bridge", async () => {
+  const child = python(
+    `
+import sys, varlink
+with varlink.Client.new_with_bridge(sys.argv[1:]) as client, client.open('org.example.lamp') as lamp:
+    print(lamp.Add(2, 5)['sum'])
+    print([each['at'] for each in lamp.Count(3, _more=True) if each])
+    try: lamp.Add(99, 5)
+    except varlink.VarlinkError as e: print(e.error(), e.parameters())
+`,
+    ...COMMAND,
+  )
+  const lines: string[] = []
+  for await (const line of createInterface(child.stdout!)) lines.push(line)
+  assert.deepEqual(lines, ['7.0', '[0, 1, 2]', "org.example.lamp.TooMuch {'most': 100}"])
+})
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+test('varlink: a command is started for each connection, called on its stdin and stdout, and ended with it', async () => {
+  const client = await connect(lamp, spawned)
+  const { sum, pid } = await client.add({ a: 2, b: 5 })
+  assert.equal(sum, 7)
+  await assert.rejects(client.add({ a: 99, b: 5 }), { code: 'TooMuch' })
+  const seen: number[] = []
+  for await (const { at } of client.count({ to: 1000 })) seen.push(at)
+  assert.equal(seen.length, 1000)
+  await client.close()
+  while (isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 10))
+  assert.deepEqual(Object.keys((await discover(spawned)).members), ['Add', 'Count', 'Die'])
+  const other = await connect(lamp, spawned, { reconnect: false })
+  await assert.rejects(other.die(), { outcome: 'maybe-ran' })
+  await other.close()
+  await assert.rejects(connect(lamp, 'varlink+spawn:/no/such/program'), fails('START_FAILED'))
+  await assert.rejects(
+    serve(lamp, { add: () => ({ sum: 0, pid: 0 }), async *count() {}, die() {} }, { listen: 'varlink+stdio:x' }),
+    fails('INVALID_ADDRESS'),
+  )
+})
+
+test("varlink: what Python's bridge reaches is called through it", async () => {
+  await using service = await openBank(unixAddress())
+  const bridge = `${process.env['TALKWIRE_PYTHON'] ?? 'python3'} -m varlink.cli bridge --connect ${pythonOf(service.addresses[0]!)}`
+  await using client = await connect(bank, `varlink+spawn:${bridge}`)
+  assert.equal((await client.deposit({ account: 'a', amount: 5 })).balance, 6)
 })
