@@ -15,7 +15,8 @@ from talkwire import atomics
 from talkwire.bell import borrowed_bell
 from talkwire.errors import TalkwireError
 from talkwire.sync import Barrier, Condition, Event, Mutex, Once, RwLock, Semaphore
-from talkwire.sync.layout import LABEL, LABEL_BYTES, SINCE
+from talkwire.sync.layout import LABEL, LABEL_BYTES, PLACES, SINCE, WHO
+from talkwire.sync.place import Block
 
 NAMES = iter(range(1000))
 
@@ -227,6 +228,26 @@ def test_ctrl_c_ends_a_wait_and_leaves_no_place_behind(name, how):
             assert file.read(1024)[96:104] == bytes(8)
     mutex.release()
     mutex.close()
+
+
+def test_ctrl_c_right_after_a_place_was_claimed_leaves_it_free(name, monkeypatch):
+    """Before anybody has learned of the claim: the worst moment that there is."""
+    held = Mutex(name, fair=True)
+    held.acquire()
+    swap = Block.swap
+
+    def interrupted(block, offset, before, after, size=4):
+        if swap(block, offset, before, after, size) and offset - WHO in PLACES and after == block.me:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(Block, "swap", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        held.acquire(timeout=20)
+    monkeypatch.undo()
+    assert all(held._block.load(place + WHO, 8) == 0 for place in PLACES)
+    held.release()
+    held.close()
 
 
 @pytest.mark.parametrize("how", ["mutex", "event", "barrier"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from typing import List, Optional, Tuple
 
@@ -10,40 +12,67 @@ from .layout import BELL, GONE, MINE, MODE, NOTIFIED, PLACES, RUNG, SEQUENCE, WA
 from .place import Block
 
 
+_claiming = threading.RLock()
+"""One thread of this process at a time: so a place that was another's before, and is this process's now, is that thread's."""
+
+
+def _renew() -> None:
+    global _claiming
+    _claiming = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 def enqueue(block: Block, bell: int) -> Optional[int]:
     """A place at the end. None when all are taken: then one waits without being woken."""
-    claimed = _claim(block)
-    if claimed is None:
-        return None
-    place, mode = claimed
-    for offset, value in ((BELL, bell), (RUNG, 0), (MODE, mode)):
-        block.store(place + offset, value)
-    block.float(place + WAITS_SINCE).value = time.time() * 1000
-    sequence = 0
-    while sequence == 0:
-        sequence = block.add(SEQUENCE, 1)
-    block.store(place + MINE, sequence)
-    block.store(WAITING, 1)
-    return place
+    trying: List[int] = []
+    try:
+        with _claiming:
+            claimed = _claim(block, trying)
+        if claimed is None:
+            return None
+        place, mode = claimed
+        for offset, value in ((BELL, bell), (RUNG, 0), (MODE, mode)):
+            block.store(place + offset, value)
+        block.float(place + WAITS_SINCE).value = time.time() * 1000
+        sequence = 0
+        while sequence == 0:
+            sequence = block.add(SEQUENCE, 1)
+        block.store(place + MINE, sequence)
+        block.store(WAITING, 1)
+        return place
+    except BaseException:
+        # Ctrl-C may come between the claim and our learning of it; nobody would ever free the place of one who lives.
+        if trying and block.load(trying[0] + WHO, 8) == block.me:
+            dequeue(block, trying[0])
+        raise
 
 
-def _claim(block: Block) -> Optional[Tuple[int, int]]:
-    """A place, and the mode to begin with."""
+def _claim(block: Block, trying: List[int]) -> Optional[Tuple[int, int]]:
+    """A place, and the mode to begin with. `trying`: the one that may be claimed by now."""
     for place in PLACES:
-        if block.load(place + WHO, 8) == 0 and block.swap(place + WHO, 0, block.me, 8):
-            # A dead one's may still stand there: nobody's turn is to come by it.
-            block.store(place + MINE, 0)
+        if block.load(place + WHO, 8) == 0 and _take_place(block, place, 0, trying):
             return place, 0
     for place in PLACES:
         who = block.load(place + WHO, 8)
         if who == 0 or is_alive(who):
             continue
         _forget_sequence(block, place)
-        if block.swap(place + WHO, who, block.me, 8):
-            block.store(place + MINE, 0)
+        if _take_place(block, place, who, trying):
             # Whom a dead one was to tell of a change that it was told of is its successor.
             return place, NOTIFIED if is_notified(block, place) else 0
     return None
+
+
+def _take_place(block: Block, place: int, before: int, trying: List[int]) -> bool:
+    trying.append(place)
+    if block.swap(place + WHO, before, block.me, 8):
+        # A dead one's may still stand there: nobody's turn is to come by it.
+        block.store(place + MINE, 0)
+        return True
+    trying.clear()
+    return False
 
 
 def dequeue(block: Block, place: int) -> None:
