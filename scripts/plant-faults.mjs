@@ -2341,6 +2341,11 @@ const UNLOADABLE = 'the test does not even start'
 const source = path.join(root, 'packages/talkwire')
 const interpreter = python()
 const args = process.argv.slice(2)
+const unknown = args.find((arg) => arg.startsWith('-') && arg !== '--short' && arg !== '--texts')
+if (unknown !== undefined) {
+  console.error(`faults: there is no ${unknown}; take --short, --texts, or words of a row's name or file`)
+  process.exit(2)
+}
 const words = args.filter((arg) => !arg.startsWith('-'))
 const chosen = FAULTS.filter(
   ({ name, file, short }) =>

@@ -823,6 +823,8 @@ function testDeath(withPair: WithPair): void {
   onlyRemote('kill -9 of a peer in the middle of a message is a loss, with a cause', async ({ near, remote, far, binary }) => {
     await near.do({ do: 'pause' })
     await far.do({ do: 'send', sizes: [2, MORE_THAN_FITS] })
+    // It has said that it sends; what leaves at the end of its turn has left after some more.
+    await far.do({ do: 'turns' })
     await turns()
     remote.kill()
     await turns()
