@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from contextlib import contextmanager
 from typing import Iterator, List, Tuple
 
@@ -20,6 +21,14 @@ def borrowed_bell() -> Iterator[int]:
     finally:
         if pid == os.getpid():
             _free.append(ends)
+
+
+def await_ring(bell: int, seconds: float) -> bool:
+    """Sleeps until somebody rings, or so many seconds have passed. True when somebody rang."""
+    if not select.select([bell], [], [], max(0.0, seconds))[0]:
+        return False
+    os.read(bell, 4096)
+    return True
 
 
 def _forget() -> None:

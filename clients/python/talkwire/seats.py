@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from typing import Callable, Optional
 
-from .bell import borrowed_bell
+from .bell import await_ring, borrowed_bell
 from .errors import TalkwireError
 from .owner import id_of, is_alive, owner_of, ring
 from .versions import Words
@@ -87,17 +86,9 @@ def wait(words: Words, side: int, seat: Optional[int], is_ready: Callable[[], bo
                 words.store(_at(seat) + _SLEEPING, 1)
                 words.store(_sleep_word(side), 1)
             try:
-                rung = not is_ready() and _sleep(bell, min(pause, left))
+                rung = not is_ready() and await_ring(bell, min(pause, left))
             finally:
                 if seat is not None:
                     words.store(_at(seat) + _SLEEPING, 0)
             pause = _FIRST_LOOK if rung or seat is None else min(2 * pause, _LAST_LOOK)
-    return True
-
-
-def _sleep(bell: int, seconds: float) -> bool:
-    """True when somebody rang."""
-    if not select.select([bell], [], [], seconds)[0]:
-        return False
-    os.read(bell, 4096)
     return True

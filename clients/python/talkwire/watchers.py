@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 from contextlib import contextmanager
 from typing import Callable, Iterator, Optional
 
-from .bell import borrowed_bell
+from .bell import await_ring, borrowed_bell
 from .owner import is_alive, owner_of, ring
 from .versions import Words
 
@@ -26,7 +25,7 @@ def ring_watchers(words: Words, offset: int) -> bool:
 
 
 @contextmanager
-def watch(words: Words, offset: int, watching: Callable[[], None]) -> Iterator[Callable[[float], None]]:
+def watch(words: Words, offset: int, watching: Callable[[], None]) -> Iterator[Callable[[float], bool]]:
     """Gives what sleeps until somebody rings, it is time to look, or so many seconds have passed. Look once before the first sleep."""
     with borrowed_bell() as bell:
         place = _take(words, offset, bell)
@@ -34,7 +33,7 @@ def watch(words: Words, offset: int, watching: Callable[[], None]) -> Iterator[C
             if place is not None:
                 watching()
             pause = _OFTEN if place is None else _SELDOM
-            yield lambda most: _sleep(bell, min(most, pause))
+            yield lambda most: await_ring(bell, min(most, pause))
         finally:
             if place is not None:
                 words.store(place, 0, 8)
@@ -59,8 +58,3 @@ def _take(words: Words, offset: int, bell: int) -> Optional[int]:
             words.store(place + _BELL, bell)
             return place
     return None
-
-
-def _sleep(bell: int, seconds: float) -> None:
-    if select.select([bell], [], [], max(0.0, seconds))[0]:
-        os.read(bell, 4096)
