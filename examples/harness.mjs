@@ -34,6 +34,7 @@ export function programs(t, base) {
   const running = new Set()
   const env = {
     TALKWIRE_RUNTIME_DIR: path.join(folder, 'run'),
+    XDG_STATE_HOME: path.join(folder, 'state'),
     PYTHON: python,
     PYTHONPATH: path.join(root, 'clients/python'),
     // The same Node for the programs that the programs start.

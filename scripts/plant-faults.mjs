@@ -12,7 +12,7 @@ import { posixKind } from '../packages/talkwire/dist/src/queues/kinds.js'
 import { removeQueues } from '../packages/talkwire/dist/test/helpers/queues.js'
 
 /**
- * `file` is below dist/src, or begins with clients/; `from` stands there exactly once; `tests` are below dist/test, tried in order until one fails.
+ * `file` is below dist/src, or begins with clients/; `from` stands there exactly once; `tests` are below dist/test, or Python's in clients/, tried in order until one fails.
  * @typedef {{ name: string, file: string, from: string, to: string, tests: string[], short?: boolean }} Fault
  */
 
@@ -20,6 +20,123 @@ import { removeQueues } from '../packages/talkwire/dist/test/helpers/queues.js'
 const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({ name, file, from, to, tests, short: short === 'short' }))
 
 const FAULTS = [
+  ...faultsOf(
+    'hub/embedded/log-open.js',
+    ['hub/log-damage'],
+    [
+      ['hub log: an unfinished write is told of, but not cut', 'await this.cut(file, at);', ';', 'short'],
+      ['hub log: damage is told of each time', 'if (!isNews)\n            return;', ''],
+      ['hub log: what stands behind damage is dropped', '!stretch.batch && first + stretch.to > proven', '!stretch.batch'],
+      [
+        'hub log: a closed log that lost its end says nothing',
+        'last.first + SEGMENT_HEADER, notes.synced, ',
+        'last.first + SEGMENT_HEADER, ',
+      ],
+      [
+        'hub log: a segment without its header is dropped',
+        'const first = this.id && firstByBatch(bytes, this.id);',
+        'const first = undefined;',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-format.js',
+    ['hub/log-damage'],
+    [
+      [
+        'hub log: a batch is believed without its checksum',
+        'if (bytes.readUInt32LE(at + 8) !== crc32(bytes.subarray(at + 12, end)))\n        return undefined;',
+        '',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-writer.js',
+    ['hub/log-model'],
+    [
+      ['hub log: what failed to be written stays readable', 'await this.distrust();', ';', 'short'],
+      ['hub log: a failed log that cannot be cut says so nowhere', 'await this.distrustByNext(last.number + 1).catch(() => { });', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-writer.js',
+    ['hub/log-power'],
+    [['hub log: acknowledged while the disk works', 'await this.file.write(part.slab', 'void this.file.write(part.slab']],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-segments.js',
+    ['hub/log-power'],
+    [['hub log: a segment takes batches before its name is on disk', 'await files.syncFolder();\n        return file;', 'return file;']],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-cleaner.js',
+    ['hub/log-power'],
+    [
+      ['hub log: a segment is removed without a word', 'await this.writer.reached(this.writer.append([]).end);', ''],
+      [
+        'hub log: a segment is removed before its copies are on disk',
+        'this.writer.oldest = segment.number + 1;\n        await this.writer.reached(this.writer.append([]).end);',
+        'this.writer.oldest = segment.number + 1;\n        this.writer.append([]);',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-cleaner.js',
+    ['hub/log-model'],
+    [
+      ['hub log: what is live dies with its segment', 'if (!this.asked.live(kind, body, place))', 'if (true)'],
+      ['hub log: nothing is cleaned', 'if (this.running || this.stopped || !this.isDue())', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-reader.js',
+    ['hub/log'],
+    [['hub log: what is read back is not checked', 'batchAt(bytes, 0, { id, first: first + at }) ? bytes : undefined', 'bytes']],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/topics.js',
+    ['hub/drivers/redis-foreign', 'hub/drivers/redis'],
+    [
+      ['redis: who is slow is given everything', 'if (!room)\n            live = false;', '', 'short'],
+      ['redis: a part of a topic is any number of parts', 'if (!matchesPattern(pattern, topic))\n            return;', ''],
+      ['redis: a foreign message is taken for one of ours', 'meta = undefined;\n        if (!matches', 'if (!matches'],
+      ['redis: what was missed is not read', 'live = false;\n        catchUp();', ''],
+      ['redis: what was cut off is not counted', 'if (missed > 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/requests.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: everybody of a group answers', 'if (group !== undefined &&', 'if (false &&'],
+      ['redis: nobody is told that nobody answers', 'if (heard !== 0)', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/queues.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: any acknowledgement counts', "if redis.call('HGET', job, 'receipt') ~= receipt then return 0 end", '', 'short'],
+      ['redis: a key is forgotten at once', "if ARGV[i + 5] ~= '' and dedupe > 0 then", 'if false then'],
+      ['redis: attempts have no end', "if attempt >= setting('attempts') then", 'if false then'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/state.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: a revision is not compared', "if wanted ~= '' and", 'if false and'],
+      ['redis: nobody is told what expired', "redis.call('ZADD', s .. 'expiring', ends, key)", ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/leases.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: the fence stands still', "redis.call('INCR', l .. 'fence')", '1'],
+      ['redis: what is over is renewed', "if not redis.call('ZSCORE', l .. 'holders', ARGV[1]) then return 0 end", ''],
+    ],
+  ),
   ...faultsOf(
     'protocols/pymp.js',
     ['protocols/pymp'],
@@ -66,6 +183,32 @@ const FAULTS = [
       ['bridge: what is gone is gone for ever', 'reconnect: true', 'reconnect: false'],
       ['bridge: dates are only text', 'input: isStream(input) ? stream(revived(input.item)) : revived(input)', 'input'],
     ],
+  ),
+  ...faultsOf(
+    'session/stream.js',
+    ['session/descriptor-streams'],
+    [
+      [
+        'descriptors: what a stream still holds when it is left stays open',
+        'this.options.drop?.(this.items[this.head++].value);',
+        'this.head++;',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'session/descriptors.js',
+    ['session/descriptor-streams'],
+    [
+      ['descriptors: an element counts its bytes only', 'count === 0 ? 0 : count * Math.ceil(window / MOST)', '0', 'short'],
+      ['descriptors: what came with an event stays open', 'if (promises.length === 0)', 'if (false)'],
+      ['descriptors: what came with an event is closed before its listener is done', 'if (promises.length === 0)', 'if (true)'],
+      ['descriptors: an event is given to the first only', '&& !this.keeps', ''],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/descriptor.py',
+    ['session/descriptor-streams'],
+    [['descriptors: an element counts its bytes only', 'return count * -(-window // _MOST)', 'return 0']],
   ),
   ...faultsOf(
     'bridge.js',
@@ -122,12 +265,19 @@ const FAULTS = [
       ['browser: the service is not told of cancelling', "this.hint(id, 'cancelRequest', 'reason', null);", ''],
       ['browser: results are not looked at', 'call.schema ? validate(', 'false ? validate('],
       ['browser: a stream is granted nothing more', "this.hint(call.sequence, 'credit', 'bytes', bytes);", ';'],
+      ['browser: who was cut off politely is closed', "if (!cause && !this.peerClosing && this.state === 'open')", 'if (false)'],
     ],
+  ),
+  ...faultsOf(
+    'browser/serving.js',
+    ['browser/browser'],
+    [["browser: a page's stream runs on without its reader", "else if (what === 'cancelRequest')", "else if (what === 'cancelled')"]],
   ),
   ...faultsOf(
     'browser/socket.js',
     ['browser/browser'],
     [
+      ['browser: who was killed has closed', 'const orderly = code === 1000 || code === 1001 || code === 1005;', 'const orderly = true;'],
       ['browser: the token stays in the page', '[PROTOCOL, TOKEN_PREFIX + token]', '[PROTOCOL]'],
       ['browser: arrays stand where they cannot be read', '(offset + 7) & ~7', 'offset'],
     ],
@@ -325,6 +475,8 @@ const FAULTS = [
     'protocols/grpc-site.js',
     ['protocols/grpc'],
     [
+      ['gRPC: headers behind a call may have no end', 'this.session.ping(() => (this.unanswered = false));', 'this.unanswered = false;'],
+      ['gRPC: who answers pings is cut off', '(this.unanswered = false)', '{ }'],
       ['gRPC: settings, pings and resets are not counted', 'if (this.chatter >= 0 || this.session.destroyed)', 'if (true)'],
       ['gRPC: whoever asks is let in', 'return guard.knows(shown) ?', 'return true ?', 'short'],
       ['gRPC: any host is ours', 'if (judged.refusal)', 'if (false)'],
@@ -408,6 +560,7 @@ const FAULTS = [
     [
       ['Connect: a stream never ends well', 'if (!(flags & END_STREAM))', 'if (true)'],
       ['Connect: the deadline stays here', "'connect-timeout-ms': String(", "'x-timeout': String("],
+      ['gRPC-Web: any content type will do', 'test(typeOf(headers)) ? undefined', 'test(typeOf(headers)) || true ? undefined'],
       ['gRPC-Web: trailers always say that all is well', 'if (Number(code) === 0)', 'if (true)'],
     ],
   ),
@@ -1507,7 +1660,7 @@ const FAULTS = [
       ['no limit of what is open', 'if (this.held >= this.host.descriptorLimit)', 'if (false)', 'short'],
       ['no limit when sending', 'if (++this.inMessage > MOST)', 'if (false)'],
       ['streams carry them', 'if (!this.allowed)', 'if (false)'],
-      ['what is given stays open', "if (value.ownership === 'given')", 'if (false)', 'short'],
+      ['what is given stays open', "if (value.ownership === 'given' && !this.keeps)", 'if (false)', 'short'],
       ['what is closed still counts', 'Descriptor.received(fd, () => this.held--)', 'Descriptor.received(fd, () => { })'],
       ['what is skipped has no limit', 'skipped <= MOST_SKIPPED', 'true'],
       ['the channel stays open', 'this.channel.close();', ''],
@@ -1724,6 +1877,7 @@ const FAULTS = [
     [
       ['a version is told before it is there', 'TW_STORE(*at->begun, next);', 'TW_STORE(*at->version, next);'],
       ['both versions are in one buffer', 'memcpy(at->buffers[next & 1], bytes', 'memcpy(at->buffers[0], bytes'],
+      ['half a change is handed out', 'if (TW_LOAD(*at->begun) - seen > 1) return 0;', '', 'short'],
     ],
   ),
   ...faultsOf(
@@ -1733,6 +1887,10 @@ const FAULTS = [
       ['who waits for a change is not rung', 'if (TW_LOAD(value->words->watched) != 0) tw_value_wake(value);', ''],
       ['a dead one keeps the place of the writer', 'return other != 0 && !tw_alive(other) &&', 'return 0 &&'],
       ['who died waiting keeps its place', 'tw_alive(who) || !tw_swap64(&each->who, who, 0)', '1'],
+      ['who waits in C has no bell', 'TW_STORE(each->bell, (uint32_t)value->bell[0]);', ''],
+      ['who waits in C does not say so', 'TW_STORE(value->words->watched, 1U);\n        return each;', 'return each;'],
+      ['who waits in C keeps its place', 'if (place) TW_STORE(place->who, (int64_t)0);', ''],
+      ['C waits for ever', '(left = end - tw_now(CLOCK_MONOTONIC)) > 0)', '(left = 1000) > 0)'],
     ],
   ),
   ...faultsOf(
@@ -1745,7 +1903,14 @@ const FAULTS = [
         'TW_STORE(entry->begun, TW_LOAD(entry->version) + 2);',
         'TW_STORE(entry->state, (uint32_t)TW_USED);',
       ],
+      ['removed entries stay removed', 'tw_tidy(map, entry);', ''],
+      ['only the last removed entry is free again', 'back < map->entries; back++', 'back < 1; back++'],
     ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/broadcast.py',
+    ['clients/python/tests/test_broadcast.py'],
+    [['who was lapped trusts its copy', '<= _ahead(words.load(_INTENT), self._cursor) <= capacity', '<= capacity', 'short']],
   ),
   ...faultsOf(
     'clients/python/talkwire/broadcast.py',
@@ -1772,6 +1937,52 @@ const FAULTS = [
     [
       ['who died waiting keeps its place', 'return not is_alive(who) and words.swap(place, who, 0, 8)', 'return False'],
       ['whoever waits has no bell', 'words.store(place + _BELL, bell)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/transports/ring_stream.py',
+    ['clients/python/tests/test_shm.py'],
+    [
+      ['shm: parts of a message may be in any order', 'if before != self._have or length', 'if length'],
+      ['shm: a part is as long as it says', 'or part > length - before or', 'or'],
+      ['shm: a record without the head of a part is read', 'if part < 0:', 'if False:'],
+      ['shm: a writer does not say that it waits', 'self._ring._words[_WRITERS_SLEEP] = 1', 'pass'],
+      ['shm: a reader does not say that it sleeps', 'self._ring._words[_READERS_SLEEP] = 1', 'pass', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/transports/ring_stream.py',
+    ['interop/python-shm'],
+    [['shm: the last part of a large message is not told', 'self._tell()', 'self._tell() if self._head else None']],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/transports/shm_wire.py',
+    ['clients/python/tests/test_shm.py'],
+    [
+      ['shm: who is lost ended on purpose', 'if not self._far_ended:\n            raise', 'if False:\n            raise'],
+      ['shm: what was sent before the end is not read', 'if count:\n', 'if count and not over:\n'],
+      ['shm: the other side is not told of a refusal', 'self.line.say({"error"', '({"error"'],
+      ['shm: a second hello is taken', 'raise TalkwireError("INVALID_MESSAGE", "a second hello")', 'self._far_ended = False'],
+      ['shm: nobody is rung', 'if for_messages or for_room:', 'if False:', 'short'],
+      ['shm: who takes a note keeps it', 'other.open()', 'pass'],
+      ['shm: an end on both sides is a loss', 'if self._far_ended:\n            self._take', 'if False:\n            self._take'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/transports/shm.py',
+    ['clients/python/tests/test_shm.py'],
+    [
+      ['shm: memory may be cut off', 'not has_fixed_size(fd) or', ''],
+      ['shm: memory of any size is mapped', 'not _LEAST <= size <= _MOST or', ''],
+      ['shm: any version is spoken', 'if version != _VERSION:', 'if False:'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/ring.py',
+    ['clients/python/tests/test_ring.py'],
+    [
+      ['skipped room is read for ever', 'while skipped <= ring.capacity:', 'while True:'],
+      ['what is no bytes takes room', 'data = memoryview(message).cast("B")', 'data = message'],
     ],
   ),
   ...faultsOf(
@@ -2275,9 +2486,23 @@ const FAULTS = [
     [['the number of descriptors is not told', 'if (writer.descriptors.length > 0) {', 'if (false) {']],
   ),
   ...faultsOf(
+    'cli/import.js',
+    ['cli/import'],
+    [['import: what stands beside a WSDL is not read', 'const options = besides(said, file, XML_IMPORT);', 'const options = undefined;']],
+  ),
+  ...faultsOf(
+    'protocols/dbus-client.js',
+    ['protocols/dbus-bus'],
+    [
+      ['dbus: a property whose value is not told has not changed', 'this.fetch(event, property, of);', ';'],
+      ['dbus: changes of every interface are heard', "`${base},arg0='${property.interface}'`", "`${base},arg0='x'`"],
+    ],
+  ),
+  ...faultsOf(
     'protocols/dbus-wire.js',
     ['protocols/dbus'],
     [
+      ['dbus: half a message may stay for ever', 'this.pace?.look();', ';'],
       ['any number of descriptors is held', 'if (this.held + count <= this.limits.descriptors)', 'if (true)'],
       ['copies of descriptors stay open', 'this.connection.waiting -= bytes.length;\n        fds.forEach((fd) => closeSync(fd));', ';'],
     ],
@@ -2362,6 +2587,9 @@ function replaceOnce(text, from, to, where) {
 /** @param {string} dist @param {string} file */
 const fileOf = (dist, file) => (file.startsWith('clients/') ? path.join(dist, '../../..', file) : path.join(dist, 'src', file))
 
+/** @param {string} dist @param {string} test */
+const testOf = (dist, test) => (test.endsWith('.py') ? fileOf(dist, test) : path.join(dist, 'test', `${test}.test.js`))
+
 /** A copy of the built package as in the repository: tests look for spec/ and clients/ beside it. */
 function copy() {
   const folder = mkdtempSync(path.join(tmpdir(), 'tw-faults-'))
@@ -2383,7 +2611,11 @@ function copy() {
  */
 function run(dist, test) {
   const folder = privateFolder()
-  const child = spawn(process.execPath, ['--test-reporter=tap', path.join(dist, 'test', `${test}.test.js`)], {
+  const isPython = test.endsWith('.py')
+  const [program, ...options] = isPython
+    ? [interpreter, '-u', '-m', 'pytest', '-v', '-x', '-p', 'no:cacheprovider', testOf(dist, test)]
+    : [process.execPath, '--test-reporter=tap', testOf(dist, test)]
+  const child = spawn(program ?? '', options, {
     cwd: path.dirname(dist),
     env: {
       ...process.env,
@@ -2419,9 +2651,9 @@ function run(dist, test) {
       clearTimeout(timer)
       timer = setTimeout(() => fail('hangs'), SILENCE)
       text += chunk
-      reported ||= /^\s*(not )?ok \d/m.test(text)
-      const red = /^\s*not ok \d+ - (.*)$/m.exec(text)
-      if (red) fail(red[1] ?? '')
+      reported ||= /^\s*(not )?ok \d|::\S+ (PASSED|FAILED|ERROR)/m.test(text)
+      const red = /^\s*not ok \d+ - (.*)$|::(\S+) (?:FAILED|ERROR)/m.exec(text)
+      if (red) fail(red[1] ?? red[2] ?? '')
       else text = text.slice(text.lastIndexOf('\n') + 1)
     })
     child.stderr.setEncoding('utf8').on('data', (chunk) => (stderr = (stderr + chunk).slice(-500)))
@@ -2497,7 +2729,7 @@ try {
       const target = fileOf(copies[0]?.dist ?? '', file)
       replaceOnce(readFileSync(target, 'utf8'), from, to, `${file}: ${name}`)
       return tests
-        .filter((test) => !existsSync(path.join(source, 'dist/test', `${test}.test.js`)))
+        .filter((test) => !existsSync(testOf(copies[0]?.dist ?? '', test)))
         .map((test) => `${file}: ${name}: there is no test ${test}`)
     } catch (reason) {
       return [String(reason)]

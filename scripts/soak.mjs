@@ -4,7 +4,7 @@
 // Every call has a number. Whoever handles it writes the number down before it answers; whoever made it
 // writes down what it was told. At the end the two are compared: `ran` means that it was written down,
 // `not-sent` that it was not, `maybe-ran` may be either; nothing is open, leaked or grown.
-// Exit code 1, with reasons, when something is not so. SOAK_LIE plants a lie, to show that it is caught.
+// Exit code 1, with reasons, when something is not so. SOAK_LIES plants lies (outcome,memory), to show that each is caught.
 import { spawn } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,11 +17,14 @@ const dist = process.env.TALKWIRE_DIST ?? fileURLToPath(new URL('../packages/tal
 /** @type {typeof import('../packages/talkwire/dist/src/index.js')} */
 const { connect, contract, event, implement, rpc, serve, sessionOf, stream, TalkwireError } = await import(pathToFileURL(dist).href)
 
-const LIE = process.env.SOAK_LIE ?? ''
-/** One in so many is a lie. */
+/** Lies about calls, which are of different calls, and about what the server holds. */
+const CALLS = ['outcome', 'ran', 'callback', 'unsettled']
+const LIES = new Set((process.env.SOAK_LIES ?? '').split(',').filter(Boolean))
+/** One call in so many is a lie. */
 const RARE = 500
+const isLie = (/** @type {string} */ lie, /** @type {number} */ n) => LIES.has(lie) && n % RARE === CALLS.indexOf(lie)
 /** Milliseconds for what was begun to settle. */
-const PATIENCE = LIE ? 3_000 : 15_000
+const PATIENCE = LIES.size ? 3_000 : 15_000
 const pause = (/** @type {number} */ milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
 /** @type {any} */
@@ -66,7 +69,7 @@ function createCaller(process, log) {
   const settle = (n, outcome) => {
     books.settled++
     books.outcomes[outcome] = (books.outcomes[outcome] ?? 0) + 1
-    const told = LIE === 'outcome' && n % RARE === 0 ? (outcome === 'ran' ? 'not-sent' : 'ran') : outcome
+    const told = isLie('outcome', n) && outcome === 'ran' ? 'not-sent' : outcome
     lines += `told ${process} ${n} ${told}\n`
     if (lines.length > 8192) flush()
   }
@@ -80,7 +83,7 @@ function createCaller(process, log) {
       try {
         const value = await make([process, n])
         if (!right(value)) books.wrong.push(`call ${process}.${n} was answered with ${String(value).slice(0, 80)}`)
-        if (LIE === 'unsettled' && n % RARE === 0) await new Promise(() => {})
+        if (isLie('unsettled', n)) await new Promise(() => {})
         settle(n, 'ran')
       } catch (reason) {
         if (reason instanceof TalkwireError) return settle(n, reason.outcome)
@@ -130,7 +133,7 @@ async function beServer({ folder, listen }) {
   const caller = createCaller(0, log)
   /** @param {{ id: [number, number] }} input */
   const ran = ({ id: [p, n] }) => {
-    if (LIE === 'ran' && n % RARE === 0) return
+    if (isLie('ran', n)) return
     log.note(`ran ${p} ${n}`)
   }
   /** @type {Map<number, { stopped: boolean, done: Promise<void> }>} */
@@ -227,9 +230,9 @@ async function beServer({ folder, listen }) {
   const leaks = []
   await obey({
     look: () => {
-      if (LIE === 'descriptor') leaks.push(openSync('/dev/null', 'r'))
+      if (LIES.has('descriptor')) leaks.push(openSync('/dev/null', 'r'))
       // More than is noise each time: on a busy machine there are few looks.
-      if (LIE === 'memory') leaks.push(Array.from({ length: 500_000 }, (_, i) => ({ i })))
+      if (LIES.has('memory')) leaks.push(Array.from({ length: 500_000 }, (_, i) => ({ i })))
       for (const [p, state] of employed) if (state.stopped) void state.done.then(() => employed.delete(p))
       return { ...holdings(), peers: service.peers.length }
     },
@@ -262,7 +265,7 @@ async function beClient({ folder, p, address, lasting }) {
   const caller = createCaller(p, log)
   const { books } = caller
   const ran = (/** @type {any} */ { id: [who, n] }) => {
-    if (LIE === 'callback' && n % RARE === 0) return
+    if (isLie('callback', n)) return
     log.note(`ran ${who} ${n}`)
   }
   const client = await connect(core, address, {
@@ -548,7 +551,8 @@ async function judge({ seconds, clients, wires }) {
     const { marks, twice } = readLogs(folder)
     /** @type {Record<string, { told: number, wrote: number }>} */
     const table = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, { told: 0, wrote: 0 }]))
-    let lies = 0
+    /** @type {Map<string, number>} */
+    const lies = new Map()
     for (const [p, mark] of marks) {
       for (let n = 1; n < mark.length; n++) {
         const told = OUTCOMES[((mark[n] ?? 0) & 7) - 1]
@@ -559,11 +563,14 @@ async function judge({ seconds, clients, wires }) {
           row.told++
           if (wrote) row.wrote++
         }
-        const lie = (told === 'ran' && !wrote) || (told === 'not-sent' && wrote)
-        if (lie && ++lies <= 5) reasons.push(`call ${p}.${n}: the caller was told "${told}", and it ${wrote ? 'ran' : 'did not run'}`)
+        if (!((told === 'ran' && !wrote) || (told === 'not-sent' && wrote))) continue
+        const kind = `${p === 0 ? 'callbacks' : 'calls'} told "${told}"`
+        const already = lies.get(kind) ?? 0
+        lies.set(kind, already + 1)
+        if (already < 3) reasons.push(`call ${p}.${n}: the caller was told "${told}", and it ${wrote ? 'ran' : 'did not run'}`)
       }
     }
-    if (lies > 5) reasons.push(`… and ${lies - 5} more outcomes that are not true`)
+    for (const [kind, count] of lies) if (count > 3) reasons.push(`… and ${count - 3} more ${kind} of which that is not true`)
     if (twice) reasons.push(`${twice} calls settled twice`)
     const all = [...reports, report]
     for (const [index, each] of all.entries()) {

@@ -1,10 +1,12 @@
 // Programs of the system that tests call as foreign partners, and who needs them. As root on Debian they are installed; elsewhere
 // the files that need a missing one are left out loudly, and under CI that is a failure.
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync } from 'node:fs'
-import path from 'node:path'
+import { existsSync } from 'node:fs'
+import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
+
+const PHP = /\/protocols\/soap-php\.test\./
 
 const THRIFT = /\/protocols\/thrift-apache\.test\./
 
@@ -15,7 +17,12 @@ const PROGRAMS = {
   busctl: { debian: 'systemd', tests: DBUS },
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
+  strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
+  'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\./ },
+  'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },
+  php: { debian: 'php-cli', tests: PHP },
+  'php-soap': { debian: 'php-soap', tests: PHP, file: '/var/lib/dpkg/info/php-soap.list' },
   'python3-thrift': { debian: 'python3-thrift', tests: THRIFT, file: '/usr/lib/python3/dist-packages/thrift/__init__.py' },
 }
 
@@ -23,14 +30,7 @@ const PROGRAMS = {
 export function isInstalled(program) {
   const file = PROGRAMS[program]?.file
   if (file !== undefined) return existsSync(file)
-  return (process.env['PATH'] ?? '').split(path.delimiter).some((folder) => {
-    try {
-      accessSync(path.join(folder, program), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return inPath(program) !== undefined
 }
 
 /** Installs what these test files need and this machine lacks, if it may. @param {readonly string[]} files */

@@ -1,7 +1,7 @@
 // npm test [-- filter…] [-- --verbose]: the package's tests, the examples', the scripts' and the Python client's.
 // A filter is a part of a file's path; without one everything runs. A test that is skipped is a failure; one that lacks a program of the
 // system is left out and named, which is a failure under CI.
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -68,6 +68,8 @@ const missing = missingFor(found)
 const leftOut = new Set([...missing.values()].flat())
 const nodeTests = found.filter((file) => !leftOut.has(file))
 const interpreter = python()
+// Many tests start a Python that imports the client: without bytecode each of them compiles it first.
+spawnSync(interpreter, ['-m', 'compileall', '-q', 'clients/python/talkwire'], { cwd: root, stdio: 'inherit' })
 const none = { passed: 0, failed: 0, skipped: 0 }
 const run = followRun()
 // Python's wait more than they work, so they take no place of Node's.

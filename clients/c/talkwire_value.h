@@ -8,16 +8,26 @@
  *   tw_value_write(&price, "12.50", 5);
  *   char text[64]; size_t length;
  *   if (tw_value_read(&price, text, sizeof text, &length) == 0) …
+ *   uint32_t version = 0;
+ *   while (tw_value_changed(&price, version, 1000, &version) == 0) …
+ *   tw_value_close(&price);
  *
- * Functions return 0 or an errno. One thread at a time uses a struct; nothing here blocks.
+ * Functions return 0 or an errno. One thread at a time uses a struct. Nothing but tw_value_changed blocks.
  */
 #ifndef TALKWIRE_VALUE_H
 #define TALKWIRE_VALUE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <poll.h>
 
 #include "talkwire_versions.h"
 
 #define TW_VALUE_KIND 0x54560101U
 enum { TW_WATCHERS = 16 };
+/* Milliseconds until who waits looks by itself, without a place and with one. */
+enum { TW_OFTEN = 50, TW_SELDOM = 1000 };
 
 struct tw_watcher {
     int64_t who;
@@ -33,6 +43,7 @@ struct tw_value {
     struct tw_value_words *words;
     struct tw_versions versions;
     int64_t self;
+    int bell[2]; /* -1 before the first wait */
 };
 
 /* Bytes of memory for a value of at most so many. */
@@ -52,6 +63,7 @@ static inline int tw_value_open(struct tw_value *value, void *memory, size_t byt
     struct tw_versions versions = {&words->version, &words->begun, words->lengths, {buffers, buffers + tw_padded(found)}, found};
     value->words = words;
     value->versions = versions;
+    value->bell[0] = value->bell[1] = -1;
     value->self = tw_owner_of(getpid());
     return value->self == 0 ? ENOSYS : 0; /* no /proc */
 }
@@ -100,6 +112,51 @@ static inline int tw_value_write(struct tw_value *value, const void *bytes, size
     tw_fence_all();
     if (TW_LOAD(value->words->watched) != 0) tw_value_wake(value);
     return 0;
+}
+
+/* A place where one is rung, or NULL when all are the living's. */
+static inline struct tw_watcher *tw_value_watch(struct tw_value *value) {
+    struct tw_watcher *each = value->words->watchers, *end = each + TW_WATCHERS;
+    for (; each < end; each++) {
+        int64_t who = TW_LOAD(each->who);
+        if (who != 0 && !tw_alive(who)) tw_swap64(&each->who, who, 0);
+        if (!tw_swap64(&each->who, 0, value->self)) continue;
+        TW_STORE(each->bell, (uint32_t)value->bell[0]);
+        TW_STORE(value->words->watched, 1U);
+        return each;
+    }
+    return NULL;
+}
+
+/* Sleeps until somebody rings, a signal comes, or it is time to look. */
+static inline void tw_value_sleep(const struct tw_value *value, double left, int pause) {
+    struct pollfd bell = {value->bell[0], POLLIN, 0};
+    char rings[64];
+    if (left > pause) left = pause;
+    if (poll(&bell, 1, left < 1 ? 1 : (int)left) == 1 && read(value->bell[0], rings, sizeof rings) < 0) return;
+}
+
+/*
+ * Waits until the version is not `since` any more, for `patience` milliseconds at most, and gives it in *version; 0 waits for the
+ * first value. What is written meanwhile is not counted: tw_value_read gives the latest. ETIMEDOUT; EMFILE and what else pipe2 says.
+ */
+static inline int tw_value_changed(struct tw_value *value, uint32_t since, double patience, uint32_t *version) {
+    double end = tw_now(CLOCK_MONOTONIC) + patience, left;
+    if ((*version = tw_value_version(value)) != since) return 0;
+    if (value->bell[0] < 0 && pipe2(value->bell, O_NONBLOCK | O_CLOEXEC) != 0) return errno;
+    struct tw_watcher *place = tw_value_watch(value);
+    while ((*version = tw_value_version(value)) == since && (left = end - tw_now(CLOCK_MONOTONIC)) > 0)
+        tw_value_sleep(value, left, place ? TW_SELDOM : TW_OFTEN);
+    if (place) TW_STORE(place->who, (int64_t)0);
+    return *version == since ? ETIMEDOUT : 0;
+}
+
+/* When the value is not waited for any more; the memory stays the caller's. */
+static inline void tw_value_close(struct tw_value *value) {
+    for (int end = 0; end < 2; end++) {
+        if (value->bell[end] >= 0) close(value->bell[end]);
+        value->bell[end] = -1;
+    }
 }
 
 #endif

@@ -1,22 +1,9 @@
 import assert from 'node:assert/strict'
-import { accessSync, constants } from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { chromium } from 'playwright-core'
+import { inPath } from '../../packages/talkwire/dist/test/helpers/in-path.js'
 import { programs } from '../harness.mjs'
-
-const inPath = (/** @type {string} */ program) =>
-  (process.env['PATH'] ?? '')
-    .split(path.delimiter)
-    .map((folder) => path.join(folder, program))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
 
 test('two pages share a list in a process, and the one that clears it is asked', async (t) => {
   const { folder, start } = programs(t, import.meta.url)

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any, Iterator, Optional
 
 from .errors import TalkwireError
+from .ring_place import HEADER, Closing, broken, capacity_of, max_message_of, place_of
 from .seats import READERS, SEATS, WRITERS, leave, sit, wait, wake
 from .versions import Words, padded
 
-_HEADER = 4096
 _KIND = 0x54521300
 _TAIL, _INTENT, _LATEST = 64, 72, 76
 _SKIP = 0xFFFFFFFF
@@ -23,7 +23,7 @@ _TRIES = 100
 """How often the writer may overtake a reader within one look."""
 
 
-class BroadcastRing:
+class BroadcastRing(Closing):
     """A ring in `buffer`, anything that is writable memory, from byte `offset` on: the `buf` of SharedMemory, or an mmap.
 
     Whoever comes first makes it, the largest one that fits. Raises INVALID_MEMORY, MISSING_PACKAGE; ValueError for a wrong place.
@@ -31,20 +31,17 @@ class BroadcastRing:
     """
 
     def __init__(self, buffer: Any, offset: int = 0, size: Optional[int] = None) -> None:
-        view = memoryview(buffer)[offset : None if size is None else offset + size].cast("B")
-        room = len(view) - _HEADER
-        if offset % 8 or room < 1024:
-            raise ValueError(f"{len(view)} bytes from byte {offset} on: take 4096 and a power of two from 1024 on, at a multiple of 8")
-        most = min(30, room.bit_length() - 1)
+        view, most = place_of(buffer, offset, size)
         self._words = words = Words(view)
         words.swap(0, 0, _KIND | most)
-        there = words.load(0)
-        if there & ~0xFF != _KIND or not 10 <= there & 0xFF <= most:
+        try:
+            capacity = capacity_of(words.load(0), _KIND, most, f"broadcast ring at byte {offset}")
+        except TalkwireError:
             words.close()
-            raise TalkwireError("INVALID_MEMORY", f"there is no broadcast ring of this version at byte {offset}, or not all of it; take another place")
-        self.capacity = 1 << (there & 0xFF)
+            raise
+        self.capacity = capacity
         """Bytes."""
-        self.max_message = self.capacity // 4 - 8
+        self.max_message = max_message_of(capacity)
         """Bytes."""
 
     def writer(self) -> "BroadcastWriter":
@@ -59,21 +56,12 @@ class BroadcastRing:
         """Lets go of the memory, so that it can be closed too. Its ends are of no use then."""
         self._words.close()
 
-    def __enter__(self) -> "BroadcastRing":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _data(self, position: int) -> int:
         """Where it is in the memory."""
-        return _HEADER + (position & self.capacity - 1)
-
-    def _broken(self, what: str) -> TalkwireError:
-        return TalkwireError("INVALID_MEMORY", f"the ring is broken: {what}; somebody wrote into it who should not have. Make a new one")
+        return HEADER + (position & self.capacity - 1)
 
 
-class _End:
+class _End(Closing):
     def __init__(self, ring: BroadcastRing) -> None:
         self._ring = ring
         self._words = ring._words
@@ -91,12 +79,6 @@ class _End:
         if not self._open or self._owner != os.getpid():
             raise TalkwireError("CLOSED", "this end of the ring was closed, or is the parent process's; make another one")
 
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class BroadcastWriter(_End):
     """The one who writes. A context manager."""
@@ -108,7 +90,7 @@ class BroadcastWriter(_End):
         self._tail, self._intent, latest = words.load(_TAIL), words.load(_INTENT), words.load(_LATEST)
         if (self._tail | latest) & 7:
             self.close()
-            raise ring._broken(f"tail {self._tail} and latest {latest}")
+            raise broken(f"tail {self._tail} and latest {latest}")
         self._number = _number_behind(self._tail, latest, words.load(ring._data(latest) + 4))
 
     def write(self, message: "bytes | bytearray | memoryview") -> None:
@@ -231,14 +213,14 @@ class BroadcastReader(_End):
     def _get_lost(self, what: str) -> None:
         """What is at the cursor makes no sense. Positions wrap around: after a very long time one may look as if it was not overtaken."""
         if self._lapped:
-            raise self._ring._broken(what)
+            raise broken(what)
         self._overtaken()
 
     def _overtaken(self) -> None:
         """Goes on with the last message that was written."""
         latest = self._words.load(_LATEST)
         if latest & 7:
-            raise self._ring._broken(f"latest {latest}")
+            raise broken(f"latest {latest}")
         self._piece, self._at = b"", 0
         self._cursor = latest
         self._lapped = True
@@ -266,7 +248,7 @@ class BroadcastReader(_End):
         for _ in range(_TRIES):
             tail, latest = words.load(_TAIL), words.load(_LATEST)
             if (tail | latest) & 7:
-                raise self._ring._broken(f"tail {tail} and latest {latest}")
+                raise broken(f"tail {tail} and latest {latest}")
             mark = words.load(self._ring._data(latest) + 4)
             if words.load(_TAIL) == tail:
                 self._number = _number_behind(tail, latest, mark)

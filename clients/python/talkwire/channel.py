@@ -24,8 +24,10 @@ class ChannelSession(Session):
 
     _wire: Wire
 
-    def __init__(self, *, channels: Optional["Channels"] = None, **session: Any) -> None:
-        super().__init__(**session)
+    def __init__(
+        self, *, wire: Wire, channels: Optional["Channels"] = None, framing: Optional[str] = None, **session: Any
+    ) -> None:
+        super().__init__(peer=wire.peer, framing=wire.framing or framing, **session)
         self._channels = channels
         self.channel_ready = False
 

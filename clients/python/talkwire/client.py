@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from .channel import check_descriptors, open_channel
 from .connection import Connection
+from .descriptor import close_given
 from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
@@ -43,7 +44,10 @@ class Client(Remote):
 
     def emit(self, event: str, payload: Any = None) -> None:
         """Sends an event of ours to the other side, if it subscribed. Never blocks."""
-        self._connection.publish(event, payload)
+        try:
+            self._connection.publish(event, payload)
+        finally:
+            close_given(payload)
 
     @property
     def peer(self) -> Peer:
@@ -142,7 +146,7 @@ def _open_first(name: str, entry: Entry, options: Options) -> Wire:
 
 
 def _usable(entry: Entry) -> List[str]:
-    return [address for address in entry["addresses"] if address.partition(":")[0] in ("unix", "tcp", "tls", "fifo")]
+    return [address for address in entry["addresses"] if address.partition(":")[0] in ("shm", "unix", "tcp", "tls", "fifo")]
 
 
 def target_address(target: Union[str, Sequence[str]]) -> str:

@@ -22,6 +22,7 @@ from typing import Any, Callable, Deque, List, Optional, Tuple
 from . import keeper as keeper_module
 from .codec_json import dumps, ordinary, scan, suspicious, to_utf8
 from .channel import ChannelSession
+from .descriptor import close_received
 from .errors import TalkwireError
 from .pool import pool
 from .framing import ENVELOPE, LENGTH, frame
@@ -75,7 +76,7 @@ class Connection(ChannelSession):
         on_end: Optional[Callable[["Connection"], None]] = None,
         **session: Any,
     ) -> None:
-        super().__init__(peer=wire.peer, **session)
+        super().__init__(wire=wire, **session)
         self.channel_signal = Signal()
         self._wire = wire
         self._handle = execute
@@ -707,7 +708,8 @@ class Connection(ChannelSession):
         """Events and progress reach user code in order, one at a time, never on the reader."""
         with self.lock:
             if len(self._events) >= self.limits.max_events:
-                lost, _ = self._events.popleft()
+                lost, dropped = self._events.popleft()
+                close_received(dropped)
                 for listener in self.listeners.get(lost, []) if isinstance(lost, str) else []:
                     listener.lost += 1
             self._events.append((target, payload))
@@ -730,6 +732,8 @@ class Connection(ChannelSession):
                     import logging
 
                     logging.getLogger("talkwire").exception("an event handler failed")
+            if self.descriptors is not None:
+                close_received(payload)
 
     def _new_lock(self) -> Any:
         return threading.Lock()

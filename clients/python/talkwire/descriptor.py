@@ -17,8 +17,9 @@ _ONE = struct.Struct("i")
 
 
 class Descriptor:
-    """`Descriptor.lend(file)` and `Descriptor.give(fd)` are sent. What arrives with a call is closed when the call is over; what
-    a call returns belongs to whoever called. `take()` keeps the number."""
+    """`Descriptor.lend(file)` and `Descriptor.give(fd)` are sent. What arrives with a call is closed when the call is over, with an
+    event or with progress when its functions are done; what a call returns, and what comes in a stream, belongs to whoever gets
+    it. `take()` keeps the number."""
 
     def __init__(self, fd: int, ownership: str, left: Optional[Callable[[], None]] = None) -> None:
         self._fd = fd
@@ -111,6 +112,11 @@ def close_all(descriptors: List[Descriptor]) -> None:
         each.close()
 
 
+def weight_of(count: int, window: int) -> int:
+    """What an element of a stream counts besides its bytes, when that was the first credit: few are on their way at a time, not as many as are short."""
+    return count * -(-window // _MOST)
+
+
 class Descriptors:
     """Both directions of one connection. `refuse(error)` ends it. Owner of the socket."""
 
@@ -136,9 +142,12 @@ class Descriptors:
         except OSError as error:
             raise TalkwireError("CONNECTION_LOST", f"a descriptor cannot be sent: {error.strerror}", outcome="not-sent") from error
         self._sent = number
-        if value._ownership == "given":
-            value.close()
         return {"$fd": number}
+
+    @property
+    def sent(self) -> int:
+        """How many so far; those of one message are between two looks, with `order` held."""
+        return self._sent
 
     def arrived(self, number: int) -> Descriptor:
         """(reader) The one that a message refers to. Raises LIMIT_EXCEEDED, INVALID_MESSAGE."""

@@ -7,6 +7,7 @@ from typing import Any, Iterator, Optional
 
 from .connection import Connection
 from .context import CallContext
+from .descriptor import close_given
 from .errors import TalkwireError
 from .remote import Remote
 from .session import END, Incoming
@@ -74,10 +75,9 @@ def _stream_out(call: Incoming, source: Any) -> None:
                 connection.wait(lambda: credit.ready() or call.stop_reason() is not None, call.signal, call.remaining())
             stopped = call.stop_reason()
             if stopped is not None:
+                close_given(value)
                 raise stopped
-            size = connection.send_value("$/item", call.id, value)
-            if credit is not None:
-                credit.change(-size)
+            connection.send_value("$/item", call.id, value, credit)
         stopped = call.stop_reason()
         if stopped is not None:
             raise stopped  # a stream that was cut short must not look complete

@@ -68,7 +68,7 @@ def _check_name(name: str) -> str:
 class SharedMemory:
     """Bytes that several processes share; they are the caller's alone. `buf` is a writable memoryview of them.
 
-    Made by `create`, `open` and `attach`. Errors are TalkwireError: NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, NO_SPACE,
+    Made by `create`, `open`, `anonymous` and `attach`. Errors are TalkwireError: NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED, NO_SPACE,
     INVALID_ADDRESS, INVALID_MEMORY, LIMIT_EXCEEDED. A context manager.
     """
 
@@ -112,6 +112,17 @@ class SharedMemory:
         """What is there, if it is this user's."""
         plain = _check_name(name)
         return cls(plain, _kernel(f"{SHM}/{plain}", lambda: _open(plain, read_only)), read_only)
+
+    @classmethod
+    def anonymous(cls, size: int) -> "SharedMemory":
+        """`size` bytes, zeros, without a name, which nobody can cut off or enlarge. Others attach `/proc/<pid>/fd/<fd>`, or get `fd`."""
+        fd = _kernel("anonymous memory", lambda: os.memfd_create("talkwire", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        try:
+            _kernel("anonymous memory", lambda: _fill(fd, size))
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(None, fd, False)
 
     @classmethod
     def attach(cls, path: str, *, read_only: bool = False) -> "SharedMemory":
@@ -316,14 +327,26 @@ class _Guard:
         os.close(self._fd)
 
 
-_F_GET_SEALS, _F_SEAL_SHRINK = 1034, 2
+_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+_F_SEAL_SHRINK, _F_SEAL_GROW = 2, 4
 
 
-def _is_sealed(fd: int) -> bool:
+def _fill(fd: int, size: int) -> None:
+    os.ftruncate(fd, size)
+    os.posix_fallocate(fd, 0, size)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
+
+
+def _is_sealed(fd: int, seals: int = _F_SEAL_SHRINK) -> bool:
     try:
-        return fcntl.fcntl(fd, _F_GET_SEALS) & _F_SEAL_SHRINK != 0
+        return fcntl.fcntl(fd, _F_GET_SEALS) & seals == seals
     except OSError:
         return False
+
+
+def has_fixed_size(fd: int) -> bool:
+    """Whether nobody can cut it off or enlarge it."""
+    return _is_sealed(fd, _F_SEAL_SHRINK | _F_SEAL_GROW)
 
 
 # -- records

@@ -11,7 +11,7 @@ from .transports import registry
 
 #: what another attempt cannot mend
 HOPELESS = frozenset(("CONTRACT_MISMATCH", "UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ADDRESS"))
-_LASTING = frozenset(("", "unix", "tcp", "tls", "fifo"))  # a child that has ended is not started again
+_LASTING = frozenset(("", "unix", "tcp", "tls", "fifo", "shm"))  # a child that has ended is not started again
 
 
 class Reconnect:

@@ -7,6 +7,7 @@ from collections.abc import Iterator as IteratorType
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .connection import Connection
+from .descriptor import close_given, close_received
 from .errors import TalkwireError
 from .pool import pool
 from .session import Incoming, Outgoing, as_params
@@ -126,6 +127,8 @@ class Stream(IteratorType):  # type: ignore[type-arg]
 
     def close(self) -> None:
         self._connection.cancel(self._outgoing, TalkwireError("STREAM_CLOSED", "the stream was closed here"))
+        if self._outgoing.items is not None and self._connection.descriptors is not None:
+            close_received(self._outgoing.items.clear())
 
     def __enter__(self) -> "Stream":
         return self
@@ -322,8 +325,8 @@ def pump(connection: Connection, call: Outgoing, source: Iterable[Any], timeout:
                 lambda: call.done or credit.ready(), call.signal, timeout
             )
             if call.done or not ready:
-                return
-            credit.change(-connection.send_value("$/input", call.id, value))
+                return close_given(value)
+            connection.send_value("$/input", call.id, value, credit)
         if not call.done:
             connection.end_input(call.id)
     except BaseException as error:

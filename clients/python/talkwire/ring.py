@@ -17,9 +17,9 @@ from typing import Any, Iterator, Optional, Tuple
 from .errors import TalkwireError
 from .owner import id_of, is_alive, owner_of, ring
 from .ring_many import Claims
+from .ring_place import HEADER, Closing, broken, capacity_of, max_message_of, place_of
 from .seats import SEATS as _SEATS
 
-_HEADER = 4096
 _KIND = 0x54521000
 _KINDS = {"one": 0x100, "many": 0x200}
 _TAIL, _HEAD, _LOST, _WRITERS_SLEEP, _READERS_SLEEP = 16, 32, 33, 48, 49
@@ -32,7 +32,13 @@ _ORDERED = ("x86_64", "AMD64", "i386", "i686")
 FULL = -1
 
 
-class Ring:
+def needs_order() -> None:
+    """Raises UNSUPPORTED where the processor may change the order of what is stored."""
+    if platform.machine() not in _ORDERED:
+        raise TalkwireError("UNSUPPORTED", f"rings in Python need x86-64, this is {platform.machine()}; take unix:")
+
+
+class Ring(Closing):
     """A ring in `buffer`, anything that is writable memory, from byte `offset` on: the `buf` of SharedMemory, or an mmap.
 
     `producers`: "one" or "many"; all who use it say the same. Raises INVALID_MEMORY, UNSUPPORTED, and with many MISSING_PACKAGE;
@@ -42,27 +48,19 @@ class Ring:
     def __init__(self, buffer: Any, offset: int = 0, size: Optional[int] = None, *, producers: str = "one") -> None:
         if producers not in _KINDS:
             raise ValueError(f"{producers!r} producers: take 'one' or 'many'")
-        if platform.machine() not in _ORDERED:
-            raise TalkwireError("UNSUPPORTED", f"rings in Python need x86-64, this is {platform.machine()}; take unix:")
-        view = memoryview(buffer)[offset : None if size is None else offset + size].cast("B")
-        room = len(view) - _HEADER
-        if offset % 8 or room < 1024:
-            raise ValueError(f"{len(view)} bytes from byte {offset} on: take 4096 and a power of two from 1024 on, at a multiple of 8")
-        log2 = min(30, room.bit_length() - 1)
-        self._words = view[:_HEADER].cast("i")
-        self._longs = view[:_HEADER].cast("q")
-        wanted = _KIND | _KINDS[producers]
+        needs_order()
+        view, most = place_of(buffer, offset, size)
+        self._words = view[:HEADER].cast("i")
+        self._longs = view[:HEADER].cast("q")
+        kind = _KIND | _KINDS[producers]
         self._claims = Claims(view) if producers == "many" else None
         if self._claims:
-            self._claims.make(wanted | log2)
+            self._claims.make(kind | most)
         elif self._words[0] == 0:
-            self._words[0] = wanted | log2
-        kind, found = self._words[0] & ~0xFF, self._words[0] & 0xFF
-        if kind != wanted or found < 10 or found > log2:
-            raise TalkwireError("INVALID_MEMORY", f"there is no ring with {producers} producers of this version at byte {offset}")
-        self.capacity = 1 << found
-        self.max_message = self.capacity // 4 - 8
-        self._bytes = view[_HEADER : _HEADER + self.capacity]
+            self._words[0] = kind | most
+        self.capacity = capacity_of(self._words[0], kind, most, f"ring with {producers} producers at byte {offset}")
+        self.max_message = max_message_of(self.capacity)
+        self._bytes = view[HEADER : HEADER + self.capacity]
         self._data = self._bytes.cast("i")
 
     def producer(self) -> "Producer":
@@ -80,17 +78,8 @@ class Ring:
         if self._claims:
             self._claims.close()
 
-    def __enter__(self) -> "Ring":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _broken(self, what: str) -> TalkwireError:
-        return TalkwireError("INVALID_MEMORY", f"the ring is broken: {what}; somebody wrote into it who should not have")
-
-
-class _End:
+class _End(Closing):
     def __init__(self, ring: Ring, seat: int) -> None:
         self._ring = ring
         self._seat = seat
@@ -167,12 +156,6 @@ class _End:
         if self._seat < 0:
             raise TalkwireError("CLOSED", "this end of the ring was closed; make another one")
 
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class Producer(_End):
     """The writing end of a ring."""
@@ -190,16 +173,12 @@ class Producer(_End):
     def try_write(self, message: "bytes | bytearray | memoryview") -> bool:
         """Copies it into the ring. False: no room now. Raises MESSAGE_TOO_LARGE, INVALID_MEMORY, CLOSED."""
         self._check_open()
-        ring, size = self._ring, len(message) + 8
-        total = self._need(size)
-        if not self._is_ready():
+        data = memoryview(message).cast("B")
+        place = self._claim(len(data) + 8)
+        if place is None:
             return False
-        place = self._begin(total)
-        data = ring._data
-        ring._bytes[place + 8 : place + size] = message
-        data[place // 4 + 1] = 0
-        data[place // 4] = size
-        self._move(total)
+        self._ring._bytes[place + 8 : place + 8 + len(data)] = data
+        self._publish(place, len(data) + 8)
         self._wake(_READERS_SLEEP, _SEATS)
         return True
 
@@ -209,6 +188,18 @@ class Producer(_End):
             if not self._wait(_WRITERS_SLEEP, timeout):
                 return False
         return True
+
+    def _claim(self, size: int) -> Optional[int]:
+        """The place of a record of `size` bytes, its header with them; None: no room now. Nobody sees it before `_publish`."""
+        total = self._need(size)
+        return self._begin(total) if self._is_ready() else None
+
+    def _publish(self, place: int, size: int) -> None:
+        """What was claimed, and is written now. Wakes nobody."""
+        data = self._ring._data
+        data[place // 4 + 1] = 0
+        data[place // 4] = size
+        self._move(size + 7 & ~7)
 
     def _need(self, size: int) -> int:
         """Of the record, with what it is rounded up to. What it takes at the end of the data is known at the tail."""
@@ -244,7 +235,7 @@ class Producer(_End):
     def _used(self, tail: int) -> int:
         used = _signed(tail - self._ring._words[_HEAD])
         if used < 0 or used > self._ring.capacity or tail & 7:
-            raise self._ring._broken(f"{used} of {self._ring.capacity} bytes are in it")
+            raise broken(f"{used} of {self._ring.capacity} bytes are in it")
         return used
 
     def _pass_records(self) -> int:
@@ -262,7 +253,7 @@ class Producer(_End):
                 return tail
             total = size + 7 & ~7
             if size < 8 or place + total > ring.capacity or used + total > ring.capacity:
-                raise ring._broken(f"a record of {size} bytes at {place}")
+                raise broken(f"a record of {size} bytes at {place}")
             tail = _signed(tail + total)
 
 
@@ -275,17 +266,6 @@ class ManyProducer(Producer):
         self._me = claims.word(self._seat)
         self._needed = 0
         self._tail = 0
-
-    def try_write(self, message: "bytes | bytearray | memoryview") -> bool:
-        self._check_open()
-        size = len(message) + 8
-        place = self._claim(size)
-        if place is None:
-            return False
-        self._ring._bytes[place + 8 : place + size] = message
-        self._claims.publish(place, size)
-        self._wake(_READERS_SLEEP, _SEATS)
-        return True
 
     def _claim(self, size: int) -> Optional[int]:
         """From here on the consumer finds whose record it is."""
@@ -308,6 +288,9 @@ class ManyProducer(Producer):
         finally:
             self._claims.give_back()
 
+    def _publish(self, place: int, size: int) -> None:
+        self._claims.publish(place, size)
+
     def _is_ready(self) -> bool:
         used = _signed(self._ring._words[_TAIL] - self._ring._words[_HEAD])
         # Both move meanwhile. What makes no sense, the claim itself refuses.
@@ -327,28 +310,45 @@ class Consumer(_End):
     def try_read(self) -> Optional[bytes]:
         """A copy of the next message; None: nothing is there. Raises INVALID_MEMORY, CLOSED."""
         self._check_open()
-        ring = self._ring
-        while True:
+        before, found = self._head, self._look()
+        if found is None:
+            if self._head != before:
+                self._wake(_WRITERS_SLEEP, 0)
+            return None
+        place, size = found
+        message = bytes(self._ring._bytes[place + 8 : place + size])
+        self._pass(size)
+        self._wake(_WRITERS_SLEEP, 0)
+        return message
+
+    def _look(self) -> Optional[Tuple[int, int]]:
+        """Place and size of the next record that is a message, its header with them, as they were read once; None: there is none.
+
+        Wakes nobody for the room of what it skipped.
+        """
+        ring, skipped = self._ring, 0
+        # No further round: who writes nothing but room to be skipped would keep us here for ever.
+        while skipped <= ring.capacity:
             place = self._head & ring.capacity - 1
             size = ring._data[place // 4]
             if size == 0:
                 return None
-            total = abs(size) + 7 & ~7
-            if abs(size) < 8 or place + total > ring.capacity or (size < 0 and ring._claims is None):
-                raise ring._broken(f"a record of {size} bytes at {place}")
-            if size < 0:
-                if not self._is_dead(place):
-                    return None
-                # It may have been committed just before its producer died.
-                if ring._data[place // 4] < 0:
-                    ring._words[_LOST] = _signed(ring._words[_LOST] + 1)
-                    self._pass(total)
+            if not 8 <= abs(size) <= ring.capacity - place or (size < 0 and ring._claims is None):
+                raise broken(f"a record of {size} bytes at {place}")
+            if size > 0 and ring._data[place // 4 + 1] >= 0:
+                return place, size
+            skipped += abs(size)
+            if size < 0 and not self._is_dead(place):
+                return None
+            # It may have been committed just before its producer died.
+            if size < 0 and ring._data[place // 4] > 0:
                 continue
-            skip = ring._data[place // 4 + 1] < 0
-            message = None if skip else bytes(ring._bytes[place + 8 : place + size])
-            self._pass(total)
-            if message is not None:
-                return message
+            if size < 0:
+                ring._words[_LOST] = _signed(ring._words[_LOST] + 1)
+            self._pass(abs(size))
+        if ring._claims is None:
+            raise broken("there is nothing but room to be skipped")
+        return None
 
     def read(self, timeout: Optional[float] = None) -> Optional[bytes]:
         """The same, and waits for one, for `timeout` seconds at most. None: there was none."""
@@ -369,10 +369,10 @@ class Consumer(_End):
         """Claims that were skipped because their producer died before it committed, since the ring was made."""
         return self._ring._words[_LOST] & 0xFFFFFFFF
 
-    def _pass(self, total: int) -> None:
-        self._head = _signed(self._head + total)
+    def _pass(self, size: int) -> None:
+        """Goes on behind a record of that size."""
+        self._head = _signed(self._head + (size + 7 & ~7))
         self._ring._words[_HEAD] = self._head
-        self._wake(_WRITERS_SLEEP, 0)
 
     def _is_ready(self) -> bool:
         place = self._head & self._ring.capacity - 1

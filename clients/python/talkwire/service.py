@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 from . import keeper as keeper_module
 from .channel import Channels, check_descriptors
 from .connection import Connection
+from .descriptor import close_given
 from .errors import TalkwireError
 from .limits import Limits
 from .methods import method_table
@@ -43,14 +44,14 @@ def _is_given() -> bool:
 
 
 def announce_service(name: str, contract: str, listeners: Sequence[Listener], announce: bool) -> List[Claim]:
-    """Tells under every `unix:` name, and if `announce` under the service's own, all addresses. Raises ADDRESS_IN_USE."""
+    """Tells under every `unix:` name, and if `announce` or on `shm:` under the service's own, all addresses. Raises ADDRESS_IN_USE."""
     public = [listener.address for listener in listeners if listener.address != "stdio:"]
     held: Dict[str, Claim] = {}
     for listener in listeners:
         scheme, _, rest = listener.address.partition(":")
         if scheme == "unix" and rest[0] not in "/@" and listener.claim is not None:
             held[rest] = listener.claim
-    if announce and name not in held:
+    if (announce or f"shm:{name}" in public) and name not in held:
         held[name] = claim(name)
     for one in held.values():
         one.announce(public, contract)
@@ -184,12 +185,19 @@ class Service:
         """Sends an event to its subscribers. Never blocks: a slow one loses events and is told how many."""
         with self._lock:
             sessions = list(self._subscribers.get(event, ()))
-        for session in sessions:
-            try:
-                session.publish(event, payload)
-            except TalkwireError:
-                if session.ended is None:
-                    raise
+        try:
+            for session in sessions:
+                self._publish(session, event, payload)
+        finally:
+            if self._channels is not None:
+                close_given(payload)
+
+    def _publish(self, session: Session, event: str, payload: Any) -> None:
+        try:
+            session.publish(event, payload)
+        except TalkwireError:
+            if session.ended is None:
+                raise
 
     def clients(self) -> List[Remote]:
         """Everybody who is connected now, to be called back."""

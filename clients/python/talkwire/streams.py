@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Deque, Optional, Tuple
+from typing import Any, Deque, List, Optional, Tuple
 
 from .errors import TalkwireError
 
@@ -16,6 +16,7 @@ class Credit:
 
     def __init__(self, amount: Optional[int]) -> None:
         self._lock = threading.Lock()
+        self.first = amount
         self.amount = amount
 
     def ready(self) -> bool:
@@ -57,6 +58,13 @@ class ItemQueue:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def clear(self) -> List[Any]:
+        """What nobody is going to take."""
+        with self._lock:
+            left = [value for value, _ in self._items]
+            self._items.clear()
+        return left
 
     def take(self) -> Tuple[Any, int]:
         """(item, bytes of credit to give back now). Only when there is one."""

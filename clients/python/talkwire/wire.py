@@ -7,9 +7,12 @@ import select
 import socket
 import struct
 import threading
-from typing import Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, List, Optional
 
 from .errors import TalkwireError
+
+if TYPE_CHECKING:
+    import asyncio
 
 _IOV = 512  # pieces of one gathering write; the kernel takes 1024
 _UCRED = struct.Struct("3i")
@@ -44,6 +47,8 @@ class Wire:
     peer: Peer
     #: runs once after the descriptors are closed: releases claims, reaps a child
     on_close: Optional[Callable[[], None]] = None
+    #: of what it carries, where the peer need not say it
+    framing: Optional[str] = None
     #: what it most likely means when the peer ends the connection before it has answered
     unanswered: Optional[str] = None
 
@@ -69,6 +74,13 @@ class Wire:
 
     def prepare_for_loop(self) -> None:
         """For event loops: nothing here blocks from now on."""
+
+    def add_writer(self, loop: "asyncio.AbstractEventLoop", ready: Callable[[], None]) -> None:
+        """For event loops: calls `ready` while there may be room, until `remove_writer`."""
+        loop.add_writer(self.write_fileno(), ready)
+
+    def remove_writer(self, loop: "asyncio.AbstractEventLoop") -> None:
+        loop.remove_writer(self.write_fileno())
 
     def wait_readable(self, timeout: Optional[float]) -> bool:
         return _poll(self.fileno(), select.POLLIN, timeout)

@@ -86,3 +86,23 @@ def test_a_change_is_waited_for_in_time_also_without_a_place():
         writer.write(b"there")
     waiting.join()
     assert seen == [1] and value.changed(0, 0) == 1
+
+
+def test_a_reader_that_is_lapped_while_it_copies_hands_out_nothing_of_that(monkeypatch):
+    with BroadcastRing(mmap.mmap(-1, 8192), 0, 4096 + 1024) as ring, ring.writer() as writer, ring.reader() as reader:
+        for n in range(5):
+            writer.write(bytes([n]) * 100)
+        copy = ring._words.copy
+
+        def lapped(offset, length):
+            monkeypatch.setattr(ring._words, "copy", copy)
+            first = copy(offset, length // 2)
+            for n in range(5, 25):
+                writer.write(bytes([n]) * 100)
+            return first + copy(offset + length // 2, length - length // 2)
+
+        monkeypatch.setattr(ring._words, "copy", lapped)
+        assert reader.try_read() == bytes([24]) * 100
+        assert reader.lost == 24
+        writer.write(b"next")
+        assert reader.try_read() == b"next" and reader.try_read() is None

@@ -125,8 +125,8 @@ def test_a_connected_socket(client: talkwire.Client, files: Files) -> None:
 def test_limits(client: talkwire.Client) -> None:
     with pytest.raises(TalkwireError, match="LIMIT_EXCEEDED"):
         client.echo([Descriptor.lend(0) for _ in range(17)])
-    with pytest.raises(TalkwireError, match="UNSUPPORTED|INTERNAL"):
-        list(client.stream("items"))
+    for each in client.stream("items"):
+        each.close()
     held = []
     with pytest.raises(TalkwireError):
         while len(held) < 200:

@@ -49,12 +49,12 @@ def handlers():
     }
 
 
-@pytest.fixture(params=["name", "path", "abstract", "tcp", "tcp+auth", "fifo"])
+@pytest.fixture(params=["name", "path", "abstract", "tcp", "tcp+auth", "fifo", "shm"])
 def over(request, tmp_path, served):
     """(service, client) over each wire."""
     address = {
         "name": "unix:svc", "path": f"unix:{tmp_path}/s.sock", "abstract": f"unix:@tw-test-{os.getpid()}",
-        "tcp": "tcp://127.0.0.1:0", "tcp+auth": "tcp://127.0.0.1:0", "fifo": f"fifo:{tmp_path}/pipe",
+        "tcp": "tcp://127.0.0.1:0", "tcp+auth": "tcp://127.0.0.1:0", "fifo": f"fifo:{tmp_path}/pipe", "shm": "shm:svc",
     }[request.param]  # fmt: skip
     extra = {"authkey": b"0123456789abcdef"} if "auth" in request.param else {}
     return served(handlers(), listen=[address], client={"serve": {"answer": lambda q: q + "!"}}, **extra)

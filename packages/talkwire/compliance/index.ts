@@ -4,6 +4,7 @@ export { testLock, type Held, type LockHolder, type LockSuite, type LockTraits, 
 export { testFairPair, testLockPair, type LockPairSuite } from './lock-pairs.js'
 export { playFarEnd } from './ends.js'
 export { testCodec, type CodecSuite, type InvalidPayload, type RawWriter } from './codec.js'
+export { testHubDriver, type HubDriverSuite } from './hub-driver.js'
 export { testDialect, type DialectSuite } from './dialect.js'
 export { testErrors, testProtocol, type ProtocolSuite } from './protocol.js'
 export { testSession, type SessionSuite } from './session.js'

@@ -81,12 +81,14 @@ function scene(suite: LockPairSuite, what: string, body: (pair: Pair) => Promise
       while (!inspect().waiters.includes(who.pid)) await new Promise((resolve) => setImmediate(resolve))
       return () => answer
     }
+    let well = false
     try {
       const [holder, waiter, next] = [await another('holder'), await another('waiter'), await another('holder')]
       const labelOf = (who: LockHolder): string => suite.labels?.[who === waiter ? 'waiter' : 'holder'] ?? ''
       await body({ place, abandoned, holder, waiter, next, another, inspect, labelOf, queue })
+      well = true
     } finally {
-      await Promise.all(started.map((process) => process.kill()))
+      await letGo(started, well)
       remove()
     }
   })
@@ -137,6 +139,10 @@ export async function stop({ pid }: LockHolder): Promise<void> {
   process.kill(pid, 'SIGSTOP')
   while (!/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await new Promise((resolve) => setImmediate(resolve))
 }
+
+/** What becomes of those who were started. One that was killed is dead already. */
+export const letGo = (holders: readonly LockHolder[], well: boolean): Promise<unknown> =>
+  Promise.all(holders.map((holder) => (well && holder.dismiss ? holder.dismiss() : holder.kill())))
 
 let files = 0
 

@@ -10,7 +10,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TalkwireError } from '../src/error.js'
-import { stop } from './lock-pairs.js'
+import { letGo, stop } from './lock-pairs.js'
 import type { Test } from './transport.js'
 
 /** What is held. */
@@ -58,6 +58,8 @@ export interface LockHolder {
   kill(signal?: NodeJS.Signals): Promise<void>
   /** Ends it in good order. */
   end(): Promise<void>
+  /** Its scene went well: it lets go of what it has, and another scene may be given it by `holder`. Without this it is killed. */
+  dismiss?(): Promise<void>
 }
 
 export interface LockSuite {
@@ -100,10 +102,12 @@ export function testLock(suite: LockSuite): void {
         holders.push(holder)
         return holder
       }
+      let well = false
       try {
         await body({ suite, place, lock: suite.open(place), start })
+        well = true
       } finally {
-        await Promise.all(holders.map((holder) => holder.kill()))
+        await letGo(holders, well)
         remove()
       }
     })

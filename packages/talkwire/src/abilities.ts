@@ -1,7 +1,6 @@
 /** What a wire cannot carry is refused when it is bound to it, with the reason. */
 import { isStream, type Contract, type Rpc } from './contract/contract.js'
 import { TalkwireError } from './error.js'
-import { needDescriptors } from './kernel/descriptor-channel.js'
 import type { Dialect, DialectTraits } from './protocols/dialect.js'
 import type { Service } from './session/service.js'
 import type { Transport } from './transports/transport.js'
@@ -70,13 +69,6 @@ export function checkDialectServes({ traits, scheme }: Dialect, { contract, name
 /** The same for a client. */
 export const checkDialectCalls = ({ traits, scheme }: Dialect, contract: Contract): void =>
   checkShapes(scheme, traits, contract.id, shapesOf(contract), eventsOf(contract))
-
-/** Throws UNSUPPORTED or MISSING_PACKAGE. */
-export function checkDialectDescriptors({ scheme, descriptors }: Dialect): void {
-  if (!descriptors)
-    throw new TalkwireError('UNSUPPORTED', `${scheme}: carries no descriptors; take unix:, or leave { descriptors: true } away`)
-  needDescriptors()
-}
 
 function checkShapes(scheme: string, traits: DialectTraits, of: string, methods: readonly Shape[], events: readonly string[]): void {
   const beyond = (what: string): never => {

@@ -4,6 +4,7 @@ import { closeSync } from 'node:fs'
 import { TalkwireError } from './error.js'
 import { needDescriptors, receiveDescriptor, sendDescriptor } from './kernel/descriptor-channel.js'
 import { DescriptorTable, type Channel } from './session/descriptors.js'
+import type { Dialect } from './protocols/dialect.js'
 import type { Session } from './session/session.js'
 import type { Transport, TransportOptions } from './transports/transport.js'
 
@@ -11,6 +12,13 @@ import type { Transport, TransportOptions } from './transports/transport.js'
 export function checkDescriptors(transport: Transport<any>, address: string): void {
   if (!transport.openChannel)
     throw new TalkwireError('UNSUPPORTED', `${address} carries no descriptors; take unix:, or leave { descriptors: true } away`)
+  needDescriptors()
+}
+
+/** The same for a protocol of its own. */
+export function checkDialectDescriptors({ scheme, descriptors }: Dialect): void {
+  if (!descriptors)
+    throw new TalkwireError('UNSUPPORTED', `${scheme}: carries no descriptors; take unix:, or leave { descriptors: true } away`)
   needDescriptors()
 }
 

@@ -1,6 +1,6 @@
 /** A client over a foreign protocol: a session that says its calls as the dialect does. */
 import type { ConnectOptions } from './connect.js'
-import { checkDialectCalls, checkDialectDescriptors } from './abilities.js'
+import { checkDialectCalls } from './abilities.js'
 import type { Contract } from './contract/contract.js'
 import { TalkwireError } from './error.js'
 import { newSession, warn } from './open-session.js'
@@ -20,7 +20,7 @@ export async function dialDialect(
   onClosed: (session: Session, cause: TalkwireError | undefined) => void,
 ): Promise<Session> {
   if (contract) checkDialectCalls(dialect, contract)
-  if (options.descriptors) checkDialectDescriptors(dialect)
+  if (options.descriptors) (await import('./channel.js')).checkDialectDescriptors(dialect)
   if (options.serve)
     throw new TalkwireError('UNSUPPORTED', `who is called over ${dialect.scheme}: cannot call back; take ws: or unix: with { serve }`)
   const session = newSession({

@@ -28,8 +28,8 @@ function end({ fd, left }: Open): void {
 
 /**
  * `Descriptor.lend(fd)` and `Descriptor.give(fd)` are sent; what arrives is another descriptor of the same open file. One that
- * arrives with a call is closed when the call is over, one that arrives with a result when whoever called closes it; `take()`
- * keeps the number beyond that.
+ * arrives with a call is closed when the call is over, one with an event or with progress when its listeners are done; one that
+ * arrives with a result or in a stream when whoever gets that closes it. `take()` keeps the number beyond that.
  */
 export class Descriptor implements Disposable {
   private open: Open | undefined
@@ -109,11 +109,16 @@ export const fd = {
 } as const
 
 /** Closes what was given within a value that is not sent. */
-export function closeGiven(value: unknown, depth = 0): void {
+export const closeGiven = (value: unknown): void => closeIn(value, 'given', 0)
+
+/** Closes what came within a value that nobody takes. */
+export const closeReceived = (value: unknown): void => closeIn(value, 'received', 0)
+
+function closeIn(value: unknown, ownership: Ownership, depth: number): void {
   if (typeof value !== 'object' || value === null || depth > 64) return
   if (value instanceof Descriptor) {
-    if (value.ownership === 'given') value.close()
-  } else if (Array.isArray(value)) for (const item of value) closeGiven(item, depth + 1)
-  else if (value instanceof Map) for (const item of value.values()) closeGiven(item, depth + 1)
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) closeGiven(item, depth + 1)
+    if (value.ownership === ownership) value.close()
+  } else if (Array.isArray(value)) for (const item of value) closeIn(item, ownership, depth + 1)
+  else if (value instanceof Map) for (const item of value.values()) closeIn(item, ownership, depth + 1)
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) closeIn(item, ownership, depth + 1)
 }

@@ -1,6 +1,7 @@
 /** What a service offers that was written by others: a contract of what it tells of itself. */
 import { parseAddress } from './address.js'
-import { connect, limitsFor, sessionOf, tryWithin, type ConnectOptions } from './connect.js'
+import { connect, sessionOf, type ConnectOptions } from './connect.js'
+import { limitsFor, tryWithin } from './dial.js'
 import type { Contract } from './contract/contract.js'
 import { TalkwireError } from './error.js'
 import { adapterFor, isDialect } from './registry.js'

@@ -1,7 +1,7 @@
 /** `rpc.hello` and the other reserved methods: what two Talkwire peers agree on. spec/wire.md § 4. */
 import type { Contract } from './contract/contract.js'
 import { TalkwireError } from './error.js'
-import { authClient, type AuthKey } from './session/auth.js'
+import type { AuthKey } from './session/auth.js'
 import type { Service } from './session/service.js'
 import type { Session } from './session/session.js'
 
@@ -39,7 +39,10 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
   session.state = 'open'
   if (session.connection.oneWay !== undefined) return
   const timeout = session.limits.handshake
-  if (options.authkey !== undefined) await authClient(options.authkey, (params) => session.call('rpc.auth', params, { timeout }))
+  if (options.authkey !== undefined) {
+    const { authClient } = await import('./session/auth.js')
+    await authClient(options.authkey, (params) => session.call('rpc.auth', params, { timeout }))
+  }
   const { wire, limits } = session
   const params = {
     wire: WIRE,

@@ -22,3 +22,10 @@ export const fromJsonSchema: typeof import('./contract/from-json-schema.js').fro
 
 /** As in bridge.ts. */
 export const bridge: typeof import('./bridge.js').bridge = async (...args) => (await import('./bridge.js')).bridge(...args)
+
+/** As in discover.ts. */
+export const discover: typeof import('./discover.js').discover = async (...args) => (await import('./discover.js')).discover(...args)
+
+/** As in discover.ts. */
+export const speaksForeign: typeof import('./discover.js').speaksForeign = async (...args) =>
+  (await import('./discover.js')).speaksForeign(...args)

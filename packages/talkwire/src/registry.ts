@@ -1,6 +1,5 @@
 /** Every way processes talk: from an address's scheme to its transport, or to a protocol of its own, loaded when it is first used. */
 import { TalkwireError } from './error.js'
-import { suggestion } from './suggest.js'
 import type { Dialect } from './protocols/dialect.js'
 import type { Transport } from './transports/transport.js'
 
@@ -81,6 +80,7 @@ export const shareable: Readonly<Record<string, Readonly<Partial<Record<'tcp' | 
 export async function adapterFor(scheme: string): Promise<Adapter> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
   if (load) return load()
+  const { suggestion } = await import('./suggest.js')
   const schemes = Object.keys(registry).map((each) => `${each}:`)
   const host = /^localhost$/.test(scheme) ? '; for a host and its port write tcp://host:port' : ''
   throw new TalkwireError('INVALID_ADDRESS', `"${scheme}:" is no known address${host || suggestion(`${scheme}:`, schemes, Infinity)}`)

@@ -1,6 +1,5 @@
 /** Foreign protocols of a service: a session for each peer that a dialect lets in. */
-import { randomBytes } from 'node:crypto'
-import { checkDialectDescriptors, checkDialectServes } from './abilities.js'
+import { checkDialectServes } from './abilities.js'
 import { newSession, warn } from './open-session.js'
 import { ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
@@ -8,9 +7,6 @@ import type { Limits } from './session/limits.js'
 import type { Service } from './session/service.js'
 import type { Session, SessionOptions } from './session/session.js'
 import type { Listener } from './transports/transport.js'
-
-/** A secret that no one guesses, and that can be copied by hand. */
-export const newToken = (): string => randomBytes(24).toString('base64url')
 
 export interface DialectService {
   readonly service: Service
@@ -25,7 +21,7 @@ export interface DialectService {
 /** Rejects as `serve`. */
 export async function listenDialect(dialect: Dialect, address: string, served: DialectService): Promise<Listener> {
   checkDialectServes(dialect, served.service)
-  if (served.options.descriptors) checkDialectDescriptors(dialect)
+  if (served.options.descriptors) (await import('./channel.js')).checkDialectDescriptors(dialect)
   return dialect.listen!(address, served.service, admitFor(dialect, served), dialectOptions(served))
 }
 
@@ -33,7 +29,7 @@ export async function listenDialect(dialect: Dialect, address: string, served: D
 export const admitFor =
   (dialect: Dialect | undefined, { forEach, limits, added }: DialectService): Admit =>
   (connection, onEvent) => {
-    const session = newSession(dialect?.provesKey ? { ...forEach, authkey: undefined } : forEach)
+    const session = newSession(dialect?.provesKey ? { ...forEach, auth: undefined } : forEach)
     const wire = new ServedWire(session, onEvent)
     session.open(connection, wire)
     session.admit()

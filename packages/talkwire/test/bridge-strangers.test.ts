@@ -100,6 +100,7 @@ test('bridge: an object of python3-dbus as MCP tools, from its introspection, ca
       'Containers',
       'Fail',
       'Level',
+      'Made',
       'Nothing',
       'Numbers',
       'SetLevel',

@@ -14,8 +14,16 @@ const AGES = 3_600_000
 
 test('wait: a name that is served only after the first look', async () => {
   const name = freshName()
-  // Connecting to a name looks before it first gives way.
-  const coming = connect<typeof calc>(name, { wait: AGES })
+  // What pauses after the first look listens to the signal.
+  const { signal } = new AbortController()
+  const looked = new Promise<void>((resolve) => {
+    signal.addEventListener = (...args: Parameters<AbortSignal['addEventListener']>): void => {
+      resolve()
+      AbortSignal.prototype.addEventListener.apply(signal, args)
+    }
+  })
+  const coming = connect<typeof calc>(name, { wait: AGES, signal })
+  await looked
   const service = await serve(name, calc)
   const client = await coming
   assert.equal(await client.add(2, 5), 7)

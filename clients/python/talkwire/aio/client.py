@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
 from ..channel import check_descriptors
 from ..client import explained, open_wire, target_address, wanted_contract
+from ..descriptor import close_given
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
@@ -45,7 +46,10 @@ class Client(Remote):
         self._link.abort()
 
     def emit(self, event: str, payload: Any = None) -> None:
-        self._connection.publish(event, payload)
+        try:
+            self._connection.publish(event, payload)
+        finally:
+            close_given(payload)
 
     @property
     def peer(self) -> Peer:

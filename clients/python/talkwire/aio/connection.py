@@ -61,7 +61,7 @@ class Connection(ChannelSession):
         on_end: Optional[Callable[["Connection"], None]] = None,
         **session: Any,
     ) -> None:
-        super().__init__(peer=wire.peer, **session)
+        super().__init__(wire=wire, **session)
         self.loop = asyncio.get_running_loop()
         self._wire = wire
         self._handle = execute
@@ -77,6 +77,7 @@ class Connection(ChannelSession):
         self.ends_service = False
         wire.prepare_for_loop()
         self.loop.add_reader(wire.fileno(), self._readable)
+        self.loop.call_soon(self._read_pending)
         if not self.connector:
             self._timers.append(self.loop.call_later(self.limits.handshake, self._check_handshake))
         if self.limits.heartbeat:
@@ -163,7 +164,7 @@ class Connection(ChannelSession):
             raise TalkwireError("CONNECTION_LOST", "the peer has gone", outcome="not-sent") from None
         if rest:
             self._enqueue(rest)
-            self.loop.add_writer(self._wire.write_fileno(), self._writable)
+            self._wire.add_writer(self.loop, self._writable)
 
     def _enqueue(self, parts: List[Any]) -> None:
         owned = b"".join(parts)  # the sender may change its arrays as soon as we return
@@ -185,7 +186,7 @@ class Connection(ChannelSession):
                 break
             self._queue.popleft()
         else:
-            self.loop.remove_writer(self._wire.write_fileno())
+            self._wire.remove_writer(self.loop)
         self._changed.notify()
 
     def _has_room(self) -> bool:
@@ -213,7 +214,7 @@ class Connection(ChannelSession):
             timer.cancel()
         self.loop.remove_reader(self._wire.fileno())
         if self._queue:
-            self.loop.remove_writer(self._wire.write_fileno())
+            self._wire.remove_writer(self.loop)
             self._queue.clear()
         self._wire.abort()
         if self._wire.on_close is None:
@@ -314,16 +315,27 @@ class Connection(ChannelSession):
         return isinstance(error, asyncio.CancelledError)
 
     def _deliver(self, event: str, payload: Any) -> None:
-        for listener in list(self.listeners.get(event, [])):
-            self._run_callback(listener.function, payload)
+        self._run_all([listener.function for listener in self.listeners.get(event, [])], payload)
 
     def _run_callback(self, function: Callable[[Any], Any], value: Any) -> None:
-        try:
-            result = function(value)
-            if inspect.isawaitable(result):
-                self._spawn(_guarded(result))
-        except Exception:
-            log_failure("an event handler failed")
+        self._run_all([function], value)
+
+    def _run_all(self, functions: List[Callable[[Any], Any]], value: Any) -> None:
+        """Descriptors that came with it are closed when all are done."""
+        running = []
+        for function in functions:
+            try:
+                result = function(value)
+                if inspect.isawaitable(result):
+                    running.append(self._spawn(_guarded(result)))
+            except Exception:
+                log_failure("an event handler failed")
+        if self.descriptors is None:
+            return
+        if running:
+            self._spawn(_close_after(running, value))
+        else:
+            close_received(value)
 
     def _new_lock(self) -> Any:
         return _NoLock()
@@ -367,6 +379,11 @@ def log_failure(text: str) -> None:
     import logging
 
     logging.getLogger("talkwire").exception(text)
+
+
+async def _close_after(running: List["asyncio.Task[Any]"], value: Any) -> None:
+    await asyncio.wait(running)
+    close_received(value)
 
 
 async def _guarded(work: Any) -> None:

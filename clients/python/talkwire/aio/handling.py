@@ -96,10 +96,9 @@ async def _stream_out(connection: Connection, call: Incoming, source: Any) -> No
                 await call.signal.wait(call.remaining())
             stopped = call.stop_reason()
             if stopped is not None:
+                close_given(value)
                 raise stopped
-            size = connection.send_value("$/item", call.id, value)
-            if credit is not None:
-                credit.change(-size)
+            connection.send_value("$/item", call.id, value, credit)
             await connection.room()
     finally:
         await close_source(source)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
+from ..descriptor import close_given, close_received
 from ..errors import TalkwireError
 from ..remote import PLAIN, CallOptions, call_params, left
 from ..session import Incoming, Outgoing
@@ -46,6 +47,8 @@ class Stream:
 
     async def aclose(self) -> None:
         self._connection.cancel(self._outgoing, TalkwireError("STREAM_CLOSED", "the stream was closed here"))
+        if self._outgoing.items is not None and self._connection.descriptors is not None:
+            close_received(self._outgoing.items.clear())
 
     async def __aenter__(self) -> "Stream":
         return self
@@ -210,8 +213,8 @@ async def _pump(connection: Connection, call: Outgoing, source: Any) -> None:
             while not credit.ready() and not call.done:
                 await call.signal.wait()
             if call.done:
-                return
-            credit.change(-connection.send_value("$/input", call.id, value))
+                return close_given(value)
+            connection.send_value("$/input", call.id, value, credit)
             await connection.room()
         if not call.done:
             connection.end_input(call.id)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from .. import names
 from ..channel import Channels, check_descriptors
+from ..descriptor import close_given
 from ..errors import TalkwireError
 from ..limits import Limits
 from ..methods import method_table
@@ -108,8 +109,12 @@ class Service:
 
     def emit(self, event: str, payload: Any = None) -> None:
         """Sends an event to its subscribers; a slow one loses events and is told how many."""
-        for session in list(self._subscribers.get(event, ())):
-            session.publish(event, payload)
+        try:
+            for session in list(self._subscribers.get(event, ())):
+                session.publish(event, payload)
+        finally:
+            if self._channels is not None:
+                close_given(payload)
 
     def clients(self) -> List[Remote]:
         return [Remote(connection) for connection in self._connections]

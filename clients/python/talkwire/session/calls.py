@@ -6,7 +6,7 @@ import math
 from typing import Any, Callable, Dict, List, Optional, Union
 
 from ..codec_json import dumps, quote
-from ..descriptor import close_all, close_given, contains_descriptor
+from ..descriptor import close_all, weight_of
 from ..errors import RAN, TalkwireError, error_from_wire, error_to_wire
 from ..streams import Credit, ItemQueue
 from .core import HEAD, AROUND_DETAILS, Core
@@ -42,14 +42,7 @@ class Calls(Core):
             meta["credit"] = int(self.limits.window)
         if input:
             meta["input"] = True
-        if self.descriptors is None or not contains_descriptor(params):
-            return self._open(method, params, meta, stream, input, on_progress, on_result)
-        with self.descriptors.order:
-            try:
-                return self._open(method, params, meta, stream, input, on_progress, on_result)
-            except BaseException:
-                close_given(params)
-                raise
+        return self._carrying(params, lambda: self._open(method, params, meta, stream, input, on_progress, on_result))
 
     def _open(
         self,
@@ -147,10 +140,18 @@ class Calls(Core):
 
     # -- streams and progress
 
-    def send_value(self, method: str, id: Any, value: Any) -> int:
-        """`$/item` or `$/input`: returns its size. May block. Raises TypeError for what cannot travel."""
-        text, attachments = self._encode(value)
-        return self._notify(method, f'{{"id":{dumps(id)},"value":{text}}}', attachments, True)
+    def send_value(self, method: str, id: Any, value: Any, credit: Optional[Credit]) -> None:
+        """`$/item` or `$/input`, which takes its size of the credit. May block. Raises TypeError for what cannot travel."""
+        size = self._carrying(value, lambda: self._send_value(method, id, value, credit))
+        if credit is not None:
+            credit.change(-size)
+
+    def _send_value(self, method: str, id: Any, value: Any, credit: Optional[Credit]) -> int:
+        before = 0 if self.descriptors is None else self.descriptors.sent
+        text, attachments = self._encode(value, descriptors=True)
+        count = 0 if self.descriptors is None else self.descriptors.sent - before
+        window = None if credit is None else credit.first
+        return weight_of(count, window or 0) + self._notify(method, f'{{"id":{dumps(id)},"value":{text}}}', attachments, True)
 
     def give_credit(self, method: str, id: Any, amount: int) -> None:
         if amount and self.ended is None:
@@ -161,18 +162,21 @@ class Calls(Core):
             tail = "" if error is None else f',"error":{dumps(error_to_wire(error))}'
             self._notify("$/end", f'{{"id":{id}{tail}}}', None, True)
 
-    def _item(self, params: Dict[str, Any], size: int) -> None:
+    def _item(self, params: Dict[str, Any], size: int) -> bool:
         call = self._known_call(params.get("id"))
         if call is None or call.items is None or call.done:
-            return
+            return False
         try:
             call.items.push(params.get("value"), size)
         except TalkwireError as error:
             if self.full:
-                return self._break(error)
-            self.settle(call, None, error)
-            return self.cancel_remote(call.id)
+                self._break(error)
+            else:
+                self.settle(call, None, error)
+                self.cancel_remote(call.id)
+            return False
         call.signal.notify()
+        return True
 
     def _known_call(self, id: Any) -> Optional[Outgoing]:
         return self.calls_out.get(id) if type(id) is int else None
@@ -184,7 +188,9 @@ class Calls(Core):
             call.credit.change(amount)
             call.signal.notify()
 
-    def _progress(self, params: Dict[str, Any], size: int) -> None:
+    def _progress(self, params: Dict[str, Any], size: int) -> bool:
         call = self._known_call(params.get("token"))
-        if call is not None and call.on_progress is not None:
-            self._run_callback(call.on_progress, params.get("value"))
+        if call is None or call.on_progress is None:
+            return False
+        self._run_callback(call.on_progress, params.get("value"))
+        return True

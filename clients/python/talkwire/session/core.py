@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from ..codec_json import Reader, Writer, dumps, ordinary, quote, to_utf8
-from ..descriptor import Descriptor, Descriptors
+from ..descriptor import Descriptor, Descriptors, close_given, contains_descriptor
 from ..errors import TalkwireError, error_to_wire, internal_error
 from ..framing import LENGTH, FrameDecoder, encode_envelope, frame, frame_parts
 from ..limits import Limits
@@ -16,6 +16,7 @@ from .incoming import Batch, Incoming
 from .outgoing import Outgoing
 
 HEAD = '{"jsonrpc":"2.0",'
+T = TypeVar("T")
 AROUND_DETAILS = 2  # `details` stands in `data` in `error`
 
 
@@ -116,12 +117,23 @@ class Core:
         if self.descriptors is None:
             raise TalkwireError("UNSUPPORTED", "this connection carries no descriptors: unix: and descriptors=True on both sides")
         if not allowed:
-            raise TalkwireError("UNSUPPORTED", "descriptors travel with calls and results only; make a call for each")
+            raise TalkwireError("UNSUPPORTED", "errors carry no descriptors; return what is to be handed over")
         if count > 16:
             raise TalkwireError("LIMIT_EXCEEDED", "more than 16 descriptors in one message; make several calls")
         return self.descriptors.export(value)
 
     # -- sending
+
+    def _carrying(self, value: Any, send: Callable[[], T], keep: bool = False) -> T:
+        """Sends a message with that value, in one order with its descriptors. What was given is closed then, sent or not, unless `keep`."""
+        if self.descriptors is None or not contains_descriptor(value):
+            return send()
+        with self.descriptors.order:
+            try:
+                return send()
+            finally:
+                if not keep:
+                    close_given(value)
 
     def _reply(self, id: Any, value: Any, batch: Optional[Batch]) -> None:
         self._reply_text(id, '"result":' + dumps(value), [], batch, False)
@@ -170,8 +182,7 @@ class Core:
 
     def notify(self, name: str, params: Any) -> None:
         """Sends a notification. May block while the peer does not read."""
-        text, attachments = self._encode(params)
-        self._notify(name, text, attachments, True)
+        self._carrying(params, lambda: self._notify(name, *self._encode(params, descriptors=True), True))
 
     def _make_reference(self, number: int, methods: Any) -> Reference:
         return Reference(self._call_reference, self._release_reference, number, methods)

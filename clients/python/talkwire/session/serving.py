@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ..codec_json import dumps
-from ..descriptor import close_all, close_given, contains_descriptor
+from ..descriptor import Descriptor, close_all, close_given, close_received
 from ..errors import RAN, TalkwireError, error_from_wire
 from ..methods import Method
 from ..streams import Credit, ItemQueue
@@ -75,11 +75,12 @@ class Serving(Calls):
             raise TalkwireError("LIMIT_EXCEEDED", f"{self._streams} streams are open on this connection")
         self._streams += 1
 
-    def _run_unanswered(self, name: str, params: Any) -> None:
+    def _run_unanswered(self, name: str, params: Any, descriptors: List[Descriptor]) -> None:
         try:
             call = self._open_incoming(NO_ID, name, params, None, None)
         except TalkwireError:
-            return  # JSON-RPC: nobody is told what became of a notification
+            return close_all(descriptors)  # JSON-RPC: nobody is told what became of a notification
+        call.descriptors = descriptors
         if not call.method.streams:
             self._execute(call)
         else:
@@ -88,13 +89,7 @@ class Serving(Calls):
     # -- the answer
 
     def _answer(self, call: Incoming, value: Any) -> None:
-        if self.descriptors is None or not contains_descriptor(value):
-            return self._answer_value_of(call, value)
-        with self.descriptors.order:
-            try:
-                self._answer_value_of(call, value)
-            finally:
-                close_given(value)
+        self._carrying(value, lambda: self._answer_value_of(call, value))
 
     def _answer_value_of(self, call: Incoming, value: Any) -> None:
         try:
@@ -138,6 +133,8 @@ class Serving(Calls):
             self.calls_in.pop(call.id, None)
         if call.method.streams or call.input is not None:
             self._streams -= 1
+        if call.input is not None and self.descriptors is not None:
+            close_received(call.input.clear())
         return call.id is not NO_ID
 
     def _answered(self) -> None:
@@ -154,23 +151,30 @@ class Serving(Calls):
     def send_progress(self, call: Incoming, value: Any) -> None:
         """Raises TypeError for what cannot travel. Never blocks."""
         if call.id is not NO_ID and not call.answered:
-            text, attachments = self._encode(value)
-            self._notify("$/progress", f'{{"token":{dumps(call.id)},"value":{text}}}', attachments)
+            self._carrying(value, lambda: self._send_progress(call.id, value))
+        else:
+            close_given(value)
+
+    def _send_progress(self, id: Any, value: Any) -> None:
+        text, attachments = self._encode(value, descriptors=True)
+        self._notify("$/progress", f'{{"token":{dumps(id)},"value":{text}}}', attachments)
 
     # -- its streams
 
     def _known_incoming(self, id: Any) -> Optional[Incoming]:
         return self.calls_in.get(id) if type(id) in (int, str, float) else None
 
-    def _input(self, params: Dict[str, Any], size: int) -> None:
+    def _input(self, params: Dict[str, Any], size: int) -> bool:
         call = self._known_incoming(params.get("id"))
         if call is None or call.input is None:
-            return
+            return False
         try:
             call.input.push(params.get("value"), size)
         except TalkwireError as error:
-            return self._break(error)
+            self._break(error)
+            return False
         call.signal.notify()
+        return True
 
     def _end_input(self, params: Dict[str, Any], size: int, error: Optional[TalkwireError] = None) -> None:
         call = self._known_incoming(params.get("id"))

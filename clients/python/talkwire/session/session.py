@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 from ..codec_json import parse
+from ..descriptor import Descriptor, close_all, weight_of
 from ..errors import MAYBE_RAN, TalkwireError
 from ..framing import ENVELOPE, decode_envelope
 from ..methods import openrpc
@@ -136,20 +137,26 @@ class Session(Hello, Serving, Subscriptions):
         try:
             around = 1 if method.startswith("$/") else 0
             params = self._read(message.get("params", []), walk, attachments, around)
-            if self.descriptors is not None and self.descriptors.holds_arrivals:
-                self._drop_arrivals()
-                return self._break(TalkwireError("INVALID_MESSAGE", "descriptors with what is neither a call nor a result"))
         except TalkwireError as error:
             self._drop_arrivals()
             return self._bad_notification(message, method, error)
+        arrivals = [] if self.descriptors is None else self.descriptors.arrivals()
         if method.startswith("$/"):
-            handler = _CONTROL.get(method)
-            if handler is not None and type(params) is dict:
-                handler(self, params, size)
+            self._control(method, params, size, arrivals)
         elif method in self.listeners:
             self._event(method, params)
-        elif not method.startswith("rpc."):
-            self._run_unanswered(method, params)
+        elif method.startswith("rpc."):
+            close_all(arrivals)
+        else:
+            self._run_unanswered(method, params, arrivals)
+
+    def _control(self, method: str, params: Any, size: int, arrivals: List[Descriptor]) -> None:
+        handler = _CONTROL.get(method)
+        taken = False
+        if handler is not None and type(params) is dict:
+            taken = handler(self, params, size + weight_of(len(arrivals), int(self.limits.window))) is True
+        if not taken:
+            close_all(arrivals)
 
     def _channel(self, params: Any) -> None:
         """The peer has the channel, or this connection wants to be one."""
@@ -191,7 +198,7 @@ class Session(Hello, Serving, Subscriptions):
             self.descriptors.close()
 
 
-_CONTROL: Dict[str, Callable[[Session, Dict[str, Any], int], None]] = {
+_CONTROL: Dict[str, Callable[[Session, Dict[str, Any], int], Optional[bool]]] = {
     "$/item": Session._item,
     "$/input": Session._input,
     "$/end": Session._end_input,

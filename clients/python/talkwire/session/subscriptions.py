@@ -35,8 +35,9 @@ class Subscriptions(Core):
         if dropped:
             self.subscribed[event] = 0
             self._notify("$/lost", f'{{"event":{quote(event)},"count":{dropped}}}')
-        text, attachments = self._encode(as_params(payload))
-        self._notify(event, text, attachments)
+        params = as_params(payload)
+        # Others get it, too: who emits it closes what was given.
+        self._carrying(params, lambda: self._notify(event, *self._encode(params, descriptors=True)), keep=True)
 
     def _event(self, name: str, params: Any) -> None:
         payload = params[0] if type(params) is list and len(params) == 1 else None if params == [] else params

@@ -16,6 +16,7 @@ SCHEMES = {
     "stdio": "stdio",
     "spawn": "spawn",
     "fifo": "fifo",
+    "shm": "shm",
 }
 
 

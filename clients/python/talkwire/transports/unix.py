@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import threading
-from typing import Optional, Union
+from typing import Optional, Tuple, Union
 
 from .. import names
 from ..errors import TalkwireError
@@ -33,16 +33,7 @@ def socket_path(rest: str) -> Union[str, bytes]:
 
 def listen(rest: str, options: Options) -> Listener:
     """Claims the address and binds it with mode 0600."""
-    path = socket_path(rest)
-    if isinstance(path, bytes):
-        return _UnixListener(_bind(path), f"unix:{rest}", None, None, options)
-    held = names.claim(names.path_claim_name(path) if rest.startswith("/") else rest)
-    try:
-        _clear_stale(path)
-        return _UnixListener(_bind(path), f"unix:{rest}", path, held, options)
-    except BaseException:
-        held.release()
-        raise
+    return UnixListener(rest, f"unix:{rest}", options)
 
 
 def _bind(path: Union[str, bytes]) -> socket.socket:
@@ -78,16 +69,27 @@ def _clear_stale(path: str) -> None:
     raise TalkwireError("ADDRESS_IN_USE", f"{path} exists and is not an abandoned socket")
 
 
-class _UnixListener(Listener):
-    def __init__(
-        self, sock: socket.socket, address: str, path: Optional[str], held: Optional[names.Claim], options: Options
-    ) -> None:
+class UnixListener(Listener):
+    """At the socket of `unix:` and what follows, under an address of its own. Raises ADDRESS_IN_USE, INVALID_ADDRESS."""
+
+    def __init__(self, rest: str, address: str, options: Options) -> None:
         self._allow = options.allow
         self.address = address
-        self.claim = held
-        self._sock = sock
-        self._path = path
-        self._inode = os.lstat(path).st_ino if path else 0
+        path = socket_path(rest)
+        if isinstance(path, bytes):
+            self._sock, self._path = _bind(path), None
+            return
+        self.claim = names.claim(names.path_claim_name(path) if rest.startswith("/") else rest)
+        try:
+            _clear_stale(path)
+            self._sock, self._path = _bind(path), path
+            self._inode = os.lstat(path).st_ino
+        except BaseException:
+            self.claim.release()
+            raise
+
+    def _wire(self, sock: socket.socket, peer: Peer) -> Wire:
+        return SocketWire(sock, peer)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -100,10 +102,10 @@ class _UnixListener(Listener):
         try:
             peer = socket_peer(sock, self.address)
             self._admit(peer)
+            return self._wire(sock, peer)
         except BaseException:
             sock.close()
             raise
-        return SocketWire(sock, peer)
 
     def _admit(self, peer: Peer) -> None:
         """Raises UNAUTHENTICATED."""
@@ -134,17 +136,22 @@ class _UnixListener(Listener):
 
 def connect(rest: str, options: Options) -> Wire:
     """Connects; blocks only while the listener's backlog is full."""
+    return SocketWire(*connected(rest, f"unix:{rest}", options))
+
+
+def connected(rest: str, address: str, options: Options) -> Tuple[socket.socket, Peer]:
+    """A connection to the socket of `unix:` and what follows, of an address. Raises PEER_NOT_FOUND, UNAUTHENTICATED."""
     path = socket_path(rest)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(options.timeout)
         sock.connect(path)
-        peer = socket_peer(sock, f"unix:{rest}")
+        peer = socket_peer(sock, address)
         check_peer(peer)
     except OSError as error:
         sock.close()
-        raise TalkwireError("PEER_NOT_FOUND", f"nobody serves unix:{rest} ({error.strerror or error})") from error
+        raise TalkwireError("PEER_NOT_FOUND", f"nobody serves {address} ({error.strerror or error})") from error
     except BaseException:
         sock.close()
         raise
-    return SocketWire(sock, peer)
+    return sock, peer

@@ -1,13 +1,9 @@
 /** An open data channel as what a page's session sends on. */
 import { TalkwireError } from '../error.js'
+import { doubt, goneBy, lost, part, type Doubt } from '../transports/webrtc-end.js'
 import type { Met } from '../transports/webrtc-meeting.js'
 import { Pieces } from '../transports/webrtc-pieces.js'
 import { encode, receive, type Socket, type SocketSink } from './socket.js'
-
-/** Milliseconds for the other side to end a channel of which both have said that they are done. */
-const FAREWELL = 2_000
-/** Milliseconds for an answer, once signalling has ended. */
-const DOUBT = 3_000
 
 /** `ends`: whose task it is to end the channel. */
 export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, maxMessage: number, ends: boolean): Socket {
@@ -15,12 +11,11 @@ export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, 
   let closing = false
   let peerEnded = false
   let delivered = false
-  let doubted = false
-  let doubting: ReturnType<typeof setTimeout> | undefined
+  let doubting: Doubt | undefined
   const end = (cause?: TalkwireError): void => {
     if (over) return
     over = true
-    clearTimeout(doubting)
+    doubting?.stop()
     leave()
     sink.closed(cause)
   }
@@ -31,8 +26,7 @@ export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, 
   const finish = (): void => {
     if (over || !closing || !peerEnded || !delivered) return
     end()
-    if (ends) channel.close()
-    else setTimeout(() => channel.close(), FAREWELL)
+    part(channel, ends)
   }
   const close = (): void => {
     if (closing) return
@@ -63,7 +57,7 @@ export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, 
   )
   channel.attach({
     frame(frame) {
-      doubted = false
+      doubting?.heard()
       try {
         if (!over) pieces.received(frame)
       } catch (cause) {
@@ -72,19 +66,12 @@ export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, 
     },
     low: () => pieces.flush(),
     closed() {
-      end(closing && peerEnded ? undefined : lost('the peer is gone, and did not say so'))
+      end(goneBy(closing && peerEnded))
       channel.close()
     },
   })
   void alone.then(() => {
-    if (over) return
-    doubted = true
-    channel.send('ping')
-    const judge = (): void => {
-      if (doubted) abort(lost(`signalling ended, and the peer did not answer within ${DOUBT} ms`))
-    }
-    // If it was this page that stood still, the answer is here and only not yet read.
-    doubting = setTimeout(() => setTimeout(judge), DOUBT)
+    if (!over) doubting = doubt(channel, setTimeout, abort)
   })
   return {
     get buffered() {
@@ -100,5 +87,3 @@ export function channelSocket({ channel, alone, leave }: Met, sink: SocketSink, 
     abort,
   }
 }
-
-const lost = (text: string): TalkwireError => new TalkwireError('CONNECTION_LOST', text, { outcome: 'maybe-ran' })

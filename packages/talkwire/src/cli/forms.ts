@@ -1,5 +1,5 @@
 /** A contract in the languages in which others describe services. */
-import { checkDialectCalls, type Contract } from '../index.js'
+import { checkDialectCalls, jsonSchema, openRpc, type Contract } from '../index.js'
 import type { Dialect } from '../protocols/dialect.js'
 import { UsageError } from './output.js'
 
@@ -9,10 +9,7 @@ type Form = (contract: Contract) => Promise<string>
 const NOWHERE = 'http://127.0.0.1/'
 
 export const forms: Readonly<Record<string, Form>> = {
-  openrpc: async (contract) => {
-    const { jsonSchema, openRpc } = await import('../index.js')
-    return JSON.stringify(openRpc(await jsonSchema(contract)), null, 2)
-  },
+  openrpc: async (contract) => JSON.stringify(openRpc(await jsonSchema(contract)), null, 2),
   openapi: async (contract) => (await import('../protocols/http.js')).openApiText(contract),
   proto: async (contract) => {
     const { grpc, protoOf } = await import('../protocols/grpc.js')

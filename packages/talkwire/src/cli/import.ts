@@ -1,7 +1,7 @@
 /** `talkwire import`: what others described, as a module with a contract and its types. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
-import { discover, fromOpenApi, fromOpenRpc, type Contract } from '../index.js'
+import { discover, fromOpenApi, fromOpenRpc, TalkwireError, type Contract } from '../index.js'
 import { text, type Command, type Values } from './command.js'
 import { connectingOptions, readConnecting } from './connecting.js'
 import { interruption } from './interruption.js'
@@ -11,7 +11,8 @@ import { moduleOf, type Origin } from './typescript.js'
 export const importCommand: Command = {
   usage: 'import <address or file>',
   summary: 'write a TypeScript module of a contract that others described',
-  help: `A file is a .proto, or a .json with OpenAPI 3 or OpenRPC; the module holds it, and needs no other.
+  help: `A file is a .proto, .wsdl or .varlink, an .xml of D-Bus (introspection), or a .json with OpenAPI 3 or OpenRPC;
+the module holds it, and needs no other.
 An address is asked what it offers, and the module asks it again when it runs: its types are those of today.`,
   options: {
     out: { type: 'string', value: 'file', help: 'where to write it; default: stdout' },
@@ -65,21 +66,67 @@ export async function discover${type}(at: string = address, options: DiscoverOpt
   }
 }
 
+/** How a description becomes a contract, here and in the module. */
+interface Reader {
+  readonly name: string
+  readonly module: string
+  readonly options?: object
+  readonly read: (said: string, options: object | undefined) => Promise<Contract>
+}
+
 async function ofFile(file: string, service: string | undefined): Promise<Found> {
   if (!existsSync(file)) throw new UsageError(`there is no file ${file} in ${process.cwd()}`)
   const said = readFileSync(file, 'utf8')
-  if (extname(file) === '.proto') return ofProto(file, said, service)
-  const document = documentIn(file, said)
-  const reader = 'openrpc' in document ? 'fromOpenRpc' : 'fromOpenApi'
+  const { name, module, options, read } = await readerFor(file, said, service)
   try {
-    const contract = await (reader === 'fromOpenRpc' ? fromOpenRpc(document) : fromOpenApi(document))
-    return { contract, origin: holding(file, said, [reader, 'talkwire'], `${reader}(JSON.parse(description))`) }
+    const contract = await read(said, options)
+    const given = name.startsWith('fromOpen') ? 'JSON.parse(description)' : 'description'
+    return { contract, origin: holding(file, said, [name, module], `${name}(${given}${options ? `, ${JSON.stringify(options)}` : ''})`) }
   } catch (reason) {
-    throw reason instanceof TypeError ? new UsageError(`${file}: ${reason.message}`) : reason
+    throw reason instanceof TypeError || (reason instanceof TalkwireError && reason.code === 'INVALID_MESSAGE')
+      ? new UsageError(`${file}: ${reason.message}`)
+      : reason
   }
 }
 
+async function readerFor(file: string, said: string, service: string | undefined): Promise<Reader> {
+  const kind = extname(file)
+  if (kind === '.proto') {
+    const { protoContract } = await import('../protocols/grpc.js')
+    const options = { ...(service !== undefined && { service }), ...besides(said, file, PROTO_IMPORT) }
+    return {
+      name: 'protoContract',
+      module: 'talkwire/protocols/grpc',
+      ...(Object.keys(options).length > 0 && { options }),
+      read: protoContract,
+    }
+  }
+  if (kind === '.varlink') {
+    const { varlinkContract } = await import('../protocols/varlink.js')
+    return { name: 'varlinkContract', module: 'talkwire/protocols/varlink', read: varlinkContract }
+  }
+  if (kind === '.wsdl' || (kind === '.xml' && /<(\w+:)?definitions\b/.test(said))) {
+    const { wsdlContract } = await import('../protocols/soap.js')
+    const options = besides(said, file, XML_IMPORT)
+    return { name: 'wsdlContract', module: 'talkwire/protocols/soap', ...(options && { options }), read: wsdlContract }
+  }
+  if (kind === '.xml') {
+    const { dbusContract } = await import('../protocols/dbus.js')
+    return { name: 'dbusContract', module: 'talkwire/protocols/dbus', read: dbusContract }
+  }
+  const document = documentIn(file, said)
+  const [name, from] = 'openrpc' in document ? (['fromOpenRpc', fromOpenRpc] as const) : (['fromOpenApi', fromOpenApi] as const)
+  return { name, module: 'talkwire', read: () => from(document) }
+}
+
 function documentIn(file: string, said: string): object {
+  const kind = extname(file)
+  if (kind === '.yaml' || kind === '.yml')
+    throw new UsageError(`YAML has to be JSON first: npx js-yaml ${file} > ${file.slice(0, -kind.length)}.json`)
+  if (kind === '.thrift')
+    throw new UsageError(
+      `${file}: an interface of Thrift is not read; write its contract, and compare what talkwire describe --as thrift makes of that`,
+    )
   try {
     const document: unknown = JSON.parse(said)
     if (typeof document === 'object' && document !== null) return document
@@ -87,34 +134,26 @@ function documentIn(file: string, said: string): object {
     // As what is no document.
   }
   throw new UsageError(
-    `${file} is no .proto and no JSON of OpenAPI or OpenRPC; YAML has to be JSON first, other services are asked at their address`,
+    `${file} is no .proto, .wsdl, .varlink, no .xml of D-Bus, and no JSON of OpenAPI or OpenRPC; other services are asked at their address`,
   )
 }
 
-async function ofProto(file: string, said: string, service: string | undefined): Promise<Found> {
-  const { protoContract } = await import('../protocols/grpc.js')
-  const imports: Record<string, string> = {}
-  addImports(said, dirname(file), imports)
-  const options = { ...(service !== undefined && { service }), ...(Object.keys(imports).length > 0 && { imports }) }
-  try {
-    const contract = await protoContract(said, options)
-    return {
-      contract,
-      origin: holding(file, said, ['protoContract', 'talkwire/protocols/grpc'], `protoContract(description, ${JSON.stringify(options)})`),
-    }
-  } catch (reason) {
-    throw reason instanceof TypeError ? new UsageError(`${file}: ${reason.message}`) : reason
-  }
-}
+const PROTO_IMPORT = /^\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;/gm
+const XML_IMPORT = /\b(?:schemaLocation|location)\s*=\s*["']([^"']+)["']/g
 
-/** Files beside it that it imports, and those that they do; what is not there is left to whoever reads the .proto. */
-function addImports(said: string, folder: string, imports: Record<string, string>): void {
-  for (const [, path] of said.matchAll(/^\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;/gm)) {
-    const file = join(folder, path!)
-    if (Object.hasOwn(imports, path!) || !existsSync(file)) continue
-    imports[path!] = readFileSync(file, 'utf8')
-    addImports(imports[path!]!, folder, imports)
+/** Files beside it that it imports, and those that they do, by their names there; what is not there is left to whoever reads it. */
+function besides(said: string, file: string, pattern: RegExp): { imports: Record<string, string> } | undefined {
+  const imports: Record<string, string> = {}
+  const add = (text: string): void => {
+    for (const [, path] of text.matchAll(pattern)) {
+      const beside = join(dirname(file), path!)
+      if (Object.hasOwn(imports, path!) || !existsSync(beside)) continue
+      imports[path!] = readFileSync(beside, 'utf8')
+      add(imports[path!]!)
+    }
   }
+  add(said)
+  return Object.keys(imports).length > 0 ? { imports } : undefined
 }
 
 /** A module that holds the description itself. */

@@ -10,12 +10,18 @@ import { complete, completion } from './completion.js'
 import { describe } from './describe.js'
 import { doctor } from './doctor.js'
 import { help, overview } from './help.js'
+import { hub } from './hub.js'
 import { importCommand } from './import.js'
 import { Interrupted } from './interruption.js'
+import { lease } from './lease.js'
 import { locks } from './locks.js'
 import { ls } from './ls.js'
 import { exitCode, Failure, flush, note, outputClosed, print, printError, UsageError, watchOutput } from './output.js'
+import { pub } from './pub.js'
+import { queue } from './queue.js'
 import { serve } from './serve.js'
+import { state } from './state.js'
+import { sub } from './sub.js'
 import { nearest } from '../suggest.js'
 import { watch } from './watch.js'
 
@@ -28,6 +34,12 @@ const commands: Readonly<Record<string, Command>> = {
   import: importCommand,
   watch,
   locks,
+  hub,
+  pub,
+  sub,
+  queue,
+  state,
+  lease,
   doctor,
   completion,
 }

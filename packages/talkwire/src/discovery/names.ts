@@ -1,5 +1,4 @@
 /** Names without a daemon: spec/names.md, whose steps the functions follow. */
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -204,7 +203,8 @@ function create(directory: string, path: string, entry: Entry): boolean {
 }
 
 function writeTemporary(directory: string, name: string, entry: Entry): string {
-  const path = join(directory, `.${name}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`)
+  // Not a secret, only nobody else's: loading node:crypto would cost every process more than all of its names.
+  const path = join(directory, `.${name}.${process.pid}.${Math.random().toString(16).slice(2, 14)}.tmp`)
   writeFileSync(path, JSON.stringify(entry), { mode: 0o600, flag: 'wx' })
   return path
 }

@@ -116,10 +116,24 @@ export function receiveDescriptor(channel: number): Arrived | undefined {
   }
 }
 
+/** Of `struct sockaddr_un`, unix(7). */
+const SUN_PATH = 108
+
 /** A socket that is connected to a listener at a path; a NUL in front makes it abstract. Throws as `fs` does: EAGAIN when its queue is full. */
 export function connectUnix(path: string): number {
   const name = Buffer.from(path)
-  const address = Buffer.alloc(2 + name.length + (path.startsWith('\0') ? 0 : 1))
+  if (!path.startsWith('\0')) return connectTo(Buffer.concat([name, Buffer.alloc(1)]), path)
+  try {
+    return connectTo(name, path)
+  } catch (reason) {
+    if ((reason as NodeJS.ErrnoException).code !== 'ECONNREFUSED') throw reason
+    // libuv before 1.46 fills abstract names up with zeros, which makes them others.
+    return connectTo(Buffer.concat([name, Buffer.alloc(SUN_PATH - name.length)]), path)
+  }
+}
+
+function connectTo(name: Buffer, path: string): number {
+  const address = Buffer.alloc(2 + name.length)
   address.writeUInt16LE(AF_UNIX)
   name.copy(address, 2)
   const fd = restarting('socket', () => socketCalls().socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))

@@ -4,7 +4,6 @@
  * spec/sync.md § 2.
  */
 import { readlinkSync } from 'node:fs'
-import { isMainThread } from 'node:worker_threads'
 import { processStat } from '../discovery/identity.js'
 
 /** Nobody. */
@@ -24,7 +23,8 @@ let own: bigint | undefined
 /** This thread, as an owner. */
 export function self(): bigint {
   if (own === undefined) {
-    const id = isMainThread ? process.pid : Number(/\d+$/.exec(readlinkSync('/proc/thread-self'))![0])
+    // Of the main thread it is the process's.
+    const id = Number(/\d+$/.exec(readlinkSync('/proc/thread-self'))![0])
     own = encode(id, processStat(id)!.start)
   }
   return own

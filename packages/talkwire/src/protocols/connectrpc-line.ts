@@ -2,11 +2,10 @@
 import http2 from 'node:http2'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { TalkwireError } from '../error.js'
-import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { DialectClientOptions } from './dialect.js'
 import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
-import { AgentConnection, isSecure, openPlace, type Place } from './http-agent.js'
+import { AgentConnection, failures, isSecure, openPlace, type Place } from './http-agent.js'
 import { dialSocket, lost } from './socket-site.js'
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants
@@ -74,20 +73,15 @@ function overHttp1(place: Place, prefix: string, { onClosed }: DialectClientOpti
         headers: { ...place.headers, ...headers, ...(body && { 'content-length': body.length }) },
       })
       let response: IncomingMessage | undefined
-      let connected = false
+      const failure = failures(request)
       let over = false
       const broke = (reason: unknown): void => {
         if (over) return
         over = true
-        // On a connection that was kept, the server may have ended it before the request came or after.
-        hearing.broke(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent'))
+        hearing.broke(failure(reason))
       }
       connection.sent(request)
       request.on('error', broke)
-      request.on('socket', (socket) => {
-        if (socket.connecting) socket.once('connect', () => (connected = true))
-        else connected = true
-      })
       request.on('response', (arrived) => {
         response = arrived
         hearing.head(arrived.statusCode!, arrived.headers)

@@ -15,6 +15,7 @@ import { describeMethod } from '../contract/json-schema.js'
 import { toJsonSchema } from '../contract/schema-libraries.js'
 
 const PROPERTIES = 'org.freedesktop.DBus.Properties'
+const CHANGED = 'PropertiesChanged'
 
 /** How a method of the client's is called over there. */
 export interface Target {
@@ -33,6 +34,8 @@ export interface Heard {
   readonly interface: string
   readonly member: string
   readonly values: Arguments
+  /** Not a signal of its own, but `PropertiesChanged` of this property. */
+  readonly property?: { readonly interface: string; readonly name: string }
 }
 
 export interface Targets {
@@ -82,8 +85,7 @@ export function plainTargets({ interfaces }: ObjectNode, first: string | undefin
       return propertyTarget(entries, name, (list, written) => plainArguments(list, written))
     },
     event(name) {
-      const signal = find(entries, name, (node) => node.signals)
-      return signal && { interface: signal[0], member: signal[1], values: plainArguments(signal[2].values, false) }
+      return heardAs(entries, name, (list) => plainArguments(list, false))
     },
   }
 }
@@ -106,6 +108,19 @@ function propertyTarget(
   return undefined
 }
 
+/** A signal; or `LevelChanged`, the new value of the property `Level`. */
+function heardAs(entries: Entries, name: string, valuesOf: (list: readonly Argument[]) => Arguments): Heard | undefined {
+  const signal = find(entries, name, (node) => node.signals)
+  if (signal) return { interface: signal[0], member: signal[1], values: valuesOf(signal[2].values) }
+  const changed = /^(.+)Changed$/.exec(name)
+  const found = changed ? find(entries, changed[1]!, (node) => node.properties) : undefined
+  if (!found) return undefined
+  const [of, property, { signature, access }] = found
+  if (access === 'write') return undefined
+  const values = valuesOf([{ name: 'value', signature }])
+  return { interface: PROPERTIES, member: CHANGED, values, property: { interface: of, name: property } }
+}
+
 /** By contract, with the types of the object. Rejects with CONTRACT_MISMATCH for what it has not, or has otherwise. */
 export async function contractTargets(
   contract: Contract,
@@ -115,7 +130,7 @@ export async function contractTargets(
 ): Promise<Targets> {
   const entries = [...interfaces]
   const all = entries.filter(([, node]) =>
-    Object.entries(contract.members).every(([name, { kind }]) => (kind === 'rpc' ? has(node, name) : node.signals.has(name))),
+    Object.entries(contract.members).every(([name, { kind }]) => (kind === 'rpc' ? has(node, name) : tells(node, name))),
   )
   const named = own === undefined ? undefined : interfaces.get(own)
   const chosen = named ? ([[own!, named]] as const) : all.length > 0 ? all.slice(0, 1) : entries
@@ -124,15 +139,10 @@ export async function contractTargets(
   for (const [name, member] of Object.entries(contract.members)) {
     const target = await guarded(contract, name, async () => {
       if (member.kind === 'event') {
-        const signal = find(chosen, name, (node) => node.signals)
-        const schema = signal && (await toJsonSchema(member.payload))
-        if (signal)
-          events.set(name, {
-            interface: signal[0],
-            member: signal[1],
-            values: bind(signal[2].values, { schema: schema!, stream: false, optional: false }),
-          })
-        return signal
+        const schema = await toJsonSchema(member.payload)
+        const heard = heardAs(chosen, name, (list) => bind(list, { schema, stream: false, optional: false }))
+        if (heard) events.set(name, heard)
+        return heard
       }
       const { input, output, oneway } = await describeMethod(member)
       const errors = operations?.methods.get(name)?.errors ?? new Map<string, Arguments>()
@@ -161,6 +171,9 @@ export async function contractTargets(
 
 const has = ({ methods, properties }: InterfaceNode, name: string): boolean =>
   methods.has(name) || properties.has(name) || (name.startsWith('Set') && properties.has(name.slice(3)))
+
+const tells = ({ signals, properties }: InterfaceNode, name: string): boolean =>
+  signals.has(name) || (name.endsWith('Changed') && properties.has(name.slice(0, -'Changed'.length)))
 
 async function guarded<T>(contract: Contract, name: string, make: () => Promise<T>): Promise<T> {
   try {
@@ -325,7 +338,7 @@ export class ObjectCallee implements Callee {
   async subscribe(event: string): Promise<void> {
     const heard = this.targets.event(event)
     if (!heard) throw new TalkwireError('METHOD_NOT_FOUND', `the object has no signal ${JSON.stringify(event.slice(0, 128))}`)
-    const key = `${heard.interface}.${heard.member}`
+    const key = keyOf(heard)
     if (this.heard.has(key)) return
     this.heard.set(key, event)
     if (this.place.owner !== undefined) await this.line.driver('AddMatch', 's', this.rule(heard))
@@ -333,19 +346,22 @@ export class ObjectCallee implements Callee {
 
   unsubscribe(event: string): void {
     const heard = this.targets.event(event)
-    if (!heard || !this.heard.delete(`${heard.interface}.${heard.member}`)) return
+    if (!heard || !this.heard.delete(keyOf(heard))) return
     if (this.place.owner !== undefined) this.line.driver('RemoveMatch', 's', this.rule(heard)).catch(() => {})
   }
 
-  private rule({ interface: of, member }: Heard): string {
-    return `type='signal',sender='${this.place.owner!}',path='${this.place.path}',interface='${of}',member='${member}'`
+  private rule({ interface: of, member, property }: Heard): string {
+    const base = `type='signal',sender='${this.place.owner!}',path='${this.place.path}',interface='${of}',member='${member}'`
+    return property ? `${base},arg0='${property.interface}'` : base
   }
 
   /** A signal from anybody, of anything. */
   signal(message: Message): void {
     const { owner, path } = this.place
+    if (message.path !== path || (owner !== undefined && message.sender !== owner)) return
+    if (message.interface === PROPERTIES && message.member === CHANGED) this.changed(message)
     const event = this.heard.get(`${message.interface!}.${message.member!}`)
-    if (event === undefined || message.path !== path || (owner !== undefined && message.sender !== owner)) return
+    if (event === undefined) return
     const { values } = this.targets.event(event)!
     if (message.signature !== values.signature) return
     try {
@@ -357,7 +373,51 @@ export class ObjectCallee implements Callee {
       // What cannot be read is no event of this contract; there is nobody to answer.
     }
   }
+
+  /** New values of properties, and names of those whose value is to be asked for. */
+  private changed(message: Message): void {
+    if (message.signature !== 'sa{sv}as') return
+    const told: [event: string, value: unknown][] = []
+    const invalid: [event: string, property: string, of: string][] = []
+    try {
+      const reader = bodyOf(message, this.options.limits)
+      const of = reader.text()
+      reader.array(8, () => {
+        reader.align(8)
+        const event = this.heard.get(`${of}#${reader.text()}`)
+        const values = event === undefined ? undefined : this.targets.event(event)!.values
+        const signature = reader.signature()
+        if (signature === values?.signature) told.push([event!, readArguments(reader, values)])
+        else reader.skip(signature)
+      })
+      reader.array(4, () => {
+        const property = reader.text()
+        const event = this.heard.get(`${of}#${property}`)
+        if (event !== undefined) invalid.push([event, property, of])
+      })
+      ended(reader)
+    } catch {
+      return
+    }
+    for (const [event, value] of told) this.options.onEvent(event, value)
+    for (const [event, property, of] of invalid) this.fetch(event, property, of)
+  }
+
+  private fetch(event: string, property: string, of: string): void {
+    const outputs = this.targets.event(event)!.values
+    const target: Target = { interface: of, member: 'Get', inputs: NONE, outputs, errors: new Map(), oneway: false, property }
+    this.property(target, property, undefined, {
+      result: (value) => this.options.onEvent(event, value),
+      // Whoever does not tell its value has no event.
+      error() {},
+      item: () => 0,
+    })
+  }
 }
+
+/** Of an event in what is heard; that of a property is no name of a signal. */
+const keyOf = ({ interface: of, member, property }: Heard): string =>
+  property ? `${property.interface}#${property.name}` : `${of}.${member}`
 
 const noCall: OpenCall = { cancel() {}, grant() {}, input: () => 0, endInput() {} }
 

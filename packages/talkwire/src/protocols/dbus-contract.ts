@@ -30,6 +30,9 @@ export async function contractOfObject(name: string, { interfaces }: ObjectNode)
       if (access !== 'read') add(of, `Set${member}`, rpc({ ...(await inputOf([{ name: 'value', signature }])) }) as Members[string])
     }
     for (const [member, { values }] of signals) add(of, member, event((await outputOf(values)) ?? (await fromJsonSchema(objectOf([])))))
+    for (const [member, { signature, access, silent }] of properties)
+      if (access !== 'write' && !silent && !signals.has(`${member}Changed`))
+        add(of, `${member}Changed`, event(await fromJsonSchema(schemaOf(signature))))
   }
   return foreignContract(entries[0]?.[0] ?? name, 0, members)
 }

@@ -17,7 +17,7 @@ export interface PropertyNode {
   readonly signature: string
   readonly access: 'read' | 'write' | 'readwrite'
   /** No signal tells that it changed. */
-  readonly silent?: boolean
+  silent?: boolean
 }
 export interface InterfaceNode {
   readonly methods: ReadonlyMap<string, MethodNode>
@@ -127,7 +127,7 @@ export function readObject(text: string): ObjectNode {
   const children: string[] = []
   const path: string[] = []
   let current: Mutable | undefined
-  let member: { inputs?: Argument[]; outputs?: Argument[]; values?: Argument[]; oneway?: boolean } | undefined
+  let member: Part | undefined
   const open = ({ name, attributes }: Tag): void => {
     const at = path.join('/')
     const own = attributes.get('name') ?? ''
@@ -136,7 +136,7 @@ export function readObject(text: string): ObjectNode {
       current = interfaces.get(own) ?? { methods: new Map(), signals: new Map(), properties: new Map() }
       interfaces.set(own, current)
     } else if (at === 'node/interface' && current && isMember(own)) member = openMember(current, name, own, attributes)
-    else if (/^node\/interface\/(method|signal)$/.test(at) && member) openPart(member, name, attributes)
+    else if (/^node\/interface\/(method|signal|property)$/.test(at) && member) openPart(member, name, attributes)
   }
   for (const tag of tagsOf(text)) {
     if (tag.opens) {
@@ -153,6 +153,15 @@ export function readObject(text: string): ObjectNode {
   return { interfaces, children }
 }
 
+/** What stands within it is added. */
+interface Part {
+  inputs?: Argument[]
+  outputs?: Argument[]
+  values?: Argument[]
+  oneway?: boolean
+  silent?: boolean
+}
+
 function openMember(of: Mutable, kind: string, name: string, attributes: ReadonlyMap<string, string>) {
   if (kind === 'method') {
     const method = { inputs: [], outputs: [], oneway: false }
@@ -165,18 +174,17 @@ function openMember(of: Mutable, kind: string, name: string, attributes: Readonl
     return signal
   }
   const access = attributes.get('access')
-  if (kind === 'property' && (access === 'read' || access === 'write' || access === 'readwrite'))
-    of.properties.set(name, { signature: typeIn(attributes), access })
-  return undefined
+  if (kind !== 'property' || (access !== 'read' && access !== 'write' && access !== 'readwrite')) return undefined
+  const property: PropertyNode & Part = { signature: typeIn(attributes), access, silent: false }
+  of.properties.set(name, property)
+  return property
 }
 
-function openPart(
-  member: { inputs?: Argument[]; outputs?: Argument[]; values?: Argument[]; oneway?: boolean },
-  kind: string,
-  attributes: ReadonlyMap<string, string>,
-): void {
-  if (kind === 'annotation' && attributes.get('name') === NO_REPLY) member.oneway = attributes.get('value') === 'true'
-  if (kind !== 'arg') return
+function openPart(member: Part, kind: string, attributes: ReadonlyMap<string, string>): void {
+  const value = attributes.get('value')
+  if (kind === 'annotation' && attributes.get('name') === NO_REPLY) member.oneway = value === 'true'
+  if (kind === 'annotation' && attributes.get('name') === EMITS) member.silent = value === 'false' || value === 'const'
+  if (kind !== 'arg' || member.silent !== undefined) return
   const argument = { name: attributes.get('name') ?? '', signature: typeIn(attributes) }
   const list = member.values ?? (attributes.get('direction') === 'out' ? member.outputs : member.inputs)
   list!.push(argument)

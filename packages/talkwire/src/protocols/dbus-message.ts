@@ -138,9 +138,9 @@ export class MessageReader {
 
   constructor(private readonly limits: ValueLimits) {}
 
-  /** No message has begun. */
-  get idle(): boolean {
-    return this.headSize === 0 && this.body === undefined
+  /** Bytes of a message that is not whole; undefined: none has begun. */
+  get partial(): number | undefined {
+    return this.body?.size ?? (this.headSize > 0 ? this.headSize : undefined)
   }
 
   /** Throws INVALID_MESSAGE, MESSAGE_TOO_LARGE; it is of no more use then. */

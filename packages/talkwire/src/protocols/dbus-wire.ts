@@ -10,7 +10,7 @@ import type { Limits } from '../session/limits.js'
 import type { Authentication } from './dbus-auth.js'
 import { MessageReader, type Message, type Written } from './dbus-message.js'
 import { MAX_DESCRIPTORS } from './dbus-values.js'
-import type { SocketConnection } from './socket-site.js'
+import { Pace, type SocketConnection } from './socket-site.js'
 
 export interface WireEvents {
   open(): void
@@ -34,6 +34,7 @@ export class Wire {
   private held = 0
   private corked = false
   private over = false
+  private pace: Pace | undefined
   private stopWaiting: (() => void) | undefined
   private readonly outbox: { readonly bytes: Buffer; readonly fds: readonly number[] }[] = []
 
@@ -64,15 +65,22 @@ export class Wire {
     this.authentication = begin((text) => socket.writable && socket.write(text, 'latin1'))
   }
 
+  /** From now on a message that has begun has to go on. */
+  hurry(): void {
+    this.pace = new Pace(this.connection, this.limits.handshake, () => this.reader.partial)
+  }
+
   private take(chunk: Buffer): void {
     try {
       const bytes = this.authentication ? this.agree(chunk) : chunk
       if (!bytes) return
       for (const message of this.reader.push(bytes)) {
         if (this.over || this.connection.socket.destroyed) return
+        this.pace?.whole()
         this.deliver(message)
       }
-      if (this.reader.idle && this.early.length > 0)
+      this.pace?.look()
+      if (this.reader.partial === undefined && this.early.length > 0)
         throw new TalkwireError('INVALID_MESSAGE', 'descriptors of D-Bus without their message')
     } catch (reason) {
       this.fail(TalkwireError.from(reason, 'INVALID_MESSAGE'))

@@ -64,6 +64,13 @@ export const dbus: Dialect = {
 export const dbusInterface = async (contract: Contract): Promise<string> =>
   introspectionOf(await operationsOf(contract), interfaceOf(contract))
 
+/** The contract of introspection in XML. Rejects with TypeError where it has no interface, INVALID_MESSAGE for what is none, MISSING_PACKAGE. */
+export async function dbusContract(introspection: string): Promise<Contract> {
+  const object = readObject(introspection)
+  if (object.interfaces.size === 0) throw new TypeError('this is no introspection of D-Bus with an interface')
+  return contractOfObject('', object)
+}
+
 export const dbusPeer: Dialect = {
   scheme: 'dbus+unix',
   speaks: 'calls',
@@ -436,6 +443,7 @@ function serveOne(socket: net.Socket, peer: Peer, object: ServedObject, guid: st
   const line: Line = new Line(socket, peer, options.limits, options.descriptors === true, begin, {
     open() {
       clearTimeout(timer)
+      line.wire.hurry()
       caller = admit(line.connection, (event, payload) => tell(line, object, event, payload))
       for (const event of object.operations.signals.keys()) caller.subscribe(event).catch(ignored)
     },

@@ -4,11 +4,10 @@ import type { ClientOptions } from 'graphql-ws'
 import type { WebSocket } from 'ws'
 import { fromJson, fromJsonText, toJson } from '../codecs/plain-json.js'
 import { TalkwireError } from '../error.js'
-import { fromSystem } from '../transports/socket.js'
 import type { DialectClientOptions, OpenCall } from './dialect.js'
 import { errorFrom } from './graphql-errors.js'
 import type { Reply } from './graphql-text.js'
-import { collect, isSecure, type AgentConnection, type Place } from './http-agent.js'
+import { collect, failures, isSecure, type AgentConnection, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
 import { metaHeaders } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
@@ -101,13 +100,9 @@ export function subscribeEvents({ place, path, options, connection, payload, met
   }
   const request = place.request({ ...place.base, method: 'POST', path, headers })
   const flow = new Flow(on, () => request.destroy(), limits.window)
-  let connected = false
+  const failure = failures(request)
   connection.sent(request)
-  request.on('socket', (socket) => {
-    if (socket.connecting) socket.once('connect', () => (connected = true))
-    else connected = true
-  })
-  request.on('error', (reason) => flow.end(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent')))
+  request.on('error', (reason) => flow.end(failure(reason)))
   request.on('response', (response) => {
     const isStream = (response.headers['content-type'] ?? '').startsWith('text/event-stream')
     if (response.statusCode === 200 && isStream) return pour(response, flow, on, limits)

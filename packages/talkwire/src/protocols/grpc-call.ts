@@ -10,11 +10,10 @@ import type { Meta } from './message.js'
 import { decode, encode } from './protobuf-codec.js'
 import { fromProtoJson, toProtoJson } from './protobuf-json.js'
 import { EMPTY, type Message, type Method } from './protobuf-model.js'
+import { timeFor, tooSlow } from './slowness.js'
 
 /** Bytes of a stream's output that may wait in the kernel and here. */
 const WINDOW = 256 * 1024
-/** Bytes a millisecond that a message must have on average, once it has had the handshake's time. */
-const SLOWEST = 16
 
 /** What answers a path. */
 export interface Route {
@@ -185,12 +184,9 @@ export class ServerCall implements Answer {
       this.timer = undefined
       const begun = this.frames.since
       if (this.done || (begun === undefined && this.route.method.inputStream)) return
-      if (performance.now() - (begun ?? since) < handshake + this.frames.held / SLOWEST) return this.watch()
+      if (performance.now() - (begun ?? since) < timeFor(this.frames.held, handshake)) return this.watch()
       this.guarded(() => {
-        throw new TalkwireError(
-          'DEADLINE_EXCEEDED',
-          `the message came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
-        )
+        throw tooSlow('the message', handshake)
       })
     }, handshake)
   }

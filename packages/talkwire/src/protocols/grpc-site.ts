@@ -264,6 +264,9 @@ class Http2Connection extends Http2ConnectionBase {
   readonly peer: Peer
   private caller: Caller | undefined
   private readonly stranger: NodeJS.Timeout
+  private readonly asking: NodeJS.Timeout
+  private calls = 0
+  private unanswered = false
 
   constructor(
     readonly session: http2.Http2Session,
@@ -274,10 +277,12 @@ class Http2Connection extends Http2ConnectionBase {
     this.peer = door.peerOf(session.socket as net.Socket)
     // Also for headers without an end, of which Node tells nothing: nghttp2 takes nine frames of them, of 16 KiB each.
     this.stranger = setTimeout(() => session.destroy(), 2 * door.options.limits.handshake)
+    this.asking = setInterval(() => this.ask(), 2 * door.options.limits.handshake).unref()
     session.on('error', () => {})
     for (const chatter of ['remoteSettings', 'ping']) session.on(chatter, () => this.heard())
     session.once('close', () => {
       clearTimeout(this.stranger)
+      clearInterval(this.asking)
       this.caller?.closed(this.cause)
     })
   }
@@ -287,6 +292,8 @@ class Http2Connection extends Http2ConnectionBase {
     const host = headers[':authority'] ?? headers.host
     const extra = cors(this.door, headers, host, socket)
     const own = http2Exchange(stream, headers, extra, this)
+    this.calls++
+    stream.once('close', () => this.calls--)
     stream.once('aborted', () => this.heard())
     const refused = refusal(this.door, headers, host, socket)
     if (refused && !(headers[':method'] === 'OPTIONS' && refused.status === 401)) {
@@ -299,6 +306,28 @@ class Http2Connection extends Http2ConnectionBase {
       this.caller = this.door.greet(this, socket, this)
     }
     this.door.site.handle(Object.assign(own, { caller: this.caller }))
+  }
+
+  /**
+   * Who has begun headers can send nothing before their end, no answer to a ping either (RFC 9113 § 6.10); of such headers Node tells
+   * nothing, and nghttp2 keeps them for ever. Whoever waits for an answer is not asked: its call has its own times.
+   */
+  private ask(): void {
+    if (this.calls > 0 || !this.caller || this.session.destroyed) return
+    // If it was this process that stood still, the answer is here and only not yet read.
+    if (this.unanswered) return void setImmediate(() => setImmediate(() => this.judge()))
+    this.unanswered = true
+    this.session.ping(() => (this.unanswered = false))
+  }
+
+  private judge(): void {
+    if (this.unanswered)
+      this.abort(
+        new TalkwireError(
+          'DEADLINE_EXCEEDED',
+          `no answer to a ping within ${2 * this.door.options.limits.handshake} ms (limits.handshake)`,
+        ),
+      )
   }
 
   private chatter = CHATTER

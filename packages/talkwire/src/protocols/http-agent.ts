@@ -115,6 +115,19 @@ export function ask(
   })
 }
 
+/**
+ * Watches a request get its connection; what this returns tells why it failed, and whether it may have run. On a connection that was
+ * kept, the server may have ended it before the request came or after.
+ */
+export function failures(request: http.ClientRequest): (reason: unknown, what?: string) => TalkwireError {
+  let connected = false
+  request.on('socket', (socket) => {
+    if (socket.connecting) socket.once('connect', () => (connected = true))
+    else connected = true
+  })
+  return (reason, what = 'the request failed') => fromSystem(reason, what).withOutcome(connected ? 'maybe-ran' : 'not-sent')
+}
+
 /** A call that is one POST with one answer. `settle` reads it, and throws INVALID_MESSAGE and the like for what is no answer. */
 export function post(
   place: Place,
@@ -125,21 +138,15 @@ export function post(
   settle: (told: Told) => void,
 ): OpenCall {
   const request = begin(place, question)
+  const failure = failures(request)
   let settled = false
-  let connected = false
   const lost = (reason: unknown): void => {
     if (settled) return
     settled = true
-    // On a connection that was kept, the server may have ended it before the request came or after.
-    if (reason instanceof TalkwireError) answer.error(reason)
-    else answer.error(fromSystem(reason, 'the request failed').withOutcome(connected ? 'maybe-ran' : 'not-sent'))
+    answer.error(reason instanceof TalkwireError ? reason : failure(reason))
   }
   connection.sent(request)
   request.on('error', lost)
-  request.on('socket', (socket) => {
-    if (socket.connecting) socket.once('connect', () => (connected = true))
-    else connected = true
-  })
   request.on('response', (response) => {
     const whole = (body: Buffer): void => {
       if (settled) return

@@ -8,7 +8,7 @@ import { inputOf } from '../session/service.js'
 import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
-import { AgentConnection, ask, begin, collect, gather, openPlace, type Place } from './http-agent.js'
+import { AgentConnection, ask, begin, collect, failures, gather, openPlace, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
 import { connectForeign, isOpenApi } from './http-foreign.js'
 import { metaHeaders } from './http-meta.js'
@@ -147,8 +147,7 @@ function shapeOf(
 /** One request, until its answer is there. */
 class ClientCall implements OpenCall {
   private settled = false
-  /** Before that nothing has left. */
-  private connected = false
+  private readonly failure: (reason: unknown) => TalkwireError
   /** Bytes of output that the caller has not taken yet. */
   private waiting = 0
   private response: IncomingMessage | undefined
@@ -160,11 +159,8 @@ class ClientCall implements OpenCall {
     uploads: boolean,
   ) {
     if (uploads) request.flushHeaders()
+    this.failure = failures(request)
     request.on('error', (reason) => this.lost(reason))
-    request.on('socket', (socket) => {
-      if (socket.connecting) socket.once('connect', () => (this.connected = true))
-      else this.connected = true
-    })
     request.on('response', (response) => this.onResponse(response))
   }
 
@@ -194,8 +190,7 @@ class ClientCall implements OpenCall {
   private lost(reason: unknown): void {
     if (this.settled) return
     this.settled = true
-    // On a connection that was kept, the server may have ended it before the request came or after.
-    this.answer.error(fromSystem(reason, 'the request failed').withOutcome(this.connected ? 'maybe-ran' : 'not-sent'))
+    this.answer.error(this.failure(reason))
   }
 
   private onResponse(response: IncomingMessage): void {

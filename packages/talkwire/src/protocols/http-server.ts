@@ -12,14 +12,13 @@ import { HttpGuard, listenGuarded, noToken, refuseUpgrade } from '../transports/
 import { bindable, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import type { Admit, Caller, DialectServerOptions } from './dialect.js'
+import { timeFor, tooSlow } from './slowness.js'
 
 const HEADERS = 16 * 1024
 /** Milliseconds that a connection may stay without a request. */
 const KEEP_ALIVE = 30_000
 /** Milliseconds between looks for connections whose headers are late. */
 const LOOK = 1_000
-/** Bytes a millisecond that a body must have on average, once it has had the handshake's time. */
-const SLOWEST = 16
 
 export type Request = http.IncomingMessage
 export type Response = http.ServerResponse<http.IncomingMessage>
@@ -285,25 +284,19 @@ export function readBody(
   let size = 0
   let over = false
   const since = performance.now()
-  const tooSlow = (now: number): void => {
-    if (now - since > handshake + size / SLOWEST)
-      finish(
-        new TalkwireError(
-          'DEADLINE_EXCEEDED',
-          `the body came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
-        ),
-      )
+  const judge = (now: number): void => {
+    if (now - since > timeFor(size, handshake)) finish(tooSlow('the body', handshake))
   }
   const finish = (error?: TalkwireError): void => {
     if (over) return
     over = true
-    arriving.delete(tooSlow)
+    arriving.delete(judge)
     if (error) return done(error, EMPTY)
     const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, size)
     if (encoding === undefined || encoding === 'identity') return done(undefined, whole)
     decode(encoding, whole, message, done)
   }
-  arriving.add(tooSlow)
+  arriving.add(judge)
   looking ??= setInterval(look, LOOK).unref()
   request.on('data', (chunk: Buffer) => {
     if (over) return
@@ -312,7 +305,7 @@ export function readBody(
     chunks.push(chunk)
   })
   request.on('end', () => finish())
-  request.on('close', () => arriving.delete(tooSlow))
+  request.on('close', () => arriving.delete(judge))
 }
 
 const EMPTY = Buffer.alloc(0)

@@ -6,7 +6,7 @@ import { TalkwireError } from '../error.js'
 import { fromSystem } from '../transports/socket.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { DialectClientOptions } from './dialect.js'
-import { AgentConnection, collect, openPlace, type Place } from './http-agent.js'
+import { AgentConnection, collect, failures, openPlace, type Place } from './http-agent.js'
 import { EventReader } from './http-events.js'
 import { fromProblem } from './http-problem.js'
 import { McpCallee, type McpLink } from './mcp-client.js'
@@ -84,20 +84,13 @@ class HttpLink implements McpLink {
   ) {}
 
   send(text: string, id: number | undefined): void {
-    let connected = false
     const request = this.request('POST', { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+    const failure = failures(request)
     const lost = (reason: unknown): void => {
       if (id === undefined || !this.requests.delete(id)) return
-      this.callee.failed(
-        id,
-        fromSystem(reason, `the request to ${this.place.address} failed`).withOutcome(connected ? 'maybe-ran' : 'not-sent'),
-      )
+      this.callee.failed(id, failure(reason, `the request to ${this.place.address} failed`))
     }
     if (id !== undefined) this.requests.set(id, request)
-    request.on('socket', (socket) => {
-      if (socket.connecting) socket.once('connect', () => (connected = true))
-      else connected = true
-    })
     request.on('error', lost)
     request.on('response', (response) => {
       this.session ??= response.headers['mcp-session-id'] as string | undefined

@@ -5,12 +5,12 @@
 import type { Agent } from 'node:http'
 import { TalkwireError } from '../error.js'
 import type { Contract } from '../contract/contract.js'
+import { defaultLimits } from '../session/limits.js'
 import { inputOf, notFound, paramsOf, type Service } from '../session/service.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type {
   Answer,
   Callee,
-  Dialect,
   DialectClientOptions,
   DialectDiscoverOptions,
   DialectServerOptions,
@@ -20,7 +20,7 @@ import type {
 import { AgentConnection, ask, openPlace, post, type Place } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
-import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
+import { readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
 import {
   isFault,
@@ -39,6 +39,7 @@ import { contractOfWsdl } from './soap-contract.js'
 import { importsOf, readWsdl, type ForeignService } from './soap-foreign.js'
 import { namespaceOf, wsdlOf } from './soap-wsdl.js'
 import { loadXml, readXmlText, type Element, type Xml } from './xml.js'
+import { xmlDialect, type XmlProtocol } from './xml-dialect.js'
 
 const traits: DialectTraits = {
   inputStream: false,
@@ -54,25 +55,26 @@ const traits: DialectTraits = {
   crossHost: true,
 }
 
-const dialect = (scheme: 'soap+http' | 'soap+https'): Dialect => ({
-  scheme,
-  speaks: 'calls',
-  traits,
-  tokens: true,
-  async listen(address, service, admit, options) {
-    const xml = await loadXml(scheme)
-    return listenHttp(address, admit, await siteOf(scheme, xml, service, options), options)
-  },
-  site: async (service, options) => siteOf(scheme, await loadXml(scheme), service, options),
-  connect: async (address, options) => connectSoap(address, await loadXml(scheme), options),
-  discover: async (address, options) => discover(address, await loadXml(scheme), options),
-})
-export const soap = dialect('soap+http')
-export const soaps = dialect('soap+https')
+const protocol: XmlProtocol = { traits, site: siteOf, connect: connectSoap, discover }
+export const soap = xmlDialect('soap+http', protocol)
+export const soaps = xmlDialect('soap+https', protocol)
 
 /** The WSDL of a contract that is served at `location`. Rejects with UNSUPPORTED for what SOAP has no word for. */
 export const wsdl = async (contract: Contract, location: string): Promise<string> =>
   wsdlOf(contract, await operationsOf(contract), location)
+
+/**
+ * The contract of a WSDL that others wrote. `imports`: the texts of documents that it imports. A client reads the WSDL of the service
+ * all the same: where it is, and how its elements are called, are no part of a contract. Rejects with TypeError for what is no WSDL
+ * with a binding for SOAP, INVALID_MESSAGE for what is no XML, MISSING_PACKAGE.
+ */
+export async function wsdlContract(
+  text: string,
+  { imports = {} }: { readonly imports?: Readonly<Record<string, string>> } = {},
+): Promise<Contract> {
+  const xml = await loadXml('soap+http')
+  return contractOfWsdl(readWsdl([text, ...Object.values(imports)].map((each) => xml.parse(each, defaultLimits, true))))
+}
 
 // ── serving ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -12,6 +12,7 @@ import { bindable, boundAddress, hostPort, remoteOf } from '../transports/tcp.js
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import { admit, listenPath, patiently, peerOf, socketPath } from '../transports/unix.js'
 import type { Answer, DialectClientOptions, DialectServerOptions } from './dialect.js'
+import { timeFor, tooSlow } from './slowness.js'
 
 /** Milliseconds of silence after which the kernel asks whether the other host is there. */
 const KEEP_ALIVE = 30_000
@@ -133,6 +134,10 @@ export class SocketConnection<S extends ByteStream = net.Socket> implements Conn
     this.hold('session', false)
   }
 
+  get held(): boolean {
+    return this.holders.size > 0
+  }
+
   /** Reads on when nobody holds it any more. */
   hold(who: string, on: boolean): void {
     if (on) this.holders.add(who)
@@ -170,9 +175,6 @@ export class SocketConnection<S extends ByteStream = net.Socket> implements Conn
   }
 }
 
-/** Bytes a millisecond that a message must have on average, once it has had the handshake's time. */
-const SLOWEST = 16
-
 /** Ends a connection whose message has begun and does not go on: who sends half of one holds its memory. What we do not read does not count. */
 export class Pace {
   private timer: NodeJS.Timeout | undefined
@@ -208,16 +210,10 @@ export class Pace {
     if (this.begun === undefined) return
     const { connection, handshake } = this
     const now = performance.now()
-    if (connection.socket.isPaused()) this.begun = now
-    const left = this.begun + handshake + (this.partial() ?? 0) / SLOWEST - now
+    if (connection.held) this.begun = now
+    const left = this.begun + timeFor(this.partial() ?? 0, handshake) - now
     if (left > 0) this.timer = this.wait(left)
-    else
-      connection.abort(
-        new TalkwireError(
-          'DEADLINE_EXCEEDED',
-          `a message came too slowly; it has ${handshake} ms and a millisecond for each ${SLOWEST} bytes (limits.handshake)`,
-        ),
-      )
+    else connection.abort(tooSlow('a message', handshake))
   }
 }
 

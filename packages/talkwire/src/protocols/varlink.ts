@@ -149,6 +149,9 @@ async function offer(contract: Contract): Promise<Offered> {
 /** A contract in varlink's interface language. Rejects with UNSUPPORTED for what varlink has no word for. */
 export const varlinkInterface = async (contract: Contract): Promise<string> => (await offer(contract)).description
 
+/** The contract of an interface in that language. Rejects with INVALID_MESSAGE for what is none, MISSING_PACKAGE. */
+export const varlinkContract = async (description: string): Promise<Contract> => contractFrom(parse(description), 0)
+
 const fault = (error: string, parameters: Record<string, unknown>): Reply => ({ error: `${SERVICE}.${error}`, parameters })
 
 const GENERAL = 'org.talkwire.Error'

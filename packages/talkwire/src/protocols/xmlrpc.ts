@@ -11,7 +11,6 @@ import type { ConnectionBase } from '../transports/transport.js'
 import type {
   Answer,
   Callee,
-  Dialect,
   DialectClientOptions,
   DialectDiscoverOptions,
   DialectServerOptions,
@@ -21,10 +20,11 @@ import type {
 import { AgentConnection, ask, openPlace, post, type Place, type Told } from './http-agent.js'
 import { metaHeaders, metaOf } from './http-meta.js'
 import { fromProblem } from './http-problem.js'
-import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
+import { readBody, turnAway, type Exchange, type Response, type Site } from './http-server.js'
 import type { Meta } from './message.js'
 import { contractOfMethods, type XmlRpcMethod } from './xmlrpc-contract.js'
-import { loadXml, readXmlText, type Xml } from './xml.js'
+import { readXmlText, type Xml } from './xml.js'
+import { xmlDialect, type XmlProtocol } from './xml-dialect.js'
 import { answerOf, faultValue, readAnswer, readCall, writeCall, writeFault, writeValue, type XmlCall } from './xmlrpc-message.js'
 
 const traits: DialectTraits = {
@@ -41,21 +41,9 @@ const traits: DialectTraits = {
   crossHost: true,
 }
 
-const dialect = (scheme: 'xmlrpc+http' | 'xmlrpc+https'): Dialect => ({
-  scheme,
-  speaks: 'calls',
-  traits,
-  tokens: true,
-  async listen(address, service, admit, options) {
-    const xml = await loadXml(scheme)
-    return listenHttp(address, admit, siteOf(scheme, xml, service, options), options)
-  },
-  site: async (service, options) => siteOf(scheme, await loadXml(scheme), service, options),
-  connect: async (address, options) => connectXmlRpc(address, await loadXml(scheme), options),
-  discover: async (address, options) => discover(address, await loadXml(scheme), options),
-})
-export const xmlrpc = dialect('xmlrpc+http')
-export const xmlrpcs = dialect('xmlrpc+https')
+const protocol: XmlProtocol = { traits, site: siteOf, connect: connectXmlRpc, discover }
+export const xmlrpc = xmlDialect('xmlrpc+http', protocol)
+export const xmlrpcs = xmlDialect('xmlrpc+https', protocol)
 
 const TYPE = 'text/xml'
 const PATH = '/RPC2'

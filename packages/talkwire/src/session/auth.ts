@@ -23,8 +23,14 @@ function equal(proof: unknown, expected: string): boolean {
 
 const refused = (what: string): TalkwireError => new TalkwireError('UNAUTHENTICATED', what)
 
-/** The accepting side: give it the params of each `rpc.auth`, it answers or throws UNAUTHENTICATED. */
-export function authServer(key: AuthKey): { answer(params: unknown): unknown; readonly done: boolean } {
+export interface AuthServer {
+  /** Give it the params of each `rpc.auth`. Throws UNAUTHENTICATED. */
+  answer(params: unknown): unknown
+  readonly done: boolean
+}
+
+/** The accepting side. */
+export function authServer(key: AuthKey): AuthServer {
   let nonces: { server: string; client: string } | undefined
   let done = false
   return {

@@ -1,10 +1,10 @@
 /** The calls that this side made and that wait for their answers. */
 import type { CallOptions } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
-import { closeGiven, type Descriptor } from '../descriptor.js'
+import { closeGiven, closeReceived, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, toWireError, type Id, type Meta } from '../protocols/message.js'
-import { closeAll } from './descriptors.js'
+import { closeAll, lend, weightOf } from './descriptors.js'
 import { inheritMetadata, MAX_TIMER, remaining } from './deadline.js'
 import type { Session } from './session.js'
 import { insist, unanswered } from './lossy.js'
@@ -35,6 +35,7 @@ export interface Pending {
 /** Of all sessions that only serve. */
 const NONE = new Map<Id, Pending>()
 const EMPTY: unknown[] = []
+const EMPTY_DESCRIPTORS: readonly Descriptor[] = []
 
 export class Calls {
   /** Calls that may be repeated elsewhere are handed over instead of rejected. */
@@ -113,6 +114,7 @@ export class Calls {
         if (id !== undefined) this.giveUp(id, new TalkwireError('CANCELLED', 'the consumer of the stream stopped'))
       },
       validate: schema && ((value) => validate(schema, value, method, 'INVALID_OUTPUT', 'ran')),
+      drop: (value) => session.descriptors && closeReceived(value),
     })
     const call: Pending = {
       method,
@@ -250,10 +252,8 @@ export class Calls {
         credit,
         stopped,
         full: () => session.full(),
-        send: (value) => {
-          session.post(Kind.input, id, '', value)
-          return session.wire.sent
-        },
+        send: (value) => session.postElement(Kind.input, id, value, session.peerWindow),
+        drop: closeGiven,
       })
       if (ended && !stopped()) session.hint(Kind.end, id, undefined)
     } catch (reason) {
@@ -291,8 +291,9 @@ export class Calls {
     if (call) settleFailed(call, error.withOutcome('ran'))
   }
 
-  onItem(id: Id, value: unknown, size: number): void {
+  onItem(id: Id, value: unknown, size: number, descriptors: readonly Descriptor[] = EMPTY_DESCRIPTORS): void {
     const call = this.pending.get(id)
+    if (!call?.reader) closeAll(descriptors)
     if (call === undefined) return this.stray(id)
     if (!call.reader)
       return this.giveUp(
@@ -301,13 +302,16 @@ export class Calls {
           outcome: 'ran',
         }),
       )
-    if (!call.reader.push(value, this.session.wire.credits ? size : 0))
-      this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
+    if (call.reader.push(value, this.session.wire.credits ? size + weightOf(descriptors.length, this.session.limits.window) : 0)) return
+    closeAll(descriptors)
+    this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
   }
 
-  onProgress(id: Id, value: unknown): void {
+  onProgress(id: Id, value: unknown, descriptors?: readonly Descriptor[]): void {
     const onProgress = this.pending.get(id)?.options?.onProgress
-    if (onProgress) this.session.guarded('progress', () => onProgress(value))
+    let result: unknown
+    if (onProgress) this.session.guarded('progress', () => (result = onProgress(value)))
+    if (descriptors) lend(descriptors, [result])
   }
 
   onInputCredit(id: Id, bytes: unknown): void {

@@ -1,20 +1,20 @@
 /** The caller's typed view of a service. */
 import { isStream, type CallOptions, type Listener, type Rpc } from '../contract/contract.js'
-import type { ClientCall, Link } from './link.js'
+import type { CallPath, ClientCall } from './link.js'
 import { once } from './once.js'
 import { paramsOf } from './service.js'
 
-const links = new WeakMap<object, Link>()
+const links = new WeakMap<object, CallPath>()
 
 /** The link under a client made by `connect`. Throws TypeError for anything else. */
-export function linkOf(client: object): Link {
+export function linkOf(client: object): CallPath {
   const link = links.get(client)
   if (!link) throw new TypeError('this is no client made by connect()')
   return link
 }
 
 /** The typed view: an object with one function for each method. `defaults` go into every call. */
-export function createClient(link: Link, defaults?: CallOptions): object {
+export function createClient(link: CallPath, defaults?: CallOptions): object {
   const { contract } = link.options
   const client: Record<PropertyKey, unknown> = Object.create(null)
   client['on'] = (event: string, listener: Listener<any>) => link.on(event, listener)
@@ -39,7 +39,7 @@ export function createClient(link: Link, defaults?: CallOptions): object {
 }
 
 function contractMethod(
-  link: Link,
+  link: CallPath,
   name: string,
   { input, output, idempotent, oneway, parameters }: Rpc,
   defaults: CallOptions | undefined,
@@ -71,7 +71,7 @@ function contractMethod(
     link.unary(name, paramsOf(value, parameters), merge(defaults, options), schema, idempotent)
 }
 
-function functionMethod(link: Link, name: string, defaults: CallOptions | undefined): unknown {
+function functionMethod(link: CallPath, name: string, defaults: CallOptions | undefined): unknown {
   const run = ({ input, options }: ClientCall): unknown =>
     link.session?.peerStreams?.has(name)
       ? link.stream(name, input, undefined, options, undefined)
@@ -83,12 +83,12 @@ function functionMethod(link: Link, name: string, defaults: CallOptions | undefi
   return (...args: unknown[]) => run({ method: name, input: args, options: defaults })
 }
 
-function intercepted(link: Link, method: string, defaults: CallOptions | undefined, run: (call: ClientCall) => unknown): unknown {
+function intercepted(link: CallPath, method: string, defaults: CallOptions | undefined, run: (call: ClientCall) => unknown): unknown {
   const chain = chained(link, run)
   return (input: unknown, options?: CallOptions) => chain({ method, input, options: merge(defaults, options) })
 }
 
-function chained(link: Link, run: (call: ClientCall) => unknown): (call: ClientCall) => unknown {
+function chained(link: CallPath, run: (call: ClientCall) => unknown): (call: ClientCall) => unknown {
   return link.options.interceptors.reduceRight<(call: ClientCall) => unknown>((next, interceptor) => (call) => interceptor(call, next), run)
 }
 

@@ -27,8 +27,10 @@ export class DescriptorTable {
   /** Received and neither closed nor taken. */
   held = 0
   private sent = 0
-  private inMessage = 0
+  /** Of the message that was written last. */
+  inMessage = 0
   private allowed = false
+  private keeps = false
   private fresh: Descriptor[] = []
 
   constructor(
@@ -36,25 +38,22 @@ export class DescriptorTable {
     private readonly channel: Channel,
   ) {}
 
-  /** A message is going to be written; only calls and results may carry descriptors, because others may be dropped unseen. */
-  begin(allowed: boolean): void {
+  /** A message is going to be written. `keeps`: others get it, too, so what is given is closed by whoever sends it to all. */
+  begin(allowed: boolean, keeps: boolean): void {
     this.allowed = allowed
+    this.keeps = keeps
     this.inMessage = 0
   }
 
   /** Sends it, and returns what the message says in its place. Throws UNSUPPORTED, LIMIT_EXCEEDED, CLOSED, CONNECTION_LOST. */
   export(value: Descriptor): number {
-    if (!this.allowed)
-      throw visibleError(
-        'UNSUPPORTED',
-        'descriptors travel with calls and results, not with streams, events or progress; make a call for each',
-      )
+    if (!this.allowed) throw visibleError('UNSUPPORTED', 'errors carry no descriptors; return what is to be handed over')
     if (++this.inMessage > MOST)
       throw new TalkwireError('LIMIT_EXCEEDED', `more than ${MOST} descriptors in one message; make several calls`)
     const number = this.sent + 1
     this.channel.send(number, value.fd)
     this.sent = number
-    if (value.ownership === 'given') value.close()
+    if (value.ownership === 'given' && !this.keeps) value.close()
     return number
   }
 
@@ -115,6 +114,16 @@ export class DescriptorTable {
     closeAll(this.arrivals())
     this.channel.close()
   }
+}
+
+/** What an element of a stream counts besides its bytes, when that was the first credit: so many are on their way at most, not as many as are short. */
+export const weightOf = (count: number, window: number): number => (count === 0 ? 0 : count * Math.ceil(window / MOST))
+
+/** Hands a value over to listeners; what came with it is closed once they, and the promises that they return, are done. */
+export function lend(descriptors: readonly Descriptor[], results: readonly unknown[]): void {
+  const promises = results.filter((each) => each instanceof Promise)
+  if (promises.length === 0) closeAll(descriptors)
+  else void Promise.allSettled(promises).then(() => closeAll(descriptors))
 }
 
 export function closeAll(descriptors: readonly Descriptor[] | undefined): void {

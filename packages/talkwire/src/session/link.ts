@@ -1,9 +1,12 @@
 /** What is under a client: a session, and when that is lost the next one. */
 import type { CallOptions, Contract, Listener, Unsubscribe } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
+import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import type { Pending } from './calls.js'
 import { remaining } from './deadline.js'
+import { closeAll, lend } from './descriptors.js'
+import { isKeeper } from './once.js'
 import type { Session } from './session.js'
 import { LOST } from './subscriptions.js'
 
@@ -39,7 +42,7 @@ export interface ConnectionChange {
 export interface LinkOptions {
   /** Opens a session that has said hello. Its events go to `onEvent`. `start`: somebody wants an answer, so the service may be started. */
   open(
-    onEvent: (event: string, payload: unknown, lost: number) => void,
+    onEvent: (event: string, payload: unknown, lost: number, descriptors?: readonly Descriptor[]) => void,
     onClosed: (session: Session, cause: TalkwireError | undefined) => void,
     start: boolean,
   ): Promise<Session>
@@ -48,6 +51,11 @@ export interface LinkOptions {
   readonly interceptors: readonly ClientInterceptor[]
   readonly onError: (error: unknown, what: string) => void
   readonly onConnection?: ((change: ConnectionChange) => void) | undefined
+}
+
+/** What a client needs of what is under it. */
+export type CallPath = Pick<Link, 'session' | 'unary' | 'stream' | 'upload' | 'notify' | 'on' | 'onEnded' | 'ended' | 'close'> & {
+  readonly options: Pick<LinkOptions, 'contract' | 'interceptors'>
 }
 
 /** Milliseconds that close() waits for calls in flight and for the peer's own end. */
@@ -231,9 +239,9 @@ export class Link {
     return true
   }
 
-  private readonly onEvent = (event: string, payload: unknown, lost: number): void => {
+  private readonly onEvent = (event: string, payload: unknown, lost: number, descriptors?: readonly Descriptor[]): void => {
     const subscription = this.subscriptions.get(event)
-    if (!subscription) return
+    if (!subscription) return closeAll(descriptors)
     if (payload === LOST) {
       subscription.lost += lost
       return
@@ -241,7 +249,7 @@ export class Link {
     const info = { lost: subscription.lost }
     subscription.lost = 0
     const member = this.options.contract?.members[event]
-    void this.deliver(event, payload, member?.kind === 'event' ? member.payload : undefined, subscription, info)
+    void this.deliver(event, payload, member?.kind === 'event' ? member.payload : undefined, subscription, info, descriptors)
   }
 
   private deliver(
@@ -250,27 +258,36 @@ export class Link {
     schema: StandardSchema | undefined,
     { listeners }: Subscription,
     info: { lost: number },
+    descriptors: readonly Descriptor[] | undefined,
   ): void {
     const hand = (valid: unknown): void => {
+      const results: unknown[] = []
+      const kept = descriptors !== undefined && [...listeners].some(isKeeper)
       for (const listener of listeners) {
         try {
-          listener(valid, info)
+          results.push(listener(valid, info))
         } catch (reason) {
           this.options.onError(reason, event)
         }
       }
+      if (descriptors && !kept) lend(descriptors, results)
     }
     if (!schema) return hand(payload)
     const check = (result: { value?: unknown; issues?: unknown }): void => {
-      if (result.issues)
+      if (result.issues) {
+        closeAll(descriptors)
         this.options.onError(
           new TalkwireError('INVALID_MESSAGE', `the payload of the event "${event}" does not fit its schema`, { details: result.issues }),
           event,
         )
-      else hand(result.value)
+      } else hand(result.value)
+    }
+    const failed = (reason: unknown): void => {
+      closeAll(descriptors)
+      this.options.onError(reason, event)
     }
     const result = schema['~standard'].validate(payload)
-    if (result instanceof Promise) result.then(check, (reason: unknown) => this.options.onError(reason, event))
+    if (result instanceof Promise) result.then(check, failed)
     else check(result)
   }
 
@@ -359,7 +376,7 @@ export class Link {
 }
 
 /** The options with what is left of the time. Throws DEADLINE_EXCEEDED. */
-function until(deadline: number | undefined, options: CallOptions | undefined): CallOptions | undefined {
+export function until(deadline: number | undefined, options: CallOptions | undefined): CallOptions | undefined {
   if (deadline === undefined) return options
   const timeout = deadline - performance.now()
   if (timeout <= 0) throw new TalkwireError('DEADLINE_EXCEEDED', 'the deadline passed before there was a connection')
@@ -381,7 +398,7 @@ function rejectAfter(milliseconds: number, stop: AbortSignal): Promise<never> {
 }
 
 /** An iterator that is still to come. */
-function lazily(coming: Promise<AsyncIterableIterator<unknown>>): AsyncIterableIterator<unknown> {
+export function lazily(coming: Promise<AsyncIterableIterator<unknown>>): AsyncIterableIterator<unknown> {
   coming.catch(() => {})
   return {
     next: async () => (await coming).next(),

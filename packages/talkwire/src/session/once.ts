@@ -1,14 +1,18 @@
 /** Waiting for one event. */
-import type { CallOptions } from '../contract/contract.js'
+import type { CallOptions, Listener } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import { MAX_TIMER, validateTimeout } from './deadline.js'
-import type { Link } from './link.js'
+import type { CallPath } from './link.js'
+
+/** Listeners that hand on what they get: what comes with an event is then their reader's to close. */
+const keepers = new WeakSet<Listener<any>>()
+export const isKeeper = (listener: Listener<any>): boolean => keepers.has(listener)
 
 /**
  * The payload of the next event, which may come after a lost connection has healed. Rejects with DEADLINE_EXCEEDED,
  * the signal's reason, what the service has against the subscription, or CONNECTION_CLOSED once the client has ended.
  */
-export function once(link: Link, event: string, options: Pick<CallOptions, 'signal' | 'timeout'> = {}): Promise<unknown> {
+export function once(link: CallPath, event: string, options: Pick<CallOptions, 'signal' | 'timeout'> = {}): Promise<unknown> {
   const { signal, timeout } = options
   return new Promise((resolve, reject) => {
     validateTimeout(timeout)
@@ -21,7 +25,9 @@ export function once(link: Link, event: string, options: Pick<CallOptions, 'sign
       }
     }
     const fail = settle<unknown>(reject)
-    const subscribing = link.on(event, settle(resolve))
+    const done = settle(resolve)
+    keepers.add(done)
+    const subscribing = link.on(event, done)
     subscribing.catch(fail)
     const late = (): void => fail(new TalkwireError('DEADLINE_EXCEEDED', `no event "${event}" came within ${timeout} ms; raise timeout`))
     const timer = timeout === undefined ? undefined : setTimeout(late, Math.min(timeout, MAX_TIMER))

@@ -1,8 +1,8 @@
 /** The calls that the peer made and that this side handles. */
-import { closeGiven, type Descriptor } from '../descriptor.js'
+import { closeGiven, closeReceived, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, type Id, type Meta } from '../protocols/message.js'
-import { closeAll } from './descriptors.js'
+import { closeAll, weightOf } from './descriptors.js'
 import { deadlinePassed, Incoming, NOBODY, runInput, runWith, within } from './incoming.js'
 import { inputOf, notFound, type Method } from './service.js'
 import type { ServerCall, Session } from './session.js'
@@ -10,6 +10,7 @@ import { Credit, isIterable, pump, StreamReader } from './stream.js'
 import { isVisible, validate, visibleError } from './validate.js'
 
 const EMPTY: unknown[] = []
+const EMPTY_DESCRIPTORS: readonly Descriptor[] = []
 /** Milliseconds that the timers of one deadline, in several processes, may be apart. */
 const SAME_DEADLINE = 10
 
@@ -51,16 +52,21 @@ export class Serving {
   }
 
   /** A notification to a method; false: there is no such method. Run while we close, too: nobody could be told that it was refused. */
-  onNotify(method: string, params: unknown): boolean {
+  onNotify(method: string, params: unknown, descriptors?: readonly Descriptor[]): boolean {
     const target = this.session.options.service?.methods.get(method)
     if (!target) return false
-    this.run(new Incoming(this.session, NOBODY, target, undefined), params, undefined)
+    const call = new Incoming(this.session, NOBODY, target, undefined)
+    call.descriptors = descriptors
+    this.run(call, params, undefined)
     return true
   }
 
-  onInput(id: Id, value: unknown, size: number): void {
+  onInput(id: Id, value: unknown, size: number, descriptors: readonly Descriptor[] = EMPTY_DESCRIPTORS): void {
+    const { session } = this
     const reader = this.incoming?.get(id)?.input
-    if (reader && !reader.push(value, size)) this.session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
+    if (reader?.push(value, size + weightOf(descriptors.length, session.limits.window))) return
+    closeAll(descriptors)
+    if (reader) session.violated(new TalkwireError('INVALID_MESSAGE', 'a stream element without credit'))
   }
 
   onInputEnd(id: Id, error: unknown): void {
@@ -177,6 +183,7 @@ export class Serving {
 
   private release(call: Incoming): void {
     call.settle()
+    if (this.session.descriptors) void call.input?.return()
     if (!call.tracked) return
     call.tracked = false
     this.incoming!.delete(call.id)
@@ -266,10 +273,8 @@ export class Serving {
         full: () => session.full(),
         // A generator's body runs here, not when it was called.
         next: (iterator) => within(call, () => iterator.next()),
-        send: (value) => {
-          session.post(Kind.item, call.id, '', value)
-          return session.wire.sent
-        },
+        send: (value) => session.postElement(Kind.item, call.id, value, call.initialCredit ?? session.peerWindow),
+        drop: closeGiven,
       })
       if (!ended) return this.answerFailure(call, call.aborted)
       this.release(call)
@@ -297,6 +302,7 @@ export class Serving {
       },
       stop: () => {},
       validate: input && ((value) => validate(input, value, target.name, 'INVALID_INPUT', 'maybe-ran')),
+      drop: (value) => session.descriptors && closeReceived(value),
     })
     this.track(call)
   }

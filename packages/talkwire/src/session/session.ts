@@ -7,13 +7,13 @@ import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { Kind, toWireError, type Id, type Meta, type Receiver, type Wire } from '../protocols/message.js'
 import type { ConnectionBase, Peer, Sink } from '../transports/transport.js'
-import { Descriptor } from '../descriptor.js'
-import { authServer, type AuthKey } from './auth.js'
+import { closeGiven, Descriptor } from '../descriptor.js'
+import type { AuthServer } from './auth.js'
 import { Calls } from './calls.js'
 import { MAX_TIMER } from './deadline.js'
 import { NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
-import { closeAll, type DescriptorHost, type DescriptorTable } from './descriptors.js'
+import { closeAll, weightOf, type DescriptorHost, type DescriptorTable } from './descriptors.js'
 import { later } from './pace.js'
 import { Answers } from './lossy.js'
 import { Reading } from './reading.js'
@@ -27,14 +27,15 @@ export interface SessionOptions {
   readonly side: 'connector' | 'acceptor'
   readonly limits: Limits
   readonly service?: Service | undefined
-  readonly authkey?: AuthKey | undefined
+  /** Makes what asks the peer for a key before anything else. */
+  readonly auth?: (() => AuthServer) | undefined
   /** Milliseconds of silence after which the peer is asked whether it lives; 0: never. */
   readonly heartbeat?: number
   /** Answers `rpc.hello` and other reserved methods that are not the session's own. */
   readonly builtin?: (session: Session, method: string, params: unknown) => unknown
   readonly interceptors?: readonly ServerInterceptor[]
   readonly callerOf?: (session: Session, call: Incoming) => unknown
-  readonly onEvent?: (event: string, payload: unknown, lost: number) => void
+  readonly onEvent?: (event: string, payload: unknown, lost: number, descriptors?: readonly Descriptor[]) => void
   /** An error that a handler did not declare, or that a listener threw: the peer sees "internal error" only. */
   readonly onError?: (error: unknown, method: string) => void
   readonly onClosed?: (session: Session, cause: TalkwireError | undefined) => void
@@ -115,7 +116,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   private probeTimer: NodeJS.Timeout | undefined
   private heard = true
   private silent = 0
-  private auth: ReturnType<typeof authServer> | undefined
+  private auth: AuthServer | undefined
   private closeCause: TalkwireError | undefined
   private deaf = false
   private misunderstandings = 0
@@ -134,11 +135,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     this.connection = connection
     this.wire = wire
     if (connection.lossy === true) this.answers = new Answers()
-    const { side, authkey, limits } = this.options
+    const { side, auth, limits } = this.options
     if (connection.oneWay !== undefined) this.state = 'open'
     else if (side === 'acceptor') {
       this.state = 'open'
-      if (authkey !== undefined) this.auth = authServer(authkey)
+      this.auth = auth?.()
       this.handshakeTimer = setTimeout(
         () => this.abort(new TalkwireError('UNAUTHENTICATED', `no whole message within ${limits.handshake} ms (limits.handshake)`)),
         limits.handshake,
@@ -183,9 +184,13 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
 
   /** A notification. The promise resolves when the connection takes more. Throws LIMIT_EXCEEDED, `not-sent`. */
   notify(method: string, params: unknown): Promise<void> {
-    if (this.congested) this.checkRoom()
-    if (this.state !== 'open') throw this.closedError()
-    this.post(Kind.notify, null, method, params)
+    try {
+      if (this.congested) this.checkRoom()
+      if (this.state !== 'open') throw this.closedError()
+      this.post(Kind.notify, null, method, params)
+    } finally {
+      if (this.descriptors) closeGiven(params)
+    }
     return this.full() ?? DONE
   }
 
@@ -215,7 +220,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
       return this.options.onChannel(this, (value as { token?: unknown } | undefined)?.token)
     if (kind === Kind.call && this.answers !== undefined && this.isRepeated(id, this.answers)) return
     if (this.auth !== undefined && !this.auth.done) return this.authenticate(kind, id, method, value)
-    if (descriptors) return this.receiveWith(descriptors, kind, id, method, value, meta)
+    if (descriptors) return this.receiveWith(descriptors, kind, id, method, value, meta, size)
     const { calls, serving } = this
     switch (kind) {
       case Kind.result:
@@ -250,11 +255,26 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     method: string,
     value: unknown,
     meta: Meta | undefined,
+    size: number,
   ): void {
-    if (kind === Kind.call) return this.serving.onCall(id, method, value, meta, descriptors)
-    if (kind === Kind.result) return this.calls.onResult(id, value, descriptors)
-    closeAll(descriptors)
-    this.violated(new TalkwireError('INVALID_MESSAGE', 'descriptors with what is neither a call nor a result'))
+    const { calls, serving } = this
+    switch (kind) {
+      case Kind.call:
+        return serving.onCall(id, method, value, meta, descriptors)
+      case Kind.result:
+        return calls.onResult(id, value, descriptors)
+      case Kind.item:
+        return calls.onItem(id, value, size, descriptors)
+      case Kind.input:
+        return serving.onInput(id, value, size, descriptors)
+      case Kind.progress:
+        return calls.onProgress(id, value, descriptors)
+      case Kind.notify:
+        return this.onNotify(method, value, descriptors)
+      default:
+        closeAll(descriptors)
+        this.violated(new TalkwireError('INVALID_MESSAGE', 'descriptors with what carries no value'))
+    }
   }
 
   /** A call that came before: it is answered as it was, or its handler still runs. */
@@ -376,11 +396,15 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     return builtin && ((params) => builtin(this, method, params))
   }
 
-  private onNotify(method: string, params: unknown): void {
-    if (method.charCodeAt(0) === DOLLAR && method.startsWith('$/')) return this.onControl(method, params)
-    if (this.serving.onNotify(method, params)) return
+  private onNotify(method: string, params: unknown, descriptors?: readonly Descriptor[]): void {
+    if (method.charCodeAt(0) === DOLLAR && method.startsWith('$/')) {
+      closeAll(descriptors)
+      return this.onControl(method, params)
+    }
+    if (this.serving.onNotify(method, params, descriptors)) return
     const { onEvent } = this.options
-    if (onEvent) this.guarded(method, () => onEvent(method, inputOf(params), 0))
+    if (onEvent) this.guarded(method, () => onEvent(method, inputOf(params), 0, descriptors))
+    else closeAll(descriptors)
   }
 
   private onControl(method: string, params: unknown): void {
@@ -565,7 +589,22 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   }
 
   progress(id: Id, value: unknown): void {
-    if (id !== NOBODY && this.state !== 'closed' && !this.congested) this.post(Kind.progress, id, '', value)
+    try {
+      if (id !== NOBODY && this.state !== 'closed' && !this.congested) this.post(Kind.progress, id, '', value)
+    } finally {
+      if (this.descriptors) closeGiven(value)
+    }
+  }
+
+  /** Sends an element of a stream; what it takes of the credit. */
+  postElement(kind: Kind, id: Id, value: unknown, window: number | undefined): number {
+    try {
+      this.post(kind, id, '', value)
+    } catch (reason) {
+      closeGiven(value)
+      throw reason
+    }
+    return this.wire.sent + weightOf(this.descriptors?.inMessage ?? 0, window ?? 0)
   }
 
   callerOf(call: Incoming): unknown {
@@ -575,7 +614,7 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   /** Sends a message. Throws what the wire throws. */
   post(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): void {
     this.sequence++
-    this.descriptors?.begin(kind === Kind.call || kind === Kind.result)
+    this.descriptors?.begin(kind !== Kind.error, kind === Kind.notify)
     if (this.answers && (kind === Kind.result || kind === Kind.error)) this.answers.keep(id, kind, value)
     try {
       if (!this.wire.send(kind, id, method, value, meta)) {

@@ -16,6 +16,8 @@ export interface ReaderOptions {
   stop(): void
   /** The schema's validation, where there is one. */
   readonly validate?: ((value: unknown) => unknown) | undefined
+  /** Nobody gets it. */
+  readonly drop?: (value: unknown) => void
 }
 
 /**
@@ -38,7 +40,10 @@ export class StreamReader implements AsyncIterableIterator<unknown> {
 
   /** One element arrived. False: it came without credit. */
   push(value: unknown, size: number): boolean {
-    if (this.state !== 'open') return true
+    if (this.state !== 'open') {
+      this.options.drop?.(value)
+      return true
+    }
     if (this.credit <= 0) return false
     this.credit -= size
     const resolve = this.waiting.shift()
@@ -85,8 +90,8 @@ export class StreamReader implements AsyncIterableIterator<unknown> {
   return(): Promise<IteratorResult<unknown>> {
     const wasOpen = this.state === 'open'
     this.state = 'stopped'
-    this.items.length = 0
-    this.head = 0
+    while (this.head < this.items.length) this.options.drop?.(this.items[this.head++]!.value)
+    this.items.length = this.head = 0
     this.settle()
     if (wasOpen) this.options.stop()
     return Promise.resolve({ done: true, value: undefined })
@@ -110,7 +115,10 @@ export class StreamReader implements AsyncIterableIterator<unknown> {
         .then(() => validate(value))
         .then(
           (valid) => ({ done: false, value: valid }),
-          (reason) => this.refuse(reason),
+          (reason) => {
+            this.options.drop?.(value)
+            return this.refuse(reason)
+          },
         ),
     )
   }
@@ -173,6 +181,8 @@ export interface PumpOptions {
   readonly credit: Credit
   /** Sends one element and returns its size; may throw. */
   send(value: unknown): number
+  /** It is not sent. */
+  readonly drop?: (value: unknown) => void
   /** A promise while the connection is full. */
   full(): Promise<void> | undefined
   readonly stopped: () => boolean
@@ -192,7 +202,10 @@ export async function pump(source: AsyncIterable<unknown> | Iterable<unknown>, o
       }
       if (options.stopped()) return false
       const step = await (options.next ? options.next(iterator) : iterator.next())
-      if (options.stopped()) return false
+      if (options.stopped()) {
+        if (!step.done) options.drop?.(step.value)
+        return false
+      }
       if (step.done) {
         finished = true
         return true

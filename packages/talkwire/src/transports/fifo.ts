@@ -40,7 +40,7 @@ export const fifo: Transport = {
 
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
-    const paths = pathsOf(address)
+    const paths = await pathsOf(address)
     const held = claimClient(paths.claim, address)
     try {
       const [input, output] = await onceFree(() => openAsClient(paths, address), options)
@@ -53,14 +53,14 @@ export const fifo: Transport = {
 
   async listen(address, accept, options = {}) {
     options.signal?.throwIfAborted()
-    const paths = pathsOf(address)
+    const paths = await pathsOf(address)
     return new FifoListener(address, paths, claim(paths.claim), accept, options)
   },
 }
 
-function pathsOf(address: string): Paths {
+async function pathsOf(address: string): Promise<Paths> {
   const path = filePathOf(address)
-  return { c2s: `${path}.c2s`, s2c: `${path}.s2c`, claim: claimName(path, path) }
+  return { c2s: `${path}.c2s`, s2c: `${path}.s2c`, claim: await claimName(path, path) }
 }
 
 const missing = (reason: unknown): boolean => ['ENOENT', 'ENXIO'].includes((reason as NodeJS.ErrnoException).code ?? '')

@@ -51,7 +51,7 @@ export const mmap: Transport = {
   async connect(address, sink, options = {}) {
     options.signal?.throwIfAborted()
     needMapping()
-    const { path, name } = placeOf(address)
+    const { path, name } = await placeOf(address)
     const held = claimClient(name, address)
     try {
       const page = await onceFree(() => lookForPage(path, address), options)
@@ -65,7 +65,7 @@ export const mmap: Transport = {
   async listen(address, accept, options = {}) {
     options.signal?.throwIfAborted()
     needMapping()
-    const { path, name } = placeOf(address)
+    const { path, name } = await placeOf(address)
     const held = claim(name)
     try {
       return listenOn(openAsServer(path), address, held, accept, options)
@@ -76,9 +76,9 @@ export const mmap: Transport = {
   },
 }
 
-function placeOf(address: string): { path: string; name: string } {
+async function placeOf(address: string): Promise<{ path: string; name: string }> {
   const path = filePathOf(address)
-  return { path, name: claimName(path, path) }
+  return { path, name: await claimName(path, path) }
 }
 
 /** The first page, as both see it. */

@@ -60,7 +60,9 @@ export function connectSocket(
     options,
     (reason) => fromSystem(reason, `cannot connect to ${address}`),
     (socket) =>
-      new StreamConnection(socket, peerOf(socket), { maxMessage: options.maxMessage, framing: options.framing ?? 'length' }).attach(sink),
+      new StreamConnection(socket, () => peerOf(socket), { maxMessage: options.maxMessage, framing: options.framing ?? 'length' }).attach(
+        sink,
+      ),
   )
 }
 

@@ -4,7 +4,6 @@
  */
 import net from 'node:net'
 import type { Duplex } from 'node:stream'
-import tls from 'node:tls'
 import { newChunk } from '../codecs/chunk.js'
 import { seal, takeAttachments } from '../codecs/envelope.js'
 import { Writer } from '../codecs/writer.js'
@@ -69,12 +68,19 @@ export class StreamConnection implements ByteConnection {
 
   constructor(
     readonly stream: Duplex,
-    readonly peer: Peer,
+    private who: Peer | (() => Peer),
     private readonly options: StreamOptions = {},
   ) {
     this.maxSend = options.maxMessage ?? MAX_MESSAGE
-    this.isSocket = stream instanceof net.Socket && !(stream instanceof tls.TLSSocket)
+    // `encrypted` is what tells TLS: node:tls itself would be loaded by every wire.
+    this.isSocket = stream instanceof net.Socket && !('encrypted' in stream)
     this.reader = new FrameReader(this.maxSend, this.onMessage, options.framing)
+  }
+
+  /** Asked for at the first look where it was given as a question. */
+  get peer(): Peer {
+    if (typeof this.who === 'function') this.who = this.who()
+    return this.who
   }
 
   get binary(): boolean {

@@ -2,16 +2,13 @@
  * Unix domain sockets: `unix:bank` (a name in the private runtime directory), `unix:/run/bank.sock`,
  * `unix:@bank` (abstract), `unix:` + LISTEN_FDS for a socket that the service manager opened.
  */
-import { createHash } from 'node:crypto'
 import { closeSync, lstatSync, realpathSync, unlinkSync } from 'node:fs'
 import net from 'node:net'
 import { basename, dirname, join } from 'node:path'
-import { isMainThread } from 'node:worker_threads'
 import { parseAddress, validateName } from '../address.js'
 import { claim, runtimeDirectory, type Claim } from '../discovery/names.js'
 import { TalkwireError } from '../error.js'
 import { peerCredentials, seesCredentials } from '../kernel/credentials.js'
-import { connectUnix, sendBytes } from '../kernel/descriptor-channel.js'
 import { connectSocket, createServer, fromSystem, listening, type SharedOptions } from './socket.js'
 import type { StreamConnection } from './stream-connection.js'
 import { HANDSHAKE, type Listener, type Peer, type Sink, type Traits, type Transport, type TransportOptions } from './transport.js'
@@ -51,7 +48,7 @@ export const unix: Transport<UnixOptions> = {
     const end = performance.now() + (options.handshake ?? HANDSHAKE)
     for (;;) {
       try {
-        return openChannel(path, first)
+        return await openChannel(path, first)
       } catch (reason) {
         if ((reason as NodeJS.ErrnoException).code !== 'EAGAIN' || performance.now() > end)
           throw fromSystem(reason, `cannot open a channel to ${address}`)
@@ -77,10 +74,11 @@ export const unix: Transport<UnixOptions> = {
 export async function listenPath(server: net.Server, address: string, path: string, held?: Claim): Promise<Listener> {
   const { rest } = parseAddress(address)
   if (rest.startsWith('@')) return listenAbstract(server, address, path)
-  const own = held ?? claim(claimName(rest, path))
+  const own = held ?? claim(await claimName(rest, path))
   try {
     await clear(path)
-    await listening(server, () => listenPrivately(server, path), address)
+    const { isMainThread } = await import('node:worker_threads')
+    await listening(server, () => (isMainThread ? listenPrivately : listenInWorker)(server, path), address)
     if (!held) own.announce({ contract: null, hash: null, addresses: [address] })
   } catch (reason) {
     server.close()
@@ -107,7 +105,8 @@ async function listenAbstract(server: net.Server, address: string, path: string)
   return { address, close: async () => void server.close() }
 }
 
-function openChannel(path: string, first: Buffer): number {
+async function openChannel(path: string, first: Buffer): Promise<number> {
+  const { connectUnix, sendBytes } = await import('../kernel/descriptor-channel.js')
   const fd = connectUnix(path)
   try {
     sendBytes(fd, first)
@@ -136,9 +135,10 @@ export async function patiently<T>(patience: number | undefined, connect: () => 
 }
 
 /** The name whose claim a socket needs: spec/names.md, Sockets. */
-export function claimName(rest: string, path: string): string {
+export async function claimName(rest: string, path: string): Promise<string> {
   if (!rest.startsWith('/')) return rest
   const real = join(realFolder(path), basename(path))
+  const { createHash } = await import('node:crypto')
   return `path-${createHash('sha256').update(real).digest('hex').slice(0, 16)}`
 }
 
@@ -215,7 +215,6 @@ function refuses(path: string): Promise<boolean> {
 
 /** The socket has mode 0600 from its first moment: `listen` binds before it returns. */
 function listenPrivately(server: net.Server, path: string): void {
-  if (!isMainThread) return listenInWorker(server, path)
   const mask = process.umask(0o177)
   try {
     server.listen(path)

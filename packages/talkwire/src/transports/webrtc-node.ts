@@ -5,6 +5,7 @@ import type { DataChannel, IceServer as NativeServer, PeerConnection, RelayType 
 import { TalkwireError } from '../error.js'
 import type { ChannelEvents, IceServer, OpenRtc, RtcChannel, RtcOptions, RtcPeer } from './webrtc-meeting.js'
 import { LOW, SUBPROTOCOL } from './webrtc-pieces.js'
+import type { Signal } from './webrtc-signals.js'
 
 type Library = typeof import('node-datachannel')
 
@@ -15,6 +16,13 @@ export async function library(): Promise<Library> {
     throw new TalkwireError('MISSING_PACKAGE', 'webrtc: needs the package "node-datachannel"; run npm install node-datachannel', { cause })
   }
 }
+
+/**
+ * Milliseconds before who offers tells its candidates. Who answers begins DTLS as soon as it has a way, and libdatachannel may lose that
+ * beginning where it comes while the other side is still making its own end; it comes again after a second. Until who answers knows a
+ * candidate it finds a way only behind the one who offers, and both have it by now where nothing stands between them.
+ */
+const HEAD_START = 100
 
 /** Throws TypeError for servers that are none. */
 export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], bindAddress = onlyLoopback() }: RtcOptions): OpenRtc => {
@@ -31,7 +39,13 @@ export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], b
     }
     const described = describing(native, role)
     native.onLocalDescription((sdp, type) => events.signal({ type: type as 'offer' | 'answer', sdp }))
-    native.onLocalCandidate((text, mid) => described.after(() => events.signal({ candidate: text.replace(/^a=/, ''), mid })))
+    const waiting = new Set<NodeJS.Timeout>()
+    const say = (signal: Signal): void => {
+      if (role === 'answer') return events.signal(signal)
+      const timer = setTimeout(() => (waiting.delete(timer), events.signal(signal)), HEAD_START)
+      waiting.add(timer)
+    }
+    native.onLocalCandidate((text, mid) => described.after(() => say({ candidate: text.replace(/^a=/, ''), mid })))
     let offered: DataChannel | undefined
     let opened: (() => void) | undefined
     let connected = false
@@ -49,7 +63,13 @@ export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], b
       opened = () => taken || take(channel)
       channel.onOpen(opened)
     }
-    return { take: described.take, close: () => end(native, offered) }
+    return {
+      take: described.take,
+      close() {
+        waiting.forEach(clearTimeout)
+        end(native, offered)
+      },
+    }
   }
 }
 
@@ -66,7 +86,7 @@ function describing(native: PeerConnection, role: 'offer' | 'answer'): Pick<RtcP
     described = true
     for (const line of lines) if (!rest.includes(line)) add(line.slice(2), '0')
     // Ours go only now, too. Who has them reaches us at once, and libdatachannel holds his certificate against a fingerprint that it is
-    // still reading; and who answers begins DTLS, which must not come before this side has seen a way, or it comes again after a second.
+    // still reading.
     for (const action of later.splice(0)) action()
   }
   const add = (candidate: string, mid: string): void => {

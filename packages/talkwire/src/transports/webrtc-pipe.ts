@@ -4,13 +4,9 @@ import { TalkwireError } from '../error.js'
 import type { MessagePipe } from './message-connection.js'
 import { connectionClosed, tooLargeArrived } from './refusals.js'
 import type { Peer, Sink } from './transport.js'
+import { doubt, goneBy, part, type Doubt } from './webrtc-end.js'
 import type { Met, RtcChannel } from './webrtc-meeting.js'
 import { LOW, Pieces, SUBPROTOCOL, type Hearer } from './webrtc-pieces.js'
-
-/** Milliseconds for the other side to end a channel of which both have said that they are done. */
-const FAREWELL = 2_000
-/** Milliseconds for an answer, once signalling has ended. */
-const DOUBT = 3_000
 
 /** What both ways have in common. */
 type Framing = Pick<Pieces, 'unsent' | 'buffered' | 'send' | 'end' | 'flush' | 'received' | 'pause' | 'resume'>
@@ -27,8 +23,7 @@ export class DataPipe implements MessagePipe {
   private peerEnded = false
   private isDelivered = false
   private over = false
-  private doubting: NodeJS.Timeout | undefined
-  private doubted = false
+  private doubting: Doubt | undefined
   private sink!: Sink
   private readonly whenOver: Promise<void>
   private resolveOver!: () => void
@@ -37,7 +32,7 @@ export class DataPipe implements MessagePipe {
     private readonly met: Met,
     readonly peer: Peer,
     maxMessage: number,
-    /** Whose task it is to end the channel: else each end might cut off the other's last word. */
+    /** Whose task it is to end the channel. */
     private readonly ends: boolean,
   ) {
     this.channel = met.channel
@@ -82,7 +77,7 @@ export class DataPipe implements MessagePipe {
   }
 
   private onFrame(frame: string | Uint8Array): void {
-    this.doubted = false
+    this.doubting?.heard()
     this.framing.received(frame)
   }
 
@@ -106,21 +101,14 @@ export class DataPipe implements MessagePipe {
 
   /** The channel is gone, whoever ended it. */
   private onGone(): void {
-    const orderly = this.plain || (this.closing && this.peerEnded)
-    this.end(orderly ? undefined : lost('the peer is gone, and did not say so'))
+    this.end(goneBy(this.plain || (this.closing && this.peerEnded)))
     this.channel.close()
   }
 
-  /** Signalling has ended: with the process at the other end, or alone. What no network tells for half a minute is asked now. */
   private doubt(): void {
     if (this.over || this.plain) return
-    this.doubted = true
-    this.channel.send('ping')
-    const judge = (): void => {
-      if (this.doubted) this.abort(lost(`signalling ended, and the peer did not answer within ${DOUBT} ms`))
-    }
-    // If it was this process that stood still, the answer is here and only not yet read.
-    this.doubting = setTimeout(() => setImmediate(() => setImmediate(judge)), DOUBT)
+    const later = (judge: () => void): void => void setImmediate(() => setImmediate(judge))
+    this.doubting = doubt(this.channel, later, (cause) => this.abort(cause))
   }
 
   send(bytes: Buffer): boolean {
@@ -162,8 +150,7 @@ export class DataPipe implements MessagePipe {
   private finish(): void {
     if (this.over || !this.closing || !this.isDelivered || !(this.peerEnded || this.plain)) return
     this.end(undefined)
-    if (this.ends) this.channel.close()
-    else setTimeout(() => this.channel.close(), FAREWELL)
+    part(this.channel, this.ends)
   }
 
   abort(cause: TalkwireError): void {
@@ -176,7 +163,7 @@ export class DataPipe implements MessagePipe {
     if (this.over) return
     this.over = true
     this.cause ??= cause
-    clearTimeout(this.doubting)
+    this.doubting?.stop()
     this.met.leave()
     this.sink?.closed(this.cause)
     this.resolveOver()
@@ -186,8 +173,6 @@ export class DataPipe implements MessagePipe {
   ref(): void {}
   unref(): void {}
 }
-
-const lost = (text: string): TalkwireError => new TalkwireError('CONNECTION_LOST', text, { outcome: 'maybe-ran' })
 
 const BRACKET = 0x5b
 const BRACE = 0x7b

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict'
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
+import { WebSocket, WebSocketServer } from 'ws'
 import { serve } from '../../src/index.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 import { openScenes, openSite } from './chromium.js'
@@ -113,6 +115,10 @@ test('browser: the page serves, and its service calls it', async () => {
   })
 })
 
+test('browser: a stream of the page ends with its reader', async () => {
+  assert.equal(await scene('leftList'), 0)
+})
+
 test('browser: deadlines and cancelling reach the handler', async () => {
   await scene('cancel')
   await shop.noticed('cancelled waits')
@@ -159,6 +165,36 @@ test('browser: closing, from either side, loses nothing', async () => {
   await tab.close()
 })
 
+test('browser: a connection that something on the way ends politely is lost', async () => {
+  const upgrades = new WebSocketServer({ host: ownHost, port: 0, handleProtocols: () => 'talkwire.v1' })
+  await once(upgrades, 'listening')
+  const proxied = new Promise<WebSocket>((resolve) =>
+    upgrades.on('connection', (near, request) => {
+      const far = new WebSocket(address, request.headers['sec-websocket-protocol']!.split(/, */), { origin })
+      near.pause()
+      far.on('open', () => near.resume())
+      near.on('message', (data, isBinary) => far.send(data as Buffer, { binary: isBinary }))
+      far.on('message', (data, isBinary) => near.send(data as Buffer, { binary: isBinary }))
+      near.on('close', () => far.terminate())
+      resolve(near)
+    }),
+  )
+  const tab = await openScenes()
+  try {
+    const { port } = upgrades.address() as AddressInfo
+    await tab.evaluate(([to, token]) => (globalThis as any).open(to, { token, reconnect: false }), [
+      `ws://${ownHost}:${port}`,
+      token,
+    ] as const)
+    const ended = scene('closedByService', tab)
+    ;(await proxied).close(1001)
+    assert.equal(await ended, 'CONNECTION_LOST')
+  } finally {
+    await tab.close()
+    upgrades.close()
+  }
+})
+
 test('browser: a wrong token, a wrong contract and nobody are refused', async () => {
   const refused = (at: string, options: object): Promise<any> =>
     page.evaluate(([to, options]) => (globalThis as any).refused(to, options), [at, options] as const)
@@ -202,6 +238,9 @@ test('browser: a service that is killed in the middle of calls is found again', 
     assert.deepEqual(await tab.evaluate('states'), ['open', 'lost', 'open'])
     child.kill('SIGSTOP')
     assert.deepEqual(await scene('asleep', tab), { code: 'DEADLINE_EXCEEDED', outcome: 'maybe-ran' })
+    await scene('killedWhileClosing', tab)
+    child.kill('SIGKILL')
+    assert.deepEqual(await scene('last', tab), lost)
   } finally {
     child.kill('SIGKILL')
     await tab.close()

@@ -1,12 +1,13 @@
 /** A real browser for tests, and pages in it that have our client. */
 import { build } from 'esbuild'
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { chromium, type BrowserContext, type Page } from 'playwright-core'
+import { inPath } from '../helpers/in-path.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 
 /** What is to be undone, the last first. */
@@ -17,21 +18,9 @@ after(async () => {
 
 /** scripts/system.mjs says what to install where there is none. */
 function program(): string {
-  const found = (process.env['PATH'] ?? '')
-    .split(path.delimiter)
-    .map((folder) => path.join(folder, 'chromium'))
-    .find(isProgram)
+  const found = inPath('chromium')
   if (found === undefined) throw new Error('there is no chromium on PATH')
   return found
-}
-
-function isProgram(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Everything that it writes lies in a folder of its own; names under `evil.test` lead to this test's host. */

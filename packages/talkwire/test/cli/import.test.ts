@@ -8,8 +8,11 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
+import npmSoap from 'soap'
 import * as z from 'zod'
 import { soon } from '../../compliance/ends.js'
 import { contract, event, fromOpenApi, rpc, serve, stream } from '../../src/index.js'
@@ -147,6 +150,109 @@ export const never = (): unknown => client.sayHello({ name: 5 })
   writeFileSync(none, '{"swagger":"2.0"}')
   await fails([none], /none\.json: this is no OpenAPI document/)
   await fails([join(folder, 'missing.json')], /there is no file/)
+})
+
+const CALC = `<definitions name="Calc" targetNamespace="urn:calc" xmlns:tns="urn:calc" xmlns="http://schemas.xmlsoap.org/wsdl/" xmlns:s="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:x="http://www.w3.org/2001/XMLSchema">
+ <types><x:schema><x:import namespace="urn:calc" schemaLocation="types/calc.xsd"/></x:schema></types>
+ <message name="addIn"><part name="parameters" element="tns:add"/></message><message name="addOut"><part name="parameters" element="tns:addResponse"/></message>
+ <portType name="P"><operation name="add"><input message="tns:addIn"/><output message="tns:addOut"/></operation></portType>
+ <binding name="B" type="tns:P"><s:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/>
+  <operation name="add"><s:operation soapAction="urn:add"/><input><s:body use="literal"/></input><output><s:body use="literal"/></output></operation>
+ </binding>
+ <service name="Calc"><port name="B" binding="tns:B"><s:address location="http://127.0.0.1/calc"/></port></service>
+</definitions>`
+const CALC_TYPES = `<x:schema targetNamespace="urn:calc" xmlns:x="http://www.w3.org/2001/XMLSchema">
+ <x:element name="add"><x:complexType><x:sequence><x:element name="a" type="x:int"/><x:element name="b" type="x:double" minOccurs="0"/></x:sequence></x:complexType></x:element>
+ <x:element name="addResponse"><x:complexType><x:sequence><x:element name="sum" type="x:double"/></x:sequence></x:complexType></x:element>
+</x:schema>`
+const PARROT = `# a bird
+interface org.example.parrot
+type Said (text: string, times: ?int)
+method Say(what: Said) -> (answer: []string)
+`
+const LAMP = `<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
+<node><interface name="org.example.Lamp">
+ <method name="shine"><arg name="hue" type="s" direction="in"/><arg name="lumen" type="u" direction="in"/><arg type="b" direction="out"/></method>
+</interface></node>`
+
+test('import: a WSDL with the schema beside it, an interface of varlink and introspection of D-Bus are modules that call such services', async () => {
+  const folder = freshPath('')
+  mkdirSync(join(folder, 'types'), { recursive: true })
+  const write = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text)
+    return join(folder, name)
+  }
+  write('types/calc.xsd', CALC_TYPES)
+  const calc = await imported([write('calc.wsdl', CALC)])
+  const parrot = await imported([write('parrot.varlink', PARROT)])
+  const lamp = await imported([write('lamp.xml', LAMP)])
+  const inline = CALC.replace(/<x:schema>.*<\/x:schema>/, CALC_TYPES)
+  const web = createServer().listen(0, ownHost)
+  await once(web, 'listening')
+  npmSoap.listen(web, '/calc', { Calc: { B: { add: ({ a, b }: any) => ({ sum: Number(a) + Number(b) }) } } } as never, inline)
+  const text = z.object({ text: z.string(), times: z.int().optional() })
+  const bird = contract('org.example.parrot/1', {
+    Say: rpc({ input: z.object({ what: text }), output: z.object({ answer: z.array(z.string()) }) }),
+  })
+  const light = contract('org.example.Lamp/1', {
+    shine: rpc({ input: z.object({ hue: z.string(), lumen: z.uint32() }), output: z.boolean() }),
+  })
+  await using birds = await serve(
+    bird,
+    { Say: ({ what }) => ({ answer: Array.from({ length: what.times ?? 1 }, () => what.text) }) },
+    { listen: `varlink:${freshPath('.sock')}` },
+  )
+  await using lights = await serve(
+    light,
+    { shine: ({ hue, lumen }) => hue === 'red' && lumen === 800 },
+    { listen: `dbus+unix:${freshPath('.sock')}` },
+  )
+  try {
+    const app = `import { connect } from 'talkwire'
+import { calc } from './calc.contract.js'
+import { parrot } from './parrot.contract.js'
+import { lamp } from './lamp.contract.js'
+
+const [soap, varlink, dbus] = process.argv.slice(2) as [string, string, string]
+const sums = await connect(calc, soap)
+const sum: number = await sums.add({ a: 2, b: 0.5 })
+const birds = await connect(parrot, varlink)
+const { answer } = await birds.Say({ what: { text: 'hello', times: 2 } })
+const lights = await connect(lamp, dbus)
+const on: boolean = await lights.shine({ hue: 'red', lumen: 800 })
+console.log(sum, answer.map((each) => each.toUpperCase()).join(), on)
+for (const each of [sums, birds, lights]) await each.close()
+export const never = (): unknown[] => [
+  // @ts-expect-error no number
+  sums.add({ a: 'x' }),
+  // @ts-expect-error no text
+  birds.Say({ what: { text: 5 } }),
+  // @ts-expect-error no lumen
+  lights.shine({ hue: 'red' }),
+]
+`
+    const at = [
+      `soap+http://${ownHost}:${(web.address() as AddressInfo).port}/calc`,
+      birds.addresses[0]!,
+      `${lights.addresses[0]!}#/org/example/Lamp`,
+    ]
+    const files = { 'calc.contract.ts': calc, 'parrot.contract.ts': parrot, 'lamp.contract.ts': lamp, 'app.ts': app }
+    assert.equal(await program(files, at), '2.5 HELLO,HELLO true\n')
+  } finally {
+    web.closeAllConnections()
+    web.close()
+  }
+  for (const [name, said, told] of [
+    ['shop.yaml', 'openapi: 3.1.0', /npx js-yaml .*shop\.yaml > .*shop\.json/],
+    ['shop.thrift', 'service Shop {}', /an interface of Thrift is not read/],
+    ['none.wsdl', '<a/>', /none\.wsdl: /],
+    ['none.varlink', 'interface', /none\.varlink: .*interface/],
+    ['none.xml', '<node/>', /none\.xml: .*no introspection of D-Bus/],
+  ] as const) {
+    const { code, stdout, stderr } = await talkwire(['import', write(name, said)])
+    assert.deepEqual([code, stdout], [2, ''], stderr)
+    assert.match(stderr, told)
+  }
 })
 
 test('import: a document with nasty names is a module all the same, and a service of ours keeps its types', async () => {

@@ -1,7 +1,6 @@
 /** `talkwire ls`, `describe`, `watch`, `completion` and the help. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { parseArgs } from 'node:util'
 import { parseWords } from '../../src/address.js'
@@ -16,6 +15,7 @@ import { locks } from '../../src/cli/locks.js'
 import { ls } from '../../src/cli/ls.js'
 import { serve as serveCommand } from '../../src/cli/serve.js'
 import { watch } from '../../src/cli/watch.js'
+import { inPath } from '../helpers/in-path.js'
 import { freshPath } from '../helpers/place.js'
 import { fixture, lines, program, serving, start, startProgram, talkwire, type Running } from './program.js'
 
@@ -157,13 +157,12 @@ offer talkwire call absent d`
 })
 
 test('completion: the shells that are here can read their scripts', async () => {
-  const isHere = (shell: string): boolean => process.env['PATH']!.split(delimiter).some((folder) => existsSync(join(folder, shell)))
   for (const shell of ['bash', 'zsh', 'fish']) {
     const script = await prints(['completion', shell])
     assert.match(script, /talkwire complete -- /)
     const file = freshPath(`.${shell}`)
     writeFileSync(file, script)
-    if (isHere(shell)) assert.deepEqual(await startProgram(shell, ['-n', file]).ended, { code: 0, stdout: '', stderr: '' })
+    if (inPath(shell)) assert.deepEqual(await startProgram(shell, ['-n', file]).ended, { code: 0, stdout: '', stderr: '' })
   }
 })
 

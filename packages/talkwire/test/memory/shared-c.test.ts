@@ -1,21 +1,22 @@
 /** Shared values and maps with programs in C, which include the headers of clients/c; each pair with Node and Python. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { statSync } from 'node:fs'
 import { constants } from 'node:os'
 import { test } from 'node:test'
 import { turns } from '../../compliance/ends.js'
 import { onBell } from '../../src/memory/bell.js'
-import { SharedMap } from '../../src/memory/map.js'
-import { NOBODY } from '../../src/memory/owner.js'
+import { mapBytes, SharedMap } from '../../src/memory/map.js'
+import { idOf, NOBODY } from '../../src/memory/owner.js'
 import { HEADER, WORD } from '../../src/memory/shared-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
-import { SharedValue } from '../../src/memory/value.js'
+import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { fixture, python, run, type Running } from '../session/processes.js'
 import { HEADERS } from '../sync/holders.js'
 import { freshSegment, source } from './actors.js'
 import { sweepShared } from './shared-sweep.js'
-import { after, BYTES, contentOf, MAP, MAP_AT, numberOf, patternOf, SIZE, STEPS } from './shared.js'
+import { after, BYTES, contentOf, EMPTY, MAP, MAP_AT, numberOf, patternOf, SIZE, STEPS } from './shared.js'
 
 let program: string | undefined
 const inC = (what: string, segment: string, at = 0, times = 0): Running =>
@@ -95,6 +96,74 @@ if (HAS_CC) {
       await rung
       quiet()
       assert.ok((await changed) > version)
+    }))
+
+  /** Rounds of question and answer, of which each waits for the other's change. */
+  const ROUNDS = 100
+  for (const [language, start] of [
+    ['C', inC],
+    ['Python', inPython],
+  ] as const)
+    test(`a change is waited for between C and ${language}: each of many is seen`, () =>
+      inMemory(async (segment, memory) => {
+        for (const [asks, answers] of [
+          [start, inC],
+          [inC, start],
+        ] as const) {
+          const both = [answers('answers', segment, 0, ROUNDS), asks('echoes', segment, 0, ROUNDS)]
+          for (const one of both) await ended(one)
+          for (const at of [0, EMPTY]) memory.bytes.fill(0, at, at + valueBytes(SIZE))
+        }
+      }))
+
+  test('a change is waited for between C and Node: each of many is seen', () =>
+    inMemory(async (segment, memory) => {
+      const answers = inC('answers', segment, 0, ROUNDS)
+      const answer = new SharedValue({ memory, offset: EMPTY }, { size: SIZE })
+      using writer = new SharedValue({ memory }, { size: SIZE }).writer()
+      for (let n = 1; n <= ROUNDS; n++) {
+        writer.write(patternOf(n & 255))
+        await answer.changed(n - 1, { timeout: 20_000 })
+        assert.equal(numberOf(answer.read()!), n & 255)
+      }
+      await ended(answers)
+    }))
+
+  test('who waits in C takes a place and a bell, and leaves it; who dies waiting loses it', () =>
+    inMemory(async (segment, memory) => {
+      const value = new SharedValue({ memory }, { size: SIZE })
+      const words = memory.array(Int32Array)
+      const place = memory.array(BigInt64Array, HEADER, 2)
+      const late = inC('late', segment)
+      await ended(late)
+      assert.equal(late.lines[0], `late ${constants.errno.ETIMEDOUT} 1`)
+      assert.equal(place[0], NOBODY)
+      const waits = inC('wait', segment)
+      while (idOf(Atomics.load(place, 0)) !== waits.pid || Atomics.load(words, WORD.watched) !== 1) {
+        assert.equal(waits.child.exitCode, null)
+        await turns()
+      }
+      assert.equal(statSync(`/proc/${waits.pid}/fd/${Atomics.load(words, HEADER / 4 + 2)}`).isFIFO(), true)
+      await waits.kill()
+      using writer = value.writer()
+      writer.write(patternOf(1))
+      assert.deepEqual([place[0], words[WORD.watched]], [NOBODY, 0])
+    }))
+
+  test('what C copies while it is written twice is not handed out', () =>
+    inMemory(async (segment) => {
+      const torn = inC('tear', segment)
+      await ended(torn)
+      assert.equal(torn.lines[0], 'value 1 map 1')
+    }))
+
+  test('what C has removed is free again for all, once nobody looks for anything behind it', () =>
+    inMemory(async (segment, memory) => {
+      await ended(inC('empty', segment))
+      const stride = (mapBytes(MAP) - mapBytes({ ...MAP, entries: 1 })) / (MAP.entries - 1)
+      const first = MAP_AT + mapBytes({ ...MAP, entries: 1 }) - stride
+      const states = Array.from({ length: MAP.entries }, (_, n) => memory.array(Int32Array, first + n * stride, 1)[0])
+      assert.deepEqual(states, Array<number>(MAP.entries).fill(0))
     }))
 
   test('C is told what is wrong', () =>

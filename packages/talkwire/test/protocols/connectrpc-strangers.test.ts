@@ -366,7 +366,14 @@ const wrong: readonly (readonly [
       Buffer.concat([frame(0, double(1)), frame(0, double(2)), frame(0x80, 'grpc-status: 0')]),
       'INVALID_MESSAGE',
     ],
-    ['grpcweb+http', true, 200, { 'content-type': 'application/grpc' }, none, 'INVALID_MESSAGE'],
+    ...['application/grpc', 'application/grpc-web+json', 'application/grpc-webx', 'text/html'].map((type): (typeof wrong)[number] => [
+      'grpcweb+http',
+      false,
+      200,
+      { 'content-type': type },
+      Buffer.concat([frame(0, double(1)), frame(0x80, 'grpc-status: 0\r\n')]),
+      'INVALID_MESSAGE',
+    ]),
     ['grpcweb+http', true, 502, {}, none, 'UNAVAILABLE'],
   ]
 })()
@@ -409,4 +416,12 @@ test('connect, grpcweb: what no server should answer is an error of that call al
     server.close()
     await once(server, 'close')
   }
+})
+
+test('grpcweb: discover says where to ask instead', async () => {
+  await assert.rejects(discover(`grpcweb+http://${ownHost}:1`), (error: TalkwireError) => {
+    assert.equal(error.code, 'UNSUPPORTED')
+    assert.ok(error.message.includes(`grpc://${ownHost}:1 or connect+h2c://${ownHost}:1`), error.message)
+    return true
+  })
 })

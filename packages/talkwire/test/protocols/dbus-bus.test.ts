@@ -377,6 +377,51 @@ test('dbus: we call an object of python3-dbus by a contract of ours, with its ty
     )
   }))
 
+test('dbus: changes of properties of python3-dbus are events: told with their value, and where only the name is told', () =>
+  withForeign(async (at) => {
+    const typed = contract('foreign/1', {
+      Level: rpc({ output: z.number(), idempotent: true }),
+      SetLevel: rpc({ input: z.object({ value: z.number() }) }),
+      LevelChanged: event(z.object({ now: z.number() })),
+    })
+    const found = await discover(at)
+    assert.deepEqual(
+      ['LevelChanged', 'MadeChanged'].map((each) => found.members[each]?.kind),
+      ['event', undefined],
+    )
+    const plain: any = await connect(at, { reconnect: false })
+    const ours: any = await connect(typed, at, { reconnect: false })
+    const theirs: any = await connect(found, at, { reconnect: false })
+    for (const [client, shown] of [
+      [plain, (level: number) => level],
+      [ours, (now: number) => ({ now })],
+      [theirs, (level: number) => level],
+    ] as [client: any, shown: (level: number) => unknown][]) {
+      const heard: unknown[] = []
+      let look = (): void => {}
+      const off = await client.on('LevelChanged', (value: unknown) => (heard.push(value), look()))
+      const until = (count: number): Promise<void> =>
+        new Promise((resolve) => {
+          look = () => heard.length >= count && resolve()
+          look()
+        })
+      await plain.SetLevel(8)
+      await until(1)
+      await plain.SetLevel(9)
+      await until(2)
+      assert.deepEqual(
+        heard,
+        [8, 9].map((level) => shown(level)),
+      )
+      await off()
+    }
+    await assert.rejects(
+      plain.on('NothingChanged', () => {}),
+      fails('METHOD_NOT_FOUND'),
+    )
+    for (const each of [plain, ours, theirs]) await each.close()
+  }))
+
 test('dbus: what an object offers is a contract: of a stranger by its introspection, of ours whole', async () => {
   await withForeign(async (at) => {
     const found = await discover(at)

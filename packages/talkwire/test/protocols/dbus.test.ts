@@ -242,7 +242,7 @@ test('dbus: messages come in pieces of any size, and what is none is refused', (
       ],
       `pieces of ${size}`,
     )
-    assert.ok(reader.idle)
+    assert.ok(reader.partial === undefined)
   }
   const good = whole()
   for (let at = 0; at < good.length; at++)
@@ -340,7 +340,10 @@ test('dbus: introspection is read as it was written, and what is none is refused
             ['M', { inputs: [{ name: 'x<&"', signature: 'a{sv}' }], outputs: [{ name: '', signature: 's' }], oneway: true }],
           ]),
           signals: new Map([['S', { values: [{ name: 'v', signature: '(ii)' }] }]]),
-          properties: new Map([['P', { signature: 'u', access: 'readwrite' as const }]]),
+          properties: new Map([
+            ['P', { signature: 'u', access: 'readwrite' as const, silent: false }],
+            ['Q', { signature: 's', access: 'read' as const, silent: true }],
+          ]),
         },
       ],
     ]),
@@ -442,6 +445,24 @@ async function ask(socket: net.Socket, bytes: Buffer): Promise<Message> {
     for (const message of reader.push(chunk)) return message
   }
 }
+
+for (const descriptors of [false, true])
+  test(`dbus: a message that has begun and does not go on ends the connection, and nobody else; descriptors: ${descriptors}`, async () => {
+    const limits = { handshake: 300 }
+    await using service = await serve(echo, handlers, { listen: address(), limits, descriptors })
+    const client = await connect(echo, service.addresses[0]!, { reconnect: false, descriptors })
+    const base: Fields = { type: Type.call, path: '/org/example/Echo', interface: 'org.example.Echo', member: 'echo', signature: 's' }
+    const whole = Buffer.from(writeMessage(base, 5, {}, (writer) => writer.text('a')).bytes)
+    for (const size of [1, 16, whole.length - 1]) {
+      const half = await enter(service.addresses[0]!)
+      half.write(Buffer.concat([whole, whole.subarray(0, size)]))
+      await once(half.resume(), 'close')
+    }
+    while ((service.ends['DEADLINE_EXCEEDED'] ?? 0) < 3) await client.echo('the service learns it a moment later')
+    // Between two messages anyone may be silent for as long as he likes.
+    assert.equal(await client.echo('still here'), 'still here')
+    await client.close()
+  })
 
 test('dbus: a call that cannot be read is answered with an error of D-Bus, and the next one is served', async () => {
   await using service = await serve(echo, handlers, { listen: address() })

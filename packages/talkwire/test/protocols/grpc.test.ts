@@ -449,6 +449,25 @@ test('grpc: headers that never end, stop in the middle of a frame, or come too s
   await client.close()
 })
 
+test('grpc: headers without an end behind a call end with their connection; who is idle and answers pings stays', async () => {
+  await using running = await open({ limits: { handshake: 500 } })
+  const { session, service } = running
+  const at = service.addresses[0]!
+  assert.equal((await say(session, framed(text('x')))).grpc, 0)
+  const pings = Promise.all([once(session, 'ping'), once(session, 'ping').then(() => once(session, 'ping'))])
+  const head = headersOf(at.slice('grpc://'.length))
+  const call = Buffer.concat([frameOf(1, 4, 1, head), frameOf(0, 1, 1, framed(text('x')))])
+  const sockets = [9 + head.length, 20, 5].map((size) => {
+    const socket = raw(at).on('error', () => {})
+    const rest = frameOf(1, 0, 3, head).subarray(0, size)
+    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frameOf(4, 0, 0, Buffer.alloc(0)), call, rest]))
+    return new Promise<void>((resolve) => socket.once('close', () => resolve()).resume())
+  })
+  for (const gone of sockets) await soon(gone, 'the end of who does not end')
+  await soon(pings, 'two pings')
+  assert.equal((await say(session, framed(text('x')))).grpc, 0)
+})
+
 test('grpc: the token, the contract and the protocol are asked for when connecting', async () => {
   await using running = await open({ token: 'a-token-for-the-tests' })
   const at = running.service.addresses[0]!

@@ -16,8 +16,8 @@ after(async () => {
 export interface Running {
   readonly child: ChildProcess
   readonly pid: number
-  /** Resolves with the next line that begins with `start`, also one that has already come. */
-  line(start: string): Promise<string>
+  /** Resolves with the line that begins with `start` after `before` others that do, also one that has already come. */
+  line(start: string, before?: number): Promise<string>
   readonly lines: readonly string[]
   kill(signal?: NodeJS.Signals): Promise<void>
 }
@@ -32,24 +32,27 @@ export function run(program: string, args: readonly string[], options: { env?: R
     for (const look of waiting) look()
     waiting.clear()
   }
-  createInterface({ input: child.stdout! }).on('line', (line) => {
-    lines.push(line)
-    wake()
-  })
-  child.once('exit', () => {
-    children.delete(child)
-    wake()
-  })
+  let silent = false
+  createInterface({ input: child.stdout! })
+    .on('line', (line) => {
+      lines.push(line)
+      wake()
+    })
+    // What it said last may be read after its exit.
+    .once('close', () => {
+      silent = true
+      wake()
+    })
+  child.once('exit', () => children.delete(child))
   return {
     child,
     pid: child.pid!,
     lines,
-    async line(start) {
+    async line(start, before = 0) {
       for (;;) {
-        const found = lines.find((line) => line.startsWith(start))
+        const found = lines.filter((line) => line.startsWith(start))[before]
         if (found !== undefined) return found
-        if (child.exitCode !== null || child.signalCode !== null)
-          throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
+        if (silent) throw new Error(`the process ended before it said "${start}"; it said ${JSON.stringify(lines)}`)
         await new Promise<void>((resolve) => waiting.add(resolve))
       }
     },

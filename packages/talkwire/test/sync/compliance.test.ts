@@ -8,11 +8,11 @@ import { PosixSemaphore } from '../../src/sync/posix-semaphore.js'
 import { SystemVSemaphore } from '../../src/sync/system-v-semaphore.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
 import { freshKey, freshName, freshPath } from '../helpers/place.js'
-import { LANGUAGES, start, startLockHolder, startPartyIn, startPythonHolder } from './holders.js'
+import { hireLockHolder, LANGUAGES, start, startPartyIn, startPythonHolder } from './holders.js'
 import { calm, inspect, locks, OURS, placeOf, type LockWord } from './locks.js'
 
 const node = (word: LockWord, suite: Omit<LockSuite, 'test' | 'name' | 'open' | 'holder'>): void =>
-  testLock({ test, name: word, open: locks[word], holder: (place) => startLockHolder(word, place), ...suite })
+  testLock({ test, name: word, open: locks[word], holder: (place) => hireLockHolder(word, place), ...suite })
 
 for (const word of OURS) {
   const suite = {

@@ -1,4 +1,5 @@
 /** Processes that hold, want and lose locks; each obeys lines. */
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { compileC, HAS_CC } from '../helpers/c.js'
@@ -12,6 +13,7 @@ export interface Holder {
   kill(signal?: NodeJS.Signals): Promise<void>
   /** Ends it in good order. */
   end(): Promise<void>
+  dismiss?(): Promise<void>
 }
 
 export const script = fileURLToPath(new URL('fixtures/holder.js', import.meta.url))
@@ -22,6 +24,24 @@ export const lockHolder = fileURLToPath(new URL('fixtures/lock-holder.js', impor
 /** Of any lock: test/sync/locks.ts. */
 export const startLockHolder = (lock: string, place: string, ...label: string[]): Promise<Holder> =>
   start(process.execPath, lockHolder, lock, place, ...label)
+
+/** Those that were dismissed: in most scenes nobody dies, and a new process costs more than the scene. */
+const idle: Holder[] = []
+/** As `startLockHolder`, for scenes that dismiss it when they went well. */
+export async function hireLockHolder(lock: string, place: string, ...label: string[]): Promise<Holder> {
+  const free = idle.pop()
+  if (free) assert.equal(await free.tell(['again', lock, place, ...label].join(' ')), 'opened')
+  const holder = free ?? (await startLockHolder(lock, place, ...label))
+  const { child } = holder.running
+  return {
+    ...holder,
+    async dismiss() {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      assert.equal(await holder.tell('leave'), 'left')
+      idle.push(holder)
+    },
+  }
+}
 
 const inPython = fileURLToPath(new URL('../../../test/sync/fixtures/lock_holder.py', import.meta.url))
 export const startPythonHolder = (lock: string, place: string): Promise<Holder> => start(python, inPython, lock, place)

@@ -1,13 +1,13 @@
 /** The locks of spec/sync.md between processes of any two languages, Node or not. */
 import { test } from 'node:test'
 import { testFairPair, testLockPair } from '../../compliance/lock-pairs.js'
-import { LANGUAGES, startLockHolder, startPartyIn, type Holder, type Language } from './holders.js'
+import { hireLockHolder, LANGUAGES, startPartyIn, type Holder, type Language } from './holders.js'
 import { calm, inspect, OURS, placeOf, type LockWord } from './locks.js'
 
 const startIn =
   (language: Language, word: LockWord, label: string) =>
   (place: string): Promise<Holder> =>
-    language === 'Node' ? startLockHolder(word, place, label) : startPartyIn(language, word, place, '1', label)
+    language === 'Node' ? hireLockHolder(word, place, label) : startPartyIn(language, word, place, '1', label)
 
 for (const word of OURS)
   for (const holder of LANGUAGES)

@@ -1,6 +1,5 @@
 /** An operation of a lock in a process of its own, which is killed or stopped in place of one of its changes of shared memory. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import type { TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -21,8 +20,6 @@ let compiled: string | undefined
 export const sweepInC = (): string => (compiled ??= compileC(import.meta.url, 'sweep', ...HEADERS))
 /** Before the name of an operation that C does. */
 const IN_C = 'C: '
-const commandOf = (operation: string): [program: string, ...args: string[]] =>
-  operation.startsWith(IN_C) ? [sweepInC(), operation.slice(IN_C.length)] : [process.execPath, script, operation]
 /** Longer than anything takes, also on a busy machine: whoever waits so long waits for ever. */
 export const FOREVER = 30_000
 
@@ -30,10 +27,11 @@ export const FOREVER = 30_000
 export interface Actor {
   readonly pid: number
   readonly running: Running
-  /** Resolves when it has ended. */
-  readonly ended: Promise<unknown>
+  /** It has done it, or has ended. */
   isOver(): boolean
   isKilled(): boolean
+  /** How many changes it took; of one that has done it. */
+  changes(): Promise<number>
   begin(): void
   /** Lets it go on. */
   goOn(): void
@@ -60,22 +58,30 @@ export interface Scene {
   end(): void
 }
 
-async function start(operation: string, { name, segment }: Place, at: number, signal: NodeJS.Signals): Promise<Actor> {
-  const [program, ...args] = commandOf(operation)
-  const running = run(program, [...args, name, segment, String(at), signal])
+/** `running`: does it too, when it is there; it has done all it was told, and must not have died. In Node; C ends with what it did. */
+async function start(operation: string, { name, segment }: Place, at: number, signal: NodeJS.Signals, again?: Running): Promise<Actor> {
+  const inC = operation.startsWith(IN_C)
+  const running = inC
+    ? run(sweepInC(), [operation.slice(IN_C.length), name, segment, String(at), signal])
+    : (again ?? run(process.execPath, [script]))
   const { child } = running
-  const ended = once(child, 'exit')
-  await running.line('ready')
+  const before = told(running).length
+  if (!inC) child.stdin!.write(`${JSON.stringify([operation, name, segment, at, signal])}\n`)
+  await running.line('ready', before)
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null
   return {
     pid: running.pid,
     running,
-    ended,
-    isOver: () => child.exitCode !== null || child.signalCode !== null,
+    isOver: () => (inC ? hasEnded() : hasEnded() || told(running).length > before),
     isKilled: () => child.signalCode === 'SIGKILL',
-    begin: () => void child.stdin!.end('go\n'),
+    changes: async () => Number((await running.line('changes ', before)).split(' ')[1]),
+    begin: () => void child.stdin!.write('go\n'),
     goOn: () => void child.kill('SIGCONT'),
   }
 }
+
+/** What it said of all it did. */
+const told = ({ lines }: Running): string[] => lines.filter((line) => line.startsWith('changes '))
 
 /** Somebody did that, and died in place of change number `at`. */
 export async function dead(operation: string, place: Place, at: number): Promise<void> {
@@ -100,17 +106,20 @@ async function atEach(
   begin: (place: Place) => Promise<Scene> | Scene,
 ): Promise<void> {
   let points = 0
+  /** Who was stopped and went on does the next one, too: a new process for each costs more than all the rest. */
+  let again: Running | undefined
   for (let at = 1; ; at++) {
     const name = freshName()
     const segment = `tw-test-${name}`
     using memory = SharedMemory.create(segment, 64)
     const place = { name, segment, notes: memory.array(Int32Array) }
     const scene = await begin(place)
-    const actor = await start(operation, place, at, signal)
+    const actor = await start(operation, place, at, signal, again)
     await scene.prepared?.()
     actor.begin()
     const meanwhile = scene.meanwhile?.(actor)
     let reached = false
+    again = undefined
     try {
       if (signal === 'SIGSTOP') {
         await until(() => (reached = isStopped(actor.pid)) || actor.isOver(), 'it neither came to that change nor to its end')
@@ -120,18 +129,20 @@ async function atEach(
       await meanwhile
       await until(actor.isOver, 'it hangs')
       reached ||= actor.isKilled()
-      if (!actor.isKilled()) assert.equal(actor.running.child.exitCode, 0)
+      const { exitCode, signalCode } = actor.running.child
+      if (!actor.isKilled()) assert.deepEqual([exitCode ?? 0, signalCode], [0, null])
       await scene.after(!actor.isKilled())
       assert.equal(place.notes[NOTE.wrong], 0, 'two were within')
+      if (reached && signal === 'SIGSTOP') again = actor.running
+      if (!reached) points = await actor.changes()
     } catch (reason) {
       throw new Error(`change ${at} of ${operation}: ${String(reason)}`, { cause: reason })
     } finally {
-      await actor.running.kill()
+      if (!again) await actor.running.kill()
       memory.unlink()
       scene.end()
     }
     if (reached) continue
-    points = Number((await actor.running.line('changes ')).split(' ')[1])
     assert.ok(at > points, 'it was not disturbed before its end')
     break
   }

@@ -40,10 +40,11 @@ const listen = (address: string, options?: UnixOptions, accepted: LocalEnd[] = [
 async function works(address: string): Promise<Peer> {
   const end = new LocalEnd()
   end.connection = await unix.connect!(address, end)
+  const { peer } = end.connection
   end.send(Buffer.from('{}'))
   await end.do({ do: 'close' })
   assert.equal(await end.ending(), null)
-  return end.connection.peer
+  return peer
 }
 
 /** Turns until something is so. */

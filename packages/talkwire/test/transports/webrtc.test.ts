@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
-import { fork, spawn } from 'node:child_process'
+import { execFile, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
 import { codeOf } from '../../compliance/ends.js'
 import { testSession, testTransport, type SessionSuite } from '../../compliance/index.js'
 import { connect, context, serve, signalling as contractOfSignalling, withOptions, type Peer } from '../../src/index.js'
@@ -191,6 +192,20 @@ test('webrtc: a service that never answers is not waited for longer than asked',
 })
 
 // ── a stranger ───────────────────────────────────────────────────────────────────────────────────
+
+test('webrtc: without its package it says what to install, on either side', async () => {
+  const none = `export const resolve = (name, context, next) => {
+    if (name === 'node-datachannel') throw Object.assign(new Error('it is not here'), { code: 'ERR_MODULE_NOT_FOUND' })
+    return next(name, context)
+  }`
+  const lines = `import { register } from 'node:module'
+    register('data:text/javascript,' + encodeURIComponent(process.argv[1]))
+    const { connect, serve } = await import(${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)})
+    for (const attempt of [() => connect('webrtc:tcp://127.0.0.1:1'), () => serve('x', { f() {} }, { listen: 'webrtc:tcp://127.0.0.1:0', token: false })])
+      await attempt().catch((error) => console.log(error.code, /npm install node-datachannel/.test(error.message)))`
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', lines, none])
+  assert.equal(stdout, 'MISSING_PACKAGE true\nMISSING_PACKAGE true\n')
+})
 
 test("webrtc: Python's aiortc calls with JSON-RPC in text frames", async () => {
   const functions = { add: (a: number, b: number) => a + b, repeat: (text: string, times: number) => text.repeat(times) }

@@ -1,0 +1,12 @@
+/** What the patterns need of the hub they belong to. */
+import type { HubTrait, OpenDriver } from './driver.js'
+
+export interface Base {
+  readonly driver: OpenDriver
+  /** Of the driver. */
+  readonly name: string
+  has(trait: HubTrait): boolean
+  /** Rejects with UNSUPPORTED, naming the drivers that have it; CLOSED when the hub is closed. */
+  need(...traits: readonly HubTrait[]): Promise<void>
+  onError(error: unknown, what: string): void
+}

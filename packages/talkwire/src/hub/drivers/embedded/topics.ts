@@ -1,0 +1,200 @@
+/** Topics and requests of the embedded hub. */
+import { randomBytes } from 'node:crypto'
+import { TalkwireError } from '../../../error.js'
+import type { Headers, Outgoing, Reply, Request, RequestsDriver, Subscription, TopicMessage, TopicsDriver } from '../../driver.js'
+import * as packed from '../../packed.js'
+import { openFlow, type HubLink, type Rest } from './link.js'
+
+type From = 'new' | 'all' | { readonly after: number } | { readonly time: number }
+
+/** Where a reply goes, and that others follow: never seen by users. */
+const REPLY_TO = 'talkwire-reply'
+const MORE = 'talkwire-more'
+
+interface Outbox {
+  send(message: Buffer): Promise<boolean>
+}
+
+/** All messages of a turn in one request. Resolves with whether somebody hears it; asked only of requests. */
+function createOutbox(link: HubLink): Outbox {
+  let gathered: { message: Buffer; resolve: (heard: boolean) => void; reject: (reason: unknown) => void }[] = []
+  const leave = (): void => {
+    const all = gathered
+    gathered = []
+    const bytes = Buffer.concat(all.map(({ message }) => message))
+    link.publish<readonly number[]>(['publish', bytes], bytes.length).then(
+      (unheard) => {
+        const deaf = new Set(unheard)
+        for (const [index, { resolve }] of all.entries()) resolve(!deaf.has(index))
+      },
+      (reason: unknown) => {
+        for (const { reject } of all) reject(reason)
+      },
+    )
+  }
+  return {
+    send: (message) => {
+      link.check()
+      return new Promise((resolve, reject) => {
+        if (gathered.push({ message, resolve, reject }) === 1) process.nextTick(leave)
+      })
+    },
+  }
+}
+
+export function embeddedTopics(link: HubLink): { topics: TopicsDriver; requests: RequestsDriver } {
+  const outbox = createOutbox(link)
+  const pack = (flags: number, topic: string, { body, type, headers }: Outgoing, more: Headers = headers): Buffer =>
+    packed.pack(flags | packed.typeNumber(type), topic, more, body)
+  return {
+    topics: {
+      async publish(topic, message, { retain }) {
+        await outbox.send(pack(retain ? packed.RETAIN : 0, topic, message))
+      },
+      subscribe: (pattern, { from, group, wait }, sink) =>
+        subscribe(
+          link,
+          {
+            pattern,
+            group,
+            from: typeof from === 'object' && 'after' in from ? { after: Number(from.after) } : from,
+            slow: wait === false ? 'drop-oldest' : 'wait',
+            requests: false,
+          },
+          sink,
+        ),
+    },
+    requests: requestsOf(link, outbox, pack),
+  }
+}
+
+interface Wish {
+  /** By what the hub goes when we read too slowly. */
+  readonly slow?: 'wait' | 'drop-oldest'
+  readonly pattern: string
+  readonly group: string | undefined
+  readonly from: From
+  readonly requests: boolean
+}
+
+interface Sink {
+  message(message: TopicMessage): boolean
+  lost(count: number): void
+  ended(error?: TalkwireError): void
+}
+
+async function subscribe(link: HubLink, { pattern, group, from, slow = 'wait', requests }: Wish, sink: Sink): Promise<Subscription> {
+  let start: From = from
+  /** Behind what we have; −1: nothing is kept of it. */
+  let position = -1
+  const flow = await openFlow(link, {
+    begin: (signal) =>
+      link.client.feed(
+        { pattern, from: start, slow, ...(group !== undefined && { group }), ...(requests && { requests: true }) },
+        { signal },
+      ),
+    take(item: readonly [number] | readonly [lost: number, bytes: Uint8Array]) {
+      const [lost, bytes] = item
+      if (bytes === undefined) {
+        position = Math.max(position, lost)
+        return undefined
+      }
+      if (lost > 0) sink.lost(lost)
+      const messages: packed.Packed[] = []
+      packed.unpack(bytes, (each) => messages.push(each))
+      let next = 0
+      const hand = (): Rest => {
+        while (next < messages.length) {
+          const each = messages[next++]!
+          if (position >= 0 && each.position > 0) position = each.position
+          if (!sink.message(messageOf(each))) return hand
+        }
+        return undefined
+      }
+      return hand()
+    },
+    interrupted() {
+      if (position >= 0) start = { after: position }
+      // How many is not known: one at least may be.
+      else if (group === undefined && !requests) sink.lost(1)
+    },
+    ended: (error) => sink.ended(error),
+  })
+  return { resume: flow.resume, close: flow.close }
+}
+
+function messageOf({ flags, topic, headers, position, time, body }: packed.Packed): TopicMessage {
+  const kept = position > 0
+  return {
+    topic,
+    body,
+    type: packed.typeName(flags),
+    headers,
+    position: kept ? String(position) : undefined,
+    time: kept ? time : undefined,
+    retained: (flags & packed.RETAIN) > 0,
+  }
+}
+
+function requestsOf(
+  link: HubLink,
+  outbox: Outbox,
+  pack: (flags: number, topic: string, message: Outgoing, headers?: Headers) => Buffer,
+): RequestsDriver {
+  const inbox = `reply.${randomBytes(12).toString('hex')}`
+  const asked = new Map<string, (reply: Reply) => void>()
+  let listening: Promise<Subscription> | undefined
+  let number = 0
+  const listen = (): Promise<Subscription> =>
+    (listening ??= subscribe(
+      link,
+      { pattern: `${inbox}.*`, group: undefined, from: 'new', requests: true },
+      {
+        message(message) {
+          const { [MORE]: more, ...headers } = message.headers
+          asked.get(message.topic)?.({ ...message, headers, more: more !== undefined })
+          return true
+        },
+        lost() {},
+        ended() {},
+      },
+    ))
+  return {
+    async request(topic, message, onReply) {
+      await listen()
+      const to = `${inbox}.${++number}`
+      asked.set(to, onReply)
+      const heard = await outbox
+        .send(pack(packed.REQUEST, topic, message, { ...message.headers, [REPLY_TO]: to }))
+        .catch((reason: unknown) => {
+          asked.delete(to)
+          throw reason
+        })
+      if (heard) return { stop: () => void asked.delete(to) }
+      asked.delete(to)
+      throw new TalkwireError('PEER_NOT_FOUND', `nobody responds to "${topic}"`)
+    },
+    respond: (pattern, group, onRequest) =>
+      subscribe(
+        link,
+        { pattern, group, from: 'new', requests: true },
+        {
+          message(message) {
+            const { [REPLY_TO]: to, ...headers } = message.headers
+            const request: Request = {
+              ...message,
+              headers,
+              async reply(answer, more) {
+                if (to !== undefined)
+                  await outbox.send(pack(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers))
+              },
+            }
+            onRequest(request)
+            return true
+          },
+          lost() {},
+          ended() {},
+        },
+      ),
+  }
+}

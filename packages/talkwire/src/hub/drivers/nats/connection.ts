@@ -1,0 +1,274 @@
+/** A connection to NATS, and JetStream's requests as they are documented: JSON on `$JS.API.…`. */
+import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
+import { TalkwireError } from '../../../error.js'
+import type { BodyType, Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
+
+type Library = typeof import('@nats-io/transport-node')
+
+export interface Nats {
+  readonly connection: NatsConnection
+  readonly library: Library
+  /** Every subject, stream and bucket begins with it. */
+  readonly prefix: string
+  /** Rejects with what JetStream says; `describe` has its number. */
+  api(subject: string, body?: object): Promise<any>
+  /** Makes a stream that is not there; one that is stays as it is. */
+  ensure(stream: string, config: object): Promise<void>
+  /** Resolves with the place in the stream. `expect`: the last place of the subject, else rejects with CONFLICT. */
+  store(subject: string, message: Outgoing, extra?: Headers): Promise<{ readonly seq: number; readonly duplicate: boolean }>
+  headersOf(message: Outgoing, extra?: Headers): MsgHdrs
+  incoming(message: { readonly data: Uint8Array; readonly headers?: MsgHdrs | undefined }): Incoming
+  errorOf(reason: unknown, outcome?: 'not-sent' | 'maybe-ran'): TalkwireError
+  /** Called when there is a connection again. */
+  back(what: () => void): () => void
+  closing(what: () => unknown): () => void
+  readonly closed: boolean
+  readonly away: boolean
+  onError: OpenOptions['onError']
+  close(): Promise<void>
+}
+
+export const TYPE = 'Content-Type'
+const TYPES: Record<BodyType, string> = { json: 'application/json', text: 'text/plain; charset=utf-8', bytes: 'application/octet-stream' }
+/** Ours and the server's own are no headers of the message. */
+const OWN = /^(nats-|talkwire-|kv-|content-type$)/i
+const PREFIX = /^[A-Za-z0-9_-]{1,64}$/
+/** How long JetStream may take to answer, milliseconds. */
+const ANSWER = 30_000
+export const CONFLICT = 10071
+
+async function library(): Promise<Library> {
+  try {
+    return await import('@nats-io/transport-node')
+  } catch (cause) {
+    throw new TalkwireError(
+      'MISSING_PACKAGE',
+      'nats: needs the package "@nats-io/transport-node"; run npm install @nats-io/transport-node',
+      { cause },
+    )
+  }
+}
+
+/** `nats://user:password@host:4222?prefix=shop`. Throws INVALID_ADDRESS. */
+function parse(address: string): { server: string; user: string; password: string; prefix: string } {
+  let url: URL | undefined
+  try {
+    url = new URL(address)
+  } catch {}
+  const prefix = url?.searchParams.get('prefix') ?? 'talkwire'
+  const known = [...(url?.searchParams.keys() ?? [])].every((key) => key === 'prefix')
+  if (!url || !/^nats:$/.test(url.protocol) || !url.hostname || !/^\/?$/.test(url.pathname) || !PREFIX.test(prefix) || !known)
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      'an address of NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"',
+    )
+  return {
+    server: `${url.hostname}:${url.port || 4222}`,
+    user: decodeURIComponent(url.username),
+    password: decodeURIComponent(url.password),
+    prefix,
+  }
+}
+
+export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
+  const { server, user, password, prefix } = parse(address)
+  const lib = await library()
+  options.signal?.throwIfAborted()
+  const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
+    if (reason instanceof TalkwireError) return reason
+    const { name, message } = reason as Error
+    const say = (code: 'UNAUTHENTICATED' | 'UNAVAILABLE' | 'CLOSED' | 'CONNECTION_LOST'): TalkwireError =>
+      new TalkwireError(code, `NATS: ${message}`, { cause: reason, outcome })
+    if (/Authorization|Permission/.test(name)) return say('UNAUTHENTICATED')
+    if (/Closed|Draining/.test(name)) return say('CLOSED')
+    if (/Timeout/.test(name)) return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
+    return say('UNAVAILABLE')
+  }
+  const { credentials = {} } = options
+  const connection = await lib
+    .connect({
+      servers: server,
+      ...(password !== '' ? { user, pass: password } : user !== '' && { token: user }),
+      ...credentials,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 50,
+      reconnectJitter: 50,
+    })
+    .catch((reason: unknown) => {
+      throw errorOf(reason)
+    })
+  if (options.signal?.aborted) {
+    await connection.close()
+    options.signal.throwIfAborted()
+  }
+  let closed = false
+  let away = false
+  const backs = new Set<() => void>()
+  const closings = new Set<() => unknown>()
+  const watch = async (): Promise<void> => {
+    for await (const { type } of connection.status()) {
+      if (type === 'disconnect' && !away && !closed) {
+        away = true
+        options.onConnection({
+          state: 'lost',
+          cause: new TalkwireError('CONNECTION_LOST', 'NATS: the connection was lost', { outcome: 'maybe-ran' }),
+        })
+      } else if (type === 'reconnect' && !closed) void again()
+    }
+  }
+  /** JetStream needs some time after the server has begun. */
+  const again = async (): Promise<void> => {
+    while (!closed && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    if (closed || !away) return
+    away = false
+    options.onConnection({ state: 'connected' })
+    for (const back of backs) back()
+  }
+  const open = (): void => {
+    if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
+  }
+  const request = async (subject: string, body: Uint8Array, headers?: MsgHdrs): Promise<Msg> => {
+    open()
+    try {
+      return await connection.request(subject, body, { timeout: ANSWER, ...(headers && { headers }) })
+    } catch (reason) {
+      throw errorOf(reason)
+    }
+  }
+  const checked = (message: Msg): any => {
+    const answer = message.json<any>()
+    if (answer.error)
+      throw new TalkwireError('UNKNOWN', `JetStream: ${answer.error.description}`, { details: answer.error, outcome: 'ran' })
+    return answer
+  }
+  const headersOf = ({ type, headers }: Outgoing, extra: Headers = {}): MsgHdrs => {
+    const made = lib.headers()
+    made.set(TYPE, TYPES[type])
+    for (const [name, value] of [...Object.entries(headers), ...Object.entries(extra)]) made.set(name, value)
+    return made
+  }
+  void watch()
+  const nats: Nats = {
+    connection,
+    library: lib,
+    prefix,
+    get closed() {
+      return closed
+    },
+    get away() {
+      return away
+    },
+    api: async (subject, body) => checked(await request(`$JS.API.${subject}`, Buffer.from(body === undefined ? '' : JSON.stringify(body)))),
+    async ensure(name, config) {
+      try {
+        await nats.api(`STREAM.CREATE.${name}`, { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config })
+      } catch (reason) {
+        if (jetStreamCode(reason) !== 10058) throw reason
+      }
+    },
+    async store(subject, message, extra) {
+      const answer = checked(await request(subject, message.body, headersOf(message, extra)))
+      return { seq: answer.seq, duplicate: answer.duplicate === true }
+    },
+    headersOf,
+    incoming({ data, headers }) {
+      const found: Record<string, string> = {}
+      for (const name of headers?.keys() ?? []) if (!OWN.test(name)) found[name] = headers!.get(name)
+      return { body: data, headers: found, type: typeOf(headers?.get(TYPE) ?? '') }
+    },
+    errorOf,
+    back(what) {
+      backs.add(what)
+      return () => void backs.delete(what)
+    },
+    closing(what) {
+      closings.add(what)
+      return () => void closings.delete(what)
+    },
+    onError: options.onError,
+    async close() {
+      if (closed) return
+      await Promise.all([...closings].map((what) => what()))
+      // What was handed to the library leaves before the connection ends.
+      if (!away) await connection.flush().catch(() => {})
+      closed = true
+      await connection.close()
+    },
+  }
+  try {
+    await nats.api('INFO')
+  } catch (reason) {
+    await connection.close()
+    throw new TalkwireError('UNAVAILABLE', 'this NATS has no JetStream; start nats-server with -js', { cause: reason })
+  }
+  return nats
+}
+
+const typeOf = (said: string): BodyType | undefined =>
+  (Object.keys(TYPES) as BodyType[]).find((type) => said.split(';')[0] === TYPES[type].split(';')[0])
+
+/** JetStream's own number of an error. */
+export const jetStreamCode = (reason: unknown): number | undefined =>
+  reason instanceof TalkwireError ? (reason.details as { err_code?: number } | undefined)?.err_code : undefined
+
+/** The parts of the subject that an acknowledgement goes to: `$JS.ACK.stream.consumer.attempt.place.order.time.left`. */
+export function delivery(reply: string): { attempt: number; seq: number; time: number } {
+  const parts = reply.split('.').slice(-5)
+  return { attempt: Number(parts[0]), seq: Number(parts[1]), time: Math.floor(Number(parts[3]) / 1e6) }
+}
+
+/** What may stand in one token of a subject and in a stream's name: the rest as `=` and two digits for each byte. */
+export const token = (name: string): string =>
+  Buffer.from(name).reduce(
+    (done, byte) =>
+      done + (/[A-Za-z0-9_-]/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `=${byte.toString(16).padStart(2, '0')}`),
+    '',
+  )
+export const untoken = (text: string): string =>
+  Buffer.from(
+    text.replaceAll(/=([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
+    'latin1',
+  ).toString()
+
+export interface Pull {
+  /** So many more, at most. */
+  ask(count: number): void
+  /** Asked for and not come. */
+  readonly open: number
+  /** What was asked for before will not come: the connection is another. */
+  reset(): void
+  stop(): void
+}
+
+/** Pulls from a consumer. `over`: what was asked for will not come: there is none for now, or (`gone`) no consumer. */
+export function puller(nats: Nats, stream: string, consumer: string, got: (message: Msg) => void, over: (gone: boolean) => void): Pull {
+  let open = 0
+  const inbox = nats.library.createInbox()
+  const subscription = nats.connection.subscribe(inbox, {
+    callback(error, message) {
+      if (error) return
+      const status = message.headers?.code ?? 0
+      if (message.data.length > 0 || status === 0) {
+        open--
+        return got(message)
+      }
+      if (status === 100) return
+      open = 0
+      over(status === 503 || (status === 409 && /Deleted|Shutdown/i.test(message.headers!.description)))
+    },
+  })
+  return {
+    get open() {
+      return open
+    },
+    ask(count) {
+      open += count
+      nats.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify({ batch: count, expires: 30e9 }), {
+        reply: inbox,
+      })
+    },
+    reset: () => void (open = 0),
+    stop: () => subscription.unsubscribe(),
+  }
+}

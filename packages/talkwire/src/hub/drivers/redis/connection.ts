@@ -1,0 +1,239 @@
+/** Two connections to a Redis: one for commands, one that listens. Both are made again by themselves, and listeners are told. */
+import { createHash } from 'node:crypto'
+import { TalkwireError } from '../../../error.js'
+import type { BodyType, Headers, OpenOptions } from '../../driver.js'
+
+type Library = typeof import('@redis/client')
+type Argument = string | Buffer
+/** What a script answers: texts are bytes. */
+export type Answer = Buffer | number | null | Answer[]
+
+export interface Script {
+  readonly sha: string
+  readonly text: string
+}
+
+/** The milliseconds of Redis' own clock: those of the clients may differ. */
+const NOW = `local function now() local t = redis.call('TIME'); return t[1] * 1000 + math.floor(t[2] / 1000) end
+local function whole(n) return string.format('%.0f', n) end
+`
+export function script(text: string): Script {
+  const whole = NOW + text
+  return { sha: createHash('sha1').update(whole).digest('hex'), text: whole }
+}
+
+export interface Ear {
+  /** Nothing is heard after it resolves. */
+  close(): Promise<void>
+}
+
+export interface Redis {
+  /** Every key and channel begins with it. */
+  readonly prefix: string
+  command(...words: Argument[]): Promise<Answer>
+  run(script: Script, keys: readonly string[], words: readonly Argument[]): Promise<Answer>
+  /** `back`: listening was interrupted, and goes on. Patterns are Redis' own globs. The names are heard from the same moment on. */
+  listen(kind: 'channels' | 'patterns', names: string[], heard: (message: Buffer, channel: string) => void, back?: () => void): Promise<Ear>
+  /** Called before the connections close; what it returns is waited for. */
+  closing(what: () => unknown): () => void
+  onError: OpenOptions['onError']
+  close(): Promise<void>
+}
+
+const PREFIX = /^[A-Za-z0-9_-]{1,64}$/
+const LONGEST_PAUSE = 1000
+const SHORTEST_PAUSE = 20
+/** It reads its disk, or is a replica that nobody may write to. */
+const NOT_YET = /^(LOADING|MASTERDOWN|READONLY|BUSY|TRYAGAIN)\b/
+
+async function library(): Promise<Library> {
+  try {
+    return await import('@redis/client')
+  } catch (cause) {
+    throw new TalkwireError('MISSING_PACKAGE', 'redis: needs the package "@redis/client"; run npm install @redis/client', { cause })
+  }
+}
+
+/** `redis://user:password@host:6379/0?prefix=shop`, or `rediss:` for TLS. Throws INVALID_ADDRESS. */
+function parse(address: string): { url: string; prefix: string } {
+  let url: URL | undefined
+  try {
+    url = new URL(address)
+  } catch {}
+  const prefix = url?.searchParams.get('prefix') ?? 'talkwire'
+  const known = [...(url?.searchParams.keys() ?? [])].every((key) => key === 'prefix')
+  if (!url || !/^rediss?:$/.test(url.protocol) || !url.hostname || !/^\/?\d*$/.test(url.pathname) || !PREFIX.test(prefix) || !known)
+    throw new TalkwireError(
+      'INVALID_ADDRESS',
+      'an address of Redis is redis://user:password@host:6379/0?prefix=shop, or rediss: for TLS; the number is the database, the prefix letters, digits, "_" and "-"',
+    )
+  url.search = ''
+  return { url: url.href, prefix }
+}
+
+export async function connectRedis(address: string, options: OpenOptions): Promise<Redis> {
+  const { url, prefix } = parse(address)
+  const { createClient, RESP_TYPES, ErrorReply } = await library()
+  options.signal?.throwIfAborted()
+  const { credentials = {} } = options
+  let open = false
+  let lost = false
+  const say = (cause: unknown): void => {
+    if (!open || lost || cause instanceof ErrorReply) return
+    lost = true
+    options.onConnection({ state: 'lost', cause: errorOf(cause) })
+  }
+  /** What is sent while there is no connection fails at once: it says honestly that it was not sent. */
+  const make = () =>
+    createClient({
+      url,
+      ...(typeof credentials['user'] === 'string' && { username: credentials['user'] }),
+      ...(typeof credentials['password'] === 'string' && { password: credentials['password'] }),
+      RESP: 2,
+      disableOfflineQueue: true,
+      socket: {
+        ...(credentials['tls'] as object | undefined),
+        reconnectStrategy: (retries: number) => open && Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** Math.min(retries, 10)),
+      },
+    })
+  const main = make()
+  const ear = make()
+  const destroy = (): void => {
+    for (const client of [main, ear]) if (client.isOpen) client.destroy()
+  }
+  main.on('error', say).on('reconnecting', () => say(new Error('the connection was closed')))
+  ear.on('error', say)
+  options.signal?.addEventListener('abort', destroy, { once: true })
+  try {
+    // Not both at once: of two that fail, the second would have nobody who waits for it.
+    await main.connect()
+    await ear.connect()
+    // Without a password Redis lets anybody connect, and refuses the first command.
+    await main.ping()
+  } catch (reason) {
+    destroy()
+    options.signal?.throwIfAborted()
+    throw errorOf(reason)
+  } finally {
+    options.signal?.removeEventListener('abort', destroy)
+  }
+  open = true
+  const backs = new Set<() => void>()
+  const closings = new Set<() => unknown>()
+  /** Both are there again, the one for commands and the one that listens, and Redis has read what is on its disk. */
+  const again = async (): Promise<void> => {
+    const there = (): boolean => open && main.isReady && ear.isReady
+    while (there()) {
+      const refusal = await main.ping().then(
+        () => undefined,
+        (reason: unknown) => reason,
+      )
+      if (!there() || !lost) return
+      if (refusal === undefined) {
+        lost = false
+        options.onConnection({ state: 'connected' })
+        for (const back of backs) back()
+        return
+      }
+      if (!NOT_YET.test((refusal as Error).message)) return options.onError(errorOf(refusal), 'the connection')
+      await new Promise((resolve) => setTimeout(resolve, SHORTEST_PAUSE))
+    }
+  }
+  main.on('ready', () => void again())
+  // The library subscribes again before it says ready.
+  ear.on('ready', () => void again())
+  const typed = main.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer })
+  function errorOf(reason: unknown): TalkwireError {
+    if (reason instanceof TalkwireError) return reason
+    const { name, message } = reason as Error
+    if (/^(NOAUTH|WRONGPASS|NOPERM)/.test(message)) return new TalkwireError('UNAUTHENTICATED', `Redis: ${message}`, { cause: reason })
+    if (NOT_YET.test(message)) return new TalkwireError('UNAVAILABLE', `Redis: ${message}`, { cause: reason })
+    if (reason instanceof ErrorReply) return new TalkwireError('UNKNOWN', `Redis: ${message}`, { cause: reason, outcome: 'ran' })
+    if (name === 'ClientClosedError') return new TalkwireError('CLOSED', 'the hub was closed', { cause: reason })
+    const sent = /^(SocketClosedUnexpectedly|SocketTimeout|Disconnects)/.test((reason as Error).constructor.name)
+    return new TalkwireError(sent ? 'CONNECTION_LOST' : 'UNAVAILABLE', `Redis: ${message || 'nobody is there'}`, {
+      cause: reason,
+      outcome: sent ? 'maybe-ran' : 'not-sent',
+    })
+  }
+  const command = async (...words: Argument[]): Promise<Answer> => {
+    if (!open) throw new TalkwireError('CLOSED', 'the hub was closed')
+    try {
+      return await typed.sendCommand<any>(words)
+    } catch (reason) {
+      throw errorOf(reason)
+    }
+  }
+  return {
+    prefix,
+    command,
+    async run({ sha, text }, keys, words) {
+      try {
+        return await command('EVALSHA', sha, String(keys.length), ...keys, ...words)
+      } catch (reason) {
+        if (!/NOSCRIPT/.test(String(reason))) throw reason
+        return command('EVAL', text, String(keys.length), ...keys, ...words)
+      }
+    },
+    async listen(kind, names, heard, back) {
+      let closed = false
+      const listener = (message: Buffer, channel: Buffer): void => {
+        if (!closed) heard(message, String(channel))
+      }
+      try {
+        await (kind === 'channels' ? ear.subscribe(names, listener, true) : ear.pSubscribe(names, listener, true))
+      } catch (reason) {
+        throw errorOf(reason)
+      }
+      if (back) backs.add(back)
+      return {
+        async close() {
+          if (closed) return
+          closed = true
+          if (back) backs.delete(back)
+          // Without a connection there is nothing to end; the library no longer knows it afterwards.
+          if (ear.isOpen)
+            await (kind === 'channels' ? ear.unsubscribe(names, listener, true) : ear.pUnsubscribe(names, listener, true)).catch(() => {})
+        },
+      }
+    },
+    closing(what) {
+      closings.add(what)
+      return () => void closings.delete(what)
+    },
+    onError: options.onError,
+    async close() {
+      if (!open) return
+      await Promise.all([...closings].map((what) => what()))
+      // Commands that were sent are answered first.
+      const ends = [main, ear].map((client) => (client.isReady ? client.close() : Promise.resolve(client.destroy())))
+      open = false
+      await Promise.all(ends)
+    },
+  }
+}
+
+/** There is no connection: who listens is told when there is one again. */
+export const isAway = (reason: unknown): boolean =>
+  reason instanceof TalkwireError && ['UNAVAILABLE', 'CONNECTION_LOST', 'CLOSED'].includes(reason.code)
+
+export const text = (answer: Answer | undefined): string => (answer === null || answer === undefined ? '' : String(answer))
+export const items = (answer: Answer | undefined): Answer[] => (Array.isArray(answer) ? answer : [])
+export const bytes = (answer: Answer | undefined): Buffer => (Buffer.isBuffer(answer) ? answer : Buffer.from(text(answer)))
+/** Without a copy; commands keep it until they are answered. */
+export const view = (body: Uint8Array): Buffer => Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+
+/** Headers and type as fields of a stream and of a hash. */
+export const headersText = (headers: Headers): string => (Object.keys(headers).length > 0 ? JSON.stringify(headers) : '')
+export function headersOf(field: string): Headers {
+  if (field === '') return {}
+  try {
+    const value: unknown = JSON.parse(field)
+    if (typeof value !== 'object' || value === null) return {}
+    return Object.fromEntries(Object.entries(value).filter(([name, each]) => name !== '__proto__' && typeof each === 'string'))
+  } catch {
+    return {}
+  }
+}
+export const typeOf = (field: string): BodyType | undefined =>
+  field === 'json' || field === 'text' || field === 'bytes' ? field : undefined

@@ -1,0 +1,150 @@
+/**
+ * A lease is what scripts make of sorted sets: who holds it and until when, by Redis' own clock; who waits, in order. A waiter that says
+ * nothing for a while waits no more. The fence counts on as long as Redis keeps what it has: see the caveat in docs/hub/redis.md.
+ */
+import type { LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
+import { items, script, text, type Answer, type Redis } from './connection.js'
+
+/** A waiter is asked after within so many milliseconds, and says so three times as often. */
+const PATIENCE = 3000
+
+/** KEYS[1] is the lease: everything of it begins with that. */
+const LEASE = `
+local l = KEYS[1]
+local function wake() redis.call('PUBLISH', l .. 'wake', '') end
+local function forget(holder)
+  redis.call('ZREM', l .. 'holders', holder)
+  redis.call('HDEL', l .. 'about', holder)
+end
+local function leave(holder)
+  redis.call('ZREM', l .. 'waiting', holder)
+  redis.call('ZREM', l .. 'alive', holder)
+end
+local function sweep()
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', l .. 'holders', '-inf', whole(now()))) do forget(holder) end
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', l .. 'alive', '-inf', whole(now()))) do leave(holder) end
+end
+local function first(set)
+  local score = redis.call('ZRANGE', l .. set, 0, 0, 'WITHSCORES')[2]
+  return score and math.max(0, tonumber(score) - now())
+end
+`
+
+/** The token; else a table with the milliseconds after which to ask again. */
+const acquire = script(`${LEASE}
+local holder, label, ttl, permits, waits = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+sweep()
+local free = permits - redis.call('ZCARD', l .. 'holders')
+local rank = redis.call('ZRANK', l .. 'waiting', holder) or redis.call('ZCARD', l .. 'waiting')
+if rank < free then
+  local token = whole(redis.call('INCR', l .. 'fence'))
+  leave(holder)
+  redis.call('ZADD', l .. 'holders', whole(now() + ttl), holder)
+  redis.call('HSET', l .. 'about', holder, token .. ' ' .. label)
+  return token
+end
+if waits then
+  if not redis.call('ZSCORE', l .. 'waiting', holder) then redis.call('ZADD', l .. 'waiting', redis.call('INCR', l .. 'arrivals'), holder) end
+  redis.call('ZADD', l .. 'alive', whole(now() + ${PATIENCE}), holder)
+end
+return { math.min(first('holders') or ${PATIENCE}, first('alive') or ${PATIENCE}, ${PATIENCE / 3}) }`)
+
+const leave = script(`${LEASE}
+leave(ARGV[1])
+wake()
+return 1`)
+
+/** 1: it was this holder's until now. */
+const release = script(`${LEASE}
+sweep()
+if redis.call('ZSCORE', l .. 'holders', ARGV[1]) then
+  forget(ARGV[1])
+  wake()
+  return 1
+end
+return 0`)
+
+const renew = script(`${LEASE}
+sweep()
+if not redis.call('ZSCORE', l .. 'holders', ARGV[1]) then return 0 end
+redis.call('ZADD', l .. 'holders', whole(now() + tonumber(ARGV[2])), ARGV[1])
+return 1`)
+
+const inspect = script(`${LEASE}
+sweep()
+local held = redis.call('ZRANGE', l .. 'holders', 0, -1, 'WITHSCORES')
+local found = {}
+for i = 1, #held, 2 do
+  found[#found + 1] = { held[i], redis.call('HGET', l .. 'about', held[i]), whole(math.max(0, tonumber(held[i + 1]) - now())) }
+end
+return { found, redis.call('ZCARD', l .. 'waiting') }`)
+
+export function leases(redis: Redis): LeasesDriver {
+  const keyOf = (name: string): string => `${redis.prefix}:lease:${name}:`
+  return {
+    acquire: (name, ask, signal) => wait(redis, keyOf(name), ask, signal),
+    renew: async (name, { holder }, ttl) => (await redis.run(renew, [keyOf(name)], [holder, String(ttl)])) === 1,
+    release: async (name, { holder }) => (await redis.run(release, [keyOf(name)], [holder])) === 1,
+    async inspect(name) {
+      const [holders, waiters] = items(await redis.run(inspect, [keyOf(name)], []))
+      return { holders: items(holders).map(holderOf), waiters: Number(waiters) }
+    },
+  }
+}
+
+function holderOf(answer: Answer): LeaseHolder {
+  const [holder, about, left] = items(answer)
+  const [, token = '0', label = ''] = /^(\d+) (.*)$/s.exec(text(about)) ?? []
+  return { holder: text(holder), token: Number(token), label: label === '' ? undefined : label, left: Number(text(left)) }
+}
+
+async function wait(redis: Redis, key: string, ask: LeaseAsk, signal: AbortSignal | undefined): Promise<LeaseHolder | undefined> {
+  signal?.throwIfAborted()
+  const { holder, label = '', ttl, permits } = ask
+  const until = performance.now() + ask.wait
+  const attempt = async (waits: boolean): Promise<LeaseHolder | number> => {
+    const answer = await redis.run(acquire, [key], [holder, label, String(ttl), String(permits), waits ? '1' : '0'])
+    return Array.isArray(answer) ? Number(answer[0]) : { token: Number(text(answer)), holder, label: ask.label, left: ttl }
+  }
+  if (ask.wait <= 0) {
+    const got = await attempt(false)
+    return typeof got === 'number' ? undefined : got
+  }
+  let woken = false
+  let wake: (() => void) | undefined
+  const look = (): void => {
+    woken = true
+    wake?.()
+  }
+  const ear = await redis.listen('channels', [`${key}wake`], look, look)
+  signal?.addEventListener('abort', look, { once: true })
+  let got: LeaseHolder | number = 0
+  try {
+    while (typeof got === 'number') {
+      woken = false
+      got = await attempt(true)
+      const left = until - performance.now()
+      if (typeof got !== 'number' || left <= 0 || signal?.aborted) break
+      if (!woken) await pause(Math.min(got + 1, left), (resolve) => (wake = resolve))
+    }
+  } finally {
+    signal?.removeEventListener('abort', look)
+    await ear.close()
+    if (typeof got === 'number') await redis.run(leave, [key], [holder]).catch(() => {})
+  }
+  if (signal?.aborted) {
+    if (typeof got !== 'number') await redis.run(release, [key], [holder])
+    signal.throwIfAborted()
+  }
+  return typeof got === 'number' ? undefined : got
+}
+
+function pause(milliseconds: number, waker: (resolve: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds)
+    waker(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,294 @@
+/**
+ * A queue is what scripts make of sorted sets: `ready` by priority and place, `later` and `taken` by the time when they come back, `dead`.
+ * Redis' own consumer groups know one time for all jobs, which nobody can prolong beyond it, no delay and no priority.
+ * Foreign programs push with `XADD PREFIX:queue:NAME:in * body …`.
+ */
+import { randomUUID } from 'node:crypto'
+import { TalkwireError } from '../../../error.js'
+import type { Consumption, DeadLetter, Job, JobSink, QueuesDriver } from '../../driver.js'
+import { bytes, headersOf, headersText, isAway, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+
+/** Foreign programs push without a word on a channel: consumers look after so many milliseconds at least. */
+const LOOK = 1000
+const MOST = 100
+
+/** KEYS[1] is the queue: everything of it begins with that. */
+const QUEUE = `
+local q = KEYS[1]
+local function setting(name) return tonumber(redis.call('HGET', q .. 'settings', name) or '0') end
+local function add(body, type, headers, delay, priority)
+  local seq = redis.call('INCR', q .. 'seq')
+  local id = whole(seq)
+  local place = whole((9 - priority) * 1e14 + seq)
+  redis.call('HSET', q .. 'job:' .. id, 'body', body, 'type', type, 'headers', headers, 'time', whole(now()), 'place', place, 'attempt', '0')
+  if delay > 0 then redis.call('ZADD', q .. 'later', whole(now() + delay), id) else redis.call('ZADD', q .. 'ready', place, id) end
+  return id
+end
+local function bury(id, reason)
+  redis.call('HSET', q .. 'job:' .. id, 'reason', reason)
+  redis.call('HDEL', q .. 'job:' .. id, 'receipt')
+  redis.call('ZADD', q .. 'dead', redis.call('INCR', q .. 'seq'), id)
+end
+local function back(id, delay)
+  local attempt = tonumber(redis.call('HGET', q .. 'job:' .. id, 'attempt'))
+  redis.call('HDEL', q .. 'job:' .. id, 'receipt')
+  if attempt >= setting('attempts') then bury(id, 'was handed out ' .. whole(attempt) .. ' times')
+  elseif delay > 0 then redis.call('ZADD', q .. 'later', whole(now() + delay), id)
+  else redis.call('ZADD', q .. 'ready', redis.call('HGET', q .. 'job:' .. id, 'place'), id) end
+end
+local function due(set)
+  local ids = redis.call('ZRANGEBYSCORE', q .. set, '-inf', whole(now()), 'LIMIT', 0, 1000)
+  for _, id in ipairs(ids) do redis.call('ZREM', q .. set, id) end
+  return ids
+end
+local function sweep()
+  for _, id in ipairs(due('later')) do redis.call('ZADD', q .. 'ready', redis.call('HGET', q .. 'job:' .. id, 'place'), id) end
+  for _, id in ipairs(due('taken')) do back(id, 0) end
+  for _, entry in ipairs(redis.call('XRANGE', q .. 'in', '-', '+', 'COUNT', 1000)) do
+    local f = { body = '', type = '', headers = '' }
+    for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
+    add(f.body, f.type, f.headers, 0, 0)
+    redis.call('XDEL', q .. 'in', entry[1])
+  end
+end
+local function wake() redis.call('PUBLISH', q .. 'wake', '') end
+`
+
+const push = script(`${QUEUE}
+local ids = {}
+local dedupe = setting('dedupe')
+for i = 1, #ARGV, 6 do
+  local key = q .. 'key:' .. ARGV[i + 5]
+  local id = ARGV[i + 5] ~= '' and redis.call('GET', key)
+  if not id then
+    id = add(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]))
+    if ARGV[i + 5] ~= '' and dedupe > 0 then redis.call('SET', key, id, 'PX', whole(dedupe)) end
+  end
+  ids[#ids + 1] = id
+end
+wake()
+return ids`)
+
+/** The jobs, and in how many milliseconds one comes back; -1: none will. */
+const take = script(`${QUEUE}
+sweep()
+local taken = {}
+local visibility = setting('visibility')
+for _ = 1, tonumber(ARGV[1]) do
+  local id = redis.call('ZPOPMIN', q .. 'ready')[1]
+  if not id then break end
+  local job = q .. 'job:' .. id
+  local attempt = redis.call('HINCRBY', job, 'attempt', 1)
+  local receipt = ARGV[2] .. ':' .. redis.call('INCR', q .. 'seq')
+  redis.call('HSET', job, 'receipt', receipt)
+  redis.call('ZADD', q .. 'taken', whole(now() + visibility), id)
+  local f = redis.call('HMGET', job, 'time', 'type', 'headers', 'body')
+  taken[#taken + 1] = { id, receipt, attempt, f[1], f[2], f[3], f[4] }
+end
+local next = -1
+for _, set in ipairs({ 'later', 'taken' }) do
+  local first = redis.call('ZRANGE', q .. set, 0, 0, 'WITHSCORES')[2]
+  if first then
+    local wait = math.max(0, tonumber(first) - now())
+    if next < 0 or wait < next then next = wait end
+  end
+end
+return { next, taken }`)
+
+/** 0: it is somebody else's by now, or nobody's. */
+const settle = script(`${QUEUE}
+local id, receipt, how, word = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job = q .. 'job:' .. id
+if redis.call('HGET', job, 'receipt') ~= receipt then return 0 end
+if how == 'extend' then
+  redis.call('ZADD', q .. 'taken', whole(now() + tonumber(word)), id)
+  wake()
+  return 1
+end
+redis.call('ZREM', q .. 'taken', id)
+if how == 'ack' then redis.call('DEL', job)
+elseif how == 'dead' then bury(id, word)
+else
+  if how == 'return' then redis.call('HINCRBY', job, 'attempt', -1) end
+  back(id, tonumber(word))
+  wake()
+end
+return 1`)
+
+const count = script(`${QUEUE}
+sweep()
+return { redis.call('ZCARD', q .. 'ready'), redis.call('ZCARD', q .. 'later'), redis.call('ZCARD', q .. 'taken'), redis.call('ZCARD', q .. 'dead') }`)
+
+/** At most a thousand at a time: nobody else is served meanwhile. */
+const purge = script(`${QUEUE}
+sweep()
+local gone = 0
+for _, set in ipairs({ 'ready', 'later' }) do
+  for _, id in ipairs(redis.call('ZRANGE', q .. set, 0, 999 - gone)) do
+    redis.call('ZREM', q .. set, id)
+    redis.call('DEL', q .. 'job:' .. id)
+    gone = gone + 1
+  end
+  if gone >= 1000 then break end
+end
+return gone`)
+
+const letters = script(`${QUEUE}
+sweep()
+local found = {}
+for _, id in ipairs(redis.call('ZRANGE', q .. 'dead', 0, tonumber(ARGV[1]) - 1)) do
+  local f = redis.call('HMGET', q .. 'job:' .. id, 'reason', 'attempt', 'type', 'headers', 'body')
+  found[#found + 1] = { id, f[1], f[2], f[3], f[4], f[5] }
+end
+return found`)
+
+const revive = script(`${QUEUE}
+local revived = 0
+for _, id in ipairs(ARGV) do
+  if redis.call('ZREM', q .. 'dead', id) == 1 then
+    redis.call('HSET', q .. 'job:' .. id, 'attempt', '0')
+    redis.call('HDEL', q .. 'job:' .. id, 'reason')
+    redis.call('ZADD', q .. 'ready', redis.call('HGET', q .. 'job:' .. id, 'place'), id)
+    revived = revived + 1
+  end
+end
+wake()
+return revived`)
+
+export function queues(redis: Redis): QueuesDriver {
+  const keyOf = (queue: string): string => `${redis.prefix}:queue:${queue}:`
+  const run = (what: Parameters<Redis['run']>[0], queue: string, ...words: (string | Buffer)[]): Promise<Answer> =>
+    redis.run(what, [keyOf(queue)], words)
+  return {
+    async declare(queue, { visibility, attempts, dedupe }) {
+      const words = ['visibility', String(visibility), 'attempts', String(attempts), 'dedupe', String(dedupe)]
+      await redis.command('HSET', `${keyOf(queue)}settings`, ...words)
+    },
+    async push(queue, jobs) {
+      const words = jobs.flatMap(({ body, type, headers, delay, priority, key = '' }) => [
+        view(body),
+        type,
+        headersText(headers),
+        String(delay),
+        String(priority),
+        key,
+      ])
+      return items(await run(push, queue, ...words)).map(text)
+    },
+    consume: (queue, sink) => consume(redis, keyOf(queue), queue, sink),
+    async counts(queue) {
+      const [ready, delayed, taken, dead] = items(await run(count, queue)).map(Number)
+      return { ready: ready!, delayed: delayed!, taken: taken!, dead: dead! }
+    },
+    async purge(queue) {
+      let all = 0
+      for (let gone = 1000; gone >= 1000; all += gone) gone = Number(await run(purge, queue))
+      return all
+    },
+    async deadLetters(queue, limit) {
+      return items(await run(letters, queue, String(limit))).map((each): DeadLetter => {
+        const [id, reason, attempts, type, headers, body] = items(each)
+        return {
+          id: text(id),
+          reason: text(reason),
+          attempts: Number(text(attempts)),
+          type: typeOf(text(type)),
+          headers: headersOf(text(headers)),
+          body: bytes(body),
+        }
+      })
+    },
+    revive: async (queue, ids) => Number(await run(revive, queue, ...ids)),
+  }
+}
+
+async function consume(redis: Redis, key: string, queue: string, sink: JobSink): Promise<Consumption> {
+  const me = randomUUID()
+  let wanted = 0
+  let out = 0
+  let closed = false
+  let again = false
+  let running: Promise<void> | undefined
+  let timer: NodeJS.Timeout | undefined
+  const settleJob = (id: string, receipt: string, how: string, word: string): Promise<Answer> =>
+    redis.run(settle, [key], [id, receipt, how, word])
+  const jobOf = (answer: Answer): Job => {
+    const [id, receipt, attempt, time, type, headers, body] = items(answer)
+    const finish = async (how: 'ack' | 'nack' | 'dead', word: string): Promise<void> => {
+      const done = await settleJob(text(id), text(receipt), how, word)
+      out--
+      look()
+      if (done !== 1) throw gone(text(id))
+    }
+    return {
+      id: text(id),
+      attempt: Number(attempt),
+      time: Number(text(time)),
+      type: typeOf(text(type)),
+      headers: headersOf(text(headers)),
+      body: bytes(body),
+      ack: () => finish('ack', ''),
+      nack: (delay) => finish('nack', String(delay)),
+      dead: (reason) => finish('dead', reason),
+      async extend(milliseconds) {
+        if ((await settleJob(text(id), text(receipt), 'extend', String(milliseconds))) !== 1) throw gone(text(id))
+      },
+    }
+  }
+  const gone = (id: string): TalkwireError =>
+    new TalkwireError(
+      'NOT_FOUND',
+      `the job ${id} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
+    )
+  const pull = async (): Promise<void> => {
+    do {
+      again = false
+      while (!closed && wanted > out) {
+        const [next, taken] = items(await redis.run(take, [key], [String(Math.min(wanted - out, MOST)), me]))
+        const jobs = items(taken)
+        for (const job of jobs) {
+          // Who wants less meanwhile, or nothing, gets less: the rest was never handed out.
+          if (closed || out >= wanted) await settleJob(text(items(job)[0]), text(items(job)[1]), 'return', '0')
+          else {
+            out++
+            sink.job(jobOf(job))
+          }
+        }
+        if (jobs.length > 0) continue
+        clearTimeout(timer)
+        if (!closed) timer = setTimeout(look, Number(next) < 0 ? LOOK : Math.min(LOOK, Number(next) + 1)).unref()
+        break
+      }
+    } while (again && !closed)
+  }
+  const look = (): void => {
+    again = true
+    if (closed || running) return
+    running = pull()
+      .catch((reason: unknown) => {
+        if (!closed && !isAway(reason)) redis.onError(reason, queue)
+      })
+      .finally(() => {
+        running = undefined
+        if (again) look()
+      })
+  }
+  const ear = await redis.listen('channels', [`${key}wake`], look, look)
+  const end = async (): Promise<void> => {
+    if (closed) return
+    closed = true
+    clearTimeout(timer)
+    forget()
+    await ear.close()
+    await running
+    sink.ended()
+  }
+  const forget = redis.closing(end)
+  return {
+    want(jobs) {
+      wanted = jobs
+      look()
+    },
+    close: end,
+  }
+}

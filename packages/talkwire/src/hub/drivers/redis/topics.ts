@@ -1,0 +1,346 @@
+/**
+ * A message is published on the channel `PREFIX.TOPIC` as it is, and kept in the stream `PREFIX:topics`. What a channel cannot carry (position,
+ * type, headers) is published just before it on `PREFIX:meta:TOPIC`. One script does all three, so that nothing comes between; a message
+ * without the first is a foreign one. Who was too slow or away goes on from the stream.
+ */
+import { isPattern, matchesPattern } from '../../topic-names.js'
+import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
+import {
+  bytes,
+  headersOf,
+  headersText,
+  isAway,
+  items,
+  script,
+  text,
+  typeOf,
+  view,
+  type Answer,
+  type Ear,
+  type Redis,
+} from './connection.js'
+
+/** Messages that are kept, of all topics together. */
+const KEPT = '100000'
+const BATCH = '256'
+/** Foreign programs add to the stream without a word on a channel: groups look after so many milliseconds. */
+const LOOK = 1000
+
+const publish = script(`
+local n = redis.call('INCR', KEYS[3])
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'topic', ARGV[2], 'type', ARGV[6], 'headers', ARGV[7], 'n', n, 'body', ARGV[5])
+local meta = id .. '/' .. n .. '\\n' .. ARGV[6] .. '\\n' .. ARGV[7]
+if ARGV[8] == '1' then redis.call('HSET', KEYS[2], ARGV[2], meta .. '\\n' .. ARGV[5]) end
+redis.call('PUBLISH', ARGV[3], meta)
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return id`)
+
+/** Where the stream ends: `0-0/0` before the first. */
+const last = script(`
+local entry = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+return (entry and entry[1] or '0-0') .. '/' .. (redis.call('GET', KEYS[2]) or '0')`)
+
+/** Redis' glob for a pattern below a root. It lets more through: its "*" does not stop at dots. */
+export const globOf = (root: string, pattern: string): string =>
+  (root + pattern.replace(/>$/, '*')).replaceAll(/[\\?[\]^]/g, String.raw`\$&`)
+
+interface Position {
+  /** Of the stream. */
+  readonly id: string
+  /** How many were published until then; undefined: nobody knows. */
+  readonly n: number | undefined
+}
+
+function positionOf(words: string): Position {
+  const [id = '', n] = words.split('/')
+  return { id, n: n === undefined || n === '' ? undefined : Number(n) }
+}
+
+function compare(one: string, other: string): number {
+  const [time = '0', part = '0'] = one.split('-')
+  const [otherTime = '0', otherPart = '0'] = other.split('-')
+  const first = BigInt(time) - BigInt(otherTime) || BigInt(part) - BigInt(otherPart)
+  return first < 0n ? -1 : first > 0n ? 1 : 0
+}
+
+/** Taken at a time or later is after the last id of the millisecond before. */
+const before = (time: number): string => (time <= 0 ? '0-0' : `${Math.ceil(time) - 1}-18446744073709551615`)
+
+interface Entry extends TopicMessage {
+  readonly at: Position
+}
+
+/** An entry of the stream; a foreign one has what its program gave it. */
+function entryOf(answer: Answer): Entry | undefined {
+  const [id, list] = items(answer)
+  const fields = new Map<string, Answer>()
+  const flat = items(list)
+  for (let index = 0; index + 1 < flat.length; index += 2) fields.set(text(flat[index]), flat[index + 1]!)
+  const topic = fields.get('topic')
+  if (topic === undefined) return undefined
+  const n = fields.get('n')
+  return messageOf(
+    text(topic),
+    `${text(id)}/${text(n)}`,
+    text(fields.get('type')),
+    text(fields.get('headers')),
+    bytes(fields.get('body')),
+    false,
+  )
+}
+
+function messageOf(topic: string, position: string, type: string, headers: string, body: Buffer, retained: boolean): Entry {
+  const at = positionOf(position)
+  return { topic, body, type: typeOf(type), headers: headersOf(headers), position, time: Number.parseInt(at.id, 10), retained, at }
+}
+
+/** `position`, type and headers, a line each; then the body, if there is one. */
+function split(meta: Buffer): { lines: string[]; rest: Buffer } {
+  const lines: string[] = []
+  let from = 0
+  for (let line = 0; line < 3; line++) {
+    const end = meta.indexOf(0x0a, from)
+    lines.push(meta.toString('utf8', from, end < 0 ? meta.length : end))
+    from = end < 0 ? meta.length : end + 1
+  }
+  return { lines, rest: meta.subarray(from) }
+}
+
+export function topics(redis: Redis): TopicsDriver {
+  const names: Names = {
+    root: `${redis.prefix}.`,
+    meta: `${redis.prefix}:meta:`,
+    stream: `${redis.prefix}:topics`,
+    retained: `${redis.prefix}:retained`,
+    count: `${redis.prefix}:published`,
+  }
+  return {
+    async publish(topic, { body, type, headers }, { retain }) {
+      const keys = [names.stream, names.retained, names.count]
+      await redis.run(publish, keys, [
+        KEPT,
+        topic,
+        names.meta + topic,
+        names.root + topic,
+        view(body),
+        type,
+        headersText(headers),
+        retain ? '1' : '0',
+      ])
+    },
+    subscribe: (pattern, options, sink) =>
+      options.group === undefined ? follow(redis, names, pattern, options, sink) : member(redis, names, pattern, options, sink),
+  }
+}
+
+interface Names {
+  readonly root: string
+  readonly meta: string
+  readonly stream: string
+  readonly retained: string
+  readonly count: string
+}
+
+/** Both channels in one command: a message whose first part was not heard would pass for a foreign one. */
+function hear(
+  redis: Redis,
+  names: Names,
+  pattern: string,
+  heard: (message: Buffer, channel: string) => void,
+  back: () => void,
+): Promise<Ear> {
+  if (!isPattern(pattern)) return redis.listen('channels', [names.meta + pattern, names.root + pattern], heard, back)
+  return redis.listen('patterns', [globOf(names.meta, pattern), globOf(names.root, pattern)], heard, back)
+}
+
+async function follow(redis: Redis, names: Names, pattern: string, options: SubscribeOptions, sink: TopicSink): Promise<Subscription> {
+  let here: Position
+  /** `live`: messages are taken from the channel. Else they are read from the stream, and the channel only says how far it goes. */
+  let live = false
+  let reading: Promise<void> | undefined
+  let room = true
+  let closed = false
+  let newest = '0-0'
+  let held: TopicMessage[] = []
+  const give = (message: TopicMessage): void => {
+    room = sink.message(message)
+    if (!room) live = false
+  }
+  const read = async (): Promise<void> => {
+    for (const message of held.splice(0)) {
+      if (!room || closed) held.push(message)
+      else give(message)
+    }
+    while (room && !closed) {
+      const batch = items(await redis.command('XRANGE', names.stream, `(${here.id}`, '+', 'COUNT', BATCH))
+      for (const answer of batch) {
+        if (!room || closed) return
+        const entry = entryOf(answer)
+        const at = entry?.at ?? { id: text(items(answer)[0]), n: undefined }
+        const missed = at.n === undefined || here.n === undefined ? 0 : at.n - here.n - 1
+        if (missed > 0) sink.lost(missed)
+        here = { id: at.id, n: at.n ?? here.n }
+        if (entry && matchesPattern(pattern, entry.topic)) give(entry)
+      }
+      // What was published after the stream was read comes, or came, on the channel.
+      if (batch.length === 0 && compare(newest, here.id) <= 0) return void (live = room)
+    }
+  }
+  const catchUp = (): void => {
+    if (closed || reading || !room || live) return
+    reading = read()
+      .catch((reason: unknown) => {
+        // Without a connection it goes on when there is one.
+        if (!closed && !isAway(reason)) redis.onError(reason, pattern)
+      })
+      .finally(() => (reading = undefined))
+  }
+  let meta: { topic: string; position: string; type: string; headers: string } | undefined
+  const heard = (message: Buffer, channel: string): void => {
+    if (channel.startsWith(names.meta)) {
+      const [position = '', type = '', headers = ''] = split(message).lines
+      meta = { topic: channel.slice(names.meta.length), position, type, headers }
+      return
+    }
+    const topic = channel.slice(names.root.length)
+    const known = meta?.topic === topic ? meta : undefined
+    meta = undefined
+    if (!matchesPattern(pattern, topic)) return
+    if (!known) {
+      if (live) give({ topic, body: message, type: undefined, headers: {}, position: undefined, time: undefined, retained: false })
+      else sink.lost(1)
+      return
+    }
+    const entry = messageOf(topic, known.position, known.type, known.headers, message, false)
+    if (compare(entry.at.id, newest) > 0) newest = entry.at.id
+    if (!live) return catchUp()
+    if (compare(entry.at.id, here.id) <= 0) return
+    here = entry.at
+    give(entry)
+  }
+  const back = (): void => {
+    meta = undefined
+    live = false
+    catchUp()
+  }
+  here = await start(redis, names, options.from)
+  const ear = await hear(redis, names, pattern, heard, back)
+  if (options.from === 'new') held = await retained(redis, names, pattern, here)
+  catchUp()
+  await reading
+  const end = async (): Promise<void> => {
+    if (closed) return
+    closed = true
+    forget()
+    await ear.close()
+    await reading
+    sink.ended()
+  }
+  const forget = redis.closing(end)
+  return {
+    resume() {
+      room = true
+      catchUp()
+    },
+    close: end,
+  }
+}
+
+async function start(redis: Redis, names: Names, from: From): Promise<Position> {
+  if (from === 'new') return positionOf(text(await redis.run(last, [names.stream, names.count], [])))
+  if (from === 'all') return { id: '0-0', n: undefined }
+  return 'after' in from ? positionOf(from.after) : { id: before(from.time), n: undefined }
+}
+
+/** What came since we began to listen is no last value from before. */
+async function retained(redis: Redis, names: Names, pattern: string, here: Position): Promise<TopicMessage[]> {
+  const found: Entry[] = []
+  const take = (topic: string, value: Answer): void => {
+    const { lines, rest } = split(bytes(value))
+    const entry = messageOf(topic, lines[0]!, lines[1]!, lines[2]!, rest, true)
+    if (matchesPattern(pattern, topic) && compare(entry.at.id, here.id) <= 0) found.push(entry)
+  }
+  if (!isPattern(pattern)) {
+    const value = await redis.command('HGET', names.retained, pattern)
+    if (value !== null) take(pattern, value)
+    return found
+  }
+  const all = items(await redis.command('HGETALL', names.retained))
+  for (let index = 0; index + 1 < all.length; index += 2) take(text(all[index]), all[index + 1]!)
+  return found.toSorted((one, other) => compare(one.at.id, other.at.id))
+}
+
+/** A group of the stream's own, one for each pattern; the channel only says that there is something. */
+async function member(redis: Redis, names: Names, pattern: string, options: SubscribeOptions, sink: TopicSink): Promise<Subscription> {
+  const group = `${options.group} ${pattern}`
+  const begin = options.from === 'new' ? '$' : (await start(redis, names, options.from)).id
+  const create = async (from: string): Promise<void> => {
+    await redis.command('XGROUP', 'CREATE', names.stream, group, from, 'MKSTREAM').catch((reason: unknown) => {
+      if (!/BUSYGROUP/.test(String(reason))) throw reason
+    })
+  }
+  await create(begin)
+  let room = true
+  let closed = false
+  let again = false
+  let running: Promise<void> | undefined
+  const held: TopicMessage[] = []
+  /** Taken, and ours to give: the group hands it to nobody else. */
+  const give = (): boolean => {
+    while (room && held.length > 0) room = sink.message(held.shift()!)
+    return room
+  }
+  const take = async (): Promise<boolean> => {
+    const count = String(Math.min(options.buffer, 64))
+    const answer = await redis.command('XREADGROUP', 'GROUP', group, 'member', 'COUNT', count, 'NOACK', 'STREAMS', names.stream, '>')
+    const entries = items(items(items(answer)[0])[1])
+    for (const each of entries) {
+      const entry = entryOf(each)
+      if (entry && matchesPattern(pattern, entry.topic)) held.push(entry)
+    }
+    return entries.length > 0
+  }
+  const run = async (): Promise<void> => {
+    do {
+      again = false
+      while (!closed && give() && (await take()));
+    } while (again && !closed)
+  }
+  const look = (): void => {
+    again = true
+    if (closed || running) return
+    running = run()
+      .catch(async (reason: unknown) => {
+        // A Redis that came back without what it had knows no group.
+        if (/NOGROUP/.test(String(reason))) await create('0')
+        else if (!closed && !isAway(reason)) redis.onError(reason, pattern)
+      })
+      .catch((reason: unknown) => redis.onError(reason, pattern))
+      .finally(() => {
+        running = undefined
+        if (again) look()
+      })
+  }
+  const ear = await hear(redis, names, pattern, look, look)
+  const timer = setInterval(look, LOOK).unref()
+  look()
+  const end = async (): Promise<void> => {
+    if (closed) return
+    closed = true
+    clearInterval(timer)
+    forget()
+    await ear.close()
+    await running
+    // What this member has taken is in nobody else's hands: its sink gets it, over its buffer.
+    for (const message of held.splice(0)) sink.message(message)
+    sink.ended()
+  }
+  const forget = redis.closing(end)
+  return {
+    resume() {
+      room = true
+      look()
+    },
+    close: end,
+  }
+}

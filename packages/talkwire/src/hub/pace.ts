@@ -1,0 +1,28 @@
+/** No more than so many in so long. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export interface Rate {
+  readonly jobs: number
+  /** Milliseconds. */
+  readonly per: number
+}
+
+/** Turns are given in the order in which they are asked for, evenly: `per / jobs` milliseconds apart once the first `jobs` are used up. */
+export class Pace {
+  private readonly apart: number
+  /** When the bucket would be full again, on the clock of performance.now(). */
+  private full = 0
+
+  constructor(private readonly rate: Rate) {
+    if (!(rate.jobs > 0) || !(rate.per > 0)) throw new TypeError('a rate is { jobs, per }: so many jobs in so many milliseconds')
+    this.apart = rate.per / rate.jobs
+  }
+
+  /** Resolves when it is our turn. */
+  async turn(): Promise<void> {
+    const now = performance.now()
+    this.full = Math.max(this.full, now) + this.apart
+    const wait = this.full - now - this.rate.per
+    if (wait > 0) await sleep(wait)
+  }
+}

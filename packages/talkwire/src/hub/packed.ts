@@ -1,0 +1,130 @@
+/**
+ * Many messages in one piece of bytes, as they travel between a client and the embedded hub and stand in its log. Each: its length
+ * (u32, what follows), flags (u8), the topic's length (u16) and UTF-8, with `HEADERS` their length (u32) and JSON, with `STAMPED` its
+ * position and time (two f64), the body. Little-endian. A run of messages of one topic is passed on as it came.
+ */
+import { TalkwireError } from '../error.js'
+import type { BodyType, Headers } from './driver.js'
+
+export const TYPE_MASK = 3
+const HEADERS = 4
+export const STAMPED = 8
+/** Published: keep it as the last value. Delivered: it is one. */
+export const RETAIN = 16
+/** A request or a reply: it goes to those who respond, or to the inbox it names. */
+export const REQUEST = 32
+
+const TYPES: readonly (BodyType | undefined)[] = [undefined, 'json', 'text', 'bytes']
+const NO_HEADERS: Headers = Object.freeze({})
+
+export const typeNumber = (type: BodyType | undefined): number => (type === undefined ? 0 : TYPES.indexOf(type))
+export const typeName = (number: number): BodyType | undefined => TYPES[number & TYPE_MASK]
+
+/** One message, as it stands there. */
+export interface Packed {
+  readonly flags: number
+  readonly topic: string
+  readonly headers: Headers
+  readonly position: number
+  readonly time: number
+  /** A view. */
+  readonly body: Uint8Array
+}
+
+const FIXED = 7
+const STAMP = 16
+
+/** One message as bytes of its own. */
+export function pack(flags: number, topic: string, headers: Headers, body: Uint8Array, stamp?: { position: number; time: number }): Buffer {
+  const named = Object.keys(headers).length > 0
+  const text = named ? Buffer.from(JSON.stringify(headers)) : undefined
+  const topicLength = Buffer.byteLength(topic)
+  const size = FIXED + topicLength + (text ? 4 + text.length : 0) + (stamp ? STAMP : 0) + body.length
+  const bytes = Buffer.allocUnsafe(size)
+  bytes.writeUInt32LE(size - 4, 0)
+  bytes[4] = (flags & ~(HEADERS | STAMPED)) | (text ? HEADERS : 0) | (stamp ? STAMPED : 0)
+  bytes.writeUInt16LE(topicLength, 5)
+  let at = FIXED + bytes.write(topic, FIXED)
+  if (text) {
+    at = bytes.writeUInt32LE(text.length, at)
+    at += text.copy(bytes, at)
+  }
+  if (stamp) at = bytes.writeDoubleLE(stamp.time, bytes.writeDoubleLE(stamp.position, at))
+  bytes.set(body, at)
+  return bytes
+}
+
+/** The same bytes. */
+export const viewOf = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** Where the message that begins at `at` ends. Throws INVALID_INPUT. */
+export function endOf(bytes: Buffer, at: number): number {
+  if (at + FIXED > bytes.length) throw broken()
+  const end = at + 4 + bytes.readUInt32LE(at)
+  if (end > bytes.length || at + FIXED + bytes.readUInt16LE(at + 5) > end) throw broken()
+  return end
+}
+
+export const flagsAt = (bytes: Buffer, at: number): number => bytes[at + 4]!
+
+/** The topic of the message at `at`, whose end was checked. */
+export const topicAt = (bytes: Buffer, at: number): string => bytes.toString('utf8', at + FIXED, at + FIXED + bytes.readUInt16LE(at + 5))
+
+/** Whether two messages have one topic, without making a text of either. */
+export function sameTopic(bytes: Buffer, one: number, other: number): boolean {
+  const length = bytes.readUInt16LE(one + 5)
+  if (length !== bytes.readUInt16LE(other + 5)) return false
+  for (let index = FIXED; index < FIXED + length; index++) if (bytes[one + index] !== bytes[other + index]) return false
+  return true
+}
+
+/** The message from `at` to `end`. Throws INVALID_INPUT. */
+export function readAt(bytes: Buffer, at: number, end: number, topic = topicAt(bytes, at)): Packed {
+  const flags = flagsAt(bytes, at)
+  let from = at + FIXED + bytes.readUInt16LE(at + 5)
+  let headers = NO_HEADERS
+  if (flags & HEADERS) {
+    if (from + 4 > end) throw broken()
+    const length = bytes.readUInt32LE(from)
+    if (from + 4 + length > end) throw broken()
+    headers = headersOf(bytes.toString('utf8', from + 4, from + 4 + length))
+    from += 4 + length
+  }
+  let position = 0
+  let time = 0
+  if (flags & STAMPED) {
+    if (from + STAMP > end) throw broken()
+    position = bytes.readDoubleLE(from)
+    time = bytes.readDoubleLE(from + 8)
+    from += STAMP
+  }
+  return { flags, topic, headers, position, time, body: bytes.subarray(from, end) }
+}
+
+/** All messages of a piece. Throws INVALID_INPUT. */
+export function unpack(piece: Uint8Array, each: (message: Packed) => void): void {
+  const bytes = viewOf(piece)
+  let before = -1
+  let topic = ''
+  for (let at = 0; at < bytes.length;) {
+    const end = endOf(bytes, at)
+    if (before < 0 || !sameTopic(bytes, before, at)) topic = topicAt(bytes, at)
+    each(readAt(bytes, at, end, topic))
+    before = at
+    at = end
+  }
+}
+
+function headersOf(text: string): Headers {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && Object.values(value).every((each) => typeof each === 'string'))
+      return value as Headers
+  } catch {
+    // Said below.
+  }
+  throw broken()
+}
+
+const broken = (): TalkwireError => new TalkwireError('INVALID_INPUT', 'these bytes are no messages of a hub')

@@ -1,0 +1,314 @@
+/** Work queues: each job to one consumer, at least once. */
+import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-schema.js'
+import { TalkwireError } from '../error.js'
+import type { Base } from './base.js'
+import type { DeadLetter as DriverDeadLetter, Headers, Job as DriverJob, NewJob, QueueCounts, QueueSettings } from './driver.js'
+import { Pace, type Rate } from './pace.js'
+import { results, type Results } from './results.js'
+import { validateTopic } from './topic-names.js'
+import { valuesOf, type ValueOptions, type Values } from './values.js'
+
+export interface QueueOptions<S extends StandardSchema<any, any> = StandardSchema<any, any>> extends ValueOptions<S> {
+  /** Milliseconds that a consumer has for a job until it goes to another, unless it asks for more. Default 30,000. */
+  readonly visibility?: number
+  /** How often a job is tried before it is a dead letter. Default 5. */
+  readonly attempts?: number
+  /** Milliseconds before the next try: `first`, then `factor` times more each time, at most `max`. Default 1,000, 2, 60,000. */
+  readonly backoff?: Backoff
+  /** Milliseconds that the key of a job is remembered. Default 120,000. */
+  readonly dedupe?: number
+  /** Milliseconds that the result of a job can be had. Without it results are not kept. */
+  readonly results?: number
+}
+
+export interface Backoff {
+  readonly first?: number
+  readonly factor?: number
+  readonly max?: number
+}
+
+export interface PushOptions {
+  /** Milliseconds until it may be handed out. */
+  readonly delay?: number
+  /** 0 is ordinary, up to 9 is sooner. */
+  readonly priority?: number
+  /** Not pushed again when a job with this key was, within the time of `dedupe`; the first one's id is returned. */
+  readonly key?: string
+  readonly headers?: Headers
+}
+
+export interface ConsumeOptions {
+  /** How many jobs are worked on at once. Default 1. */
+  readonly concurrency?: number
+  /** No more than so many jobs are begun in so many milliseconds. */
+  readonly rate?: Rate
+}
+
+/** A job in the hands of its consumer. */
+export interface Job<T = unknown> {
+  readonly id: string
+  readonly data: T
+  readonly headers: Headers
+  /** 1 the first time; 0 where the broker does not count. */
+  readonly attempt: number
+  readonly time: Date | undefined
+  /** Aborts when the job is not ours any more: the time ran out, or the connection was lost. What is done after that may be done twice. */
+  readonly signal: AbortSignal
+  /** For whoever follows the job, where the queue keeps results. */
+  progress(value: unknown): Promise<void>
+  /** So many milliseconds more, from now on. While a handler runs, this is done for it. */
+  extend(milliseconds: number): Promise<void>
+  /** Not to be tried again: it becomes a dead letter, and what the handler returns is ignored. */
+  dead(reason: string): Promise<void>
+}
+
+export interface Worker extends AsyncDisposable {
+  /** No job is begun after this; resolves when those that were have ended. */
+  close(): Promise<void>
+  /** Resolves when it is closed; rejects with what ended it. */
+  readonly closed: Promise<void>
+}
+
+export interface DeadLetter<T = unknown> {
+  readonly id: string
+  readonly data: T
+  readonly headers: Headers
+  readonly reason: string
+  readonly attempts: number
+}
+
+export interface Queue<In = unknown, Out = In> {
+  /** Resolves with the job's id when it is as safe as the broker makes it. */
+  push(data: In, options?: PushOptions): Promise<string>
+  /** As `push`, for many at once. */
+  pushAll(jobs: readonly { readonly data: In; readonly options?: PushOptions }[]): Promise<readonly string[]>
+  /** What the handler returns for a job is its result; the job is then done. What it throws has it tried again. */
+  consume(handler: (job: Job<Out>) => unknown, options?: ConsumeOptions): Promise<Worker>
+  /** What the handler returned. Waits at most `timeout` milliseconds. Rejects with NOT_FOUND, DEADLINE_EXCEEDED, or what the job died of. */
+  result(id: string, options?: { readonly timeout?: number; readonly signal?: AbortSignal }): Promise<unknown>
+  /** What the handler reports with `progress`, until the job ends. */
+  follow(id: string): AsyncIterableIterator<unknown>
+  counts(): Promise<QueueCounts>
+  /** Removes what waits; resolves with how many. */
+  purge(): Promise<number>
+  deadLetters(options?: { readonly limit?: number }): Promise<readonly DeadLetter<Out>[]>
+  /** Back into the queue, with all tries; resolves with how many. */
+  revive(ids: readonly string[]): Promise<number>
+}
+
+export type QueueOf<S> = Queue<unknown extends InputOf<S> ? any : InputOf<S>, unknown extends OutputOf<S> ? any : OutputOf<S>>
+
+const DEFAULTS = { visibility: 30_000, attempts: 5, dedupe: 120_000 }
+const LONGEST_REASON = 500
+
+export function queue(base: Base, name: string, options: QueueOptions<any>): Queue<any, any> {
+  validateTopic(name)
+  const settings: QueueSettings = {
+    visibility: positive('visibility', options.visibility ?? DEFAULTS.visibility),
+    attempts: positive('attempts', options.attempts ?? DEFAULTS.attempts),
+    dedupe: positive('dedupe', options.dedupe ?? DEFAULTS.dedupe),
+  }
+  const pause = pausesOf(options.backoff ?? {})
+  const values = valuesOf(options, `the queue "${name}"`)
+  const kept = options.results === undefined ? undefined : results(base, name, positive('results', options.results))
+  let declared: Promise<void> | undefined
+  const ready = (): Promise<void> => (declared ??= declare(base, name, settings, options).catch((reason: unknown) => forget(reason)))
+  const forget = (reason: unknown): never => {
+    declared = undefined
+    throw reason
+  }
+  const pushAll = async (jobs: readonly { data: unknown; options?: PushOptions }[]): Promise<readonly string[]> => {
+    await ready()
+    const written = await Promise.all(jobs.map((job) => newJob(base, values, job.data, job.options ?? {})))
+    return base.driver.queues!.push(name, written)
+  }
+  return {
+    pushAll,
+    push: async (data, wish = {}) => (await pushAll([{ data, options: wish }]))[0]!,
+    async consume(handler, { concurrency = 1, rate } = {}) {
+      positive('concurrency', concurrency)
+      const pace = rate && new Pace(rate)
+      await ready()
+      return work({ base, name, values, settings, pause, kept, handler, concurrency, pace })
+    },
+    result: (id, wish = {}) => (kept ?? noResults(name)).result(id, wish),
+    follow: (id) => (kept ?? noResults(name)).follow(id),
+    async counts() {
+      await base.need('inspect')
+      await ready()
+      return base.driver.queues!.counts!(name)
+    },
+    async purge() {
+      await base.need('purge')
+      await ready()
+      return base.driver.queues!.purge!(name)
+    },
+    async deadLetters({ limit = 100 } = {}) {
+      await base.need('dead')
+      await ready()
+      return Promise.all((await base.driver.queues!.deadLetters!(name, limit)).map((letter) => readLetter(values, letter)))
+    },
+    async revive(ids) {
+      await base.need('dead')
+      await ready()
+      return base.driver.queues!.revive!(name, ids)
+    },
+  }
+}
+
+async function declare(base: Base, name: string, settings: QueueSettings, options: QueueOptions): Promise<void> {
+  await base.need('queues')
+  if (options.visibility !== undefined) await base.need('visibility')
+  if (options.attempts !== undefined) await base.need('attempts')
+  if (options.results !== undefined) await base.need('state', 'ttl', 'watch')
+  await base.driver.queues!.declare(name, settings)
+}
+
+async function newJob(base: Base, values: Values, data: unknown, { delay = 0, priority = 0, key, headers }: PushOptions): Promise<NewJob> {
+  if (!(delay >= 0) || !Number.isFinite(delay)) throw new TypeError('delay is a number of milliseconds, such as 5000')
+  if (!Number.isInteger(priority) || priority < 0 || priority > 9)
+    throw new TypeError('priority is a whole number from 0, ordinary, to 9, sooner')
+  if (delay > 0) await base.need('delay')
+  if (priority > 0) await base.need('priority')
+  if (key !== undefined) await base.need('dedupe')
+  if (headers) await base.need('headers')
+  return { ...(await values.write(data, headers)), delay, priority, key }
+}
+
+async function readLetter(values: Values, letter: DriverDeadLetter): Promise<DeadLetter> {
+  const { id, headers, reason, attempts } = letter
+  let data: unknown
+  try {
+    data = await values.read(letter)
+  } catch {
+    // What does not fit is why it is dead: it is shown as it came.
+    data = letter.body
+  }
+  return { id, data, headers, reason, attempts }
+}
+
+interface Work {
+  readonly base: Base
+  readonly name: string
+  readonly values: Values
+  readonly settings: QueueSettings
+  readonly pause: (attempt: number) => number
+  readonly kept: Results | undefined
+  readonly handler: (job: Job<any>) => unknown
+  readonly concurrency: number
+  readonly pace: Pace | undefined
+}
+
+async function work({ concurrency, pace, ...rest }: Work): Promise<Worker> {
+  const { base, name } = rest
+  const running = new Set<Promise<void>>()
+  let closing: Promise<void> | undefined
+  let settle!: { resolve(): void; reject(reason: unknown): void }
+  const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }))
+  closed.catch(() => {})
+  const begin = async (job: DriverJob): Promise<void> => {
+    try {
+      await pace?.turn()
+      await attempt(rest, job)
+    } catch (reason) {
+      base.onError(reason, name)
+    }
+  }
+  const under = await base.driver.queues!.consume(name, {
+    job(job) {
+      const run = begin(job).finally(() => running.delete(run))
+      running.add(run)
+    },
+    ended: (error) => void (error ? settle.reject(error) : undefined),
+  })
+  under.want(concurrency)
+  const close = (): Promise<void> =>
+    (closing ??= (async () => {
+      await under.close()
+      await Promise.all(running)
+      settle.resolve()
+    })())
+  return { closed, close, [Symbol.asyncDispose]: close }
+}
+
+/** One try of one job, to its end: done, tried again, or dead. */
+async function attempt(
+  { base, values, settings, pause, kept, handler }: Omit<Work, 'concurrency' | 'pace'>,
+  job: DriverJob,
+): Promise<void> {
+  let data: unknown
+  try {
+    data = await values.read(job)
+  } catch (reason) {
+    await bury(base, job, reasonOf(reason))
+    return
+  }
+  const lease = keep(base, job, settings.visibility)
+  let buried = false
+  const seen: Job = {
+    id: job.id,
+    data,
+    headers: job.headers,
+    attempt: job.attempt,
+    time: job.time === undefined ? undefined : new Date(job.time),
+    signal: lease.signal,
+    progress: async (value) => kept?.progress(job.id, value),
+    extend: async (milliseconds) => {
+      await base.need('extend')
+      await job.extend(milliseconds)
+    },
+    dead: async (reason) => {
+      await base.need('dead')
+      buried = true
+      await bury(base, job, reason)
+      await kept?.failed(job.id, reason)
+    },
+  }
+  try {
+    const value = await handler(seen)
+    if (buried) return
+    await kept?.done(job.id, value)
+    await job.ack()
+  } catch (reason) {
+    if (buried) throw reason
+    if (reason instanceof TalkwireError && reason.code === 'NOT_FOUND' && lease.signal.aborted) throw reason
+    if (job.attempt >= settings.attempts && base.has('dead')) {
+      await bury(base, job, reasonOf(reason))
+      await kept?.failed(job.id, reasonOf(reason))
+    } else await job.nack(base.has('delay') ? pause(job.attempt) : 0)
+    throw reason
+  } finally {
+    lease.stop()
+  }
+}
+
+const bury = (base: Base, job: DriverJob, reason: string): Promise<void> =>
+  base.has('dead') ? job.dead(reason.slice(0, LONGEST_REASON)) : job.ack()
+
+const reasonOf = (reason: unknown): string => (reason instanceof Error ? reason.message : String(reason)).slice(0, LONGEST_REASON)
+
+/** Asks for more time before half of it is over, as long as the handler runs. */
+function keep(base: Base, job: DriverJob, visibility: number): { readonly signal: AbortSignal; stop(): void } {
+  const lost = new AbortController()
+  if (!base.has('extend')) return { signal: lost.signal, stop() {} }
+  const timer = setInterval(
+    () => {
+      job.extend(visibility).catch((reason: unknown) => lost.abort(reason))
+    },
+    Math.max(1, visibility >> 1),
+  )
+  return { signal: lost.signal, stop: () => clearInterval(timer) }
+}
+
+function pausesOf({ first = 1_000, factor = 2, max = 60_000 }: Backoff): (attempt: number) => number {
+  return (attempt) => Math.min(max, first * factor ** Math.max(0, attempt - 1))
+}
+
+function positive(what: string, value: number): number {
+  if (Number.isFinite(value) && value > 0) return value
+  throw new TypeError(`${what} is a number above 0`)
+}
+
+function noResults(name: string): never {
+  throw new TypeError(`the queue "${name}" keeps no results; open it with { results: milliseconds }`)
+}

@@ -1,0 +1,17 @@
+import { test } from 'node:test'
+import { testHubDriver } from '../../../compliance/hub-driver.js'
+import { nats } from '../../../src/hub/drivers/nats.js'
+import { startBroker } from '../../helpers/broker.js'
+import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { NATS } from './brokers.js'
+
+const broker = await startBroker(NATS)
+
+testHubDriver({
+  test,
+  driver: nats,
+  module: new URL('../../../src/hub/drivers/nats.js', import.meta.url).href,
+  address: `nats://${broker.host}:${broker.port}?prefix=suite`,
+  nobody: `nats://${ownHost}:${freshPort()}`,
+  restart: broker.restart,
+})

@@ -1,0 +1,87 @@
+/** The embedded hub in memory, served and reached by its driver. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { connect } from '../../src/connect.js'
+import { TalkwireError } from '../../src/error.js'
+import { hubContract } from '../../src/hub/contract.js'
+import type { OpenDriver, TopicMessage } from '../../src/hub/driver.js'
+import { embedded } from '../../src/hub/drivers/embedded.js'
+import { serveHub, type HubServeOptions } from '../../src/hub/embedded/serve.js'
+
+const json = (value: unknown) => ({ body: Buffer.from(JSON.stringify(value)), type: 'json' as const, headers: {} })
+const PLAIN = { retain: false }
+
+async function withHub(options: HubServeOptions, body: (open: () => Promise<OpenDriver>, name: string) => Promise<void>): Promise<void> {
+  const name = `hub-${randomBytes(6).toString('hex')}`
+  const errors: unknown[] = []
+  const opened: OpenDriver[] = []
+  await using hub = await serveHub({ name, durability: 'memory', onError: (error) => errors.push(error), ...options })
+  void hub
+  const open = async (): Promise<OpenDriver> => {
+    const driver = await embedded.open(`hub:unix:${name}`, {
+      credentials: undefined,
+      onConnection() {},
+      onError: (error) => errors.push(error),
+      signal: undefined,
+    })
+    opened.push(driver)
+    return driver
+  }
+  try {
+    await body(open, name)
+  } finally {
+    await Promise.all(opened.map((driver) => driver.close()))
+  }
+  assert.deepEqual(errors, [])
+}
+
+/** Messages as they come, and who waits for so many. */
+function gather() {
+  const messages: TopicMessage[] = []
+  let look = (): void => {}
+  return {
+    messages,
+    sink: {
+      message(message: TopicMessage) {
+        messages.push(message)
+        look()
+        return true
+      },
+      lost() {},
+      ended() {},
+    },
+    until: (count: number) =>
+      new Promise<TopicMessage[]>((resolve) => {
+        look = () => messages.length >= count && resolve(messages)
+        look()
+      }),
+  }
+}
+
+test('a plain call publishes what a driver subscribed to, and reads what it set', () =>
+  withHub({}, async (open, name) => {
+    const driver = await open()
+    const { sink, until } = gather()
+    await driver.topics!.subscribe('orders.*', { from: 'new', group: undefined, buffer: 10 }, sink)
+    await using client = await connect(hubContract, `unix:${name}`, { codecs: ['json'] })
+    await client.publish({ topic: 'orders.eu', data: { amount: 5 } })
+    const [message] = await until(1)
+    assert.deepEqual([message!.topic, JSON.parse(String(message!.body)), message!.type], ['orders.eu', { amount: 5 }, 'json'])
+    await driver.state!.set('a', Buffer.from('"x"'), 'json', {})
+    assert.equal(((await client.get({ key: 'a' })) as { data: unknown }).data, 'x')
+  }))
+
+test('one who subscribes without end is refused, and others go on', () =>
+  withHub({ limits: { subscriptions: 5 } }, async (open) => {
+    const [greedy, other] = [await open(), await open()]
+    const wish = { from: 'new', group: undefined, buffer: 10 } as const
+    const ears = Array.from({ length: 100 }, () => greedy.topics!.subscribe('a', wish, gather().sink))
+    const refused = (await Promise.allSettled(ears)).filter((each) => each.status === 'rejected')
+    assert.equal(refused.length, 95)
+    assert.ok(refused.every(({ reason }) => reason instanceof TalkwireError && reason.code === 'LIMIT_EXCEEDED'))
+    const { sink, until } = gather()
+    await other.topics!.subscribe('a', wish, sink)
+    await other.topics!.publish('a', json(1), PLAIN)
+    await until(1)
+  }))
