@@ -1,7 +1,6 @@
 /** Several instances of one service behind one client: docs/hub/hub.md. */
 import { chooseAddress } from './choose.js'
 import type { CallOptions, Listener, Unsubscribe } from './contract/contract.js'
-import type { StandardSchema } from './contract/standard-schema.js'
 import { TalkwireError } from './error.js'
 import { lazily, until, type CallPath, type Link, type LinkOptions } from './session/link.js'
 import type { Session } from './session/session.js'
@@ -59,7 +58,6 @@ export class Balanced implements CallPath {
   private readonly listening = new Set<Listening>()
   private readonly endings = new Set<(cause: TalkwireError | undefined) => void>()
   private current: Session | undefined
-  private readonly over = new EndPromise()
 
   constructor(readonly options: BalanceOptions) {}
 
@@ -76,7 +74,7 @@ export class Balanced implements CallPath {
   }
 
   get ended(): Promise<TalkwireError | undefined> {
-    return this.over.promise
+    return new Promise((resolve) => this.onEnded(resolve))
   }
 
   onEnded(action: (cause: TalkwireError | undefined) => void): () => void {
@@ -85,13 +83,7 @@ export class Balanced implements CallPath {
     return () => this.endings.delete(action)
   }
 
-  unary(
-    method: string,
-    params: unknown,
-    options: CallOptions | undefined,
-    schema: StandardSchema | undefined,
-    idempotent: boolean,
-  ): Promise<unknown> {
+  unary(...[method, params, options, schema, idempotent]: Parameters<Link['unary']>): Promise<unknown> {
     const again = idempotent || options?.idempotent === true
     return this.somewhere(options, again, (link, left) => link.unary(method, params, left, schema, idempotent))
   }
@@ -135,7 +127,6 @@ export class Balanced implements CallPath {
     this.closed = true
     await this.watching?.close()
     await Promise.allSettled(this.places.map(async ({ link }) => (await link)?.close()))
-    this.over.resolve(undefined)
     for (const action of this.endings) action(undefined)
   }
 
@@ -238,9 +229,4 @@ export class Balanced implements CallPath {
       `no instance of "${this.options.service}" that can be reached from here is registered at the hub; start one, and hub.register() it`,
     )
   }
-}
-
-class EndPromise {
-  resolve!: (cause: TalkwireError | undefined) => void
-  readonly promise = new Promise<TalkwireError | undefined>((resolve) => (this.resolve = resolve))
 }

@@ -3,11 +3,12 @@ import type { ConnectOptions } from './connect.js'
 import { checkDialectCalls } from './abilities.js'
 import type { Contract } from './contract/contract.js'
 import { TalkwireError } from './error.js'
-import { newSession, warn } from './open-session.js'
+import { newSession } from './open-session.js'
 import { CallingWire, type Dialect } from './protocols/dialect.js'
 import type { Limits } from './session/limits.js'
 import { linkEnded } from './session/link.js'
 import type { Session } from './session/session.js'
+import { warn } from './warn.js'
 
 /** Rejects as `connect`. */
 export async function dialDialect(

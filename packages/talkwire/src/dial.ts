@@ -8,12 +8,13 @@ import { isContract, type Contract } from './contract/contract.js'
 import type { Descriptor } from './descriptor.js'
 import { TalkwireError } from './error.js'
 import { sayHello } from './hello.js'
-import { newSession, openSession, warn } from './open-session.js'
+import { newSession, openSession } from './open-session.js'
 import { adapterFor, isDialect } from './registry.js'
 import { createClient } from './session/client.js'
 import { withDefaults, type Limits } from './session/limits.js'
 import { Link, linkEnded, linkOver, type ReconnectOptions } from './session/link.js'
 import type { Session } from './session/session.js'
+import { warn } from './warn.js'
 
 /** As `connect`. */
 export async function connectTo(

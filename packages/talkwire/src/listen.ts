@@ -6,7 +6,7 @@ import { closeGiven, type Descriptor } from './descriptor.js'
 import { claim, type Claim } from './discovery/names.js'
 import { TalkwireError } from './error.js'
 import { answerHello } from './hello.js'
-import { newSession, openSession, warn } from './open-session.js'
+import { newSession, openSession } from './open-session.js'
 import type { Dialect } from './protocols/dialect.js'
 import { adapterFor, isDialect } from './registry.js'
 import type { DialectService } from './serve-dialect.js'
@@ -21,6 +21,7 @@ import { paramsOf, type Method, type Service } from './session/service.js'
 import type { Session, SessionOptions } from './session/session.js'
 import type { Guest } from './transports/one-port.js'
 import type { Connection, Listener, Traits, Transport } from './transports/transport.js'
+import { warn } from './warn.js'
 
 /** As `serve`, of what was made of its handlers. */
 export async function listen(service: Service, options: ServeOptions): Promise<RunningService<any>> {

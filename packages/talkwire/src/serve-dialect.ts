@@ -1,12 +1,13 @@
 /** Foreign protocols of a service: a session for each peer that a dialect lets in. */
 import { checkDialectServes } from './abilities.js'
-import { newSession, warn } from './open-session.js'
+import { newSession } from './open-session.js'
 import { ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
 import type { Limits } from './session/limits.js'
 import type { Service } from './session/service.js'
 import type { Session, SessionOptions } from './session/session.js'
 import type { Listener } from './transports/transport.js'
+import { warn } from './warn.js'
 
 export interface DialectService {
   readonly service: Service

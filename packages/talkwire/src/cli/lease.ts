@@ -5,7 +5,7 @@ import { json, text, type Command, type Values } from './command.js'
 import { interruption } from './interruption.js'
 import { hubOption, withHub } from './opening.js'
 import { clean, exitCode, note, print, table, toLine, UsageError } from './output.js'
-import { readMilliseconds } from './words.js'
+import { readCount, readMilliseconds } from './words.js'
 
 export const lease: Command = {
   usage: 'lease <name> [-- command…]',
@@ -30,15 +30,13 @@ The exit code is the command's; 1 when the lease was not free in time, or was lo
 
 async function run([name, ...command]: readonly string[], values: Values): Promise<number> {
   const ttl = readMilliseconds('ttl', text(values, 'ttl'))
-  const permits = text(values, 'permits')
-  if (permits !== undefined && !/^[1-9]\d{0,8}$/.test(permits))
-    throw new UsageError(`--permits takes a whole number above 0, not ${JSON.stringify(permits)}`)
+  const permits = readCount('permits', text(values, 'permits'))
   const timeout = readMilliseconds('timeout', text(values, 'timeout'))
   const signal = interruption()
   return withHub(values, signal, async (hub) => {
     const found = hub.lease(name!, {
       ...(ttl !== undefined && { ttl }),
-      ...(permits !== undefined && { permits: Number(permits) }),
+      ...(permits !== undefined && { permits }),
       label: command.length > 0 ? command.join(' ').slice(0, 100) : 'talkwire lease',
     })
     if (command.length === 0) return show(found, values)

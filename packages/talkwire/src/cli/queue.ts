@@ -3,7 +3,7 @@ import { json, text, type Command, type Values } from './command.js'
 import { interruption } from './interruption.js'
 import { actionOf, hubOption, withHub } from './opening.js'
 import { exitCode, outputClosed, print, table, toLine, UsageError } from './output.js'
-import { readJsonStdin, readMilliseconds, readWord, STDIN } from './words.js'
+import { readCount, readJsonStdin, readMilliseconds, readWord, STDIN } from './words.js'
 
 export const queue: Command = {
   usage: 'queue <push|take|counts|dead|revive|purge> <queue> [data or ids]',
@@ -65,10 +65,7 @@ async function push({ jobs, words, values }: Wish): Promise<void> {
 }
 
 async function take({ jobs, values, signal }: Wish): Promise<void> {
-  const word = text(values, 'count')
-  if (word !== undefined && !/^[1-9]\d{0,14}$/.test(word))
-    throw new UsageError(`--count takes a whole number above 0, not ${JSON.stringify(word)}`)
-  const most = Number(word ?? Infinity)
+  const most = readCount('count', text(values, 'count')) ?? Infinity
   let seen = 0
   await new Promise<void>((resolve, reject) => {
     const end = new AbortController()

@@ -3,6 +3,7 @@ import { json, text, type Command, type Values } from './command.js'
 import { interruption } from './interruption.js'
 import { hubOption, withHub } from './opening.js'
 import { exitCode, note, outputClosed, print, toLine, UsageError } from './output.js'
+import { readCount } from './words.js'
 
 export const sub: Command = {
   usage: 'sub <pattern>',
@@ -26,7 +27,7 @@ export const sub: Command = {
 
 async function run([pattern]: readonly string[], values: Values): Promise<number> {
   const signal = AbortSignal.any([interruption(), outputClosed])
-  const most = count(text(values, 'count'))
+  const most = readCount('count', text(values, 'count')) ?? Infinity
   const from = start(text(values, 'from'))
   const group = text(values, 'group')
   return withHub(values, signal, async (hub) => {
@@ -57,12 +58,6 @@ async function show({ topic, data, headers, position, time, retained, lost }: Me
       ...(retained && { retained }),
     }),
   )
-}
-
-function count(word: string | undefined): number {
-  if (word === undefined) return Infinity
-  if (/^[1-9]\d{0,14}$/.test(word)) return Number(word)
-  throw new UsageError(`--count takes a whole number above 0, not ${JSON.stringify(word)}`)
 }
 
 function start(word: string | undefined): 'all' | Date | undefined {

@@ -71,6 +71,12 @@ export function readPairs(pairs: readonly string[]): Record<string, string> {
   )
 }
 
+/** An option's whole number above 0. Throws UsageError. */
+export function readCount(option: string, text: string | undefined): number | undefined {
+  if (text === undefined || /^[1-9]\d{0,14}$/.test(text)) return text === undefined ? undefined : Number(text)
+  throw new UsageError(`--${option} takes a whole number above 0, not ${JSON.stringify(text)}`)
+}
+
 /** An option's milliseconds. Throws UsageError. */
 export function readMilliseconds(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined

@@ -1,10 +1,10 @@
 /** Services that are found by name on any machine: registered at the hub, with a heartbeat. */
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parseAddress, validateName } from '../address.js'
 import type { Instance as Reachable } from '../balance.js'
 import { fromJson, toJson } from '../codecs/plain-json.js'
+import { ownIdentity } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
 import type { Stored } from './driver.js'
@@ -125,13 +125,17 @@ function reachable({ id, addresses, host }: Instance): Reachable {
   return { id, addresses: addresses.filter((address) => near || !LOCAL.has(parseAddress(address).scheme)) }
 }
 
-/** What somebody else wrote there is no instance. */
-function parseInstance({ value }: Stored): Instance | undefined {
+function parseInstance(stored: Stored): Instance | undefined {
+  const found = entryOf<Instance>(stored.value, ['id', 'name', 'host'])
+  const addresses = Array.isArray(found?.addresses) && found.addresses.every((each) => typeof each === 'string')
+  return found && addresses ? ({ metadata: {}, pid: 0, ...found } as Instance) : undefined
+}
+
+/** An object with these texts; what somebody else wrote there may be anything. */
+export function entryOf<T>(value: Uint8Array, texts: readonly (keyof T & string)[]): Partial<T> | undefined {
   try {
-    const found = fromJson(Buffer.from(value)) as Partial<Instance>
-    const texts = [found.id, found.name, found.host].every((each) => typeof each === 'string')
-    const addresses = Array.isArray(found.addresses) && found.addresses.every((each) => typeof each === 'string')
-    return texts && addresses ? ({ metadata: {}, pid: 0, ...found } as Instance) : undefined
+    const found = fromJson(Buffer.from(value)) as Partial<T> | null
+    return found !== null && texts.every((name) => typeof found[name] === 'string') ? found : undefined
   } catch (reason) {
     if (reason instanceof TalkwireError) return undefined
     throw reason
@@ -142,13 +146,5 @@ let host: string | undefined
 
 /** This machine, since it was started: containers share the kernel's identity and not the name, others the name and not the kernel's. */
 export function thisHost(): string {
-  return (host ??= `${hostname()}/${bootId()}`)
-}
-
-function bootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  } catch {
-    return '-'
-  }
+  return (host ??= `${hostname()}/${ownIdentity().boot ?? '-'}`)
 }

@@ -3,6 +3,7 @@ import { parseAddress } from '../address.js'
 import type { Directory } from '../balance.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
+import { warn } from '../warn.js'
 import type { Base } from './base.js'
 import { follow, instances, register, type Instance, type Registrable, type RegisterOptions, type Registration } from './discovery.js'
 import type { HubChange, HubDriver, HubTrait, OpenDriver } from './driver.js'
@@ -94,8 +95,4 @@ function hubOn(found: HubDriver, driver: OpenDriver, onError: Base['onError']): 
     close,
     [Symbol.asyncDispose]: close,
   }
-}
-
-function warn(error: unknown, what: string): void {
-  process.emitWarning(`${what}: ${error instanceof Error ? error.message : String(error)}`, 'TalkwireHub')
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fromJson, toJson } from '../codecs/plain-json.js'
+import { toJson } from '../codecs/plain-json.js'
 import { connect } from '../connect.js'
 import { contract, rpc } from '../contract/contract.js'
 import type { StandardSchema } from '../contract/standard-schema.js'
@@ -15,7 +15,7 @@ import { hasLinuxLibc } from '../kernel/libc.js'
 import { serve } from '../serve.js'
 import type { Peer } from '../transports/transport.js'
 import type { Base } from './base.js'
-import { announce, thisHost, type Registration } from './discovery.js'
+import { announce, entryOf, thisHost, type Registration } from './discovery.js'
 import { validateTopic } from './topic-names.js'
 
 export interface HandleOptions {
@@ -212,14 +212,7 @@ function isSent(value: unknown): value is Sent {
   return texts && (segment === undefined || typeof segment === 'string') && (descriptor === undefined || descriptor instanceof Descriptor)
 }
 
-/** What somebody else wrote there is no handler. */
 function parse(value: Uint8Array): Found | undefined {
-  try {
-    const found = fromJson(Buffer.from(value)) as Partial<Found>
-    const texts = (['id', 'action', 'type', 'label', 'host', 'address'] as const).every((name) => typeof found[name] === 'string')
-    return texts && found.address!.startsWith('unix:') ? (found as Found) : undefined
-  } catch (reason) {
-    if (reason instanceof TalkwireError) return undefined
-    throw reason
-  }
+  const found = entryOf<Found>(value, ['id', 'action', 'type', 'label', 'host', 'address'])
+  return found?.address?.startsWith('unix:') ? (found as Found) : undefined
 }

@@ -3,6 +3,7 @@ import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-sch
 import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
 import type { DeadLetter as DriverDeadLetter, Headers, Job as DriverJob, NewJob, QueueCounts, QueueSettings } from './driver.js'
+import { onceDone } from './once-done.js'
 import { Pace, type Rate } from './pace.js'
 import { results, type Results } from './results.js'
 import { validateTopic } from './topic-names.js'
@@ -111,12 +112,7 @@ export function queue(base: Base, name: string, options: QueueOptions<any>): Que
   const pause = pausesOf(options.backoff ?? {})
   const values = valuesOf(options, `the queue "${name}"`)
   const kept = options.results === undefined ? undefined : results(base, name, positive('results', options.results))
-  let declared: Promise<void> | undefined
-  const ready = (): Promise<void> => (declared ??= declare(base, name, settings, options).catch((reason: unknown) => forget(reason)))
-  const forget = (reason: unknown): never => {
-    declared = undefined
-    throw reason
-  }
+  const ready = onceDone(() => declare(base, name, settings, options))
   const pushAll = async (jobs: readonly { data: unknown; options?: PushOptions }[]): Promise<readonly string[]> => {
     await ready()
     const written = await Promise.all(jobs.map((job) => newJob(base, values, job.data, job.options ?? {})))

@@ -42,11 +42,13 @@ export const defaultLimits: Limits = {
 }
 
 /** Throws TypeError for an unknown name or a value that is no positive number. */
-export function withDefaults(limits: Partial<Limits> = {}): Limits {
-  for (const [name, value] of Object.entries(limits)) {
-    if (!Object.hasOwn(defaultLimits, name))
-      throw new TypeError(`there is no limit "${name}"; there are ${Object.keys(defaultLimits).join(', ')}`)
-    if (value !== undefined && !(value > 0)) throw new TypeError(`limits.${name} is a positive number, not ${String(value)}`)
+export const withDefaults = (limits: Partial<Limits> = {}): Limits => limitsOf(defaultLimits, limits)
+
+/** The same for any table of limits. */
+export function limitsOf<T extends object>(defaults: T, wish: Partial<T>): T {
+  for (const [name, value] of Object.entries(wish)) {
+    if (!Object.hasOwn(defaults, name)) throw new TypeError(`there is no limit "${name}"; there are ${Object.keys(defaults).join(', ')}`)
+    if (value !== undefined && !((value as number) > 0)) throw new TypeError(`limits.${name} is a positive number, not ${String(value as number)}`)
   }
-  return { ...defaultLimits, ...limits }
+  return { ...defaults, ...wish }
 }

@@ -265,7 +265,8 @@ export class Link {
       const kept = descriptors !== undefined && [...listeners].some(isKeeper)
       for (const listener of listeners) {
         try {
-          results.push(listener(valid, info))
+          const result: unknown = listener(valid, info)
+          if (descriptors) results.push(result)
         } catch (reason) {
           this.options.onError(reason, event)
         }

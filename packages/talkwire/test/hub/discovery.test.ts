@@ -93,3 +93,14 @@ test('nobody is registered: said so; who waits is connected when somebody comes;
     while ((await hub.instances(name)).length > 0) await new Promise((resolve) => setTimeout(resolve, 20))
     await assert.rejects(connect(contractOf(name), 'tcp://127.0.0.1:1', { hub }), TypeError)
   }))
+
+test('what others wrote among the services is no instance', () =>
+  withHub(async (hub, { address }) => {
+    const name = freshName()
+    await start(address, name, 'one')
+    for (const [id, value] of Object.entries({ null: null, text: 'x', number: 7, list: [], half: { id: 'half', name } }))
+      await hub.state('services').set(`${name}.${id}`, value)
+    assert.equal((await hub.instances(name)).length, 1)
+    await using client = await connect(contractOf(name), { hub })
+    assert.equal(await client.who(), 'one')
+  }))

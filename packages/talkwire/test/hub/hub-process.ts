@@ -1,12 +1,10 @@
 /** A hub in a process of its own, that can be killed and started again with what it has on disk. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdirSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { HubServeOptions } from '../../src/hub/embedded/serve.js'
+import { freshName, freshPath } from '../helpers/place.js'
 
 const PROGRAM = fileURLToPath(new URL('fixtures/hub.js', import.meta.url))
 
@@ -23,8 +21,8 @@ export interface HubProcess {
 }
 
 export async function hubProcess(options: HubServeOptions = {}): Promise<HubProcess> {
-  const name = `hub-${randomBytes(6).toString('hex')}`
-  const folder = mkdtempSync(join(tmpdir(), 'talkwire-hub-'))
+  const [name, folder] = [freshName(), freshPath('-hub')]
+  mkdirSync(folder)
   let child: ChildProcess | undefined
   const start = async (): Promise<void> => {
     child = spawn(process.execPath, [PROGRAM, JSON.stringify({ name, folder, ...options })], {

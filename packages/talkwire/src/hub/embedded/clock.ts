@@ -3,7 +3,7 @@
  * processes of one boot, so within one it is that, moved by a constant; after a reboot it goes on by what the wall clock says has passed.
  * A clock that is set therefore ends nothing early.
  */
-import { readFileSync } from 'node:fs'
+import { ownIdentity } from '../../discovery/identity.js'
 
 export interface Instant {
   /** Hub time. */
@@ -25,17 +25,9 @@ export interface Clocks {
 export const systemClocks = (): Clocks => ({
   monotonic: () => Number(process.hrtime.bigint()) / 1e6,
   wall: () => Date.now(),
-  boot: bootId(),
+  // Without it every start counts as a reboot: the wall clock bridges it.
+  boot: ownIdentity().boot ?? `${process.pid} ${process.hrtime.bigint()}`,
 })
-
-function bootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-  } catch {
-    // Without it every start counts as a reboot: the wall clock bridges it.
-    return `${process.pid} ${process.hrtime.bigint()}`
-  }
-}
 
 /** Hub time from now on; `last` is what the log says of the hub's last start. */
 export function hubTime({ monotonic, wall, boot }: Clocks, last: Instant | undefined): () => number {

@@ -115,11 +115,6 @@ export class Leases {
     return { holders, waiters: lease?.waiters.size ?? 0, stamp }
   }
 
-  /** What was granted or freed last may not be denied before it is synced. */
-  get freedStamp(): number {
-    return this.freed
-  }
-
   expire(now: number): void {
     for (let item = this.deadlines.take(now); item; item = this.deadlines.take(now)) {
       const lease = this.leases.get(item.name)

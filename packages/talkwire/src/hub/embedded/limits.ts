@@ -1,4 +1,5 @@
 /** What one hub and one of its clients may use. */
+import { limitsOf } from '../../session/limits.js'
 import { visibleError } from '../../session/validate.js'
 
 export interface HubLimits {
@@ -53,13 +54,7 @@ export const hubLimits: HubLimits = {
 }
 
 /** Throws TypeError. */
-export function hubLimitsOf(wish: Partial<HubLimits> = {}): HubLimits {
-  for (const [name, value] of Object.entries(wish)) {
-    if (!Object.hasOwn(hubLimits, name)) throw new TypeError(`a hub has no limit "${name}"; there are ${Object.keys(hubLimits).join(', ')}`)
-    if (value !== undefined && !(value > 0)) throw new TypeError(`limits.${name} is a positive number, not ${String(value)}`)
-  }
-  return { ...hubLimits, ...wish }
-}
+export const hubLimitsOf = (wish: Partial<HubLimits> = {}): HubLimits => limitsOf(hubLimits, wish)
 
 /** Throws LIMIT_EXCEEDED, which the client sees. */
 export function within(value: number, limits: HubLimits, name: keyof HubLimits, what: string): void {

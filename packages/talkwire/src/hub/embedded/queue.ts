@@ -222,16 +222,16 @@ export class Queue {
 
   /** A deadline of ours was met. */
   isDue(item: Job | Key, now: number): void {
-    if ('key' in item && !('at' in item)) {
+    if ('key' in item) {
       if (this.keys.get(item.key) === item) this.keys.delete(item.key)
       return
     }
-    const job = item as Job
-    if (job.at === At.taken) {
-      this.isLate(job)
-      if (job.attempts >= this.settings.attempts) return this.bury(job, `not acknowledged in time, ${job.attempts} times handed out`, now)
-    } else if (job.at !== At.delayed) return
-    this.put(job, 0, now)
+    if (item.at === At.taken) {
+      this.isLate(item)
+      if (item.attempts >= this.settings.attempts)
+        return this.bury(item, `not acknowledged in time, ${item.attempts} times handed out`, now)
+    } else if (item.at !== At.delayed) return
+    this.put(item, 0, now)
     this.dispatch(now)
   }
 

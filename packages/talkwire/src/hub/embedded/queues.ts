@@ -95,7 +95,7 @@ export class Queues {
 
   live(kind: number, reader: BodyReader, place: Place): ((to: Place) => void) | undefined {
     if (kind === Kind.push) {
-      const job = this.queues.get(pushHeader(reader).name)?.jobs.get(reader.number())
+      const job = this.queues.get(reader.text())?.jobs.get(reader.number())
       return job?.place === place ? (to) => (job.place = to) : undefined
     }
     const queue = this.queues.get(reader.text())
@@ -129,7 +129,7 @@ export class Queues {
   }
 
   private replayPush(reader: BodyReader, place: Place): void {
-    const { name } = pushHeader(reader)
+    const name = reader.text()
     const queue = this.queues.get(name) ?? this.create(name, defaultSettings)
     const job = queue.replayPush(reader, place)
     const early = this.early.get(job.id)
@@ -147,8 +147,6 @@ export class Queues {
     queue!.replayChange(job, change)
   }
 }
-
-const pushHeader = (reader: BodyReader): { readonly name: string } => ({ name: reader.text() })
 
 /** Throws NOT_FOUND, which the client sees. */
 export function mustBe<T>(value: T | undefined, what: string): T {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Context } from '../../contract/contract.js'
 import { TalkwireError } from '../../error.js'
 import { serve, type RunningService } from '../../serve.js'
+import { warn } from '../../warn.js'
 import { hubContract } from '../contract.js'
 import { allows, type AclRule } from './acl.js'
 import { byHand, subscribeOf } from './by-hand.js'
@@ -53,7 +54,7 @@ export async function serveHub(options: HubServeOptions = {}): Promise<RunningHu
   if (durability !== 'disk' && durability !== 'memory') throw new TypeError('durability is "disk" or "memory"')
   const folder = durability === 'disk' ? (options.folder ?? hubFolder(name)) : undefined
   const limits = hubLimitsOf(options.limits)
-  const onError = options.onError ?? ((error: unknown, what: string) => process.emitWarning(`${what}: ${String(error)}`, 'TalkwireHub'))
+  const onError = options.onError ?? warn
   let failed: (reason: TalkwireError) => void = () => {}
   const failure = new Promise<TalkwireError>((resolve) => (failed = resolve))
   const shell = await openShell({

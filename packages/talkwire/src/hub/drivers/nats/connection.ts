@@ -1,6 +1,7 @@
 /** A connection to NATS, and JetStream's requests as they are documented: JSON on `$JS.API.…`. */
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
+import { brokerAddress } from '../broker-address.js'
 import type { BodyType, Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
 
 type Library = typeof import('@nats-io/transport-node')
@@ -32,10 +33,10 @@ export const TYPE = 'Content-Type'
 const TYPES: Record<BodyType, string> = { json: 'application/json', text: 'text/plain; charset=utf-8', bytes: 'application/octet-stream' }
 /** Ours and the server's own are no headers of the message. */
 const OWN = /^(nats-|talkwire-|kv-|content-type$)/i
-const PREFIX = /^[A-Za-z0-9_-]{1,64}$/
 /** How long JetStream may take to answer, milliseconds. */
 const ANSWER = 30_000
 export const CONFLICT = 10071
+export const NO_MESSAGE = 10037
 
 async function library(): Promise<Library> {
   try {
@@ -49,19 +50,10 @@ async function library(): Promise<Library> {
   }
 }
 
-/** `nats://user:password@host:4222?prefix=shop`. Throws INVALID_ADDRESS. */
+const FORM = 'NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"'
+
 function parse(address: string): { server: string; user: string; password: string; prefix: string } {
-  let url: URL | undefined
-  try {
-    url = new URL(address)
-  } catch {}
-  const prefix = url?.searchParams.get('prefix') ?? 'talkwire'
-  const known = [...(url?.searchParams.keys() ?? [])].every((key) => key === 'prefix')
-  if (!url || !/^nats:$/.test(url.protocol) || !url.hostname || !/^\/?$/.test(url.pathname) || !PREFIX.test(prefix) || !known)
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      'an address of NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"',
-    )
+  const { url, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM)
   return {
     server: `${url.hostname}:${url.port || 4222}`,
     user: decodeURIComponent(url.username),
@@ -205,7 +197,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   return nats
 }
 
-const typeOf = (said: string): BodyType | undefined =>
+export const typeOf = (said: string): BodyType | undefined =>
   (Object.keys(TYPES) as BodyType[]).find((type) => said.split(';')[0] === TYPES[type].split(';')[0])
 
 /** JetStream's own number of an error. */

@@ -3,6 +3,7 @@
  * with another: a waiter takes over what has not changed for the time that its holder asked for, as the waiter's own clock counts it; who only
  * asks once is told by the server's time of the record and of one that is written to be compared.
  */
+import { setTimeout } from 'node:timers/promises'
 import { TalkwireError } from '../../../error.js'
 import type { CountersDriver, LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
 import type { Nats } from './connection.js'
@@ -66,7 +67,7 @@ export function leases(nats: Nats): LeasesDriver {
         if (typeof got !== 'number') return got
         const left = until - performance.now()
         if (left <= 0) return undefined
-        await pause(Math.min(left, LOOK, got + 1), signal)
+        await setTimeout(Math.min(left, LOOK, got + 1), undefined, signal && { signal }).catch(() => signal?.throwIfAborted())
       }
     },
     async renew(name, holder, ttl) {
@@ -90,18 +91,6 @@ export function leases(nats: Nats): LeasesDriver {
       return { holders: [{ holder, label, token: token ?? now.seq, left: now.left }], waiters: 0 }
     },
   }
-}
-
-function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, milliseconds)
-    signal?.addEventListener('abort', done, { once: true })
-  })
 }
 
 export function counters(nats: Nats): CountersDriver {

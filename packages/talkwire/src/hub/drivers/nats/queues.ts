@@ -5,13 +5,12 @@
 import type { Msg } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { delivery, jetStreamCode, puller, token, type Nats } from './connection.js'
+import { delivery, jetStreamCode, NO_MESSAGE, puller, token, type Nats } from './connection.js'
 
 const CONSUMER = 'workers'
 const ID = 'Nats-Msg-Id'
 const REASON = 'Talkwire-Reason'
 const ATTEMPTS = 'Talkwire-Attempts'
-const NO_MESSAGE = 10037
 const nanos = (milliseconds: number): number => Math.round(milliseconds * 1e6)
 
 interface Names {

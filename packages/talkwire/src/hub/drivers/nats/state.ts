@@ -1,7 +1,8 @@
 /** State is a bucket as NATS' key-value stores are: the stream `KV_PREFIX`, a key's last message is its value, a revision its place. */
 import { TalkwireError } from '../../../error.js'
 import type { BodyType, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
-import { CONFLICT, delivery, jetStreamCode, puller, token, untoken, type Nats, type Pull } from './connection.js'
+import { onceDone } from '../../once-done.js'
+import { CONFLICT, delivery, jetStreamCode, NO_MESSAGE, puller, token, typeOf, untoken, type Nats, type Pull } from './connection.js'
 
 const OPERATION = 'KV-Operation'
 const EXPECT = 'Nats-Expected-Last-Subject-Sequence'
@@ -21,7 +22,6 @@ export interface Bucket {
 export function bucket(nats: Nats, name: string): Bucket {
   const stream = `KV_${name}`
   const root = `$KV.${name}.`
-  let ensured: Promise<void> | undefined
   const config = {
     subjects: [`${root}>`],
     max_msgs_per_subject: 1,
@@ -30,11 +30,7 @@ export function bucket(nats: Nats, name: string): Bucket {
     allow_direct: true,
     discard: 'new',
   }
-  const ready = (): Promise<void> =>
-    (ensured ??= nats.ensure(stream, config).catch((reason: unknown) => {
-      ensured = undefined
-      throw reason
-    }))
+  const ready = onceDone(() => nats.ensure(stream, config))
   const write = async (
     key: string,
     body: Uint8Array,
@@ -59,15 +55,14 @@ export function bucket(nats: Nats, name: string): Bucket {
       await ready()
       // Asked of who leads the stream: others may not have it yet.
       const answer = await nats.api(`STREAM.MSG.GET.${stream}`, { last_by_subj: root + token(key) }).catch((reason: unknown) => {
-        if (jetStreamCode(reason) === 10037) return undefined
+        if (jetStreamCode(reason) === NO_MESSAGE) return undefined
         throw reason
       })
       if (!answer) return undefined
       const { seq, data = '', hdrs, time } = answer.message
       const lines = Buffer.from(hdrs ?? '', 'base64').toString()
       const type = /content-type: *([^\r;]*)/i.exec(lines)?.[1]
-      const types: Record<string, BodyType> = { 'application/json': 'json', 'text/plain': 'text', 'application/octet-stream': 'bytes' }
-      const stored = { key, value: Buffer.from(data, 'base64'), type: type === undefined ? undefined : types[type], revision: String(seq) }
+      const stored = { key, value: Buffer.from(data, 'base64'), type: typeOf(type ?? ''), revision: String(seq) }
       return { seq, gone: /kv-operation:/i.test(lines), stored, time: Date.parse(time) }
     },
     put: (key, body, type, expect) => write(key, body, type, expect),

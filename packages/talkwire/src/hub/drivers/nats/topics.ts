@@ -3,6 +3,7 @@ import type { Msg } from '@nats-io/transport-node'
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
+import { onceDone } from '../../once-done.js'
 import { delivery, jetStreamCode, puller, type Nats, type Pull } from './connection.js'
 
 /** Messages that are kept, of all topics together. */
@@ -22,12 +23,7 @@ const beginOf = (from: From): object => {
 export function topics(nats: Nats): TopicsDriver {
   const stream = `${nats.prefix}-topics`
   const root = `${nats.prefix}.`
-  let ensured: Promise<void> | undefined
-  const ready = (): Promise<void> =>
-    (ensured ??= nats.ensure(stream, { subjects: [`${root}>`], max_msgs: KEPT }).catch((reason: unknown) => {
-      ensured = undefined
-      throw reason
-    }))
+  const ready = onceDone(() => nats.ensure(stream, { subjects: [`${root}>`], max_msgs: KEPT }))
   return {
     async publish(topic, message, { retain }) {
       if (nats.closed) throw new TalkwireError('CLOSED', 'the hub was closed')

@@ -1,6 +1,7 @@
 /** Two connections to a Redis: one for commands, one that listens. Both are made again by themselves, and listeners are told. */
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
+import { brokerAddress } from '../broker-address.js'
 import type { BodyType, Headers, OpenOptions } from '../../driver.js'
 
 type Library = typeof import('@redis/client')
@@ -40,7 +41,6 @@ export interface Redis {
   close(): Promise<void>
 }
 
-const PREFIX = /^[A-Za-z0-9_-]{1,64}$/
 const LONGEST_PAUSE = 1000
 const SHORTEST_PAUSE = 20
 /** It reads its disk, or is a replica that nobody may write to. */
@@ -54,25 +54,12 @@ async function library(): Promise<Library> {
   }
 }
 
-/** `redis://user:password@host:6379/0?prefix=shop`, or `rediss:` for TLS. Throws INVALID_ADDRESS. */
-function parse(address: string): { url: string; prefix: string } {
-  let url: URL | undefined
-  try {
-    url = new URL(address)
-  } catch {}
-  const prefix = url?.searchParams.get('prefix') ?? 'talkwire'
-  const known = [...(url?.searchParams.keys() ?? [])].every((key) => key === 'prefix')
-  if (!url || !/^rediss?:$/.test(url.protocol) || !url.hostname || !/^\/?\d*$/.test(url.pathname) || !PREFIX.test(prefix) || !known)
-    throw new TalkwireError(
-      'INVALID_ADDRESS',
-      'an address of Redis is redis://user:password@host:6379/0?prefix=shop, or rediss: for TLS; the number is the database, the prefix letters, digits, "_" and "-"',
-    )
-  url.search = ''
-  return { url: url.href, prefix }
-}
+const FORM =
+  'Redis is redis://user:password@host:6379/0?prefix=shop, or rediss: for TLS; the number is the database, the prefix letters, digits, "_" and "-"'
 
 export async function connectRedis(address: string, options: OpenOptions): Promise<Redis> {
-  const { url, prefix } = parse(address)
+  const { url, prefix } = brokerAddress(address, ['redis', 'rediss'], /^\/?\d*$/, FORM)
+  url.search = ''
   const { createClient, RESP_TYPES, ErrorReply } = await library()
   options.signal?.throwIfAborted()
   const { credentials = {} } = options
@@ -86,7 +73,7 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   /** What is sent while there is no connection fails at once: it says honestly that it was not sent. */
   const make = () =>
     createClient({
-      url,
+      url: url.href,
       ...(typeof credentials['user'] === 'string' && { username: credentials['user'] }),
       ...(typeof credentials['password'] === 'string' && { password: credentials['password'] }),
       RESP: 2,

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, QueuesDriver } from '../../driver.js'
 import { bytes, headersOf, headersText, isAway, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+import { looking } from './looking.js'
 
 /** Foreign programs push without a word on a channel: consumers look after so many milliseconds at least. */
 const LOOK = 1000
@@ -207,8 +208,6 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
   let wanted = 0
   let out = 0
   let closed = false
-  let again = false
-  let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
   const settleJob = (id: string, receipt: string, how: string, word: string): Promise<Answer> =>
     redis.run(settle, [key], [id, receipt, how, word])
@@ -241,38 +240,30 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
       `the job ${id} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
     )
   const pull = async (): Promise<void> => {
-    do {
-      again = false
-      while (!closed && wanted > out) {
-        const [next, taken] = items(await redis.run(take, [key], [String(Math.min(wanted - out, MOST)), me]))
-        const jobs = items(taken)
-        for (const job of jobs) {
-          // Who wants less meanwhile, or nothing, gets less: the rest was never handed out.
-          if (closed || out >= wanted) await settleJob(text(items(job)[0]), text(items(job)[1]), 'return', '0')
-          else {
-            out++
-            sink.job(jobOf(job))
-          }
+    while (!closed && wanted > out) {
+      const [next, taken] = items(await redis.run(take, [key], [String(Math.min(wanted - out, MOST)), me]))
+      const jobs = items(taken)
+      for (const job of jobs) {
+        // Who wants less meanwhile, or nothing, gets less: the rest was never handed out.
+        if (closed || out >= wanted) await settleJob(text(items(job)[0]), text(items(job)[1]), 'return', '0')
+        else {
+          out++
+          sink.job(jobOf(job))
         }
-        if (jobs.length > 0) continue
-        clearTimeout(timer)
-        if (!closed) timer = setTimeout(look, Number(next) < 0 ? LOOK : Math.min(LOOK, Number(next) + 1)).unref()
-        break
       }
-    } while (again && !closed)
+      if (jobs.length > 0) continue
+      clearTimeout(timer)
+      if (!closed) timer = setTimeout(look, Number(next) < 0 ? LOOK : Math.min(LOOK, Number(next) + 1)).unref()
+      break
+    }
   }
-  const look = (): void => {
-    again = true
-    if (closed || running) return
-    running = pull()
-      .catch((reason: unknown) => {
-        if (!closed && !isAway(reason)) redis.onError(reason, queue)
-      })
-      .finally(() => {
-        running = undefined
-        if (again) look()
-      })
-  }
+  const { look, idle } = looking(
+    pull,
+    () => closed,
+    (reason) => {
+      if (!closed && !isAway(reason)) redis.onError(reason, queue)
+    },
+  )
   const ear = await redis.listen('channels', [`${key}wake`], look, look)
   const end = async (): Promise<void> => {
     if (closed) return
@@ -280,7 +271,7 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
     clearTimeout(timer)
     forget()
     await ear.close()
-    await running
+    await idle()
     sink.ended()
   }
   const forget = redis.closing(end)

@@ -5,6 +5,7 @@
  */
 import type { Change, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
 import { bytes, isAway, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+import { looking } from './looking.js'
 
 const KEPT = '100000'
 const BATCH = 100
@@ -143,8 +144,6 @@ async function watch(redis: Redis, key: string, prefix: string, sink: StateSink)
   let seen = 0
   let whole = true
   let closed = false
-  let again = false
-  let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
   let free: (() => void) | undefined
   const tell = async (change: Parameters<StateSink['changed']>[0]): Promise<void> => {
@@ -190,31 +189,23 @@ async function watch(redis: Redis, key: string, prefix: string, sink: StateSink)
     }
     return entries.length > 0
   }
-  const run = async (): Promise<void> => {
-    do {
-      again = false
-      if (whole) await readAll()
-      while (!closed && !whole && (await readChanges()));
-      if (closed) return
-      if (whole) again = true
-      const next = Number(await redis.run(expire, [key], []))
-      clearTimeout(timer)
-      timer = setTimeout(look, next < 0 ? LOOK : Math.min(LOOK, next + 1)).unref()
-    } while (again && !closed)
+  const pass = async (): Promise<void> => {
+    if (whole) await readAll()
+    while (!closed && !whole && (await readChanges()));
+    if (closed) return
+    if (whole) look()
+    const next = Number(await redis.run(expire, [key], []))
+    clearTimeout(timer)
+    timer = setTimeout(look, next < 0 ? LOOK : Math.min(LOOK, next + 1)).unref()
   }
-  const look = (): void => {
-    again = true
-    if (closed || running) return
-    running = run()
-      .catch((reason: unknown) => {
-        whole = true
-        if (!closed && !isAway(reason)) redis.onError(reason, prefix)
-      })
-      .finally(() => {
-        running = undefined
-        if (again) look()
-      })
-  }
+  const { look, idle } = looking(
+    pass,
+    () => closed,
+    (reason) => {
+      whole = true
+      if (!closed && !isAway(reason)) redis.onError(reason, prefix)
+    },
+  )
   const back = (): void => {
     // A Redis that came back may have lost the last changes, and count anew.
     whole = true
@@ -232,7 +223,7 @@ async function watch(redis: Redis, key: string, prefix: string, sink: StateSink)
     free?.()
     forget()
     await ear.close()
-    await running
+    await idle()
     sink.ended()
   }
   const forget = redis.closing(end)
