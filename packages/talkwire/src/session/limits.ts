@@ -48,7 +48,8 @@ export const withDefaults = (limits: Partial<Limits> = {}): Limits => limitsOf(d
 export function limitsOf<T extends object>(defaults: T, wish: Partial<T>): T {
   for (const [name, value] of Object.entries(wish)) {
     if (!Object.hasOwn(defaults, name)) throw new TypeError(`there is no limit "${name}"; there are ${Object.keys(defaults).join(', ')}`)
-    if (value !== undefined && !((value as number) > 0)) throw new TypeError(`limits.${name} is a positive number, not ${String(value as number)}`)
+    if (value !== undefined && !((value as number) > 0))
+      throw new TypeError(`limits.${name} is a positive number, not ${String(value as number)}`)
   }
   return { ...defaults, ...wish }
 }
