@@ -21,6 +21,75 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'hub/embedded/shell.js',
+    ['hub/crash-storm'],
+    [['hub: answered before the log is on disk', 'if (stamp <= synced)\n                return undefined;', 'return undefined;', 'short']],
+  ),
+  ...faultsOf(
+    'hub/embedded/effects.js',
+    ['hub/machine'],
+    [
+      [
+        'hub: tokens are given again after a restart',
+        'this.following = this.reserved = Math.max(this.reserved, reserved);',
+        'this.reserved = Math.max(this.reserved, reserved);',
+      ],
+      ['hub: what reserved the numbers is believed to be there', 'if (this.largest >= this.reserved)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/state.js',
+    ['hub/machine'],
+    [
+      ['hub: set whatever the revision', 'if (revision !== undefined && revision !== known)', 'if (false)'],
+      ['hub: a deletion is not written', 'this.gone = this.effects.write(Kind.gone,', '((..._) => { })(Kind.gone,'],
+      ['hub: an older value takes the place of a newer one', 'if (known && known.revision > revision)', 'if (false)'],
+      [
+        'hub: the number of a set is not met again',
+        'const key = reader.text();\n        this.effects.met(revision);',
+        'const key = reader.text();',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/state.js',
+    ['hub/crash-storm'],
+    [['hub: shown before it is on disk', 'return this.entries.get(key)?.stamp ?? this.gone;', 'return 0;']],
+  ),
+  ...faultsOf(
+    'hub/embedded/queue.js',
+    ['hub/machine'],
+    [
+      ['hub: an acknowledgement is not written', 'this.finish(done);', ';', 'short'],
+      ['hub: any receipt is good', 'job.at === At.taken && job.receipt === receipt ? job : undefined', 'job'],
+      ['hub: attempts are forgotten', 'this.wrote(taken);', ';'],
+      ['hub: a dead letter is alive after a restart', 'if (job.at === At.dead)\n                continue;', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/leases.js',
+    ['hub/machine'],
+    [
+      ['hub: a lease that was let go is held after a restart', 'lease.holders.delete(token);\n        this.tidy(lease);', ';'],
+      [
+        'hub: who holds a lease at a restart loses it',
+        'holder.due = now + holder.ttl;\n                this.deadlines',
+        'holder.due = now;\n                this.deadlines',
+      ],
+      [
+        'hub: a lease is granted to two',
+        'if (lease.holders.size < lease.permits && lease.waiters.size === 0)',
+        'if (lease.waiters.size === 0)',
+      ],
+      ['hub: waiters are served from behind', 'for (const waiter of lease.waiters)', 'for (const waiter of [...lease.waiters].reverse())'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/keeper.js',
+    ['hub/crash-storm'],
+    [['hub: a kept message is shown before it is on disk', 'if (next.stamp > synced)', 'if (false)']],
+  ),
+  ...faultsOf(
     'hub/embedded/log-open.js',
     ['hub/log-damage'],
     [

@@ -9,6 +9,7 @@ import { SortedKeys } from '../../src/hub/embedded/sorted-keys.js'
 import { Deadlines } from '../../src/hub/embedded/deadlines.js'
 import { NumberHeap } from '../../src/hub/embedded/number-heap.js'
 import { Trie } from '../../src/hub/embedded/trie.js'
+import { pack } from '../../src/hub/packed.js'
 import { matchesPattern } from '../../src/hub/topic-names.js'
 
 const SEED = Number(process.env['TALKWIRE_SEED'] ?? 20261122)
@@ -224,6 +225,49 @@ test('numbers are never given twice, whatever was lost', () => {
   flush()
   const given = Array.from({ length: 1000 }, () => machine.effects.number())
   assert.ok(replayed(appends.slice(0, 1), 0).effects.number() > Math.max(...given))
+})
+
+test('numbers are never given twice, also when the record that reserved them is damaged', () => {
+  const meta = 1
+  const makers: Record<string, (machine: Machine) => unknown> = {
+    'a set': ({ state }) => state.change({ key: 'k', value: Buffer.from('1'), type: 1, ttl: undefined, revision: undefined }, 0),
+    'a deletion': ({ state }) => {
+      state.change({ key: 'k', value: Buffer.from('1'), type: 1, ttl: undefined, revision: undefined }, 0)
+      state.change({ key: 'k', value: undefined, type: 0, ttl: undefined, revision: undefined }, 0)
+    },
+    'a lease': ({ leases }) => leases.acquire('l', { holder: 'a', label: '', ttl: 100, wait: 0, permits: 1 }, 0, () => {}),
+    'a job that was handed out': ({ queues }) => {
+      queues.open('q').push([{ body: Buffer.from('1'), type: 1, headers: undefined, delay: 0, priority: 0, key: undefined }], 0, 0)
+      const taker = consumer(queues.open('q'), 1)
+      queues.open('q').consumers.add(taker)
+      queues.open('q').dispatch(0)
+    },
+    'a message': ({ topics }) => {
+      topics.keeper.keep({ pattern: 't', messages: 10, bytes: Infinity, age: Infinity }, 0)
+      topics.publish(pack(1, 't', {}, Buffer.from('1')), 0, 0, () => {})
+    },
+  }
+  for (const [name, make] of Object.entries(makers)) {
+    const machine = createMachine(limits, true)
+    const { appends, flush } = shelf(machine)
+    machine.begin(0, () => instant)
+    make(machine)
+    flush()
+    const left = appends.map((records) => records.filter(({ kind }) => kind !== meta))
+    assert.ok(replayed(left, 0).effects.number() > machine.effects.last, name)
+  }
+})
+
+test('a rule that the log moved behind the messages that it keeps', () => {
+  const machine = createMachine(limits, true)
+  const { appends, flush } = shelf(machine)
+  machine.begin(0, () => instant)
+  machine.topics.keeper.keep({ pattern: 't', messages: 10, bytes: Infinity, age: Infinity }, 0)
+  flush()
+  for (const body of ['1', '2']) machine.topics.publish(pack(1, 't', {}, Buffer.from(body)), 0, 0, () => {})
+  flush()
+  const [first, ...rest] = appends
+  assert.equal(replayed([...rest, first!], 0).topics.keeper.listOf('t')?.size, 2)
 })
 
 test('after a restart who holds a lease has its whole time again', () => {

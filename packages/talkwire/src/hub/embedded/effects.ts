@@ -33,6 +33,8 @@ export class Effects {
   /** The next number. Revisions, tokens, receipts, positions and ids of jobs are one sequence: it only grows, also across restarts. */
   private following = 1
   private reserved = 1
+  /** The largest that a record of the log has. */
+  private largest = 0
   private records: LogRecord[] = []
   private placed: (Placed | undefined)[] = []
   private readonly writer = new BodyWriter()
@@ -68,9 +70,16 @@ export class Effects {
     this.metaPlace = place
   }
 
+  /** A record has this number. */
+  met(number: number): void {
+    if (number > this.largest) this.largest = number
+  }
+
   /** Begins a run: `describe` writes the clocks beside the numbers. */
   begin(describe: (writer: BodyWriter) => void): void {
     this.describe = describe
+    // What says how many were reserved is damaged: more than these cannot have been.
+    if (this.largest >= this.reserved) this.following = this.largest + RESERVE
     if (this.logged) this.reserve()
   }
 

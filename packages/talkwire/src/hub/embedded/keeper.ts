@@ -30,7 +30,7 @@ export class Keeper {
   private readonly groups = new Map<string, GroupPlace>()
   private bytes = 0
   /** By position, while the log is replayed. */
-  private readonly moving = new Map<number, { list: KeptList; message: KeptMessage }>()
+  private readonly moving = new Map<number, KeptMessage>()
 
   constructor(
     private readonly effects: Effects,
@@ -132,9 +132,8 @@ export class Keeper {
     const taken = reader.number()
     const bytes = reader.bytes() as Buffer
     const { topic, position, time } = packed.readAt(bytes, 0, bytes.length)
-    const list = this.listOf(topic)
-    if (!list) return
-    this.moving.set(position, { list, message: { position, topic, time, taken, size: bytes.length, stamp: 0, place, bytes: undefined } })
+    this.effects.met(position)
+    this.moving.set(position, { position, topic, time, taken, size: bytes.length, stamp: 0, place, bytes: undefined })
   }
 
   replayGroup(reader: BodyReader, place: Place): void {
@@ -144,9 +143,11 @@ export class Keeper {
     if (!known || known.position <= position) this.groups.set(key, { key, position, written: position, place })
   }
 
-  /** Moved messages stand behind later ones in the log, and may stand there twice. */
+  /** Moved messages stand behind later ones in the log, and may stand there twice; a rule that was moved stands behind what it keeps. */
   replayed(now: number): void {
-    for (const { list, message } of this.moving.values()) {
+    for (const message of this.moving.values()) {
+      const list = this.listOf(message.topic)
+      if (!list) continue
       list.add(message)
       this.bytes += message.size
     }

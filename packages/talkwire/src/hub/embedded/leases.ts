@@ -132,6 +132,7 @@ export class Leases {
     const name = reader.text()
     const permits = reader.number()
     const token = reader.number()
+    this.effects.met(token)
     const ttl = reader.number()
     const lease = this.leases.get(name) ?? this.create(name, permits)
     lease.holders.set(token, { name, token, holder: reader.text(), label: reader.text(), ttl, due: Infinity, stamp: 0, place })
@@ -139,8 +140,10 @@ export class Leases {
 
   replayFree(reader: BodyReader): void {
     const lease = this.leases.get(reader.text())
+    const token = reader.number()
+    this.effects.met(token)
     if (!lease) return
-    lease.holders.delete(reader.number())
+    lease.holders.delete(token)
     this.tidy(lease)
   }
 

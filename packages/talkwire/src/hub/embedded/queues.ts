@@ -74,6 +74,7 @@ export class Queues {
     if (kind === Kind.push) return this.replayPush(reader, place)
     const queue = this.queues.get(reader.text())
     const version = reader.number()
+    this.effects.met(version)
     if (kind === Kind.done) for (const id of reader.numbers()) queue?.forget(id)
     else if (kind === Kind.take || kind === Kind.revive) {
       const ids = reader.numbers()
@@ -132,6 +133,7 @@ export class Queues {
     const name = reader.text()
     const queue = this.queues.get(name) ?? this.create(name, defaultSettings)
     const job = queue.replayPush(reader, place)
+    this.effects.met(job.id)
     const early = this.early.get(job.id)
     if (early) queue.replayChange(job, early)
   }

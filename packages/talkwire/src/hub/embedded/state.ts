@@ -126,6 +126,7 @@ export class State {
     const due = reader.number()
     const type = reader.byte()
     const key = reader.text()
+    this.effects.met(revision)
     const known = this.entries.get(key)
     if (known && known.revision > revision) return
     this.put({ key, value: reader.bytes(), type, revision, due, stamp: 0, place })
@@ -133,6 +134,7 @@ export class State {
 
   replayGone(reader: BodyReader): void {
     const revision = reader.number()
+    this.effects.met(revision)
     const known = this.entries.get(reader.text())
     if (known && known.revision < revision) this.drop(known)
   }
