@@ -2613,6 +2613,59 @@ const FAULTS = [
     [['a declared error is any error', 'error.declared ? operation?.errors', 'false ? operation?.errors']],
   ),
   ...faultsOf(
+    'protocols/thrift-idl.js',
+    ['protocols/thrift-idl'],
+    [
+      ['thrift file: a number may be given twice', 'if (ids.has(id))', 'if (false)', 'short'],
+      ['thrift file: enums count from 1', 'let number = -1;', 'let number = 0;'],
+      ['thrift file: what has no number gets one above 0', 'given ?? free--', 'given ?? -free--'],
+      ['thrift file: columns count from 0', "offset - before.lastIndexOf('\\n')", "offset - before.lastIndexOf('\\n') - 1"],
+      [
+        'thrift file: types in each other have no bottom',
+        'if (depth > DEPTH)\n            throw wrong(at, `more than ${DEPTH} types',
+        'if (false)\n            throw wrong(at, `more than ${DEPTH} types',
+      ],
+      ['thrift file: a oneway function may have a result', 'if (oneway && output)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/thrift-contract.js',
+    ['protocols/thrift-idl', 'cli/import'],
+    [
+      [
+        'thrift file: what a service extends is not served',
+        'return [...functionsOf(files, parent.file, parent.found, seen), ...own];',
+        'return own;',
+        'short',
+      ],
+      ['thrift file: a service that extends itself is followed', 'if (seen.has(node))', 'if (false)'],
+      ['thrift file: a default that was left out is not sent', "sent: need !== 'optional'", 'sent: false'],
+      ['thrift file: optional defaults are filled in by who sends', "sent: need !== 'optional'", 'sent: true'],
+      ['thrift file: an include is looked for beside the first only', "[beside(by.name, path), beside('', path)]", "[beside('', path)]"],
+      ['thrift file: defaults are not looked at', 'for (const { initial } of this.defaults)\n            initial.make();', ';'],
+      ['thrift file: defaults in a default are forgotten', 'if (initial && !Object.hasOwn(made, name))', 'if (false)'],
+      [
+        'thrift file: two types of one name are one',
+        'for (let number = 2; this.names.has(free); number++)',
+        'for (let number = 2; false; number++)',
+      ],
+      ['thrift file: any struct is thrown', "struct.word !== 'exception'", 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/thrift-values.js',
+    ['protocols/thrift-idl'],
+    [
+      [
+        'thrift file: what was left out stays out for who reads',
+        'if (initial)\n            value[name] = initial.make();',
+        'if (false)\n            ;',
+      ],
+      ['thrift file: a number without a name is nothing', 'return words.get(number) ?? number;', 'return words.get(number);', 'short'],
+      ['thrift file: an i8 is any number', 'return isWhole(value, 8) ?', 'return true ?'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/thrift.js',
     ['protocols/thrift'],
     [

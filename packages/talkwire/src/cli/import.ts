@@ -1,6 +1,6 @@
 /** `talkwire import`: what others described, as a module with a contract and its types. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, extname, join } from 'node:path'
+import { dirname, extname, join, posix } from 'node:path'
 import { discover, fromOpenApi, fromOpenRpc, TalkwireError, type Contract } from '../index.js'
 import { text, type Command, type Values } from './command.js'
 import { connectingOptions, readConnecting } from './connecting.js'
@@ -11,12 +11,12 @@ import { moduleOf, type Origin } from './typescript.js'
 export const importCommand: Command = {
   usage: 'import <address or file>',
   summary: 'write a TypeScript module of a contract that others described',
-  help: `A file is a .proto, .wsdl or .varlink, an .xml of D-Bus (introspection), or a .json with OpenAPI 3 or OpenRPC;
+  help: `A file is a .proto, .thrift, .wsdl or .varlink, an .xml of D-Bus (introspection), or a .json with OpenAPI 3 or OpenRPC;
 the module holds it, and needs no other.
 An address is asked what it offers, and the module asks it again when it runs: its types are those of today.`,
   options: {
     out: { type: 'string', value: 'file', help: 'where to write it; default: stdout' },
-    service: { type: 'string', value: 'name', help: 'of a .proto with several services: which one' },
+    service: { type: 'string', value: 'name', help: 'of a .proto or .thrift with several services: which one' },
     ...connectingOptions,
   },
   examples: [
@@ -91,15 +91,19 @@ async function ofFile(file: string, service: string | undefined): Promise<Found>
 
 async function readerFor(file: string, said: string, service: string | undefined): Promise<Reader> {
   const kind = extname(file)
-  if (kind === '.proto') {
-    const { protoContract } = await import('../protocols/grpc.js')
-    const options = { ...(service !== undefined && { service }), ...besides(said, file, PROTO_IMPORT) }
-    return {
-      name: 'protoContract',
-      module: 'talkwire/protocols/grpc',
-      ...(Object.keys(options).length > 0 && { options }),
-      read: protoContract,
-    }
+  if (kind === '.proto' || kind === '.thrift') {
+    const isProto = kind === '.proto'
+    const beside = isProto ? besides(said, file, PROTO_IMPORT) : includedBy(said, file)
+    const options = { ...(service !== undefined && { service }), ...beside }
+    const some = Object.keys(options).length > 0 && { options }
+    if (!isProto)
+      return {
+        name: 'thriftContract',
+        module: 'talkwire/protocols/thrift',
+        ...some,
+        read: (await import('../protocols/thrift.js')).thriftContract,
+      }
+    return { name: 'protoContract', module: 'talkwire/protocols/grpc', ...some, read: (await import('../protocols/grpc.js')).protoContract }
   }
   if (kind === '.varlink') {
     const { varlinkContract } = await import('../protocols/varlink.js')
@@ -123,10 +127,6 @@ function documentIn(file: string, said: string): object {
   const kind = extname(file)
   if (kind === '.yaml' || kind === '.yml')
     throw new UsageError(`YAML has to be JSON first: npx js-yaml ${file} > ${file.slice(0, -kind.length)}.json`)
-  if (kind === '.thrift')
-    throw new UsageError(
-      `${file}: an interface of Thrift is not read; write its contract, and compare what talkwire describe --as thrift makes of that`,
-    )
   try {
     const document: unknown = JSON.parse(said)
     if (typeof document === 'object' && document !== null) return document
@@ -134,7 +134,7 @@ function documentIn(file: string, said: string): object {
     // As what is no document.
   }
   throw new UsageError(
-    `${file} is no .proto, .wsdl, .varlink, no .xml of D-Bus, and no JSON of OpenAPI or OpenRPC; other services are asked at their address`,
+    `${file} is no .proto, .thrift, .wsdl, .varlink, no .xml of D-Bus, and no JSON of OpenAPI or OpenRPC; other services are asked at their address`,
   )
 }
 
@@ -153,6 +153,24 @@ function besides(said: string, file: string, pattern: RegExp): { imports: Record
     }
   }
   add(said)
+  return Object.keys(imports).length > 0 ? { imports } : undefined
+}
+
+const THRIFT_INCLUDE = /^\s*include\s+["']([^"']+)["']/gm
+
+/** As `besides`; a path is from the folder of whoever includes it, or else of the first. */
+function includedBy(said: string, file: string): { imports: Record<string, string> } | undefined {
+  const imports: Record<string, string> = {}
+  const root = dirname(file)
+  const add = (text: string, folder: string): void => {
+    for (const [, path] of text.matchAll(THRIFT_INCLUDE)) {
+      const name = [posix.join(folder, path!), posix.normalize(path!)].find((each) => existsSync(join(root, each)))
+      if (name === undefined || Object.hasOwn(imports, name)) continue
+      imports[name] = readFileSync(join(root, name), 'utf8')
+      add(imports[name], posix.dirname(name))
+    }
+  }
+  add(said, '.')
   return Object.keys(imports).length > 0 ? { imports } : undefined
 }
 

@@ -91,9 +91,10 @@ export function writeError(style: Style, limits: WireLimits, operation: Operatio
   })
 }
 
-function writeDeclared(writer: Writer, { id, struct, single }: ErrorType, text: string, details: unknown): void {
+function writeDeclared(writer: Writer, { id, struct, single, whole }: ErrorType, text: string, details: unknown): void {
   const [first, ...others] = struct.fields
   writer.field(Code.struct, id)
+  if (whole) return writer.struct(() => writeFields(writer, struct, textOf(struct) ? { message: text, ...(details as object) } : details))
   writer.struct(() => {
     writeField(writer, first!, text)
     if (single) writeField(writer, others[0]!, details)
@@ -101,7 +102,16 @@ function writeDeclared(writer: Writer, { id, struct, single }: ErrorType, text: 
   })
 }
 
-function readDeclared(reader: Reader, { name, struct, single }: ErrorType): TalkwireError {
+/** Whether a foreign exception has a place for the text. */
+const textOf = ({ fields }: Struct): boolean =>
+  fields.some(({ name, type }) => name === 'message' && type.kind === 'scalar' && type.name === 'string')
+
+function readDeclared(reader: Reader, { name, struct, single, whole }: ErrorType): TalkwireError {
+  if (whole) {
+    const details = readStruct(reader, struct)
+    const { message: said } = details
+    return new TalkwireError(name, typeof said === 'string' ? said : name, { declared: true, outcome: 'ran', details })
+  }
   const [first, ...others] = struct.fields
   const { [first!.name]: text, ...details } = readStruct(reader, struct)
   return new TalkwireError(name, typeof text === 'string' ? text : name, {

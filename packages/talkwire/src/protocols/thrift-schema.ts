@@ -5,16 +5,28 @@ import { describeMethod, type JsonSchema, type ValueDescription } from '../contr
 import { isObject, resolveRef, withoutNull, type Subschema } from '../contract/schema-walk.js'
 import { TalkwireError } from '../error.js'
 
-export type Scalar = 'bool' | 'i32' | 'i64' | 'double' | 'string' | 'binary'
+/** i8, i16 and uuid only of a `.thrift` file. */
+export type Scalar = 'bool' | 'i8' | 'i16' | 'i32' | 'i64' | 'double' | 'string' | 'binary' | 'uuid'
 export type Type =
   | { readonly kind: 'scalar'; readonly name: Scalar; readonly as?: 'date' | 'bigint' }
   | { readonly kind: 'list'; readonly item: Type; readonly as: 'list' | 'set' }
   | { readonly kind: 'map'; readonly key: Type; readonly value: Type; readonly as: 'object' | 'map' }
+  | Enum
   | Struct
+
+/** Of a `.thrift` file: a number that has a name with us. */
+export interface Enum {
+  readonly kind: 'enum'
+  readonly name: string
+  readonly numbers: ReadonlyMap<string, number>
+  readonly words: ReadonlyMap<number, string>
+}
 
 export interface Struct {
   readonly kind: 'struct'
   readonly name: string
+  /** Default: struct. Of a union exactly one field is there. */
+  readonly word?: 'struct' | 'union' | 'exception'
   readonly fields: Field[]
 }
 
@@ -25,14 +37,18 @@ export interface Field {
   /** It may be left out; `null`: then it is null. */
   readonly optional: boolean
   readonly absent: undefined | null
+  /** What it is where it was left out; `sent`: who leaves it out sends that. */
+  readonly initial?: { readonly make: (depth?: number) => unknown; readonly sent: boolean }
 }
 
 export interface ErrorType {
   readonly id: number
   readonly name: string
-  /** Its first field is the text. */
+  /** Its first field is the text, unless it is `whole`. */
   readonly struct: Struct
   readonly single: boolean
+  /** Of a `.thrift` file: all its fields are the details, and the text is the one called `message`, if there is one. */
+  readonly whole?: boolean
 }
 
 export interface Operation {
@@ -73,8 +89,15 @@ export const unspelled = (name: string): string => (WORDS.has(name.slice(0, -1))
 /** The service's name: without what Thrift's names have not. */
 export const serviceName = ({ name }: Contract): string => name.replaceAll(/\W/g, '_')
 
+const bound = new WeakMap<Contract, Operations>()
+
+/** What a contract was made of, where it was made of a `.thrift` file. */
+export const bindOperations = (contract: Contract, operations: Operations): void => void bound.set(contract, operations)
+
 /** Rejects with UNSUPPORTED for what Thrift has no word for. */
 export async function operationsOf(contract: Contract): Promise<Operations> {
+  const known = bound.get(contract)
+  if (known) return known
   const methods = new Map<string, Operation>()
   const builder = new Builder(contract)
   for (const [name, member] of Object.entries(contract.members)) {
@@ -242,38 +265,89 @@ class Builder {
   // ── the language ───────────────────────────────────────────────────────────────────────────────
 
   idl(methods: ReadonlyMap<string, Operation>): string {
-    const used = new Set<Struct>()
-    for (const { input, output, errors } of methods.values()) {
-      for (const { type } of [...input.fields, ...(output ? [output] : []), ...errors.flatMap(({ struct }) => struct.fields)])
-        mentions(type, used)
-    }
-    const own = (word: string, { name, fields }: Struct): string =>
-      `${word} ${name} {\n${fields.map((each) => `  ${spell(each, true)}\n`).join('')}}\n`
-    const structs = [...this.structs.values()].filter((each) => used.has(each)).map((each) => own('struct', each))
-    const exceptions = [...this.exceptions.values()].map((each) => own('exception', each))
-    const functions = [...methods.values()].map(({ name, oneway, input, output, errors }) => {
-      const throws = errors.length === 0 ? '' : ` throws (${errors.map(({ id, struct }) => `${id}: ${struct.name} e${id}`).join(', ')})`
-      const args = input.fields.map((each) => spell(each, false)).join(', ')
-      return `  ${oneway ? 'oneway ' : ''}${output ? typeName(output.type) : 'void'} ${spelled(name)}(${args})${throws}\n`
-    })
-    const text = `service ${serviceName(this.contract)} {\n${functions.join('')}}\n`
-    return [`// ${this.contract.id}, made from its contract.\n`, ...structs, ...exceptions, text].join('\n')
+    const used = mentionedBy(methods)
+    const structs = [...this.structs.values()].filter((each) => used.has(each))
+    return printed(this.contract, [...structs, ...this.exceptions.values()], methods)
   }
 }
 
-function mentions(type: Type, found: Set<Struct>): void {
-  if (type.kind === 'list') mentions(type.item, found)
+/** The language for what was made of it: one file, whatever it included. */
+export const idlOf = (contract: Contract, methods: ReadonlyMap<string, Operation>): string => {
+  const used = mentionedBy(methods)
+  for (const { errors } of methods.values()) for (const { struct } of errors) mentions(struct, used)
+  return printed(contract, [...used], methods)
+}
+
+function printed(contract: Contract, types: readonly (Struct | Enum)[], methods: ReadonlyMap<string, Operation>): string {
+  const exceptions = new Set([...methods.values()].flatMap(({ errors }) => errors.map(({ struct }) => struct)))
+  const functions = [...methods.values()].map(({ name, oneway, input, output, errors }) => {
+    const throws = errors.length === 0 ? '' : ` throws (${errors.map(({ id, struct }) => `${id}: ${struct.name} e${id}`).join(', ')})`
+    const args = input.fields.map((each) => spell(each, false)).join(', ')
+    return `  ${oneway ? 'oneway ' : ''}${output ? typeName(output.type) : 'void'} ${spelled(name)}(${args})${throws}\n`
+  })
+  const text = `service ${serviceName(contract)} {\n${functions.join('')}}\n`
+  const declared = types.map((type) => declaration(type, exceptions))
+  return [`// ${contract.id}, made from its contract.\n`, ...declared, text].join('\n')
+}
+
+function declaration(type: Struct | Enum, exceptions: ReadonlySet<Struct>): string {
+  const lines =
+    type.kind === 'enum'
+      ? [...type.numbers].map(([word, number]) => `${spelled(word)} = ${number}`)
+      : type.fields.map((each) => spell(each, true))
+  const word = type.kind === 'enum' ? 'enum' : exceptions.has(type) ? 'exception' : (type.word ?? 'struct')
+  return `${word} ${type.name} {\n${lines.map((line) => `  ${line}\n`).join('')}}\n`
+}
+
+function mentionedBy(methods: ReadonlyMap<string, Operation>): Set<Struct | Enum> {
+  const used = new Set<Struct | Enum>()
+  for (const { input, output, errors } of methods.values())
+    for (const { type } of [...input.fields, ...(output ? [output] : []), ...errors.flatMap(({ struct }) => struct.fields)])
+      mentions(type, used)
+  return used
+}
+
+/** What others refer to comes before them, where it does not refer to them. */
+function mentions(type: Type, found: Set<Struct | Enum>, open = new Set<Struct>()): void {
+  if (type.kind === 'list') mentions(type.item, found, open)
   else if (type.kind === 'map') {
-    mentions(type.key, found)
-    mentions(type.value, found)
-  } else if (type.kind === 'struct' && !found.has(type)) {
+    mentions(type.key, found, open)
+    mentions(type.value, found, open)
+  } else if (type.kind === 'enum') found.add(type)
+  else if (type.kind === 'struct' && !open.has(type)) {
+    open.add(type)
+    for (const field of type.fields) mentions(field.type, found, open)
     found.add(type)
-    for (const field of type.fields) mentions(field.type, found)
   }
 }
 
-const spell = ({ id, name, type, optional }: Field, inStruct: boolean): string =>
-  `${id}: ${inStruct ? (optional ? 'optional ' : 'required ') : ''}${typeName(type)} ${spelled(name)}`
+function spell({ id, name, type, optional, initial }: Field, inStruct: boolean): string {
+  const need = optional ? (initial?.sent ? '' : 'optional ') : inStruct ? 'required ' : ''
+  return `${id}: ${need}${typeName(type)} ${spelled(name)}${initial ? ` = ${constantText(type, initial.make())}` : ''}`
+}
+
+/** A value as a constant of the language. */
+function constantText(type: Type, value: unknown): string {
+  const pairs = (all: Iterable<readonly [string, string]>): string => `{${[...all].map((pair) => pair.join(': ')).join(', ')}}`
+  if (type.kind === 'list') return `[${[...(value as Iterable<unknown>)].map((each) => constantText(type.item, each)).join(', ')}]`
+  if (type.kind === 'enum') return typeof value === 'string' ? `${type.name}.${spelled(value)}` : String(value)
+  if (type.kind === 'struct')
+    return pairs(
+      Object.entries(value as object).map(([name, each]) => {
+        const field = type.fields.find((one) => one.name === name)!
+        return [literal(spelled(name)), constantText(field.type, each)] as const
+      }),
+    )
+  if (type.kind === 'map') {
+    const entries = value instanceof Map ? [...(value as Map<unknown, unknown>)] : Object.entries(value as object)
+    return pairs(entries.map(([key, each]) => [constantText(type.key, key), constantText(type.value, each)] as const))
+  }
+  if (value instanceof Uint8Array) return literal(Buffer.from(value).toString())
+  return typeof value === 'string' ? literal(value) : String(value)
+}
+
+/** Older compilers know no signs for quotes within. */
+const literal = (text: string): string => (text.includes('"') && !text.includes("'") ? `'${text}'` : JSON.stringify(text))
 
 export function typeName(type: Type): string {
   if (type.kind === 'list') return `${type.as}<${typeName(type.item)}>`

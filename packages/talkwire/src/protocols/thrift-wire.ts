@@ -209,6 +209,10 @@ export class Writer {
 
   binary(value: Uint8Array): void {
     this.length(value.length)
+    this.raw(value)
+  }
+
+  raw(value: Uint8Array): void {
     const at = this.room(value.length)
     this.bytes.set(value, at)
   }
@@ -399,7 +403,10 @@ export class Reader {
   }
 
   binary(): Buffer {
-    const size = this.length()
+    return this.raw(this.length())
+  }
+
+  raw(size: number): Buffer {
     const at = this.room(size)
     return Buffer.from(this.bytes.subarray(at, at + size))
   }

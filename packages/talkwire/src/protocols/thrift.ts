@@ -25,6 +25,7 @@ import { listenHttp, readBody, turnAway, type Exchange, type Response, type Site
 import type { Meta } from './message.js'
 import { dialSocket, InOrder, isPath, listenSockets, lost, Pace, SocketConnection, socketGuest, type Turn } from './socket-site.js'
 import { readAnswer, readInput, writeCall, writeError, writeResult, type Style } from './thrift-calls.js'
+import type { ThriftOptions } from './thrift-contract.js'
 import { operationsOf, serviceName, unspelled, type Operation, type Operations } from './thrift-schema.js'
 import { beginsMessage, formatOf, Kind, MessageCutter, Reader, type Format, type Head, type Whole } from './thrift-wire.js'
 
@@ -74,6 +75,16 @@ export const thriftHttps = httpDialect('thrift+https')
 
 /** A contract in Thrift's interface language. Rejects with UNSUPPORTED for what Thrift has no word for. */
 export const thriftIdl = async (contract: Contract): Promise<string> => (await operationsOf(contract)).idl
+
+/**
+ * The contract of a service of others, from the text of a `.thrift` file. `service` is needed where there are several; `imports` has the
+ * texts of included files by their paths from that file. Rejects with TypeError, which says line and column, for what is no such text,
+ * and with MISSING_PACKAGE (`@cfworker/json-schema`).
+ */
+export async function thriftContract(text: string, options: ThriftOptions = {}): Promise<Contract> {
+  const { contractOfThrift } = await import('./thrift-contract.js')
+  return contractOfThrift(text, options)
+}
 
 // ── messages, whoever serves them ────────────────────────────────────────────────────────────────
 

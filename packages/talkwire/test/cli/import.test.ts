@@ -19,6 +19,8 @@ import { contract, event, fromOpenApi, rpc, serve, stream } from '../../src/inde
 import { moduleOf } from '../../src/cli/typescript.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshPath } from '../helpers/place.js'
+import { run as start } from '../session/processes.js'
+import { writeShop } from '../protocols/fixtures/thrift-shop.js'
 import { python } from '../transports/fixtures/support.js'
 import { talkwire } from './program.js'
 
@@ -244,7 +246,8 @@ export const never = (): unknown[] => [
   }
   for (const [name, said, told] of [
     ['shop.yaml', 'openapi: 3.1.0', /npx js-yaml .*shop\.yaml > .*shop\.json/],
-    ['shop.thrift', 'service Shop {}', /an interface of Thrift is not read/],
+    ['none.thrift', 'service Shop {\n  void a(1: i33 b)\n}', /none\.thrift: line 2, column 13: there is no type i33/],
+    ['two.thrift', 'service A {}\nservice B {}', /several services in it: A, B/],
     ['none.wsdl', '<a/>', /none\.wsdl: /],
     ['none.varlink', 'interface', /none\.varlink: .*interface/],
     ['none.xml', '<node/>', /none\.xml: .*no introspection of D-Bus/],
@@ -252,6 +255,50 @@ export const never = (): unknown[] => [
     const { code, stdout, stderr } = await talkwire(['import', write(name, said)])
     assert.deepEqual([code, stdout], [2, ''], stderr)
     assert.match(stderr, told)
+  }
+})
+
+test('import: a .thrift file with what it includes is a module that calls thriftpy2, which has loaded the same', async () => {
+  const file = writeShop()
+  const module = await imported([file, '--service', 'Shop'])
+  const place = `${ownHost}:${freshPort()}`
+  const shop = fileURLToPath(new URL('../../../test/protocols/fixtures/thrift_shop.py', import.meta.url))
+  const running = start(python, [shop, 'thriftpy2', file, place, 'binary', 'buffered'])
+  try {
+    await running.line('ready')
+    const app = `import { connect, isError } from 'talkwire'
+import { shop, type Everything, type Line } from './shop.contract.js'
+
+const client = await connect(shop, process.argv[2]!)
+const line: Line = { text: 'a', price: 10n, count: 2 }
+const total: bigint = await client.total({ lines: [line] })
+const value: Everything = { color: 'GREEN', choice: { text: 'this' }, numbers: new Set([1]), colors: new Map([[1, 'RED']]) }
+const { choice, color } = await client.echo({ value })
+const text: string = choice !== undefined && 'text' in choice ? choice.text : ''
+console.log(total, text, color, await client.ping(), (await client.defaults()).line?.text)
+try {
+  await client.fail({ how: 'missing' })
+} catch (reason) {
+  if (isError(reason, shop, 'fail', 'NotFound')) console.log(reason.details.message)
+}
+await client.close()
+export const never = (): unknown[] => [
+  // @ts-expect-error no number
+  client.total({ lines: [{ text: 5 }] }),
+  // @ts-expect-error no lines
+  client.total({ rate: 5 }),
+  // @ts-expect-error no color
+  client.following({ color: 'PINK' }),
+  // @ts-expect-error a big integer
+  client.total({ lines: [{ text: 'a', price: 10 }] }),
+]
+`
+    assert.equal(
+      await program({ 'shop.contract.ts': module, 'app.ts': app }, [`thrift+tcp://${place}`]),
+      '30n this GREEN pong new\nit is not here\n',
+    )
+  } finally {
+    await running.kill()
   }
 })
 

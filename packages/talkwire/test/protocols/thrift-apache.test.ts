@@ -16,6 +16,7 @@ import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshPath } from '../helpers/place.js'
 import { run } from '../session/processes.js'
 import { bank, checkCalled, handlers, idlFile, notes } from './fixtures/thrift-bank.js'
+import { checkShop, shopContract, writeShop } from './fixtures/thrift-shop.js'
 
 const require = createRequire(import.meta.url)
 const folder = freshPath()
@@ -146,6 +147,76 @@ for (const [protocol, transport, http] of [...STYLES.map((style) => [...style, f
       await client.close()
     } finally {
       await running.kill()
+    }
+  })
+}
+
+// ── a .thrift file of others ─────────────────────────────────────────────────────────────────────
+
+const shopFolder = freshPath()
+mkdirSync(shopFolder)
+const shopFile = writeShop()
+for (const language of ['js:node,es6', 'py'])
+  execFileSync('thrift', ['-r', '--gen', language, '-o', shopFolder, shopFile], { stdio: 'pipe' })
+symlinkSync(path.dirname(path.dirname(require.resolve('thrift/package.json'))), path.join(shopFolder, 'node_modules'))
+const shopScript = fileURLToPath(new URL('../../../test/protocols/fixtures/thrift_shop.py', import.meta.url))
+
+for (const [protocol, transport] of STYLES) {
+  test(`thrift: by its .thrift file we call a server of Apache's library for Python, ${protocol} and ${transport}`, async () => {
+    const place = `${ownHost}:${freshPort()}`
+    const running = run(PYTHON, [shopScript, 'apache', path.join(shopFolder, 'gen-py'), place, protocol, transport])
+    try {
+      await running.line('ready')
+      const address = `thrift+tcp://${place}?protocol=${protocol}&transport=${transport}`
+      const client = await connect(await shopContract(), address, { reconnect: false })
+      await checkShop(client)
+      await running.line('note from us')
+      await client.close()
+    } finally {
+      await running.kill()
+    }
+  })
+}
+
+const shopMade = require(path.join(shopFolder, 'gen-nodejs/Shop.js')) as any
+const shopTypes = require(path.join(shopFolder, 'gen-nodejs/shop_types.js')) as any
+const sharedTypes = require(path.join(shopFolder, 'gen-nodejs/shared_types.js')) as any
+const Int64 = require('node-int64') as any
+const colors: Readonly<Record<number, number>> = { 1: 5, 5: 6, 6: 1 }
+
+for (const [protocol, transport] of STYLES) {
+  test(`thrift: by its .thrift file we call a server of npm's thrift, ${protocol} and ${transport}`, async () => {
+    let noted!: (text: string) => void
+    const note = new Promise<string>((resolve) => (noted = resolve))
+    const port = freshPort()
+    const server: Server = apache.createServer(
+      shopMade,
+      {
+        ping: () => 'pong',
+        echo: (value: unknown) => value,
+        defaults: () => new shopTypes.Defaults({ number: 1 }),
+        total: (lines: any[], rate: number) => lines.reduce((sum, { price, count }) => sum + Number(price) * count, 0) * rate,
+        async fail(how: string) {
+          if (how === 'missing') throw new shopTypes.NotFound({ message: 'it is not here', id: new Int64('1000000000000000') })
+          if (how === 'refused') throw new sharedTypes.Refused({ reason: 'no', days: 3 })
+        },
+        following: (color: number) => colors[color],
+        choose: (number: number, text: string | null) => new shopTypes.Choice(text === null ? { number } : { text }),
+        note: (text: string) => noted(text),
+      },
+      { protocol: PROTOCOLS[protocol], transport: TRANSPORTS[transport] },
+    )
+    server.listen(port, ownHost)
+    await once(server, 'listening')
+    try {
+      const client = await connect(await shopContract(), `thrift+tcp://${ownHost}:${port}?protocol=${protocol}&transport=${transport}`, {
+        reconnect: false,
+      })
+      await checkShop(client, false)
+      assert.equal(await soon(note, 'the note'), 'from us')
+      await client.close()
+    } finally {
+      server.close()
     }
   })
 }
