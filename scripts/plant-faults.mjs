@@ -163,6 +163,53 @@ const FAULTS = [
     [['hub log: what is read back is not checked', 'batchAt(bytes, 0, { id, first: first + at }) ? bytes : undefined', 'bytes']],
   ),
   ...faultsOf(
+    'hub/drivers/mqtt/line.js',
+    ['hub/drivers/mqtt-foreign', 'hub/drivers/mqtt'],
+    [
+      ['mqtt: who was away is not subscribed again', 'if (!sessionPresent)\n', 'if (false)\n', 'short'],
+      ['mqtt: nobody is told that nobody answers', 'packet.reasonCode === NOBODY', 'false'],
+      ['mqtt: more are on their way than the broker takes', 'if (mine.free === 0)', 'if (false)'],
+      ['mqtt: what was on its way waits for ever', 'fail(cause);', ';'],
+      ['mqtt: what is sent without a connection is kept', 'if (!client)\n            return reject(away());\n        asked', 'asked'],
+      ['mqtt: subscriptions that overlap share a connection', 'overlaps: (filter) =>', 'overlaps: (filter) => false &&'],
+      ['mqtt: close does not wait for what was published', 'await Promise.allSettled(publishing);', ';'],
+      ['mqtt: the connection is lost without a word', 'told.down(cause);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mqtt/connection.js',
+    ['hub/drivers/mqtt-foreign', 'hub/drivers/mqtt'],
+    [
+      ['mqtt: nothing waits for who was away', 'clean: !keeps,', 'clean: true,'],
+      ['mqtt: a member that is gone has messages waiting', 'const keeps = kept &&', 'const keeps ='],
+      ['mqtt: 3.1.1 is never spoken', '|| !wantsOther(reason)', '|| true'],
+      ['mqtt: a header has any length', 'if (length > LONGEST_TEXT)', 'if (false)'],
+      ['mqtt: a message has any length', 'if (size > largest)', 'if (false)'],
+      ['mqtt: 3.1.1 has everything', 'return LESS;', 'return ALL;', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mqtt/topics.js',
+    ['hub/drivers/mqtt-foreign', 'hub/drivers/mqtt'],
+    [
+      ['mqtt: a pattern takes the parent', 'if (!matchesPattern(pattern, topic))', 'if (false)', 'short'],
+      ['mqtt: a group is everybody', 'group === undefined ? filter : shareOf(group, filter)', 'filter'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mqtt/requests.js',
+    ['hub/drivers/mqtt-foreign', 'hub/drivers/mqtt'],
+    [
+      ['mqtt: a reply goes wherever it is asked to', 'if (/[+#\\0]/.test(responseTopic))', 'if (false)'],
+      ['mqtt: a closed hub still hears requests', 'const forget = mqtt.closing(end);', 'const forget = () => { };'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mqtt/names.js',
+    ['hub/drivers/mqtt-foreign'],
+    [['mqtt: a foreign name is taken for one of ours', 'part.replaceAll(FOREIGN, escape)', 'part']],
+  ),
+  ...faultsOf(
     'hub/drivers/redis/topics.js',
     ['hub/drivers/redis-foreign', 'hub/drivers/redis'],
     [

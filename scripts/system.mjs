@@ -6,6 +6,8 @@ import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
+const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\./
+
 const PHP = /\/protocols\/soap-php\.test\./
 
 const THRIFT = /\/protocols\/thrift-apache\.test\./
@@ -18,6 +20,8 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
+  mosquitto: { debian: 'mosquitto', tests: MQTT },
+  mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },

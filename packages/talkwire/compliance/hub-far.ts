@@ -45,7 +45,7 @@ async function everything({ topics, requests, queues, state, leases, counters, c
   const from = { from: 'new', group: undefined, buffer: 10 } as const
   await topics?.subscribe(target, from, { message: () => true, lost() {}, ended() {} })
   await topics?.publish(target, message, { retain: false })
-  if (driver.traits.includes('groups'))
+  if ((hub.only ?? driver).traits.includes('groups'))
     await topics!.subscribe(target, { ...from, group: 'g' }, { message: () => false, lost() {}, ended() {} })
   await requests?.respond(target, undefined, (request) => void request.reply(message, true))
   await requests?.request(target, message, () => {})

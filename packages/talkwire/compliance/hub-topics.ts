@@ -43,7 +43,8 @@ export function testHubTopics({ group, within, open, has, listener }: HubKit): v
       for (const [index, body] of sent.entries()) assert.ok(body.equals(came[index]!.body), `body ${index}`)
       assert.deepEqual(
         came.map(({ type }) => type),
-        ['bytes', 'bytes', 'bytes', 'json', 'text'],
+        // Without headers there is nowhere to say it.
+        has('headers') ? ['bytes', 'bytes', 'bytes', 'json', 'text'] : came.map(() => undefined),
       )
       assert.ok(came.every((message) => message.topic === topic && !message.retained))
     }),

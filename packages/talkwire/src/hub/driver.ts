@@ -298,6 +298,8 @@ export interface OpenDriver {
   readonly state?: StateDriver
   readonly leases?: LeasesDriver
   readonly counters?: CountersDriver
+  /** Where this connection can do less than its driver: what it is called then, and what it has. */
+  readonly only?: { readonly name: string; readonly traits: readonly HubTrait[] }
   /** What was published leaves first. Subscriptions and consumptions end without an error. */
   close(): Promise<void>
 }

@@ -67,7 +67,8 @@ export async function openHub(address: string = OWN, options: HubOptions = {}): 
 }
 
 function hubOn(found: HubDriver, driver: OpenDriver, onError: Base['onError']): Hub {
-  const traits = new Set(found.traits)
+  const here: HubDriver = driver.only ? { ...found, ...driver.only } : found
+  const traits = new Set(here.traits)
   let closing: Promise<void> | undefined
   const base: Base = {
     driver,
@@ -76,7 +77,7 @@ function hubOn(found: HubDriver, driver: OpenDriver, onError: Base['onError']): 
     has: (trait) => traits.has(trait),
     async need(...wanted) {
       if (closing) throw new TalkwireError('CLOSED', 'this hub is closed; openHub() opens another')
-      for (const trait of wanted) if (!traits.has(trait)) throw await lacks(found, trait)
+      for (const trait of wanted) if (!traits.has(trait)) throw await lacks(here, trait)
     },
   }
   const close = (): Promise<void> => (closing ??= driver.close())

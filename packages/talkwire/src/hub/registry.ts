@@ -6,6 +6,8 @@ import { HUB_TRAITS } from './driver.js'
 
 export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   hub: async () => (await import('./drivers/embedded.js')).embedded,
+  mqtt: async () => (await import('./drivers/mqtt.js')).mqtt,
+  mqtts: async () => (await import('./drivers/mqtt.js')).mqtt,
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,

@@ -2,7 +2,8 @@
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
-import type { BodyType, Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
+import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
+import type { Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
 
 type Library = typeof import('@nats-io/transport-node')
 
@@ -30,25 +31,12 @@ export interface Nats {
 }
 
 export const TYPE = 'Content-Type'
-const TYPES: Record<BodyType, string> = { json: 'application/json', text: 'text/plain; charset=utf-8', bytes: 'application/octet-stream' }
 /** Ours and the server's own are no headers of the message. */
 const OWN = /^(nats-|talkwire-|kv-|content-type$)/i
 /** How long JetStream may take to answer, milliseconds. */
 const ANSWER = 30_000
 export const CONFLICT = 10071
 export const NO_MESSAGE = 10037
-
-async function library(): Promise<Library> {
-  try {
-    return await import('@nats-io/transport-node')
-  } catch (cause) {
-    throw new TalkwireError(
-      'MISSING_PACKAGE',
-      'nats: needs the package "@nats-io/transport-node"; run npm install @nats-io/transport-node',
-      { cause },
-    )
-  }
-}
 
 const FORM = 'NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"'
 
@@ -64,7 +52,7 @@ function parse(address: string): { server: string; user: string; password: strin
 
 export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
   const { server, user, password, prefix } = parse(address)
-  const lib = await library()
+  const lib = await packageOf('nats', '@nats-io/transport-node', () => import('@nats-io/transport-node'))
   options.signal?.throwIfAborted()
   const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
     if (reason instanceof TalkwireError) return reason
@@ -95,8 +83,8 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   let closed = false
   let away = false
-  const backs = new Set<() => void>()
-  const closings = new Set<() => unknown>()
+  const backs = calls()
+  const closings = calls()
   const watch = async (): Promise<void> => {
     for await (const { type } of connection.status()) {
       if (type === 'disconnect' && !away && !closed) {
@@ -115,7 +103,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     if (closed || !away) return
     away = false
     options.onConnection({ state: 'connected' })
-    for (const back of backs) back()
+    void backs.all()
   }
   const open = (): void => {
     if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
@@ -136,7 +124,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   const headersOf = ({ type, headers }: Outgoing, extra: Headers = {}): MsgHdrs => {
     const made = lib.headers()
-    made.set(TYPE, TYPES[type])
+    made.set(TYPE, CONTENT_TYPES[type])
     for (const [name, value] of [...Object.entries(headers), ...Object.entries(extra)]) made.set(name, value)
     return made
   }
@@ -167,21 +155,15 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     incoming({ data, headers }) {
       const found: Record<string, string> = {}
       for (const name of headers?.keys() ?? []) if (!OWN.test(name)) found[name] = headers!.get(name)
-      return { body: data, headers: found, type: typeOf(headers?.get(TYPE) ?? '') }
+      return { body: data, headers: found, type: bodyTypeOf(headers?.get(TYPE) ?? '') }
     },
     errorOf,
-    back(what) {
-      backs.add(what)
-      return () => void backs.delete(what)
-    },
-    closing(what) {
-      closings.add(what)
-      return () => void closings.delete(what)
-    },
+    back: (what) => backs.add(what),
+    closing: (what) => closings.add(what),
     onError: options.onError,
     async close() {
       if (closed) return
-      await Promise.all([...closings].map((what) => what()))
+      await closings.all()
       // What was handed to the library leaves before the connection ends.
       if (!away) await connection.flush().catch(() => {})
       closed = true
@@ -196,9 +178,6 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   return nats
 }
-
-export const typeOf = (said: string): BodyType | undefined =>
-  (Object.keys(TYPES) as BodyType[]).find((type) => said.split(';')[0] === TYPES[type].split(';')[0])
 
 /** JetStream's own number of an error. */
 export const jetStreamCode = (reason: unknown): number | undefined =>

@@ -2,7 +2,8 @@
 import { TalkwireError } from '../../../error.js'
 import type { BodyType, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
-import { CONFLICT, delivery, jetStreamCode, NO_MESSAGE, puller, token, typeOf, untoken, type Nats, type Pull } from './connection.js'
+import { bodyTypeOf } from '../broker.js'
+import { CONFLICT, delivery, jetStreamCode, NO_MESSAGE, puller, token, untoken, type Nats, type Pull } from './connection.js'
 
 const OPERATION = 'KV-Operation'
 const EXPECT = 'Nats-Expected-Last-Subject-Sequence'
@@ -62,7 +63,7 @@ export function bucket(nats: Nats, name: string): Bucket {
       const { seq, data = '', hdrs, time } = answer.message
       const lines = Buffer.from(hdrs ?? '', 'base64').toString()
       const type = /content-type: *([^\r;]*)/i.exec(lines)?.[1]
-      const stored = { key, value: Buffer.from(data, 'base64'), type: typeOf(type ?? ''), revision: String(seq) }
+      const stored = { key, value: Buffer.from(data, 'base64'), type: bodyTypeOf(type ?? ''), revision: String(seq) }
       return { seq, gone: /kv-operation:/i.test(lines), stored, time: Date.parse(time) }
     },
     put: (key, body, type, expect) => write(key, body, type, expect),

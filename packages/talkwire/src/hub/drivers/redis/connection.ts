@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
+import { calls, packageOf } from '../broker.js'
 import type { BodyType, Headers, OpenOptions } from '../../driver.js'
 
-type Library = typeof import('@redis/client')
 type Argument = string | Buffer
 /** What a script answers: texts are bytes. */
 export type Answer = Buffer | number | null | Answer[]
@@ -46,21 +46,13 @@ const SHORTEST_PAUSE = 20
 /** It reads its disk, or is a replica that nobody may write to. */
 const NOT_YET = /^(LOADING|MASTERDOWN|READONLY|BUSY|TRYAGAIN)\b/
 
-async function library(): Promise<Library> {
-  try {
-    return await import('@redis/client')
-  } catch (cause) {
-    throw new TalkwireError('MISSING_PACKAGE', 'redis: needs the package "@redis/client"; run npm install @redis/client', { cause })
-  }
-}
-
 const FORM =
   'Redis is redis://user:password@host:6379/0?prefix=shop, or rediss: for TLS; the number is the database, the prefix letters, digits, "_" and "-"'
 
 export async function connectRedis(address: string, options: OpenOptions): Promise<Redis> {
   const { url, prefix } = brokerAddress(address, ['redis', 'rediss'], /^\/?\d*$/, FORM)
   url.search = ''
-  const { createClient, RESP_TYPES, ErrorReply } = await library()
+  const { createClient, RESP_TYPES, ErrorReply } = await packageOf('redis', '@redis/client', () => import('@redis/client'))
   options.signal?.throwIfAborted()
   const { credentials = {} } = options
   let open = false
@@ -106,7 +98,7 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   }
   open = true
   const backs = new Set<() => void>()
-  const closings = new Set<() => unknown>()
+  const closings = calls()
   /** Both are there again, the one for commands and the one that listens, and Redis has read what is on its disk. */
   const again = async (): Promise<void> => {
     const there = (): boolean => open && main.isReady && ear.isReady
@@ -184,14 +176,11 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
         },
       }
     },
-    closing(what) {
-      closings.add(what)
-      return () => void closings.delete(what)
-    },
+    closing: (what) => closings.add(what),
     onError: options.onError,
     async close() {
       if (!open) return
-      await Promise.all([...closings].map((what) => what()))
+      await closings.all()
       // Commands that were sent are answered first.
       const ends = [main, ear].map((client) => (client.isReady ? client.close() : Promise.resolve(client.destroy())))
       open = false
