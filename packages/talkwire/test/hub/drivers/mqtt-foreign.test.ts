@@ -39,7 +39,7 @@ const peer = new URL('../../../../test/hub/fixtures/mqtt_peer.py', import.meta.u
 const paho = (...words: string[]): (() => Promise<string>) => reader(python, [peer, broker.host, String(broker.port), ...words])
 
 /** Between a hub and the broker: can be cut, and can be one that knows no MQTT 5. */
-async function between({ old = false } = {}): Promise<{ readonly address: string; cut(): void }> {
+async function between({ old = false } = {}): Promise<{ readonly address: string; cut(): void; stop(): void }> {
   const open = new Set<net.Socket>()
   const server = net.createServer((socket) => {
     socket.once('data', (hello) => {
@@ -61,11 +61,12 @@ async function between({ old = false } = {}): Promise<{ readonly address: string
   const cut = (): void => {
     for (const socket of open) socket.destroy()
   }
-  after(() => {
+  const stop = (): void => {
     cut()
     server.close()
-  })
-  return { address: `mqtt://${ownHost}:${port}`, cut }
+  }
+  after(stop)
+  return { address: `mqtt://${ownHost}:${port}`, cut, stop }
 }
 
 test('mosquitto_sub sees plain messages with their properties, mosquitto_pub is heard', () =>
@@ -230,11 +231,24 @@ test('what a member of a group that lost its connection would have had goes to t
     const far = await mqtt.open(proxy.address, options)
     try {
       const hub = await kit.open()
-      const topic = fresh()
+      const [topic, fence] = [fresh(), fresh()]
       const [gone, here] = [await kit.listener(far, topic, { group: 'g' }), await kit.listener(hub, topic, { group: 'g' })]
+      await far.requests!.respond(fence, undefined, () => {})
       for (const value of upTo(4)) await hub.topics!.publish(topic, json(value), PLAIN)
       await Promise.all([gone.until(2), here.until(2)])
-      await far.close()
+      proxy.stop()
+      const there = (): Promise<boolean> =>
+        hub
+          .requests!.request(fence, json(1), () => {})
+          .then(
+            ({ stop }) => {
+              stop()
+              return true
+            },
+            (reason: unknown) => !fails('PEER_NOT_FOUND')(reason),
+          )
+      let tries = 0
+      while (await there()) assert.ok(++tries < 1000, 'the broker keeps what is gone')
       for (const value of upTo(4)) await hub.topics!.publish(topic, json(value + 4), PLAIN)
       await here.until(6)
       assert.deepEqual(here.values().slice(2), [4, 5, 6, 7])
@@ -242,6 +256,67 @@ test('what a member of a group that lost its connection would have had goes to t
       await far.close()
     }
   }))
+
+/** A broker that takes two messages at a time, and tells what came; packets of less than 128 bytes. */
+async function narrow(came: (ack: () => void, cut: () => void) => void): Promise<string> {
+  const server = net.createServer((socket) => {
+    let rest = Buffer.alloc(0)
+    socket.on('error', () => {})
+    socket.on('data', (chunk) => {
+      rest = Buffer.concat([rest, chunk])
+      while (rest.length >= 2 && rest.length >= 2 + rest[1]!) {
+        const packet = rest.subarray(0, 2 + rest[1]!)
+        rest = rest.subarray(packet.length)
+        if (packet[0] === 0x10) socket.write(Buffer.from([0x20, 6, 0, 0, 3, 0x21, 0, 2]))
+        if (packet[0] !== 0x32) continue
+        const id = 4 + packet.readUInt16BE(2)
+        came(
+          () => socket.write(Buffer.from([0x40, 2, packet[id]!, packet[id + 1]!])),
+          () => socket.destroy(),
+        )
+      }
+    })
+  })
+  const port = freshPort()
+  await new Promise<void>((resolve) => server.listen(port, ownHost, resolve))
+  after(() => server.close())
+  return `mqtt://${ownHost}:${port}`
+}
+
+test('no more are on their way than the broker takes', async () => {
+  let [out, most] = [0, 0]
+  const where = await narrow((ack) => {
+    most = Math.max(most, ++out)
+    setImmediate(() => {
+      out--
+      ack()
+    })
+  })
+  const hub = await mqtt.open(where, options)
+  await soon(Promise.all(upTo(10).map((value) => hub.topics!.publish('a', json(value), PLAIN))), 'ten publications')
+  await hub.close()
+  assert.equal(most, 2)
+})
+
+test('what was on its way when the connection was lost may have come; what waited was not sent', async () => {
+  let messages = 0
+  const where = await narrow((_ack, cut) => {
+    if (++messages === 2) cut()
+  })
+  const hub = await mqtt.open(where, options)
+  const sent = upTo(4).map((value) =>
+    hub.topics!.publish('a', json(value), PLAIN).then(
+      () => 'sent',
+      (reason: unknown) => [(reason as { code: string }).code, (reason as { outcome: string }).outcome],
+    ),
+  )
+  const [lost, unsent] = [
+    ['CONNECTION_LOST', 'maybe-ran'],
+    ['UNAVAILABLE', 'not-sent'],
+  ]
+  assert.deepEqual(await soon(Promise.all(sent), 'four answers'), [lost, lost, unsent, unsent])
+  await hub.close()
+})
 
 test('a broker without MQTT 5 is spoken to in 3.1.1; what that lacks is refused in words', async () => {
   const proxy = await between({ old: true })
