@@ -62,6 +62,7 @@ async function appends(inFlight) {
       if (!over) for (; count > 0; count--) push()
     },
     failed: (reason) => fail(reason),
+    full: (reason) => fail(reason),
     damaged: (what) => fail(new Error(what)),
   })
   const record = [{ kind: 1, body }]

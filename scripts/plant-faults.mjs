@@ -21,6 +21,143 @@ const faultsOf = (file, tests, rows) => rows.map(([name, from, to, short]) => ({
 
 const FAULTS = [
   ...faultsOf(
+    'hub/inbox.js',
+    ['hub/inbox'],
+    [
+      ['inbox: the newest are dropped', 'this.take();\n            this.missed++;', 'this.items.pop();\n            this.missed++;'],
+      ['inbox: what is dropped is not counted', 'this.missed++;', ';'],
+      ['inbox: the count is told again and again', 'this.missed = 0;\n        return', 'return'],
+      ['inbox: nobody hears that there is room', 'this.hooks.room();', ';'],
+      ['inbox: room is told at the first that is read', 'this.size <= this.limit >> 1', 'true'],
+      ['inbox: what is full is never told', 'return !(this.paused = true);', 'return true;'],
+      ['inbox: the error comes before what is here', 'if (this.size > 0)\n', 'if (this.size > 0 && !this.over)\n'],
+      ['inbox: who waits is not told of the end', 'resolve({ value: undefined, done: true });\n        }', ';\n        }'],
+      ['inbox: who leaves goes on getting', 'await this.hooks.stop();', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'balance.js',
+    ['hub/discovery'],
+    [
+      ['balance: what may have run runs again elsewhere', "(reason.outcome === 'not-sent' || repeatable)", 'true', 'short'],
+      ['balance: what did not run is given up', "(reason.outcome === 'not-sent' || repeatable)", 'repeatable'],
+      ['balance: always the same', 'from[this.turn++ % from.length]', 'from[0]'],
+      ['balance: round and round where it should stick', "this.options.balance === 'sticky'", 'false'],
+      ['balance: the busiest is asked', 'place.pending < least.pending ? place : least', 'place.pending < least.pending ? least : place'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/discovery.js',
+    ['hub/discovery'],
+    [
+      [
+        'discovery: who says nothing any more stays',
+        "base.driver.state.set(key, value, 'json', { ttl })",
+        "base.driver.state.set(key, value, 'json', {})",
+      ],
+      ['discovery: what others wrote is an instance', 'return found && addresses ?', 'return found ?'],
+      ['discovery: nobody hears who comes', 'if (told && (before === undefined) !== (instance === undefined))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/intents.js',
+    ['hub/intents'],
+    [
+      ['intents: whoever handles anything handles this', 'if (handler && covers(handler.type, type))', 'if (handler)'],
+      ['intents: the first is taken without asking', 'if (near.length === 1)', 'if (true)'],
+      ['intents: who chose nobody gets somebody', 'if (!choice)', 'if (false)'],
+      ['intents: who closed is still there', 'await known.close();', ';'],
+      ['intents: a pattern is a type', "(pattern.endsWith('/*') && type.startsWith(pattern.slice(0, -1)))", 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/leases.js',
+    ['hub/leases'],
+    [
+      ['lease: it is not renewed', 'setTimeout(() => void renew(), Math', 'setTimeout(() => { }, Math', 'short'],
+      ['lease: who lost it is not told', 'if (ours === false)', 'if (false)'],
+      ['lease: who was stopped for too long renews', 'if (began >= until)', 'if (false)'],
+      [
+        'lease: a hub that does not answer is a lost lease',
+        'return undefined;\n        });\n        if (released)',
+        'return false;\n        });\n        if (released)',
+      ],
+      ['lease: what was lost is released', 'lost.signal.aborted ? Promise.resolve(false) : ', ''],
+      ['lease: who asks again is taken for who holds it', 'holder: randomUUID()', "holder: 'me'"],
+      ['lease: a timeout is none', '} while (performance.now() < end);', '} while (true);'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-writer.js',
+    ['hub/log-model'],
+    [
+      ['hub log: a full disk is the end', 'if (!isFull(reason) || this.ended)', 'if (true)'],
+      ['hub log: nobody hears that there is room again', 'this.options.full(undefined);', ';'],
+      ['hub log: closing waits for room', 'this.hurry();', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/log-segments.js',
+    ['hub/log-model'],
+    [['hub log: what cannot be a segment keeps its room', 'await files.remove(NEXT).catch(() => { });', ';']],
+  ),
+  ...faultsOf(
+    'hub/embedded/ops.js',
+    ['hub/crash-damage'],
+    [
+      ['hub: a full disk is filled in memory', 'if (hub.shell.full && !GOES_ON.has(name))', 'if (false)'],
+      ['hub: a full disk keeps what is retained in memory', 'if (isKept && shell.full)', 'if (false)'],
+      ['hub: renewing waits for the disk', 'if (!answer || effects.count > before)', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/queue.js',
+    ['hub/crash-damage'],
+    [['hub: jobs are handed out that cannot be acknowledged', 'this.waiting > 0 && !this.effects.full', 'this.waiting > 0']],
+  ),
+  ...faultsOf(
+    'hub/embedded/state.js',
+    ['hub/crash-damage'],
+    [['hub: who finds nothing waits for what expired', 'this.watchers.changed(entry.key, 0);', 'this.gone = this.effects.count;']],
+  ),
+  ...faultsOf(
+    'hub/embedded/clock.js',
+    ['hub/crash-damage'],
+    [
+      ['hub: times are those of the wall clock', 'return () => monotonic() + shift;', 'return () => wall() + shift;', 'short'],
+      ['hub: a reboot is none', 'last && last.boot === boot && monotonic()', 'last && monotonic()'],
+      ['hub: time goes back with the clock', 'Math.max(0, wall() - last.wall)', '(wall() - last.wall)'],
+      ['hub: a restart begins at nothing', 'shift = last.hub - last.monotonic;', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/clients.js',
+    ['hub/crash-damage'],
+    [
+      ['hub: one client may subscribe without end', 'if (client.subscriptions >= subscriptions)', 'if (false)'],
+      ['hub: what a client gave back counts on', 'return () => client.subscriptions--;', 'return () => { };'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/subscriber.js',
+    ['hub/crash-damage'],
+    [
+      ['hub: who reads slowly is kept everything', "if (this.slow !== 'wait' && this.full)", 'if (false)'],
+      ['hub: what was lost is not counted', 'this.lost += this.shift().count;', 'this.shift();'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/acl.js',
+    ['hub/crash-damage'],
+    [
+      ['hub: a pattern covers one that matches more', "&& (!name.endsWith('>') || pattern.endsWith('>'))", ''],
+      ["hub: a rule of an identity is everybody's", '(identity === undefined || identity === peer.identity)', 'true'],
+      ["hub: a rule of a uid is everybody's", '(uid === undefined || uid === peer.uid) &&', ''],
+      ['hub: a name inside of another is allowed', 'name.startsWith(prefix)', 'name.includes(prefix)'],
+    ],
+  ),
+  ...faultsOf('hub/embedded/serve.js', ['hub/hub'], [['hub: every hub is announced as the one', 'announce: name,', 'announce: true,']]),
+  ...faultsOf(
     'hub/embedded/shell.js',
     ['hub/crash-storm'],
     [['hub: answered before the log is on disk', 'if (stamp <= synced)\n                return undefined;', 'return undefined;', 'short']],
@@ -42,7 +179,7 @@ const FAULTS = [
     ['hub/machine'],
     [
       ['hub: set whatever the revision', 'if (revision !== undefined && revision !== known)', 'if (false)'],
-      ['hub: a deletion is not written', 'this.gone = this.effects.write(Kind.gone,', '((..._) => { })(Kind.gone,'],
+      ['hub: a deletion is not written', 'return this.effects.write(Kind.gone,', 'return ((..._) => this.effects.count)(Kind.gone,'],
       ['hub: an older value takes the place of a newer one', 'if (known && known.revision > revision)', 'if (false)'],
       [
         'hub: the number of a set is not met again',

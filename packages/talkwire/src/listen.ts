@@ -33,8 +33,9 @@ export async function listen(service: Service, options: ServeOptions): Promise<R
     throw new TypeError('protocols are answered on listeners of tcp:, tls: and unix:; listen on one, or leave protocols out')
   if (addresses.length === 0) throw new TypeError('listen is an address or a list of at least one, such as "unix:bank"')
   const sessions = new Sessions(options.descriptors ? new (await import('./channel.js')).Channels() : undefined)
-  const named = addresses.some((address) => address === `unix:${service.name}` || address === `shm:${service.name}`)
-  const own = options.announce || named ? claim(service.name) : undefined
+  const name = typeof options.announce === 'string' ? options.announce : service.name
+  const named = addresses.some((address) => address === `unix:${name}` || address === `shm:${name}`)
+  const own = options.announce || named ? claim(name) : undefined
   const listeners: Listener[] = []
   const hash = await hashOf(service)
   let token = validToken(options.token)
@@ -197,7 +198,7 @@ async function listenOn(
       signalling: (await import('./signalling.js')).answersBy((await import('./serve.js')).serve, options, token),
       ...(options.rtc && { rtc: options.rtc }),
     }),
-    ...(own && address === `unix:${service.name}` && { claim: own }),
+    ...(own && address === `unix:${own.name}` && { claim: own }),
   })
 }
 

@@ -24,8 +24,8 @@ export interface ServeOptions {
    * as `http`, `ws`, `xmlrpc`, `soap`, `mcp`; or `all` that can carry the service and are installed.
    */
   readonly protocols?: 'all' | readonly string[]
-  /** Announce the service under its name even if it listens neither on `unix:` + name nor on `shm:` + name. */
-  readonly announce?: boolean
+  /** Announce the service under its name even if it listens neither on `unix:` + name nor on `shm:` + name. A text: under this name instead. */
+  readonly announce?: boolean | string
   /** A secret that both sides know; at least 16 bytes. Needed, or TLS, to listen beyond loopback. */
   readonly authkey?: AuthKey
   /** Listen beyond loopback without authentication. Anyone who reaches the port can call. */

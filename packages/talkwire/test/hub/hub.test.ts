@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { z } from 'zod'
+import { connect } from '../../src/connect.js'
 import { openHub } from '../../src/hub/index.js'
 import type { Message, Subscription } from '../../src/hub/index.js'
 import { TalkwireError } from '../../src/error.js'
@@ -19,6 +20,22 @@ async function take<T>(subscription: AsyncIterableIterator<T>, count: number): P
 const dataOf = async (subscription: Subscription<any>, count: number): Promise<unknown[]> =>
   (await take<Message<any>>(subscription, count)).map(({ data }) => data)
 const code = (wanted: string) => (error: unknown) => error instanceof TalkwireError && error.code === wanted
+
+test('several hubs side by side: each under its own name, and none under that of all hubs', () =>
+  withHub((hub, { address }) =>
+    withHub(async (other, { address: second }) => {
+      await hub.state('s').set('k', 'one')
+      await other.state('s').set('k', 'other')
+      for (const [place, value] of [
+        [address, 'one'],
+        [second, 'other'],
+      ] as const) {
+        await using again = await openHub(place.replace('hub:unix:', 'hub:'))
+        assert.equal((await again.state('s').get('k'))?.value, value)
+      }
+      await assert.rejects(connect('hub', { reconnect: false }), code('PEER_NOT_FOUND'))
+    }),
+  ))
 
 test('a topic: everybody who subscribed gets it, and nobody before or after', () =>
   withHub(async (hub, { open }) => {

@@ -102,24 +102,53 @@ describe('a disk that fails', () => {
       }
     })
 
-  test('no room for the next segment: what has room is taken, then NO_SPACE, and it opens again', async () => {
+  test('no room for the next segment: it says so and waits, and goes on when there is room', async () => {
     const random = randomOf(seed)
     const disk = new Disk(random)
     const { shelf, log } = await opened(disk, 4096)
     disk.fault = (call, name) => (call === 'write' && name === 'next' ? 'ENOSPC' : undefined)
+    const full = new Promise<void>((resolve) => (shelf.onFull = resolve))
+    let end = 0
+    for (let number = 0; shelf.fulls.length === 0; number++) {
+      end = shelf.write(log, [set(number, 'z'.repeat(90))])
+      await Promise.race([onDisk(shelf, end), full])
+    }
+    assert.equal(shelf.fulls[0]!.code, 'NO_SPACE')
+    assert.ok(!disk.contents().has('next'), 'what little room there is is left to others')
+    const before = shelf.reached
+    end = shelf.write(log, [set(5000, 'later')])
+    disk.fault = () => undefined
+    await onDisk(shelf, end)
+    assert.ok(shelf.reached > before)
+    assert.deepEqual(shelf.fulls.slice(1), [undefined])
+    await log.close()
+    const { shelf: found, log: second } = await opened(Disk.of(random, disk.contents()), 4096)
+    assert.equal(found.state(), shelf.state())
+    await second.close()
+  })
+
+  test('no room for the next segment, and it is closed: NO_SPACE, and what was on disk is there', async () => {
+    const random = randomOf(seed)
+    const disk = new Disk(random)
+    const { shelf, log } = await opened(disk, 4096)
+    disk.fault = (call, name) => (call === 'write' && name === 'next' ? 'ENOSPC' : undefined)
+    const full = new Promise<void>((resolve) => (shelf.onFull = resolve))
     let acked = ''
-    for (let number = 0; shelf.failures.length === 0; number++) {
+    for (let number = 0; shelf.fulls.length === 0; number++) {
       const end = shelf.write(log, [set(number, 'z'.repeat(90))])
       const state = shelf.state()
-      await onDisk(shelf, end).then(
-        () => (acked = state),
-        () => {},
-      )
+      await Promise.race([
+        onDisk(shelf, end).then(
+          () => (acked = state),
+          () => {},
+        ),
+        full,
+      ])
     }
-    assert.equal(shelf.failures[0]!.code, 'NO_SPACE')
     assert.ok(shelf.entries.size > 25, `${shelf.entries.size}`)
-    disk.fault = () => undefined
-    const { shelf: found, log: second } = await opened(disk, 4096)
+    await assert.rejects(log.close(), fails('NO_SPACE'))
+    assert.equal(disk.released, 1)
+    const { shelf: found, log: second } = await opened(Disk.of(random, disk.contents()), 4096)
     assert.equal(found.state(), acked)
     await onDisk(found, found.write(second, [set(1, 'room')]))
     await second.close()

@@ -25,6 +25,7 @@ export class Shelf implements LogOptions {
   readonly entries = new Map<number, Entry>()
   readonly complaints: string[] = []
   readonly failures: TalkwireError[] = []
+  readonly fulls: (TalkwireError | undefined)[] = []
   /** Asked, moved: how much work cleaning was. */
   asked = 0
   moves = 0
@@ -33,6 +34,7 @@ export class Shelf implements LogOptions {
   /** Called when more is on disk. */
   onSynced: (end: Place) => void = () => {}
   onFailed: () => void = () => {}
+  onFull: () => void = () => {}
   private bytes = 0
   private lastPlace: Place = -1
 
@@ -70,6 +72,11 @@ export class Shelf implements LogOptions {
   failed(reason: TalkwireError): void {
     this.failures.push(reason)
     this.onFailed()
+  }
+
+  full(reason: TalkwireError | undefined): void {
+    this.fulls.push(reason)
+    this.onFull()
   }
 
   damaged(what: string): void {

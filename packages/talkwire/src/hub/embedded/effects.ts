@@ -41,6 +41,8 @@ export class Effects {
   /** Writes what stands beside the reserved numbers. */
   private describe: (writer: BodyWriter) => void = () => {}
   metaPlace: Place = -1
+  /** There is no room on the disk: nothing is begun that has to be written. */
+  full = false
 
   /** `logged`: false, nothing is written. */
   constructor(readonly logged: boolean) {}

@@ -139,14 +139,14 @@ function readAll(fd: number, position: number, length: number): Promise<Buffer> 
 }
 
 const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG']
+export const isFull = (reason: unknown): boolean => FULL.includes((reason as NodeJS.ErrnoException | undefined)?.code ?? '')
 const FORBIDDEN = ['EACCES', 'EPERM', 'EROFS', 'ELOOP']
 
 /** What the disk says, in Talkwire's words. */
 export function diskError(folder: string, reason: unknown): TalkwireError {
   if (reason instanceof TalkwireError) return reason
   const { code = '', message } = reason as NodeJS.ErrnoException
-  if (FULL.includes(code))
-    return new TalkwireError('NO_SPACE', `${folder}: no room is left; free some and open it again`, { cause: reason })
+  if (isFull(reason)) return new TalkwireError('NO_SPACE', `${folder}: no room is left; free some and open it again`, { cause: reason })
   if (FORBIDDEN.includes(code))
     return new TalkwireError('PERMISSION_DENIED', `${folder}: ${message}; it and its files must belong to this user`, { cause: reason })
   return new TalkwireError('UNAVAILABLE', `${folder}: ${message}; look at the disk, then open it again`, { cause: reason })

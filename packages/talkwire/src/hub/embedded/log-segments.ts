@@ -34,6 +34,10 @@ export async function prepare(files: LogFiles, size: number): Promise<void> {
   try {
     for (let at = 0; at < size; at += ZEROS.length) await file.write(ZEROS.subarray(0, size - at), at)
     await file.sync()
+  } catch (reason) {
+    // What little room there was is others'.
+    await files.remove(NEXT).catch(() => {})
+    throw reason
   } finally {
     await file.close()
   }

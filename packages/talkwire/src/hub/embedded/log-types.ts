@@ -30,6 +30,8 @@ export interface LogOptions {
   synced(end: Place): void
   /** Nothing of what was not synced may be trusted, and nothing more is written: NO_SPACE, or what the disk said. The last call. */
   failed(reason: TalkwireError): void
+  /** There is no room for the next file: nothing more is on disk until this is called without a reason. What was appended is kept meanwhile. */
+  full(reason: TalkwireError | undefined): void
   /** What was found and set aside, cut or skipped, in words for an operator: when it is opened, and when it is cleaned. */
   damaged(what: string): void
 }

@@ -1,7 +1,7 @@
 /** Appends: what comes while the disk works leaves as one write. */
 import { TalkwireError } from '../../error.js'
 import { BATCH_HEADER, BATCH_LIMIT, RECORD_HEADER, sealBatch, SEGMENT_HEADER, writeRecord } from './log-format.js'
-import { diskError, type LogFile, type LogFiles } from './log-files.js'
+import { diskError, isFull, type LogFile, type LogFiles } from './log-files.js'
 import { begin, FIRST_SEGMENT, NEXT, prepare, type Segment } from './log-segments.js'
 import type { LogOptions, LogRecord, Place } from './log-types.js'
 
@@ -23,6 +23,8 @@ export interface Tail {
 const PART = 4 * 1024 * 1024
 const SLAB = 64 * 1024
 const KEPT = 2
+/** Milliseconds after which room is looked for again. */
+const AGAIN = 500
 
 /** Batches side by side in one segment: one write. */
 interface Part {
@@ -55,6 +57,7 @@ export class LogWriter {
   /** Why nothing can be appended: it was closed, or it failed. */
   ended: TalkwireError | undefined
   failed = false
+  private hurry = (): void => {}
   /** Called after each write. */
   wrote = (): void => {}
 
@@ -75,7 +78,7 @@ export class LogWriter {
 
   constructor(
     tail: Tail,
-    private readonly options: Pick<LogOptions, 'synced' | 'failed'>,
+    private readonly options: Pick<LogOptions, 'synced' | 'failed' | 'full'>,
   ) {
     const last = tail.segments.at(-1)!
     this.files = tail.files
@@ -130,6 +133,7 @@ export class LogWriter {
   /** Everything that was appended is on disk; nothing can be appended any more. */
   async close(reason: TalkwireError): Promise<void> {
     this.ended ??= reason
+    this.hurry()
     await this.reached(this.appended)
     if (this.failed) throw this.ended
     if ((await this.ready) !== undefined) await this.files.remove(NEXT).catch(() => {})
@@ -244,7 +248,7 @@ export class LogWriter {
   private async begin({ number, first, capacity }: Part): Promise<void> {
     const ready = (await this.ready) ?? 0
     this.ready = undefined
-    if (ready < capacity) await prepare(this.files, capacity)
+    if (ready < capacity) await this.room(capacity)
     const file = await begin(this.files, { id: this.id, number, first, oldest: this.oldest })
     const former = this.file
     const last = this.segments.at(-1)!
@@ -252,6 +256,28 @@ export class LogWriter {
     this.segments.push({ number, first, end: first, readers: new Set() })
     await former.truncate(last.end - last.first)
     await former.close()
+  }
+
+  /** Nothing of the next file is written yet, so nothing is in doubt: what was appended waits until there is room, or the log is closed. */
+  private async room(capacity: number): Promise<void> {
+    for (let isTold = false; ;) {
+      try {
+        await prepare(this.files, capacity)
+        if (isTold) this.options.full(undefined)
+        return
+      } catch (reason) {
+        if (!isFull(reason) || this.ended) throw reason
+        if (!isTold) this.options.full(noRoom(this.files.folder, reason))
+        isTold = true
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, AGAIN)
+        this.hurry = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
   }
 
   private prepareNext(): void {
@@ -296,6 +322,15 @@ export class LogWriter {
     await next.close()
   }
 }
+
+const noRoom = (folder: string, reason: unknown): TalkwireError =>
+  new TalkwireError(
+    'NO_SPACE',
+    `${folder}: no room is left; free some, and the hub goes on by itself. What it was asked may still be done then`,
+    {
+      cause: reason,
+    },
+  )
 
 function openBatch(part: Part): Part {
   part.batches.push(part.used)

@@ -29,6 +29,9 @@ type Op = (hub: Hub, client: Client, args: readonly unknown[], turn: Turn) => un
 export type RawEntry = readonly [revision: number, type: number, value: Uint8Array]
 export type RawKey = readonly [key: string, ...rest: RawEntry]
 
+/** What is answered while there is no room on the disk; of what is published, what is not kept. */
+const GOES_ON = new Set(['publish', 'extend', 'want', 'counts', 'get', 'list', 'renew', 'inspect'])
+
 const LONGEST_DELAY = 10 * 365 * 86_400_000
 const MOST_LISTED = 1000
 
@@ -41,9 +44,10 @@ const saw = (turn: Turn, stamp: number): void => {
 
 export const ops: Readonly<Record<string, Op>> = {
   publish({ shell }, client, [bytes], turn) {
-    const { slow, stamp, unheard } = shell.machine.topics.publish(asBuffer(bytes), shell.now(), shell.wall(), (topic) => {
+    const { slow, stamp, unheard } = shell.machine.topics.publish(asBuffer(bytes), shell.now(), shell.wall(), (topic, isKept) => {
       checked(validateTopic, topic)
       if (!client.everything) client.may('topics', topic)
+      if (isKept && shell.full) throw shell.full
     })
     saw(turn, stamp)
     for (const each of slow) turn.slow.add(each)
@@ -176,8 +180,11 @@ export const ops: Readonly<Record<string, Op>> = {
     return before + by
   },
   renew(hub, client, [name, token, ttl], turn) {
-    const answer = hub.shell.machine.leases.renew(leaseName(client, name), token as number, ttlOf(ttl), hub.shell.now())
-    wrote(hub, turn)
+    const { effects, leases } = hub.shell.machine
+    const before = effects.count
+    const answer = leases.renew(leaseName(client, name), token as number, ttlOf(ttl), hub.shell.now())
+    // Whoever holds it goes on holding it, whatever else waits for the disk.
+    if (!answer || effects.count > before) wrote(hub, turn)
     return answer
   },
   release(hub, client, [name, token], turn) {
@@ -225,6 +232,7 @@ export function runAll(
 export function run(hub: Hub, client: Client, name: unknown, args: readonly unknown[], turn: Turn): unknown {
   const op = typeof name === 'string' && Object.hasOwn(ops, name) ? ops[name] : undefined
   if (!op) throw visibleInput(`there is no request ${JSON.stringify(name)?.slice(0, 64)}; there are ${Object.keys(ops).join(', ')}`)
+  if (hub.shell.full && !GOES_ON.has(name as string)) throw hub.shell.full
   return op(hub, client, args, turn)
 }
 

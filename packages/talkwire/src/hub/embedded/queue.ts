@@ -135,7 +135,7 @@ export class Queue {
 
   /** Hands out to consumers what they want and is ready, in turns. */
   dispatch(now: number): void {
-    while (this.waiting > 0) {
+    while (this.waiting > 0 && !this.effects.full) {
       const before = this.waiting
       for (const consumer of this.consumers) if (roomOf(consumer) > 0) this.give(consumer, now)
       if (this.waiting === before) return

@@ -64,6 +64,11 @@ export class Queues {
     for (let item = this.deadlines.take(now); item; item = this.deadlines.take(now)) item.queue.isDue(item, now)
   }
 
+  /** There is room on the disk again. */
+  dispatch(now: number): void {
+    for (const queue of this.queues.values()) queue.dispatch(now)
+  }
+
   /** The connection of a consumer ended: what it has comes back at once. */
   back(jobs: Iterable<Job>, now: number): void {
     for (const job of jobs) job.queue.giveBack(job, now)

@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Context } from '../../contract/contract.js'
 import { TalkwireError } from '../../error.js'
+import { reveal } from '../../session/validate.js'
 import { serve, type RunningService } from '../../serve.js'
 import { warn } from '../../warn.js'
 import { hubContract } from '../contract.js'
@@ -61,6 +62,7 @@ export async function serveHub(options: HubServeOptions = {}): Promise<RunningHu
     limits,
     ...(folder !== undefined && { openLog: await diskLog(folder) }),
     onDamage: (what) => onError(new TalkwireError('INVALID_MEMORY', what), folder!),
+    onFull: (reason) => onError(reason, folder!),
     onFailed(reason) {
       onError(reason, folder!)
       failed(reason)
@@ -74,7 +76,7 @@ export async function serveHub(options: HubServeOptions = {}): Promise<RunningHu
       listen: [`unix:${name}`, ...(options.listen ?? [])],
       allow: allows(acl),
       ...(options.authkey !== undefined && { authkey: options.authkey }),
-      announce: true,
+      announce: name,
       onError,
     })
     return running(name, folder, service, shell, failure)
@@ -136,19 +138,25 @@ function handlers(hub: Hub, clients: Clients, onError: (error: unknown, what: st
   const started = performance.now()
   return {
     ...methods,
-    status: () => ({
+    status: (_input: unknown, ctx: Context<any>) => ({
       ...shell.stats(),
       uptime: Math.round(performance.now() - started),
       durability: shell.machine.effects.logged ? 'disk' : 'memory',
       clients: clients.size,
       keys: shell.machine.state.size,
       leases: shell.machine.leases.size,
-      queues: Object.fromEntries(shell.machine.queues.names.map((each) => [each, shell.machine.queues.find(each)!.tally()])),
+      // Their names say something, too.
+      queues: clientOf(ctx).everything
+        ? Object.fromEntries(shell.machine.queues.names.map((each) => [each, shell.machine.queues.find(each)!.tally()]))
+        : {},
     }),
     async backup(input: Record<string, unknown>, ctx: Context<any>) {
       if (!clientOf(ctx).everything) throw visibleInput("only the hub's own user may copy it")
       if (typeof input['folder'] !== 'string' || !input['folder'].startsWith('/')) throw visibleInput('folder is an absolute path')
-      await shell.backup(input['folder'])
+      // Whoever asked owns the folder: what the disk says is no secret.
+      await shell.backup(input['folder']).catch((reason: unknown) => {
+        throw reveal(TalkwireError.from(reason))
+      })
       return null
     },
     do(requests: unknown, ctx: Context<any>) {

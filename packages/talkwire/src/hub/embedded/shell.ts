@@ -21,6 +21,8 @@ export interface Shell {
   read(place: Place): Promise<Uint8Array>
   /** Nothing more may be answered: what the disk said. */
   readonly failed: TalkwireError | undefined
+  /** Nothing may be begun that has to be written: there is no room on the disk, by now. */
+  readonly full: TalkwireError | undefined
   stats(): { readonly files: number; readonly bytes: number }
   backup(folder: string): Promise<void>
   close(): Promise<void>
@@ -32,13 +34,14 @@ export interface ShellOptions {
   readonly openLog?: (options: LogOptions) => Promise<Log>
   readonly clocks?: Clocks
   readonly onDamage?: (what: string) => void
+  readonly onFull?: (reason: TalkwireError) => void
   readonly onFailed?: (reason: TalkwireError) => void
 }
 
 /** The longest that Node's timers count. */
 const LONGEST = 2 ** 31 - 1
 
-export async function openShell({ limits, openLog, clocks = systemClocks(), onDamage, onFailed }: ShellOptions): Promise<Shell> {
+export async function openShell({ limits, openLog, clocks = systemClocks(), onDamage, onFull, onFailed }: ShellOptions): Promise<Shell> {
   const machine = createMachine(limits, openLog !== undefined)
   const { effects } = machine
   /** Ends of what was appended, and the stamps they stand for; in order. */
@@ -46,6 +49,7 @@ export async function openShell({ limits, openLog, clocks = systemClocks(), onDa
   const held: { readonly stamp: number; resolve: () => void; reject: (reason: unknown) => void }[] = []
   let synced = 0
   let failed: TalkwireError | undefined
+  let full: TalkwireError | undefined
   let timer: NodeJS.Timeout | undefined
   let timed = Infinity
 
@@ -69,6 +73,14 @@ export async function openShell({ limits, openLog, clocks = systemClocks(), onDa
       failed = reveal(reason)
       for (const { reject } of held.splice(0)) reject(failed)
       onFailed?.(failed)
+    },
+    full(reason) {
+      full = reason && reveal(reason)
+      effects.full = full !== undefined
+      if (full) {
+        for (const { reject } of held.splice(0)) reject(full)
+        onFull?.(full)
+      } else machine.queues.dispatch(now())
     },
     damaged: (what) => onDamage?.(what),
   })
@@ -108,10 +120,14 @@ export async function openShell({ limits, openLog, clocks = systemClocks(), onDa
     get failed() {
       return failed
     },
+    get full() {
+      return full
+    },
     flush,
     after(stamp) {
       if (failed) return Promise.reject(failed)
       if (stamp <= synced) return undefined
+      if (full) return Promise.reject(full)
       // In order: whoever comes later waits at least as long.
       const least = held.length > 0 ? Math.max(stamp, held.at(-1)!.stamp) : stamp
       return new Promise((resolve, reject) => held.push({ stamp: least, resolve, reject }))

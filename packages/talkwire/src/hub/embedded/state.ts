@@ -118,7 +118,7 @@ export class State {
 
   /** Lets go of what is due. */
   expire(now: number): void {
-    for (let entry = this.deadlines.take(now); entry; entry = this.deadlines.take(now)) this.remove(entry)
+    for (let entry = this.deadlines.take(now); entry; entry = this.deadlines.take(now)) this.expired(entry)
   }
 
   replaySet(reader: BodyReader, place: Place): void {
@@ -136,7 +136,7 @@ export class State {
     const revision = reader.number()
     this.effects.met(revision)
     const known = this.entries.get(reader.text())
-    if (known && known.revision < revision) this.drop(known)
+    if (known && known.revision < revision) this.forget(known)
   }
 
   live(reader: BodyReader, place: Place): ((to: Place) => void) | undefined {
@@ -178,13 +178,23 @@ export class State {
   }
 
   private remove(entry: Entry): void {
-    const revision = this.effects.number()
-    this.gone = this.effects.write(Kind.gone, (writer) => writer.byte(this.space).number(revision).text(entry.key))
-    this.drop(entry)
+    this.gone = this.drop(entry)
     this.watchers.changed(entry.key, this.gone)
   }
 
-  private drop(entry: Entry): void {
+  /** Nobody waits for the disk to hear of it: after a restart its time is over, too. */
+  private expired(entry: Entry): void {
+    this.drop(entry)
+    this.watchers.changed(entry.key, 0)
+  }
+
+  private drop(entry: Entry): number {
+    const revision = this.effects.number()
+    this.forget(entry)
+    return this.effects.write(Kind.gone, (writer) => writer.byte(this.space).number(revision).text(entry.key))
+  }
+
+  private forget(entry: Entry): void {
     entry.due = NaN
     this.entries.delete(entry.key)
     this.keys.delete(entry.key)

@@ -74,18 +74,18 @@ export class Topics {
   }
 
   /** `wall`: milliseconds since 1970. `may`: throws for a topic that the client may not use; asked once for each run of messages. */
-  publish(bytes: Buffer, now: number, wall: number, may: (topic: string) => void): Published {
+  publish(bytes: Buffer, now: number, wall: number, may: (topic: string, isKept: boolean) => void): Published {
     const slow = new Set<Subscriber>()
     const unheard: number[] = []
     let stamp = 0
     let number = 0
     // Nothing is taken before all of it was looked at.
-    check(bytes, may, this.limits)
+    check(bytes, (topic, flags) => may(topic, this.isKept(topic, flags)), this.limits)
     for (let at = 0; at < bytes.length;) {
       const flags = packed.flagsAt(bytes, at)
       const route = this.route(packed.topicAt(bytes, at), flags)
       let end = packed.endOf(bytes, at)
-      if ((route.kept && !(flags & packed.REQUEST)) || flags & packed.RETAIN) {
+      if (isKept(route, flags)) {
         stamp = Math.max(stamp, this.keep(bytes, at, end, route, now, wall, slow))
         number++
         at = end
@@ -99,6 +99,10 @@ export class Topics {
       at = end
     }
     return { stamp, slow: [...slow], unheard }
+  }
+
+  private isKept(topic: string, flags: number): boolean {
+    return isKept(this.route(topic, flags), flags)
   }
 
   subscribe(wish: Subscribe): Reading {
@@ -261,16 +265,20 @@ export class Topics {
   }
 }
 
-function check(bytes: Buffer, may: (topic: string) => void, limits: HubLimits): void {
+function check(bytes: Buffer, may: (topic: string, flags: number) => void, limits: HubLimits): void {
   let before = -1
   for (let at = 0; at < bytes.length;) {
     const end = packed.endOf(bytes, at)
     if (end - at > limits.message) within(end - at, limits, 'message', 'bytes of a message')
-    if (before < 0 || !packed.sameTopic(bytes, before, at)) may(packed.topicAt(bytes, at))
+    if (before < 0 || !packed.sameTopic(bytes, before, at) || packed.flagsAt(bytes, before) !== packed.flagsAt(bytes, at))
+      may(packed.topicAt(bytes, at), packed.flagsAt(bytes, at))
     before = at
     at = end
   }
 }
+
+/** It is written, and not only handed on. */
+const isKept = ({ kept }: Route, flags: number): boolean => (kept && !(flags & packed.REQUEST)) || (flags & packed.RETAIN) > 0
 
 /** Whether the message at `end` goes where the one at `at` goes, in the same way. */
 const alike = (bytes: Buffer, at: number, end: number): boolean => {

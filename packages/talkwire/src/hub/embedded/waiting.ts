@@ -5,6 +5,7 @@ import type { Hub } from './ops.js'
 /** Undefined: not granted. Rejects when the log failed. */
 export async function acquire({ shell }: Hub, name: string, ask: Ask, signal: AbortSignal): Promise<Holder | undefined> {
   const { leases } = shell.machine
+  if (shell.full) throw shell.full
   let settled: (holder: Holder | undefined) => void = () => {}
   const later = new Promise<Holder | undefined>((resolve) => (settled = resolve))
   const asked = leases.acquire(name, ask, shell.now(), (holder) => settled(holder))
