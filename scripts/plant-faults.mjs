@@ -769,7 +769,6 @@ const FAULTS = [
     ['protocols/http-foreign'],
     [
       ['OpenAPI: an API key goes as a bearer token', "scheme === '' ? token :", "scheme === '' ? 'Bearer ' + token :"],
-      ['OpenAPI: whoever wants no token gets one', 'if (token !== undefined && credential)', 'if (token !== undefined)'],
       ['OpenAPI: files have no name', 'isFile ? `; filename=', 'false ? `; filename='],
       ['OpenAPI: a form may be cut by what stands in it', 'name.replaceAll(/["\\r\\n]/g, encodeURIComponent)', 'name'],
     ],
@@ -777,7 +776,13 @@ const FAULTS = [
   ...faultsOf(
     'contract/from-openapi.js',
     ['protocols/http-foreign'],
-    [['OpenAPI: of two secrets one is enough', 'told.find((each) => each.length <= 1)', 'told[0]']],
+    [
+      [
+        'OpenAPI: two secrets: whoever wants no token gets one',
+        'usable.length === 0 ? [[]] :',
+        "usable.length === 0 ? [[authorization('', 'Bearer')]] :",
+      ],
+    ],
   ),
   ...faultsOf(
     'cli/typescript.js',
@@ -2795,6 +2800,30 @@ const FAULTS = [
     'protocols/thrift-calls.js',
     ['protocols/thrift'],
     [['a declared error is any error', 'error.declared ? operation?.errors', 'false ? operation?.errors']],
+  ),
+  ...faultsOf(
+    'protocols/http-operation.js',
+    ['protocols/http-foreign'],
+    [
+      ['two secrets: the short one is shown for each', 'way.length === 1 ? token : undefined', 'token', 'short'],
+      [
+        'two secrets: a way is gone with one of them',
+        'ways.find((each) => each.every(',
+        'ways.find((each) => each.length === 0 || each.some(',
+      ],
+      ['two secrets: who has none of them asks all the same', 'if (!tokens && ways.some(({ length }) => length === 1))', 'if (true)'],
+      ['two secrets: what is missing was perhaps run', "{ outcome: 'not-sent' }", "{ outcome: 'ran' }"],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-foreign.js',
+    ['protocols/http-foreign'],
+    [['two secrets: a name that nobody asks for is taken', 'checkNames(contract, tokens ?? {});', '']],
+  ),
+  ...faultsOf(
+    'contract/from-openapi.js',
+    ['protocols/http-foreign'],
+    [['two secrets: both go into one header', '.size === way.length)', '.size <= way.length)']],
   ),
   ...faultsOf(
     'protocols/thrift-idl.js',

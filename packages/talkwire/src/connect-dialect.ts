@@ -40,6 +40,7 @@ export async function dialDialect(
     onEvent: (event, payload) => onEvent(event, payload, 0),
     onClosed: (cause) => session.closed(cause),
     ...(options.token !== undefined && { token: options.token }),
+    ...(options.tokens && { tokens: options.tokens }),
     ...(options.authkey !== undefined && { authkey: options.authkey }),
     ...(options.tls && { tls: options.tls }),
     ...(options.descriptors && { descriptors: true }),

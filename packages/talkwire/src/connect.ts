@@ -27,6 +27,8 @@ export interface ConnectOptions {
   readonly authkey?: AuthKey
   /** What a service on `http:` and the like wants to be shown: its `token`. */
   readonly token?: string
+  /** For a contract of an OpenAPI document: its secrets by the names of its security schemes. `token` is for where one is enough. */
+  readonly tokens?: Readonly<Record<string, string>>
   /** For `tls:` and `https:`: as for `tls.connect`. */
   readonly tls?: import('node:tls').ConnectionOptions
   /** What this side serves on the connection, made by `implement`: the service reaches it as `ctx.caller`. */

@@ -19,13 +19,15 @@ export interface Operation {
   readonly parameters: readonly Parameter[]
   /** Undefined: none. `key`: which member of the input it is; without one the input itself. `parts`: types of a form's parts, by name. */
   readonly body: { readonly type: string; readonly key?: string; readonly parts?: Readonly<Record<string, string>> } | undefined
-  /** Where the token goes. Undefined: it is not shown. */
-  readonly credential: Credential | undefined
+  /** What the service wants to be shown: all of one of these, the first for which the secrets are there. */
+  readonly ways: readonly (readonly Credential[])[]
   /** Names of declared errors, by status code, `4XX` or `default`. */
   readonly errors: ReadonlyMap<string, string>
 }
 
 export interface Credential {
+  /** What the document calls it; '': nothing. */
+  readonly of: string
   readonly in: 'header' | 'query' | 'cookie'
   readonly name: string
   /** Of `authorization`; '' where the token stands alone. */
@@ -181,7 +183,7 @@ async function methodOf(base: string, path: string, verb: string, operation: Rec
       path,
       parameters: parameters.map(({ key: name, parameter }) => ({ ...parameter, key: name })),
       body: body && { type: body.type, ...(key !== undefined && { key }), ...(body.parts && { parts: body.parts }) },
-      credential: credentialOf(operation, document),
+      ways: waysOf(operation, document),
       errors: new Map([...errors].map(([status, [name]]) => [status, name])),
     },
   )
@@ -293,40 +295,36 @@ function withFiles(schema: unknown, document: JsonSchema): Subschema {
 
 // ── who asks ─────────────────────────────────────────────────────────────────────────────────────
 
-const BEARER: Credential = { in: 'header', name: 'authorization', scheme: 'Bearer' }
-
-/** Of what an operation takes the first that one token is enough for. A document that says nothing of it: as everywhere else. */
-function credentialOf(operation: Record<string, unknown>, document: JsonSchema): Credential | undefined {
+/** A document that says nothing of it: as everywhere else. With nothing comes last. */
+function waysOf(operation: Record<string, unknown>, document: JsonSchema): Operation['ways'] {
   const wanted = [operation['security'], document['security']].find(Array.isArray) as unknown[] | undefined
-  if (!wanted) return BEARER
+  if (!wanted) return [[authorization('', 'Bearer')], []]
   const schemes = record(record(document['components'])['securitySchemes'])
-  const ways = wanted.map((each) => Object.keys(record(each)).map((name) => [name, resolved(schemes[name], document)] as const))
-  const told = ways.filter((way) => way.length > 0).map((way) => way.flatMap(([, scheme]) => credentialIn(scheme)))
-  if (told.length === 0) return undefined
-  const usable = told.find((each) => each.length <= 1)
-  if (!usable) {
-    if (ways.some((way) => way.length === 0)) return undefined
-    throw new TypeError(`it wants several secrets at once: ${ways[0]!.map(([name]) => name).join(', ')}`)
-  }
-  return usable[0]
+  const ways = wanted.map((each) => Object.keys(record(each)).flatMap((name) => credentialIn(name, resolved(schemes[name], document))))
+  const usable = ways.filter((way) => new Set(way.map(({ in: where, name }) => `${where} ${name.toLowerCase()}`)).size === way.length)
+  if (ways.length > 0 && usable.length === 0)
+    throw new TypeError(`it wants two secrets in one place: ${ways[0]!.map(({ of }) => of).join(', ')}`)
+  return usable.length === 0 ? [[]] : usable.toSorted((a, b) => Number(a.length === 0) - Number(b.length === 0))
 }
 
+const authorization = (of: string, scheme: Credential['scheme']): Credential => ({ of, in: 'header', name: 'authorization', scheme })
+
 /** One, or none for what is shown elsewhere, such as a certificate. */
-function credentialIn({ type, scheme, in: where, name }: Record<string, unknown>): Credential[] {
+function credentialIn(of: string, { type, scheme, in: where, name }: Record<string, unknown>): Credential[] {
   if (type === 'mutualTLS') return []
   if (type === 'http') {
-    if (/^basic$/i.test(String(scheme))) return [{ ...BEARER, scheme: 'Basic' }]
+    if (/^basic$/i.test(String(scheme))) return [authorization(of, 'Basic')]
     if (!/^bearer$/i.test(String(scheme)))
       throw new TypeError(`it wants the scheme ${JSON.stringify(scheme)} of authorization, which is not known here`)
   }
-  if (type !== 'apiKey') return [BEARER]
+  if (type !== 'apiKey') return [authorization(of, 'Bearer')]
   if (
     (where !== 'header' && where !== 'query' && where !== 'cookie') ||
     typeof name !== 'string' ||
     (where !== 'query' && /[^\w!#$%&'*+.^`|~-]/.test(name))
   )
     throw new TypeError('it wants an API key without a name, or in no place')
-  return [{ in: where, name, scheme: '' }]
+  return [{ of, in: where, name, scheme: '' }]
 }
 
 interface Answers {

@@ -98,6 +98,8 @@ export interface DialectClientOptions {
   readonly limits: Limits
   readonly contract: Contract | undefined
   readonly token?: string
+  /** For services that want several secrets: by the names that their description has for them. */
+  readonly tokens?: Readonly<Record<string, string>>
   readonly authkey?: string | Uint8Array
   readonly tls?: import('node:tls').ConnectionOptions
   /** Values of the kind `Descriptor` may travel. */

@@ -48,16 +48,18 @@ function readable(body: Buffer): unknown {
 export async function connectForeign(
   whole: Place,
   contract: Contract,
-  { limits, signal, token, onClosed }: DialectClientOptions,
+  { limits, signal, token, tokens, onClosed }: DialectClientOptions,
 ): Promise<{ connection: ConnectionBase; callee: Callee }> {
-  // Each operation says where the token goes, or that it does not.
+  const secrets = { ...(token !== undefined && { token }), ...(tokens && { tokens }) }
+  checkNames(contract, tokens ?? {})
+  // Each operation says where secrets go, or that they do not.
   const place = { ...whole, headers: {} }
   await ask(place, { method: 'HEAD', path: place.path || '/' }, limits, signal)
   const connection = new AgentConnection(place, onClosed)
   const call: Callee['call'] = (method, params, meta, answer) => {
     const operation = operationOf(contract.members[method])
     if (!operation) throw new TalkwireError('METHOD_NOT_FOUND', `"${method}" is no operation of the document`)
-    const { verb, path, headers, body } = requestOf(operation, inputOf(params), place.path, limits, token)
+    const { verb, path, headers, body } = requestOf(operation, inputOf(params), place.path, limits, secrets)
     const question = { method: verb, path, headers: { ...headers, ...metaHeaders(meta) }, ...(body !== undefined && { body }) }
     return post(place, connection, question, answer, limits, (told) => {
       const result = answerOf(operation, told.status, told.headers['content-type'], told.body, limits)
@@ -68,4 +70,22 @@ export async function connectForeign(
   const subscribe = (event: string): Promise<void> =>
     Promise.reject(new TalkwireError('UNSUPPORTED', `"${event}": a service of others tells of no events`))
   return { connection, callee: { call, subscribe, unsubscribe() {} } }
+}
+
+/** A secret by a name that nobody asks for is a slip of the pen. Throws TypeError. */
+function checkNames({ id, members }: Contract, tokens: Readonly<Record<string, string>>): void {
+  const asked = new Set(
+    Object.values(members).flatMap(
+      (member) =>
+        operationOf(member)
+          ?.ways.flat()
+          .map(({ of }) => of) ?? [],
+    ),
+  )
+  asked.delete('')
+  for (const name of Object.keys(tokens))
+    if (!asked.has(name))
+      throw new TypeError(
+        `tokens has ${JSON.stringify(name.slice(0, 80))}, which no operation of ${id} asks for; ${asked.size > 0 ? `they ask for ${[...asked].join(', ')}` : 'they ask for none'}`,
+      )
 }

@@ -1,7 +1,7 @@
 /** A call as the request that an OpenAPI document says, and its answer. Sans I/O. */
 import { fromJson, toJson, type PlainLimits } from '../codecs/plain-json.js'
 import { randomUUID } from 'node:crypto'
-import { errorOf, MULTIPART, type Operation, type Parameter } from '../contract/from-openapi.js'
+import { errorOf, MULTIPART, type Credential, type Operation, type Parameter } from '../contract/from-openapi.js'
 import { TalkwireError } from '../error.js'
 import { fromProblem } from './http-problem.js'
 
@@ -12,10 +12,16 @@ export interface AskedRequest {
   readonly body: string | Uint8Array | undefined
 }
 
+/** By the names that a document has for them; `token` is for where one is enough. */
+export interface Secrets {
+  readonly token?: string
+  readonly tokens?: Readonly<Record<string, string>>
+}
+
 const isJson = (type: string): boolean => /^application\/([\w.-]+\+)?json\b/i.test(type)
 
 /** `below`: the path of the address, in place of the document's own. Throws TypeError for what has no place in a request, such as a path parameter that is missing. */
-export function requestOf(operation: Operation, input: unknown, below: string, limits: PlainLimits, token?: string): AskedRequest {
+export function requestOf(operation: Operation, input: unknown, below: string, limits: PlainLimits, secrets: Secrets = {}): AskedRequest {
   const fields = operation.parameters.length > 0 ? ((input ?? {}) as Record<string, unknown>) : {}
   let path = (below.replace(/\/$/, '') || operation.base) + operation.path
   const query: string[] = []
@@ -29,12 +35,10 @@ export function requestOf(operation: Operation, input: unknown, below: string, l
     else if (parameter.in === 'header') headers[parameter.name.toLowerCase()] = plainText(listed(parameter, value))
     else cookies.push(`${parameter.name}=${encodeURIComponent(listed(parameter, value))}`)
   }
-  const { credential } = operation
-  if (token !== undefined && credential) {
-    if (credential.in === 'query') query.push(`${encodeURIComponent(credential.name)}=${encodeURIComponent(token)}`)
-    else if (credential.in === 'cookie') cookies.push(`${credential.name}=${token.replaceAll(NO_COOKIE, encodeURIComponent)}`)
-    else headers[credential.name.toLowerCase()] = plainText(shown(credential.scheme, token))
-  }
+  for (const [{ in: where, name, scheme }, secret] of shownBy(operation, secrets))
+    if (where === 'query') query.push(`${encodeURIComponent(name)}=${encodeURIComponent(secret)}`)
+    else if (where === 'cookie') cookies.push(`${name}=${secret.replaceAll(NO_COOKIE, encodeURIComponent)}`)
+    else headers[name.toLowerCase()] = plainText(shown(scheme, secret))
   if (cookies.length > 0) headers['cookie'] = cookies.join('; ')
   const boundary = operation.body?.type === MULTIPART ? randomUUID() : undefined
   const body = bodyOf(operation, operation.body?.key === undefined ? input : fields[operation.body.key], limits, boundary)
@@ -42,6 +46,23 @@ export function requestOf(operation: Operation, input: unknown, below: string, l
     headers['content-type'] = boundary === undefined ? operation.body!.type : `${MULTIPART}; boundary=${boundary}`
   }
   return { verb: operation.verb, path: query.length > 0 ? `${path}?${query.join('&')}` : path, headers, body }
+}
+
+/** Throws UNAUTHENTICATED where secrets are missing; a service that wants one and gets none says itself what it thinks of that. */
+function shownBy({ verb, path, ways }: Operation, secrets: Secrets): (readonly [Credential, string])[] {
+  const { token, tokens } = secrets
+  const secretOf = ({ of }: Credential, way: readonly Credential[]): string | undefined =>
+    tokens && Object.hasOwn(tokens, of) ? tokens[of] : way.length === 1 ? token : undefined
+  const way = ways.find((each) => each.every((one) => secretOf(one, each) !== undefined))
+  if (way) return way.map((one) => [one, secretOf(one, way)!] as const)
+  if (!tokens && ways.some(({ length }) => length === 1)) return []
+  const wanted = ways.map((each) => each.map(({ of }) => JSON.stringify(of)).join(' and ')).join(', or ')
+  const missing = ways[0]!.filter((one) => secretOf(one, ways[0]!) === undefined).map(({ of }) => JSON.stringify(of))
+  throw new TalkwireError(
+    'UNAUTHENTICATED',
+    `${verb} ${path} wants to be shown ${wanted}; ${missing.join(' and ')} is missing: give connect the secrets by these names, as tokens`,
+    { outcome: 'not-sent' },
+  )
 }
 
 /** What a cookie's value cannot hold as it is: RFC 6265 § 4.1.1. */

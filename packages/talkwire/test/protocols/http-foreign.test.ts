@@ -103,6 +103,47 @@ test('http: FastAPI gets the token where its description wants it, and nowhere e
   }
 })
 
+test('http: FastAPI wants two secrets at once, and gets each by its name in the description', async () => {
+  const told = await discover(shop.address)
+  const names = { Shop_key: 'a key', Shop_bearer: 'a token' }
+  const connected: any = await connect(told, shop.address, { tokens: names })
+  try {
+    assert.equal(await connected.safe_both_safe_both_get(), 'a key a token')
+    // Either is enough: the first whose secrets are there.
+    assert.equal(await connected.safe_either_safe_either_get(), 'a key None')
+    const missing = await failure(connected.safe_basic_safe_basic_get())
+    assert.deepEqual([missing.code, missing.outcome], ['UNAUTHENTICATED', 'not-sent'])
+    assert.match(missing.message, /GET \/safe\/basic wants to be shown "HTTPBasic"; "HTTPBasic" is missing/)
+  } finally {
+    await connected.close()
+  }
+  for (const [options, text] of [
+    [{ tokens: { Shop_key: 'a key' } }, /wants to be shown "Shop_key" and "Shop_bearer"; "Shop_bearer" is missing/],
+    [{ tokens: { Shop_bearer: 'a token' }, token: 'x' }, /; "Shop_key" is missing/],
+    [{ token: 'x' }, /; "Shop_key" and "Shop_bearer" is missing/],
+    [{}, /; "Shop_key" and "Shop_bearer" is missing/],
+  ] as const) {
+    const other: any = await connect(told, shop.address, options)
+    const error = await failure(other.safe_both_safe_both_get())
+    assert.deepEqual([error.code, error.outcome], ['UNAUTHENTICATED', 'not-sent'])
+    assert.match(error.message, text)
+    await other.close()
+  }
+  const only: any = await connect(told, shop.address, { tokens: { Shop_bearer: 'b' } })
+  assert.equal(await only.safe_either_safe_either_get(), 'None b')
+  await only.close()
+  const wrong: any = await connect(told, shop.address, { tokens: { ...names, Shop_key: 'another' } })
+  const refused = await failure(wrong.safe_both_safe_both_get())
+  assert.deepEqual([refused.code, refused.message.includes('missing')], ['UNAUTHENTICATED', false])
+  await wrong.close()
+  await assert.rejects(
+    connect(told, shop.address, { tokens: { shop_key: 'x' }, reconnect: false }),
+    (error) =>
+      error instanceof TypeError &&
+      /tokens has "shop_key", which no operation of Pet-Shop\/3 asks for; they ask for .*Shop_key/.test(error.message),
+  )
+})
+
 test('http: FastAPI takes forms, with files and without', async () => {
   const connected = await client()
   try {
@@ -252,6 +293,7 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
         key: { type: 'apiKey', in: 'header', name: 'X-Key' },
         bearer: { type: 'http', scheme: 'bearer' },
         digest: { type: 'http', scheme: 'digest' },
+        basic: { type: 'http', scheme: 'basic' },
       },
       schemas: { Node: { type: 'object', properties: { next: { $ref: '#/components/schemas/Node' } } } },
     },
@@ -302,6 +344,7 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
         },
       },
       '/both': { get: { operationId: 'both', security: [{ key: [], bearer: [] }], responses: answers } },
+      '/clash': { get: { operationId: 'clash', security: [{ basic: [], bearer: [] }], responses: answers } },
       '/digest': { get: { operationId: 'digest', security: [{ digest: [] }], responses: answers } },
       '/open': { get: { operationId: 'open', security: [], responses: answers } },
       '/either': { get: { operationId: 'either', security: [{ key: [], bearer: [] }, { key: [] }], responses: answers } },
@@ -310,10 +353,10 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
   })
   assert.deepEqual(
     [made.id, Object.keys(made.members)],
-    ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form', 'parts', 'open', 'either']],
+    ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form', 'parts', 'both', 'open', 'either']],
   )
-  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['both', 'close', 'digest', 'events', 'form', 'upload'])
-  assert.match(made.foreign!.leftOut['both']!, /several secrets at once: key, bearer/)
+  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['clash', 'close', 'digest', 'events', 'form', 'upload'])
+  assert.match(made.foreign!.leftOut['clash']!, /two secrets in one place: basic, bearer/)
   const server = await echo()
   try {
     const things = (await connect(made, server.address, { token: 'secret' })) as any
