@@ -347,6 +347,63 @@ const FAULTS = [
     [['mqtt: a foreign name is taken for one of ours', 'part.replaceAll(FOREIGN, escape)', 'part']],
   ),
   ...faultsOf(
+    'hub/drivers/amqp/connection.js',
+    ['hub/drivers/amqp', 'hub/drivers/amqp-foreign'],
+    [
+      ['amqp: what goes nowhere is said to be there', 'const routed = !returned.delete(id);', 'const routed = true;'],
+      ['amqp: nobody subscribes again', 'const forget = backs.add(remake);', 'const forget = () => { };'],
+      ['amqp: what was declared is believed for ever', 'from.declared.clear();', ''],
+      ['amqp: the end of a pattern is none or more', "'*.#'", "'#'"],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp/topics.js',
+    ['hub/drivers/amqp'],
+    [
+      ['amqp: who is slow is given everything', 'while (room && !closed', 'while (!closed', 'short'],
+      ['amqp: nothing is acknowledged', 'setImmediate(settle);', ''],
+      [
+        'amqp: every member is a group',
+        'const shared = group === undefined ? undefined : groupName(`${amqp.prefix}.group`, group, pattern);',
+        'const shared = undefined;',
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp/requests.js',
+    ['hub/drivers/amqp'],
+    [
+      [
+        'amqp: everybody of a group answers',
+        'const shared = group === undefined ? undefined : groupName(`${amqp.prefix}.responders`, group, pattern);',
+        'const shared = undefined;',
+      ],
+      ['amqp: a stream of replies has no end', 'more ? { [MORE]: true } : {}', '{ [MORE]: true }'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp/delays.js',
+    ['hub/drivers/amqp'],
+    [['amqp: a digit that is 0 leads nowhere', "await channel.bindExchange(next, name, digit('0'));", '']],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp/queues.js',
+    ['hub/drivers/amqp-foreign', 'hub/drivers/amqp'],
+    [
+      ['amqp: a job that comes again is not counted', 'if (counted === undefined && message.fields.redelivered)', 'if (false)', 'short'],
+      [
+        'amqp: attempts have no end',
+        'const giveBack = (channel, message, failures, delay = 0) => attempts > 0 && failures >= attempts',
+        'const giveBack = (channel, message, failures, delay = 0) => false',
+      ],
+      ['amqp: priorities are not said', 'priority: job.priority, ', ''],
+      ['amqp: a lost job may be acknowledged', 'if (settled || under.channel !== channel)', 'if (false)'],
+      ['amqp: two read the dead letters at once', 'exclusive: true, durable: false', 'exclusive: false, durable: false'],
+      ['amqp: dead letters are not put back', 'channel.nackAll(true);', ''],
+      ['amqp: a queue that is otherwise is refused', 'if (codeOf(reason) !== IS_OTHERWISE)', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/redis/topics.js',
     ['hub/drivers/redis-foreign', 'hub/drivers/redis'],
     [

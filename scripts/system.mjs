@@ -22,6 +22,11 @@ const PROGRAMS = {
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
   mosquitto: { debian: 'mosquitto', tests: MQTT },
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
+  'rabbitmq-server': {
+    debian: 'rabbitmq-server',
+    tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
+    file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
+  },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },

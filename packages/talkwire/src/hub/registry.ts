@@ -8,6 +8,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   hub: async () => (await import('./drivers/embedded.js')).embedded,
   mqtt: async () => (await import('./drivers/mqtt.js')).mqtt,
   mqtts: async () => (await import('./drivers/mqtt.js')).mqtt,
+  amqp: async () => (await import('./drivers/amqp.js')).amqp,
+  amqps: async () => (await import('./drivers/amqp.js')).amqp,
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,

@@ -9,6 +9,8 @@ import { freshPath } from './place.js'
 export interface BrokerPlan {
   /** The program and its words; it stays in the foreground, and keeps what it has in the folder. */
   readonly command: (host: string, port: number, folder: string) => readonly [program: string, ...words: string[]]
+  /** What it is told beside its words. */
+  readonly env?: (host: string, port: number, folder: string) => Promise<Readonly<Record<string, string>>>
   /** Rejects until it can be used. */
   readonly answers: (host: string, port: number) => Promise<void>
 }
@@ -25,18 +27,20 @@ export interface Broker {
   restart(): Promise<void>
 }
 
-const WATCHDOG = 30_000
+/** RabbitMQ needs ten seconds of two cores. */
+const WATCHDOG = 120_000
 const PAUSE = 20
 
 /** Started at once; ended after the test file. */
-export async function startBroker({ command, answers }: BrokerPlan): Promise<Broker> {
+export async function startBroker({ command, env, answers }: BrokerPlan): Promise<Broker> {
   const [host, port, folder] = [ownHost, freshPort(), freshPath('-broker')]
   mkdirSync(folder)
+  const told = { ...process.env, ...(await env?.(host, port, folder)) }
   let child: ChildProcess | undefined
   let output = ''
   const start = async (): Promise<void> => {
     const [program, ...words] = command(host, port, folder)
-    const started = (child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] }))
+    const started = (child = spawn(program, words, { cwd: folder, env: told, stdio: ['ignore', 'pipe', 'pipe'] }))
     output = ''
     let ended: string | undefined
     for (const stream of [started.stdout!, started.stderr!]) stream.setEncoding('utf8').on('data', (text: string) => (output += text))
@@ -62,7 +66,11 @@ export async function startBroker({ command, answers }: BrokerPlan): Promise<Bro
     await gone
   }
   after(kill)
-  await start()
+  // What fails before the first test has no end of it that would be told.
+  await start().catch(async (reason: unknown) => {
+    await kill()
+    throw reason
+  })
   return {
     host,
     port,

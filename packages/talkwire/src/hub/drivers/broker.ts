@@ -20,6 +20,10 @@ export const CONTENT_TYPES: Readonly<Record<BodyType, string>> = {
 export const bodyTypeOf = (said: string): BodyType | undefined =>
   (Object.keys(CONTENT_TYPES) as BodyType[]).find((type) => said.split(';')[0] === CONTENT_TYPES[type].split(';')[0])
 
+/** There is no connection: who listens is told when there is one again. */
+export const isAway = (reason: unknown): boolean =>
+  reason instanceof TalkwireError && ['UNAVAILABLE', 'CONNECTION_LOST', 'CLOSED'].includes(reason.code)
+
 /** Those who want to be called when something happens. */
 export interface Calls {
   /** Returns what takes it back. */

@@ -1,7 +1,8 @@
 /** How each broker of the tests is started: everything on disk at once, as far as it can. */
 import { writeFileSync } from 'node:fs'
-import path from 'node:path'
+import path, { join } from 'node:path'
 import { asks, type BrokerPlan } from '../../helpers/broker.js'
+import { startEpmd } from '../../helpers/epmd.js'
 
 export const REDIS: BrokerPlan = {
   command: (host, port, folder) => [
@@ -38,4 +39,29 @@ export const MOSQUITTO: BrokerPlan = {
     return ['mosquitto', '-c', config]
   },
   answers: (host, port) => asks(host, port, HELLO, WELCOME),
+}
+
+export const RABBITMQ: BrokerPlan = {
+  // Debian's own script wants to be the user of its service, and another in between would be killed instead of the server.
+  command: () => ['/usr/lib/rabbitmq/bin/rabbitmq-server'],
+  env: async (host, port, folder) => ({
+    HOME: folder,
+    RABBITMQ_CONF_ENV_FILE: join(folder, 'none'),
+    RABBITMQ_CONFIG_FILE: join(folder, 'rabbitmq'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: join(folder, 'plugins'),
+    RABBITMQ_MNESIA_BASE: join(folder, 'data'),
+    RABBITMQ_LOG_BASE: join(folder, 'log'),
+    RABBITMQ_LOGS: '-',
+    RABBITMQ_NODENAME: 'talkwire@localhost',
+    RABBITMQ_NODE_IP_ADDRESS: host,
+    RABBITMQ_NODE_PORT: String(port),
+    // It has to be free on every host of this machine: below what tests and the kernel give out.
+    RABBITMQ_DIST_PORT: String(10_000 + (process.pid % 10_000)),
+    RABBITMQ_FEATURE_FLAGS: 'quorum_queue,stream_queue,implicit_default_bindings',
+    // The server itself instead of a shell that waits for it.
+    RABBITMQ_ALLOW_INPUT: '1',
+    RABBITMQ_SERVER_START_ARGS: `-noinput -kernel inet_dist_use_interface {${host.replaceAll('.', ',')}}`,
+    ERL_EPMD_PORT: String(await startEpmd()),
+  }),
+  answers: (host, port) => asks(host, port, 'AMQP\0\0\x09\x01', 'PLAIN'),
 }

@@ -189,10 +189,6 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   }
 }
 
-/** There is no connection: who listens is told when there is one again. */
-export const isAway = (reason: unknown): boolean =>
-  reason instanceof TalkwireError && ['UNAVAILABLE', 'CONNECTION_LOST', 'CLOSED'].includes(reason.code)
-
 export const text = (answer: Answer | undefined): string => (answer === null || answer === undefined ? '' : String(answer))
 export const items = (answer: Answer | undefined): Answer[] => (Array.isArray(answer) ? answer : [])
 export const bytes = (answer: Answer | undefined): Buffer => (Buffer.isBuffer(answer) ? answer : Buffer.from(text(answer)))

@@ -6,7 +6,8 @@
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, QueuesDriver } from '../../driver.js'
-import { bytes, headersOf, headersText, isAway, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+import { isAway } from '../broker.js'
+import { bytes, headersOf, headersText, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
 import { looking } from './looking.js'
 
 /** Foreign programs push without a word on a channel: consumers look after so many milliseconds at least. */

@@ -4,7 +4,8 @@
  * and reads everything anew where the stream no longer has it. Keyspace events of Redis' own are lost with the connection.
  */
 import type { Change, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
-import { bytes, isAway, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+import { isAway } from '../broker.js'
+import { bytes, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
 import { looking } from './looking.js'
 
 const KEPT = '100000'

@@ -1,0 +1,17 @@
+import { test } from 'node:test'
+import { testHubDriver } from '../../../compliance/hub-driver.js'
+import { amqp } from '../../../src/hub/drivers/amqp.js'
+import { startBroker } from '../../helpers/broker.js'
+import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { RABBITMQ } from './brokers.js'
+
+const broker = await startBroker(RABBITMQ)
+
+testHubDriver({
+  test,
+  driver: amqp,
+  module: new URL('../../../src/hub/drivers/amqp.js', import.meta.url).href,
+  address: `amqp://${broker.host}:${broker.port}?prefix=suite`,
+  nobody: `amqp://${ownHost}:${freshPort()}`,
+  restart: broker.restart,
+})
