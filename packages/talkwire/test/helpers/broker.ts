@@ -2,9 +2,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import net from 'node:net'
-import { after } from 'node:test'
 import { freshPort, ownHost } from './loopback.js'
-import { freshPath } from './place.js'
+import { endsBefore, freshPath } from './place.js'
 
 export interface BrokerPlan {
   /** The program and its words; it stays in the foreground, and keeps what it has in the folder. */
@@ -65,7 +64,7 @@ export async function startBroker({ command, env, answers }: BrokerPlan): Promis
     running.kill('SIGKILL')
     await gone
   }
-  after(kill)
+  endsBefore(kill)
   // What fails before the first test has no end of it that would be told.
   await start().catch(async (reason: unknown) => {
     await kill()

@@ -9,9 +9,13 @@ import { removeQueues } from './queues.js'
 const INHERITED = 'TALKWIRE_TEST_PLACE'
 const isMine = process.env[INHERITED] === undefined
 export const place = (process.env[INHERITED] ??= mkdtempSync(join(tmpdir(), 'tw-')))
+/** What still writes there ends first: hooks run in the order in which they were made, and this file's is the first. */
+const writers: (() => Promise<void>)[] = []
+export const endsBefore = (end: () => Promise<void>): void => (isMine ? void writers.push(end) : after(end))
 if (isMine) {
   process.env['TALKWIRE_RUNTIME_DIR'] = join(place, 'run')
-  after(() => {
+  after(async () => {
+    await Promise.all(writers.map((end) => end()))
     removeQueues(join(place, 'run', 'queues'))
     rmSync(place, { recursive: true, force: true })
   })
