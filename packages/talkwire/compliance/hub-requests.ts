@@ -52,7 +52,7 @@ export function testHubRequests({ group, within, open, has }: HubKit): void {
       const [server, client] = [await open(), await open()]
       const topic = fresh()
       const body = Buffer.from(Uint8Array.from({ length: 256 }, (_, index) => index))
-      const headers = has('headers') ? { said: 'Grüße' } : {}
+      const headers = has('headers') ? { said: 'Grüße', 'talkwire-error': 'NONE it only looks like one' } : {}
       await server.requests!.respond(topic, undefined, async (request) => {
         assert.ok(body.equals(request.body))
         for (const index of upTo(20))

@@ -58,6 +58,11 @@ export const registry: Readonly<Record<string, Load>> = {
   'varlink+spawn': async () => (await import('./protocols/varlink.js')).varlinkSpawn,
   'graphql+http': async () => (await import('./protocols/graphql.js')).graphql,
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
+  nats: async () => (await import('./protocols/broker.js')).nats,
+  mqtt: async () => (await import('./protocols/broker.js')).mqtt,
+  mqtts: async () => (await import('./protocols/broker.js')).mqtts,
+  redis: async () => (await import('./protocols/broker.js')).redis,
+  rediss: async () => (await import('./protocols/broker.js')).rediss,
 }
 
 /**

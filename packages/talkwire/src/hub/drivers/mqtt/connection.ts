@@ -41,7 +41,7 @@ export interface Mqtt {
 }
 
 /** Ours are no headers of the message. */
-const OWN = /^(talkwire-|__proto__$)/i
+const OWN = /^(talkwire-more|__proto__)$/i
 /** How long the broker keeps what is for a subscriber who is away, seconds. */
 const KEPT = 60
 /** Seconds; a broker that says nothing for one and a half of them is gone. */

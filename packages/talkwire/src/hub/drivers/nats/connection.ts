@@ -32,7 +32,7 @@ export interface Nats {
 
 export const TYPE = 'Content-Type'
 /** Ours and the server's own are no headers of the message. */
-const OWN = /^(nats-|talkwire-|kv-|content-type$)/i
+const OWN = /^(nats-|kv-|content-type$|talkwire-(more|reason|attempts)$)/i
 /** How long JetStream may take to answer, milliseconds. */
 const ANSWER = 30_000
 export const CONFLICT = 10071
@@ -57,6 +57,8 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
     if (reason instanceof TalkwireError) return reason
     const { name, message } = reason as Error
+    if (/max_payload/.test(message))
+      return new TalkwireError('MESSAGE_TOO_LARGE', `NATS: ${message}; send less, or raise max_payload of the server`, { cause: reason })
     const say = (code: 'UNAUTHENTICATED' | 'UNAVAILABLE' | 'CLOSED' | 'CONNECTION_LOST'): TalkwireError =>
       new TalkwireError(code, `NATS: ${message}`, { cause: reason, outcome })
     if (/Authorization|Permission/.test(name)) return say('UNAUTHENTICATED')

@@ -1,0 +1,219 @@
+/** A client of a service behind a broker. */
+import { randomUUID } from 'node:crypto'
+import { TalkwireError } from '../error.js'
+import type { Headers, Incoming, OpenDriver, Reply, Subscription } from '../hub/driver.js'
+import type { BrokerConnection } from './broker.js'
+import { CALL, CONTROL, CREDIT, INPUT, INSTANCE, PART, readError, TAGGED, VALUES, wordsOf, type Words } from './broker-words.js'
+import type { Topics } from './broker-serve.js'
+import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
+import { metaHeaders } from './http-meta.js'
+import { toWireError, type Meta } from './message.js'
+
+/** A call that is older is asked after, as often; who was asked twice and knows nothing of it is gone. */
+const LOOK = 3_000
+const QUESTIONS = 2
+
+interface Calling {
+  readonly answer: Answer
+  readonly since: number
+  /** The instance that has it, once it has said so. */
+  instance: string | undefined
+  /** What waits for that. */
+  readonly held: (() => void)[]
+  stop: (() => void) | undefined
+  unanswered: number
+  over: boolean
+}
+
+export class BrokerCallee implements Callee {
+  private readonly prefix = randomUUID()
+  private lastId = 0
+  private readonly calls = new Map<string, Calling>()
+  private readonly events = new Map<string, Promise<Subscription>>()
+  private readonly words: Words
+  private readonly timer: NodeJS.Timeout
+
+  constructor(
+    private readonly driver: OpenDriver,
+    private readonly topics: Topics,
+    private readonly options: DialectClientOptions,
+    connection: BrokerConnection,
+  ) {
+    this.words = wordsOf(options.limits, true)
+    this.timer = setInterval(() => void this.askAfter(), LOOK).unref()
+    connection.onEnd((cause) => {
+      clearInterval(this.timer)
+      const lost = (cause ?? new TalkwireError('CONNECTION_LOST', 'the connection to the broker was closed')).withOutcome('maybe-ran')
+      for (const id of this.calls.keys()) this.fail(id, lost)
+      options.onClosed(cause)
+    })
+  }
+
+  call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
+    const id = `${this.prefix}.${++this.lastId}`
+    const headers: Record<string, string> = { [CALL]: id, [VALUES]: TAGGED }
+    for (const [name, value] of Object.entries(metaHeaders(meta))) headers[name] = String(value)
+    if (meta?.credit !== undefined) headers[CREDIT] = String(meta.credit)
+    if (meta?.input) headers[INPUT] = 'stream'
+    const message = this.words.write(params, headers)
+    const calling: Calling = {
+      answer,
+      since: performance.now(),
+      instance: undefined,
+      held: [],
+      stop: undefined,
+      unanswered: 0,
+      over: false,
+    }
+    this.calls.set(id, calling)
+    this.driver
+      .requests!.request(`${this.topics.calls}.${method}`, message, (reply) => this.take(id, calling, reply))
+      .then(
+        ({ stop }) => {
+          if (calling.over) stop()
+          else calling.stop = stop
+        },
+        (reason: unknown) => this.fail(id, TalkwireError.from(reason, 'UNAVAILABLE')),
+      )
+    return this.open(id, calling, meta)
+  }
+
+  async subscribe(event: string): Promise<void> {
+    if (!this.driver.topics) throw new TalkwireError('UNSUPPORTED', `this broker has no topics, so no event "${event}"`)
+    const prefix = `${this.topics.events}.`
+    const following = this.driver.topics.subscribe(
+      prefix + event,
+      { from: 'new', group: undefined, buffer: 10_000, wait: false },
+      {
+        message: (message) => {
+          this.options.onEvent(event, payloadOf(this.words, message))
+          return true
+        },
+        lost: () => {},
+        ended: () => {},
+      },
+    )
+    this.events.set(event, following)
+    await following
+    // Without a contract nobody there knows which events are wanted.
+    if (!this.options.contract) await this.tellAll('listen', event)
+  }
+
+  unsubscribe(event: string): void {
+    void this.events.get(event)?.then((following) => following.close())
+    this.events.delete(event)
+  }
+
+  private async tellAll(what: string, value: unknown): Promise<void> {
+    const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(value, { [CONTROL]: what }), () => {})
+    stop()
+  }
+
+  private take(id: string, calling: Calling, reply: Reply): void {
+    if (calling.over) return
+    calling.unanswered = 0
+    try {
+      if (!reply.more) return this.last(id, calling, reply)
+      const part = reply.headers[PART]
+      if (part === 'begun') this.begun(calling, reply.headers)
+      else if (part === 'progress') calling.answer.progress?.(this.words.read(reply))
+      else if (part === 'credit') calling.answer.grantInput?.(Number(this.words.read(reply)) || 0)
+      else calling.answer.item(this.words.read(reply), reply.body.length)
+    } catch (reason) {
+      this.fail(id, TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('maybe-ran'))
+    }
+  }
+
+  private begun(calling: Calling, { [INSTANCE]: instance }: Headers): void {
+    calling.instance = instance
+    for (const say of calling.held.splice(0)) say()
+  }
+
+  private last(id: string, calling: Calling, reply: Reply): void {
+    const error = readError(reply, this.words)
+    const value = error ? undefined : this.words.read(reply)
+    this.forget(id, calling)
+    if (error) calling.answer.error(error)
+    else calling.answer.result(value)
+  }
+
+  private fail(id: string, error: TalkwireError): void {
+    const calling = this.calls.get(id)
+    if (!calling) return
+    this.forget(id, calling)
+    calling.answer.error(error)
+  }
+
+  private forget(id: string, calling: Calling): void {
+    calling.over = true
+    this.calls.delete(id)
+    calling.stop?.()
+  }
+
+  private open(id: string, calling: Calling, meta: Meta | undefined): OpenCall {
+    const streams = meta?.input === true || meta?.credit !== undefined
+    const say = (what: string, value: unknown): number => {
+      const message = this.words.write(value, { [CALL]: id, [CONTROL]: what })
+      const send = (): void => this.steer(id, calling, message)
+      if (streams && calling.instance === undefined && what !== 'cancel') calling.held.push(send)
+      else send()
+      return message.body.length
+    }
+    return {
+      cancel: () => {
+        if (calling.over) return
+        say('cancel', undefined)
+        this.forget(id, calling)
+      },
+      grant: (bytes) => void (calling.over || say('grant', bytes)),
+      input: (value) => (calling.over ? 0 : say('input', value)),
+      endInput: (error) => void (calling.over || say('end', error && toWireError(error))),
+    }
+  }
+
+  private steer(id: string, { instance }: Calling, message: ReturnType<Words['write']>): void {
+    const topic = instance === undefined ? this.topics.control : `${this.topics.control}.${instance}`
+    this.driver
+      .requests!.request(topic, message, () => {})
+      .then(
+        ({ stop }) => stop(),
+        (reason: unknown) => this.fail(id, gone(reason)),
+      )
+  }
+
+  /** A broker does not tell that who had a call is gone. */
+  private async askAfter(): Promise<void> {
+    const due = performance.now() - LOOK
+    const old = [...this.calls].filter(([, { since }]) => since <= due)
+    if (old.length === 0) return
+    for (const [id, calling] of old)
+      if (calling.unanswered++ >= QUESTIONS)
+        this.fail(id, gone(new Error('no instance of the service knows the call any more; who had it is gone')))
+    const ids = old.map(([id]) => id).filter((id) => this.calls.has(id))
+    const known = (reply: Reply): void => {
+      for (const id of this.words.read(reply) as string[]) {
+        const calling = this.calls.get(id)
+        if (calling) calling.unanswered = 0
+      }
+    }
+    try {
+      const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(ids, { [CONTROL]: 'alive' }), known)
+      setTimeout(stop, LOOK).unref()
+    } catch {
+      // Nobody serves it: each was asked after and not known, which counts.
+    }
+  }
+}
+
+/** What is no value at all fits no schema either: the session says so. */
+function payloadOf(words: Words, message: Incoming): unknown {
+  try {
+    return words.read(message)
+  } catch (reason) {
+    if (reason instanceof TalkwireError) return undefined
+    throw reason
+  }
+}
+
+const gone = (cause: unknown): TalkwireError =>
+  new TalkwireError('CONNECTION_LOST', `who ran the call is gone: ${(cause as Error).message}`, { cause, outcome: 'maybe-ran' })
