@@ -49,7 +49,7 @@ export const LAYERS = [
       'hub/driver.ts',
       'hub/topic-names.ts',
       'hub/once-done.ts',
-      'hub/drivers/broker-address.ts',
+      'hub/drivers/broker*',
       'hub/drivers/mqtt*',
       'hub/drivers/nats*',
       'hub/drivers/redis*',

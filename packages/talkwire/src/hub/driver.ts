@@ -127,7 +127,7 @@ export interface Request extends TopicMessage {
 /** The broker's own idiom: reply subjects, reply-to queues, response topics. */
 export interface RequestsDriver {
   /** Every reply that comes until `stop`. Where `unanswered`, rejects with PEER_NOT_FOUND (`not-sent`) if nobody responds. */
-  request(topic: string, message: Outgoing, onReply: (reply: Reply) => void): Promise<{ stop(): void }>
+  request(topic: string, message: Outgoing, onReply: (reply: Reply) => void): Promise<{ readonly stop: () => void }>
   /** With a group each request goes to one member of it, else to everybody who responds. */
   respond(pattern: string, group: string | undefined, onRequest: (request: Request) => void): Promise<Subscription>
 }
