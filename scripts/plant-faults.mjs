@@ -135,7 +135,6 @@ const FAULTS = [
     [
       ['hub log: a full disk is the end', 'if (!isFull(reason) || this.ended)', 'if (true)'],
       ['hub log: nobody hears that there is room again', 'this.options.full(undefined);', ';'],
-      ['hub log: closing waits for room', 'this.hurry();', ';'],
     ],
   ),
   ...faultsOf(

@@ -101,7 +101,7 @@ test('a full disk: what has to be written is refused, the rest goes on, and with
       'taken: 0',
       'closed: "NO_SPACE"',
       'again: [1,"NO_SPACE"]',
-      'room: [true,null,true]',
+      'room: [true,true,null,true]',
       '',
     ],
     stderr,

@@ -39,7 +39,7 @@ export async function storm(seed: number, done: (kills: number) => boolean): Pro
     await Promise.all(clients.map((client) => client.line('ready')))
     let kills = 0
     for (; !done(kills); kills++) {
-      await heard(first, 1 + random.below(60))
+      await heard(first, 1 + random.below(30))
       await killed(hub, random)
     }
     for (const { child } of clients) assert.equal(child.exitCode, null, 'a client ended by itself')

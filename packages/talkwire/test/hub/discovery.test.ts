@@ -98,7 +98,14 @@ test('what others wrote among the services is no instance', () =>
   withHub(async (hub, { address }) => {
     const name = freshName()
     await start(address, name, 'one')
-    for (const [id, value] of Object.entries({ null: null, text: 'x', number: 7, list: [], half: { id: 'half', name } }))
+    for (const [id, value] of Object.entries({
+      null: null,
+      text: 'x',
+      number: 7,
+      list: [],
+      half: { id: 'half', name },
+      nowhere: { id: 'nowhere', name, host: 'h', addresses: 7 },
+    }))
       await hub.state('services').set(`${name}.${id}`, value)
     assert.equal((await hub.instances(name)).length, 1)
     await using client = await connect(contractOf(name), { hub })
