@@ -2924,6 +2924,14 @@ const FAULTS = [
     [['two secrets: both go into one header', '.size === way.length)', '.size <= way.length)']],
   ),
   ...faultsOf(
+    'transports/webrtc-node.js',
+    ['transports/webrtc-turn'],
+    [
+      ['TURN: any way is taken', 'iceServers: servers, iceTransportPolicy,', 'iceServers: servers,', 'short'],
+      ['TURN: no relay is not told', "if (iceTransportPolicy === 'relay' && state", 'if (false && state'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/thrift-idl.js',
     ['protocols/thrift-idl'],
     [

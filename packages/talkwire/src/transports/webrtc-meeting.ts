@@ -14,6 +14,8 @@ export interface IceServer {
 export interface RtcOptions {
   /** Default: none; the two sides reach each other on one machine and in one network. */
   readonly iceServers?: readonly IceServer[]
+  /** `relay`: only by a TURN server, so neither side learns the other's address. Default `all`. */
+  readonly iceTransportPolicy?: 'all' | 'relay'
   /** In Node: the one address of this machine to be reached on. Default: all but loopback; loopback where there is no other. */
   readonly bindAddress?: string
 }
@@ -40,7 +42,8 @@ export interface RtcEvents {
   /** For the other side. */
   signal(signal: Signal): void
   channel(channel: RtcChannel): void
-  failed(): void
+  /** `reason`: more than that no way was found. */
+  failed(reason?: TalkwireError): void
 }
 
 export interface RtcPeer {
@@ -105,7 +108,7 @@ function settle(open: OpenRtc, { theirs, mine, role }: Settled, { patience, sign
           done()
           resolve({ channel, alone, leave: () => mine.end() })
         },
-        failed: () => fail(noWay(patience)),
+        failed: (reason) => fail(reason ?? noWay(patience)),
       })
     } catch (reason) {
       return fail(reason)

@@ -25,10 +25,13 @@ export async function library(): Promise<Library> {
 const HEAD_START = 100
 
 /** Throws TypeError for servers that are none. */
-export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], bindAddress = onlyLoopback() }: RtcOptions): OpenRtc => {
+export const opener = (
+  { PeerConnection: Native }: Library,
+  { iceServers = [], bindAddress = onlyLoopback(), iceTransportPolicy = 'all' }: RtcOptions,
+): OpenRtc => {
   const servers = iceServers.flatMap(nativeServers)
   return (role, events) => {
-    const native = new Native('talkwire', { iceServers: servers, ...(bindAddress !== undefined && { bindAddress }) })
+    const native = new Native('talkwire', { iceServers: servers, iceTransportPolicy, ...(bindAddress !== undefined && { bindAddress }) })
     let taken = false
     /** The first one; nobody asked for more. */
     const take = (channel: DataChannel): void => {
@@ -46,6 +49,11 @@ export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], b
       waiting.add(timer)
     }
     native.onLocalCandidate((text, mid) => described.after(() => say({ candidate: text.replace(/^a=/, ''), mid })))
+    // Candidates come through a queue of their own; the description has them already.
+    native.onGatheringStateChange((state) => {
+      if (iceTransportPolicy === 'relay' && state === 'complete' && !native.localDescription()?.sdp.includes('a=candidate:'))
+        events.failed(noRelay())
+    })
     let offered: DataChannel | undefined
     let opened: (() => void) | undefined
     let connected = false
@@ -72,6 +80,13 @@ export const opener = ({ PeerConnection: Native }: Library, { iceServers = [], b
     }
   }
 }
+
+const noRelay = (): TalkwireError =>
+  new TalkwireError(
+    'PEER_NOT_FOUND',
+    'signalling worked, but no TURN server of rtc.iceServers gave a relay, and iceTransportPolicy takes no other way: username or credential are wrong, or there is no such server',
+    { outcome: 'not-sent' },
+  )
 
 /** The other side's signals; `after` calls back once its description has been taken. */
 function describing(native: PeerConnection, role: 'offer' | 'answer'): Pick<RtcPeer, 'take'> & { after(action: () => void): void } {
