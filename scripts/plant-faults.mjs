@@ -341,6 +341,27 @@ const FAULTS = [
     [['hub log: what is read back is not checked', 'batchAt(bytes, 0, { id, first: first + at }) ? bytes : undefined', 'bytes']],
   ),
   ...faultsOf(
+    'hub/drivers/beanstalk/line.js',
+    ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
+    [
+      ['beanstalk: what is refused is taken for done', 'if (REFUSED.test(word))', 'if (false)', 'short'],
+      ['beanstalk: a line has any length', 'if (end < 0 && rest.length > LONGEST)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/beanstalk/queues.js',
+    ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
+    [
+      ['beanstalk: any acknowledgement counts', '.words[0] !== answer)', '.words[0] === answer && false)', 'short'],
+      ['beanstalk: attempts have no end', 'if (settings.attempts === 0 || attempt < settings.attempts)', 'if (true)'],
+      ['beanstalk: more are out than are wanted', 'if (out >= wanted)\n                waiting?.abort();', ''],
+      ['beanstalk: extend is once', 'touching = setTimeout(', 'if (false) touching = setTimeout('],
+      ['beanstalk: revived and still dead', 'await line.ask(`delete ${id}`);', ';'],
+      ['beanstalk: a name is written as it is', '.map((byte) => (', '.map((byte) => true ? String.fromCharCode(byte) : ('],
+      ['beanstalk: nobody goes on after a restart', 'const forgetBack = beanstalk.back(lead);', 'const forgetBack = () => { };'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/mqtt/line.js',
     ['hub/drivers/mqtt-foreign', 'hub/drivers/mqtt'],
     [

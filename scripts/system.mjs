@@ -20,6 +20,7 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
+  beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
   mosquitto: { debian: 'mosquitto', tests: MQTT },
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
   'rabbitmq-server': {

@@ -5,6 +5,7 @@ import type { HubDriver, HubTrait } from './driver.js'
 import { HUB_TRAITS } from './driver.js'
 
 export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
+  beanstalk: async () => (await import('./drivers/beanstalk.js')).beanstalk,
   hub: async () => (await import('./drivers/embedded.js')).embedded,
   mqtt: async () => (await import('./drivers/mqtt.js')).mqtt,
   mqtts: async () => (await import('./drivers/mqtt.js')).mqtt,

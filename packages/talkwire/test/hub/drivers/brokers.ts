@@ -65,3 +65,8 @@ export const RABBITMQ: BrokerPlan = {
   }),
   answers: (host, port) => asks(host, port, 'AMQP\0\0\x09\x01', 'PLAIN'),
 }
+
+export const BEANSTALKD: BrokerPlan = {
+  command: (host, port, folder) => ['beanstalkd', '-l', host, '-p', String(port), '-b', folder, '-f', '0', '-z', '2000000'],
+  answers: (host, port) => asks(host, port, 'stats\r\n', 'OK '),
+}
