@@ -15,6 +15,8 @@ const LINE = 0x0a
 /** Who cannot connect looks again after so many milliseconds. */
 const LOOK = 1000
 const priorityOf = (priority: number): number => ORDINARY - STEP * priority
+/** Milliseconds. */
+const REMINDER = 50
 const seconds = (milliseconds: number): number => Math.ceil(milliseconds / 1000)
 
 /** What may stand in a tube's name: the rest as `$` and two digits for each byte. */
@@ -158,20 +160,29 @@ async function consume(beanstalk: Beanstalk, queue: string, tubes: Tubes, settin
     }
     let until = 0
     let touching: NodeJS.Timeout | undefined
+    let over: NodeJS.Timeout | undefined
+    const told = (reason: unknown): void => {
+      if (!isAway(reason)) beanstalk.onError(reason, queue)
+    }
+    // beanstalkd may miss that a job's time is over until its connection says something, whatever it is.
+    const remind = (): void => {
+      clearTimeout(over)
+      over = setTimeout(() => line.ask(`stats-job ${id}`).catch(told), REMINDER + 1000 * stats('ttr')).unref()
+    }
     const touch = (): void => {
       clearTimeout(touching)
+      remind()
       if (performance.now() >= until || !line.open) return
       touching = setTimeout(
         () => {
-          line.ask(`touch ${id}`).then(touch, (reason: unknown) => {
-            if (!isAway(reason)) beanstalk.onError(reason, queue)
-          })
+          line.ask(`touch ${id}`).then(touch, told)
         },
         Math.max(1, 500 * stats('ttr')),
       ).unref()
     }
     const finish = async (run: () => Promise<void>): Promise<void> => {
       clearTimeout(touching)
+      clearTimeout(over)
       until = 0
       try {
         await run()
@@ -182,6 +193,7 @@ async function consume(beanstalk: Beanstalk, queue: string, tubes: Tubes, settin
         lead()
       }
     }
+    remind()
     return {
       id,
       attempt,
