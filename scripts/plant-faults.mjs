@@ -24,12 +24,7 @@ const FAULTS = [
     'protocols/broker-serve.js',
     ['protocols/broker'],
     [
-      [
-        'broker: every instance runs every call',
-        'GROUP, (request) => this.call(request)',
-        'undefined, (request) => this.call(request)',
-        'short',
-      ],
+      ['broker: every instance runs every call', 'GROUP, (request) => this.call(request)', 'undefined, (request) => this.call(request)'],
       ['broker: a caller that is gone is waited for', 'if (now - seen > SILENCE)', 'if (false)'],
       ['broker: a stranger is sent a stream for as long as its first credit lasts', 'setImmediate(() => open.grant(size))', 'size'],
       ['broker: an instance that closes takes calls on', 'await this.listening.pop()?.close();', ''],
