@@ -25,21 +25,14 @@ const FAULTS = [
     ['protocols/broker'],
     [
       ['broker: every instance runs every call', 'GROUP, (request) => this.call(request)', 'undefined, (request) => this.call(request)'],
-      ['broker: a caller that is gone is waited for', 'if (now - seen > SILENCE)', 'if (false)'],
       ['broker: a stranger is sent a stream for as long as its first credit lasts', 'setImmediate(() => open.grant(size))', 'size'],
       ['broker: an instance that closes takes calls on', 'await this.listening.pop()?.close();', ''],
-      ['broker: alive tells nothing', 'if (known.length > 0)', 'if (false)'],
     ],
   ),
   ...faultsOf(
     'protocols/broker-call.js',
     ['protocols/broker'],
-    [
-      ['broker: who had a call is waited for when it is gone', 'calling.unanswered++ >= QUESTIONS', 'false'],
-      ['broker: a cancellation is kept here', "say('cancel', undefined);", ''],
-      ['broker: elements of an input do not wait for who takes them', "what !== 'cancel')", "what === 'nothing')"],
-      ['broker: an event that is no value ends everything', 'if (reason instanceof TalkwireError)\n            return undefined;', ''],
-    ],
+    [['broker: an event that is no value ends everything', 'if (reason instanceof TalkwireError)\n            return undefined;', '']],
   ),
   ...faultsOf(
     'protocols/broker.js',

@@ -6,7 +6,7 @@ import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
-const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker\.test\./
+const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
 const PHP = /\/protocols\/soap-php\.test\./
 
@@ -28,8 +28,8 @@ const PROGRAMS = {
     tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
-  'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker\.test\./ },
-  'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker\.test\./ },
+  'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
+  'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },
   php: { debian: 'php-cli', tests: PHP },

@@ -1,43 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { suite, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import * as z from 'zod'
 import { soon } from '../../compliance/ends.js'
-import { testDialect } from '../../compliance/index.js'
 import { connect, contract, discover, event, rpc, serve, stream, type TalkwireError } from '../../src/index.js'
 import { driverFor } from '../../src/hub/registry.js'
-import { mqtt, nats, redis } from '../../src/protocols/broker.js'
-import { startBroker } from '../helpers/broker.js'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
-import { MOSQUITTO, NATS, REDIS } from '../hub/drivers/brokers.js'
-
-const LARGEST = 4 * 1024 * 1024
-const brokers = {
-  nats: await startBroker({
-    ...NATS,
-    command(host, port, folder) {
-      const file = join(folder, 'server.conf')
-      writeFileSync(file, `max_payload: ${LARGEST}\n`)
-      return [...NATS.command(host, port, folder), '-c', file]
-    },
-  }),
-  mqtt: await startBroker(MOSQUITTO),
-  redis: await startBroker(REDIS),
-}
-const schemes = Object.keys(brokers) as (keyof typeof brokers)[]
-const at = (scheme: keyof typeof brokers, prefix: string): string =>
-  `${scheme}://${brokers[scheme].host}:${brokers[scheme].port}?prefix=${prefix}`
-
-// Each with a prefix of its own: two services of one contract would share its calls. At once: some wait for those who say nothing any more.
-suite('brokers', { concurrency: 8 }, () => {
-  for (const dialect of [nats, mqtt, redis])
-    testDialect({ test, dialect, address: () => at(dialect.scheme as keyof typeof brokers, freshName()) })
-})
+import { at, brokers, LARGEST, schemes } from './broker-places.js'
 
 const bank = contract('org.example.bank/1', {
   deposit: rpc({
