@@ -23,6 +23,8 @@ const bank = contract('org.example.bank/1', {
   watch: rpc({ input: z.object({ account: z.string() }), output: stream(z.object({ balance: z.number() })) }),
   news: event(z.object({ text: z.string() })),
 })
+/** Elements of a stream that are more than a stranger is sent ahead. */
+const LONG = 6000
 const openBank = (listen: string, who = 'one', wait: () => Promise<string> = () => Promise.resolve(who)) =>
   serve(
     bank,
@@ -34,8 +36,8 @@ const openBank = (listen: string, who = 'one', wait: () => Promise<string> = () 
       who: () => who,
       wait,
       bytes: ({ data }) => data,
-      async *watch() {
-        for (let balance = 0; balance < 3; balance++) yield { balance }
+      async *watch({ account }) {
+        for (let balance = 0; balance < (account === 'long' ? LONG : 3); balance++) yield { balance }
       },
     },
     { listen, onError: () => {} },
@@ -44,12 +46,16 @@ const openBank = (listen: string, who = 'one', wait: () => Promise<string> = () 
 for (const scheme of schemes) {
   test(`${scheme}: each call goes to one instance, and events of each are heard`, async () => {
     const address = at(scheme, freshName())
-    await using one = await openBank(address, 'one')
-    await using two = await openBank(address, 'two')
+    let runs = 0
+    const run = (): Promise<string> => Promise.resolve(String(runs++))
+    await using one = await openBank(address, 'one', run)
+    await using two = await openBank(address, 'two', run)
     await using client = await connect(bank, address)
     const heard: string[] = []
     await using _news = await client.on('news', ({ text }) => void heard.push(text))
-    for (let number = 0; number < 20; number++) assert.match(await client.who(), /^(one|two)$/)
+    for (let number = 0; number < 20; number++) await client.wait()
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(runs, 20)
     one.emit('news', { text: 'one' })
     two.emit('news', { text: 'two' })
     while (heard.length < 2) await client.who()
@@ -70,6 +76,12 @@ for (const scheme of schemes) {
     await waits
     const closing = one.close()
     await using two = await openBank(address, 'two')
+    // Until it has left, calls may still come to it, and are refused.
+    for (let [row, tries] = [0, 0]; row < 20; tries++) {
+      const who = await client.who().catch((reason: TalkwireError) => reason.code)
+      assert.ok(tries < 1000, `still ${who}`)
+      row = who === 'two' ? row + 1 : 0
+    }
     go('late')
     assert.equal(await waiting, 'late')
     await closing
@@ -218,6 +230,7 @@ ask("deposit", [{"account": "closed", "amount": 5}])
 ask("deposit", {"account": 1})
 ask("nothing", [])
 ask("watch", {"account": "ann"}, 4)
+ask("watch", {"account": "long"}, ${LONG + 1})
 `
 
 test('nats: a Python script with nothing but a socket calls, sees errors, and reads a stream', async () => {
@@ -236,7 +249,8 @@ test('nats: a Python script with nothing but a socket calls, sees errors, and re
   assert.deepEqual(closed![0].data, { code: 'AccountClosed', outcome: 'ran', details: { since: 'Monday' } })
   assert.match(wrong![1][0]!, /INVALID_INPUT/)
   assert.match(unknown![1][0]!, /METHOD_NOT_FOUND/)
-  assert.deepEqual(items, [...[0, 1, 2].map((balance) => [{ balance }, []]), [null, []]])
+  const streamed = (count: number) => [...Array.from({ length: count }, (_, balance) => [{ balance }, []]), [null, []]]
+  assert.deepEqual(items, [...streamed(3), ...streamed(LONG)])
 })
 
 test('mqtt: mosquitto_rr calls; 3.1.1 has no requests, which is said', async () => {
