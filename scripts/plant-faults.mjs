@@ -470,7 +470,7 @@ const FAULTS = [
     ['hub/drivers/redis'],
     [
       ['redis: everybody of a group answers', 'if (group !== undefined &&', 'if (false &&'],
-      ['redis: nobody is told that nobody answers', 'if (heard !== 0)', 'if (true)'],
+      ['redis: nobody is told that nobody answers', 'message))) !== 0', 'message))) !== -1'],
     ],
   ),
   ...faultsOf(
@@ -2298,6 +2298,11 @@ const FAULTS = [
     [['who sleeps is not rung', 'ring(words.load(at, 8), words.load(at + _BELL))', 'pass']],
   ),
   ...faultsOf(
+    'clients/python/talkwire/connection.py',
+    ['clients/python/tests/test_shm.py'],
+    [['a handler that comes back closes before the last word', 'if not self._aborted or self._closed_fds', 'if self._closed_fds']],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/watchers.py',
     ['memory/shared-partners'],
     [
@@ -3191,8 +3196,12 @@ try {
   if (args.includes('--texts')) console.log(`${chosen.length} faults, ${problems.length} that cannot be planted`)
   else if (problems.length === 0) {
     await inParallel([...new Set(chosen.flatMap(({ tests }) => tests))], async (test, dist) => {
-      const failure = await run(dist, test)
-      if (failure !== undefined) red.push(`${test}: ${failure}`)
+      // Whether a test is steady is for `npm test` to say; a fault is caught by a test that can be green.
+      const first = await run(dist, test)
+      if (first === undefined) return
+      console.log(`red without a fault, once more: ${test}: ${first}`)
+      const second = await run(dist, test)
+      if (second !== undefined) red.push(`${test}: ${second}`)
     })
     if (red.length > 0) console.log(`red before any fault was planted:\n${red.join('\n')}`)
     else await inParallel(chosen, plant)

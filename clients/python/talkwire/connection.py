@@ -98,6 +98,7 @@ class Connection(ChannelSession):
         self._queued = 0
         self._writing = False
         self._flushing = 0  # threads in flush()
+        self._aborted = False  # the wire has had its last word
         self._closed_fds = False
         self._gone = False
         self.ends_service = False  # the parent's wire: its end is the end of the service
@@ -530,6 +531,7 @@ class Connection(ChannelSession):
             self._teardown_error = error
         self.end(error)
         self._wire.abort()
+        self._aborted = True
         with self._out:
             self._out.notify_all()
         self._idle_signal.notify()
@@ -547,7 +549,8 @@ class Connection(ChannelSession):
 
     def _close_fds(self) -> None:
         with self._role:
-            if self._closed_fds or (self._reader and self._reader != _get_ident()):
+            # A handler that took long may come back between the end and the wire's last word, which it would cut off.
+            if not self._aborted or self._closed_fds or (self._reader and self._reader != _get_ident()):
                 return
             self._closed_fds = True
         self._keeper.disarm(self._wire.fileno())

@@ -344,6 +344,41 @@ def test_a_plain_peer_that_ends_its_sending_gets_its_answers(serving, strangers)
     assert stranger.ended() == [{"end": True}]
 
 
+def test_a_handler_that_comes_back_at_the_end_does_not_cut_off_the_last_word(strangers):
+    entered, gate, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow():
+        entered.set()
+        gate.wait()
+
+    with talkwire.serve("svc", {"slow": slow}, listen="shm:svc") as service:
+        stranger = strangers(service)
+        stranger.message(request(7, "slow", []))
+        entered.wait()
+        connection = connection_of(service)
+        after_reading, close, abort = connection._after_reading, connection._close_fds, connection._wire.abort
+
+        def after_reading_late(me):
+            eventually(lambda: connection.ended is not None, "the end")
+            after_reading(me)
+
+        def close_and_tell():
+            close()
+            closed.set()
+
+        def abort_late():
+            assert closed.wait(20)
+            abort()
+
+        connection._after_reading, connection._close_fds = after_reading_late, close_and_tell
+        connection._wire.abort = abort_late
+        stranger.say({"end": True})
+        eventually(lambda: connection._half_closed, "its end is heard")
+        gate.set()
+        assert stranger.answer() == {"jsonrpc": "2.0", "id": 7, "result": None}
+        assert stranger.ended() == [{"end": True}]
+
+
 def test_an_end_without_a_last_word_is_a_loss(serving, strangers):
     service = serving()
     stranger = strangers(service)
