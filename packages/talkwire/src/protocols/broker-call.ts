@@ -1,7 +1,7 @@
 /** A client of a service behind a broker. */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../error.js'
-import type { Headers, Incoming, OpenDriver, Reply, Subscription } from '../hub/driver.js'
+import type { Headers, Incoming, OpenDriver, Outgoing, Reply, Subscription } from '../hub/driver.js'
 import type { BrokerConnection } from './broker.js'
 import { CALL, CONTROL, CREDIT, INPUT, INSTANCE, PART, readError, TAGGED, VALUES, wordsOf, type Words } from './broker-words.js'
 import type { Topics } from './broker-serve.js'
@@ -96,7 +96,7 @@ export class BrokerCallee implements Callee {
     this.events.set(event, following)
     await following
     // Without a contract nobody there knows which events are wanted.
-    if (!this.options.contract) await this.tellAll('listen', event)
+    if (!this.options.contract) await this.listen(event)
   }
 
   unsubscribe(event: string): void {
@@ -104,9 +104,12 @@ export class BrokerCallee implements Callee {
     this.events.delete(event)
   }
 
-  private async tellAll(what: string, value: unknown): Promise<void> {
-    const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(value, { [CONTROL]: what }), () => {})
-    stop()
+  private async listen(event: string): Promise<void> {
+    const message = this.words.write(event, { [CONTROL]: 'listen' })
+    const reply = await first(this.driver, this.topics.control, message, this.options.limits.handshake)
+    if (!reply) throw new TalkwireError('PEER_NOT_FOUND', `nobody answers whether there is an event "${event}"`)
+    const error = readError(reply, this.words)
+    if (error) throw error
   }
 
   private take(id: string, calling: Calling, reply: Reply): void {
@@ -212,6 +215,20 @@ function payloadOf(words: Words, message: Incoming): unknown {
   } catch (reason) {
     if (reason instanceof TalkwireError) return undefined
     throw reason
+  }
+}
+
+/** Undefined: nobody answers in time. */
+export async function first(driver: OpenDriver, topic: string, message: Outgoing, milliseconds: number): Promise<Reply | undefined> {
+  let answered!: (reply: Reply | undefined) => void
+  const answer = new Promise<Reply | undefined>((resolve) => (answered = resolve))
+  const { stop } = await driver.requests!.request(topic, message, answered)
+  const timer = setTimeout(answered, milliseconds, undefined)
+  try {
+    return await answer
+  } finally {
+    clearTimeout(timer)
+    stop()
   }
 }
 

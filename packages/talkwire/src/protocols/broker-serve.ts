@@ -15,14 +15,14 @@ const AHEAD = 64 * 1024
 const SILENCE = 12_000
 const LOOK = 3_000
 const GROUP = 'talkwire'
+/** The topic at which all services hear `hello`. */
+export const EVERYBODY = 'rpc-control'
 
 export interface Topics {
   /** `rpc.bank-1`: a method's topic has its name behind it. */
   readonly calls: string
   /** Where everybody who serves it hears controls; an instance of its own hears those behind it. */
   readonly control: string
-  /** Where all services hear `hello`. */
-  readonly all: string
   readonly events: string
 }
 
@@ -62,13 +62,13 @@ export class Served {
 
   async listen(): Promise<void> {
     const requests = this.driver.requests!
-    const { calls, control, all } = this.topics
+    const { calls, control } = this.topics
     const controls = (request: Request): void => this.control(request)
     for (const [name, { kind }] of Object.entries(this.service.contract?.members ?? {})) if (kind === 'event') await this.hear(name)
     this.listening.push(
       await requests.respond(`${control}.${this.id}`, undefined, controls),
       await requests.respond(control, undefined, controls),
-      await requests.respond(all, undefined, controls),
+      await requests.respond(EVERYBODY, undefined, controls),
       await requests.respond(`${calls}.>`, GROUP, (request) => this.call(request)),
     )
     this.timer = setInterval(() => this.endSilent(), LOOK).unref()

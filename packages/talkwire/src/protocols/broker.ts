@@ -1,15 +1,15 @@
 /**
- * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`. A call is a request in the broker's own idiom, a service any number
- * of processes that share them. docs/protocols/broker.md.
+ * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`. A call is a request in the broker's own
+ * idiom, a service any number of processes that share them. docs/protocols/broker.md.
  */
 import { fromOpenRpc } from '../contract/from-openrpc.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
-import type { HubDriver, OpenDriver, Reply } from '../hub/driver.js'
+import type { HubDriver, OpenDriver } from '../hub/driver.js'
 import type { Limits } from '../session/limits.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
-import { BrokerCallee } from './broker-call.js'
-import { Served, type Topics } from './broker-serve.js'
+import { BrokerCallee, first } from './broker-call.js'
+import { EVERYBODY, Served, type Topics } from './broker-serve.js'
 import { CONTROL, readError, wordsOf } from './broker-words.js'
 import type { Dialect, DialectTraits } from './dialect.js'
 
@@ -72,7 +72,7 @@ function brokerDialect(scheme: string, load: () => Promise<HubDriver>): Dialect 
       try {
         const topic = `${topicsOf(name ?? topicName(await hello(driver, name, options.limits, address))).calls}.rpc.discover`
         const words = wordsOf(options.limits, false)
-        const reply = await first(driver, topic, {}, options.limits.handshake)
+        const reply = await first(driver, topic, words.write(undefined, {}), options.limits.handshake)
         if (!reply) throw nobody(address)
         const error = readError(reply, words)
         if (error) throw error
@@ -109,7 +109,7 @@ const topicName = ({ service, contract }: Card): string =>
 
 function topicsOf(name: string): Topics {
   const part = partOf(name)
-  return { calls: `rpc.${part}`, control: `rpc-control.${part}`, all: 'rpc-control', events: `rpc-events.${part}` }
+  return { calls: `rpc.${part}`, control: `${EVERYBODY}.${part}`, events: `rpc-events.${part}` }
 }
 
 async function open(
@@ -144,25 +144,12 @@ async function open(
 
 /** Who serves it, or, without a name, the one service that is there. Rejects with PEER_NOT_FOUND. */
 async function hello(driver: OpenDriver, name: string | undefined, limits: Limits, address: string): Promise<Card> {
-  const topic = name === undefined ? topicsOf('').all : topicsOf(name).control
-  const reply = await first(driver, topic, { [CONTROL]: 'hello' }, limits.handshake)
-  const card = reply && (wordsOf(limits, false).read(reply) as Partial<Card> | null)
+  const topic = name === undefined ? EVERYBODY : topicsOf(name).control
+  const words = wordsOf(limits, false)
+  const reply = await first(driver, topic, words.write(undefined, { [CONTROL]: 'hello' }), limits.handshake)
+  const card = reply && (words.read(reply) as Partial<Card> | null)
   if (typeof card?.service !== 'string') throw nobody(address)
   return { service: card.service, contract: typeof card.contract === 'string' ? card.contract : null }
-}
-
-/** Undefined: nobody answers in time. */
-async function first(driver: OpenDriver, topic: string, headers: Record<string, string>, milliseconds: number): Promise<Reply | undefined> {
-  let answered!: (reply: Reply | undefined) => void
-  const answer = new Promise<Reply | undefined>((resolve) => (answered = resolve))
-  const { stop } = await driver.requests!.request(topic, { body: Buffer.alloc(0), type: 'json', headers }, answered)
-  const timer = setTimeout(answered, milliseconds, undefined)
-  try {
-    return await answer
-  } finally {
-    clearTimeout(timer)
-    stop()
-  }
 }
 
 const nobody = (address: string): TalkwireError =>

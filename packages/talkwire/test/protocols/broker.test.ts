@@ -101,6 +101,17 @@ for (const scheme of schemes) {
     await assert.rejects(connect(`${address}&service=a.b`), fails('INVALID_ADDRESS'))
   })
 
+  test(`${scheme}: events without a contract are heard from when they are subscribed to`, async () => {
+    const address = at(scheme, freshName())
+    await using service = await serve('clock', { now: () => 0 }, { listen: address })
+    await using client = await connect<{ now(): number }>(address)
+    const heard: unknown[] = []
+    await using _ticks = await (client as any).on('tick', (payload: unknown) => void heard.push(payload))
+    ;(service as any).emit('tick', { at: 1 })
+    while (heard.length === 0) await client.now()
+    assert.deepEqual(heard, [{ at: 1 }])
+  })
+
   test(`${scheme}: what a service says of itself, and another contract`, async () => {
     const address = at(scheme, freshName())
     await using _service = await openBank(address)

@@ -5,6 +5,10 @@ const PREFIX = /^[A-Za-z0-9_-]{1,64}$/
 
 export interface BrokerAddress {
   readonly url: URL
+  /** An address of IPv6 without its brackets. */
+  readonly host: string
+  readonly user: string
+  readonly password: string
   /** What everything that a hub writes begins with. */
   readonly prefix: string
 }
@@ -21,6 +25,17 @@ export function brokerAddress(
   const prefix = url?.searchParams.get('prefix') ?? 'talkwire'
   const known = [...(url?.searchParams.keys() ?? [])].every((key) => key === 'prefix' || more.includes(key))
   const fits = url && schemes.includes(url.protocol.slice(0, -1)) && url.hostname && path.test(url.pathname)
-  if (!fits || !known || !PREFIX.test(prefix)) throw new TalkwireError('INVALID_ADDRESS', `an address of ${form}`)
-  return { url, prefix }
+  const [user, password] = [decoded(url?.username), decoded(url?.password)]
+  if (!fits || !known || !PREFIX.test(prefix) || user === undefined || password === undefined)
+    throw new TalkwireError('INVALID_ADDRESS', `an address of ${form}`)
+  return { url, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), user, password, prefix }
+}
+
+/** Undefined: a "%" without its two digits. */
+function decoded(text = ''): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
 }

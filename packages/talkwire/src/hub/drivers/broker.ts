@@ -1,6 +1,7 @@
-/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back. */
+/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, replies by an id. */
+import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../error.js'
-import type { BodyType } from '../driver.js'
+import type { BodyType, Reply } from '../driver.js'
 
 /** Loads a package that only this driver needs. Throws MISSING_PACKAGE. */
 export async function packageOf<T>(driver: string, name: string, load: () => Promise<T>): Promise<T> {
@@ -42,5 +43,64 @@ export function calls(): Calls {
     async all() {
       await Promise.all([...known].map((what) => what()))
     },
+  }
+}
+
+export const SHORTEST_PAUSE = 20
+export const LONGEST_PAUSE = 1000
+
+/** Between attempts to connect: each longer than the last one. */
+export interface Pauses {
+  /** Resolves when it is over, or ended. */
+  next(): Promise<void>
+  readonly end: () => void
+}
+
+export function pauses(): Pauses {
+  let length = SHORTEST_PAUSE
+  let end = (): void => {}
+  return {
+    next: () =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, length)
+        length = Math.min(LONGEST_PAUSE, 2 * length)
+        end = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      }),
+    end: () => end(),
+  }
+}
+
+/** Requests whose replies come all to one place, each with the id of its request. */
+export interface Asking {
+  /** Rejects with PEER_NOT_FOUND where `send` resolves with false: nobody gets it. */
+  readonly ask: (
+    topic: string,
+    onReply: (reply: Reply) => void,
+    send: (id: string) => Promise<boolean>,
+  ) => Promise<{ readonly stop: () => void }>
+  /** What nobody waits for any more is not read. */
+  readonly replied: (id: string, read: () => Reply) => void
+}
+
+export function asking(): Asking {
+  const waiting = new Map<string, (reply: Reply) => void>()
+  return {
+    async ask(topic, onReply, send) {
+      const id = randomUUID()
+      const stop = (): void => void waiting.delete(id)
+      waiting.set(id, onReply)
+      try {
+        if (await send(id)) return { stop }
+      } catch (reason) {
+        stop()
+        throw reason
+      }
+      stop()
+      throw new TalkwireError('PEER_NOT_FOUND', `nobody answers requests to "${topic}"`)
+    },
+    replied: (id, read) => waiting.get(id)?.(read()),
   }
 }

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Incoming, OpenOptions, Outgoing } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
+import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, packageOf, pauses } from '../broker.js'
 
 export interface Sending {
   readonly exchange: string
@@ -69,22 +69,19 @@ const OWN = /^(talkwire-(attempt|reason|more)|x-(death|delivery-count|acquired-c
 /** The broker sends a copy to each queue that they name. */
 const COPIES = /^B?CC$/
 const FORM = 'RabbitMQ is amqp://user:password@host:5672/vhost?prefix=shop, or amqps: for TLS; the prefix has letters, digits, "_" and "-"'
-const LONGEST_PAUSE = 1000
-const SHORTEST_PAUSE = 20
 /** Seconds: who says nothing for two of them is gone, and what it had goes to another. */
 const HEARTBEAT = 10
 const LONGEST_NAME = 255
 
 /** `amqp://user:password@host:5672/vhost?prefix=shop`, or `amqps:` for TLS. Throws INVALID_ADDRESS. */
 function parse(address: string, credentials: Readonly<Record<string, unknown>>): { options: Options.Connect; prefix: string } {
-  const { url, prefix } = brokerAddress(address, ['amqp', 'amqps'], /^\/?[^/]*$/, FORM)
+  const { url, host, user: name, password: secret, prefix } = brokerAddress(address, ['amqp', 'amqps'], /^\/?[^/]*$/, FORM)
   const { user, password } = credentials
-  const [name, secret] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
   return {
     prefix,
     options: {
       protocol: url.protocol.slice(0, -1),
-      hostname: url.hostname.replaceAll(/[[\]]/g, ''),
+      hostname: host,
       port: Number(url.port) || (url.protocol === 'amqps:' ? 5671 : 5672),
       vhost: url.pathname.length > 1 ? url.pathname.slice(1) : '/',
       username: typeof user === 'string' ? user : name || 'guest',
@@ -145,7 +142,9 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
     for (const model of [which.publishes, which.listens]) model.close().catch(() => {})
   }
   const again = async (): Promise<void> => {
-    for (let pause = SHORTEST_PAUSE; state === 'open'; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
+    const pause = pauses()
+    wake = pause.end
+    while (state === 'open') {
       const made = await openLink().catch(() => undefined)
       if (made && state === 'open') {
         link = made
@@ -154,11 +153,7 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
         return
       }
       if (made) shut(made)
-      else
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, pause)
-          wake = () => (clearTimeout(timer), resolve())
-        })
+      else await pause.next()
     }
   }
   const linked = (): Link => {

@@ -1,9 +1,7 @@
 /** Requests go to the exchange `PREFIX.requests`, replies to whom `reply-to` names, with the correlation id; each but the last has `talkwire-more`. */
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib'
-import { randomUUID } from 'node:crypto'
-import { TalkwireError } from '../../../error.js'
-import type { Reply, RequestsDriver } from '../../driver.js'
-import { isAway } from '../broker.js'
+import type { RequestsDriver } from '../../driver.js'
+import { asking, isAway } from '../broker.js'
 import { bindingOf, incoming, MORE, propertiesOf, short, type Amqp } from './connection.js'
 import { groupName } from './topics.js'
 
@@ -16,14 +14,15 @@ const IN_USE = 406
 export function requests(amqp: Amqp): RequestsDriver {
   const exchange = `${amqp.prefix}.requests`
   const ready = (): Promise<void> => amqp.ensure(exchange, (channel) => channel.assertExchange(exchange, 'topic', { durable: true }))
-  const waiting = new Map<string, (reply: Reply) => void>()
+  const { ask, replied } = asking()
   const listening = new WeakMap<ConfirmChannel, Promise<unknown>>()
   const hear = (message: ConsumeMessage | null): void => {
     if (!message) return
-    waiting.get(String(message.properties.correlationId))?.({ ...incoming(message), more: MORE in (message.properties.headers ?? {}) })
+    const { correlationId, headers = {} } = message.properties
+    replied(String(correlationId), () => ({ ...incoming(message), more: MORE in headers }))
   }
   /** Replies come on the channel that asked. */
-  const asking = async (): Promise<ConfirmChannel> => {
+  const askingChannel = async (): Promise<ConfirmChannel> => {
     const channel = await amqp.publisher()
     if (!listening.has(channel)) listening.set(channel, channel.consume(BACK, hear, { noAck: true }))
     await listening.get(channel)
@@ -31,19 +30,16 @@ export function requests(amqp: Amqp): RequestsDriver {
   }
   return {
     async request(topic, message, onReply) {
-      const correlationId = randomUUID()
-      waiting.set(correlationId, onReply)
-      const stop = (): void => void waiting.delete(correlationId)
-      try {
+      const send = async (correlationId: string): Promise<boolean> => {
         await ready()
         const options = { ...propertiesOf(message), mandatory: true, replyTo: BACK, correlationId }
-        if (await amqp.send({ exchange, key: topic, body: message.body, options, channel: await asking() })) return { stop }
-      } catch (reason) {
-        stop()
-        throw amqp.errorOf(reason)
+        return amqp.send({ exchange, key: topic, body: message.body, options, channel: await askingChannel() })
       }
-      stop()
-      throw new TalkwireError('PEER_NOT_FOUND', `nobody answers requests to "${topic}"`)
+      return ask(topic, onReply, (id) =>
+        send(id).catch((reason: unknown) => {
+          throw amqp.errorOf(reason)
+        }),
+      )
     },
     async respond(pattern, group, onRequest) {
       short(pattern, 'a pattern')

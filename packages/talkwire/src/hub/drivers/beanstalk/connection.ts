@@ -2,7 +2,7 @@
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls } from '../broker.js'
+import { calls, pauses } from '../broker.js'
 import { openLine, type Answer, type Line } from './line.js'
 
 export interface Beanstalk {
@@ -20,13 +20,11 @@ export interface Beanstalk {
 }
 
 const FORM = 'beanstalkd is beanstalk://host:11300?prefix=shop; the prefix has letters, digits, "_" and "-"'
-const SHORTEST_PAUSE = 20
-const LONGEST_PAUSE = 1000
 
 export async function connectBeanstalk(address: string, options: OpenOptions): Promise<Beanstalk> {
-  const { url, prefix } = brokerAddress(address, ['beanstalk'], /^\/?$/, FORM)
+  const { url, host, prefix } = brokerAddress(address, ['beanstalk'], /^\/?$/, FORM)
   options.signal?.throwIfAborted()
-  const place = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port || 11300) }
+  const place = { host, port: Number(url.port || 11300) }
   const others = new Set<Line>()
   const backs = calls()
   const closings = calls()
@@ -38,14 +36,10 @@ export async function connectBeanstalk(address: string, options: OpenOptions): P
     void again()
   }
   const again = async (): Promise<void> => {
-    for (let pause = SHORTEST_PAUSE; !closing; pause = Math.min(LONGEST_PAUSE, 2 * pause)) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, pause)
-        wake = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
+    const pause = pauses()
+    wake = pause.end
+    while (!closing) {
+      await pause.next()
       if (closing) return
       const next = await openLine(place, undefined, lost).catch(() => undefined)
       if (!next) continue

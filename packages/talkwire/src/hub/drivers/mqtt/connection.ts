@@ -64,7 +64,7 @@ const FORM =
   'MQTT is mqtt://user:password@host:1883?prefix=shop, or mqtts: for TLS; the prefix has letters, digits, "_" and "-"; &version=3.1.1 or &version=5 asks for that alone'
 
 function parse(address: string): Place {
-  const { url, prefix } = brokerAddress(address, ['mqtt', 'mqtts'], /^\/?$/, FORM, ['version'])
+  const { url, host, user, password, prefix } = brokerAddress(address, ['mqtt', 'mqtts'], /^\/?$/, FORM, ['version'])
   const said = url.searchParams.get('version')
   if (said !== null && said !== '5' && said !== '3.1.1') throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
   const secure = url.protocol === 'mqtts:'
@@ -73,10 +73,10 @@ function parse(address: string): Place {
     version: said === null ? undefined : said === '5' ? 5 : 4,
     options: {
       protocol: secure ? 'mqtts' : 'mqtt',
-      host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      host,
       port: Number(url.port || (secure ? 8883 : 1883)),
-      ...(url.username !== '' && { username: decodeURIComponent(url.username) }),
-      ...(url.password !== '' && { password: decodeURIComponent(url.password) }),
+      ...(user !== '' && { username: user }),
+      ...(password !== '' && { password }),
     },
   }
 }

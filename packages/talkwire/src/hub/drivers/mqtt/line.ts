@@ -1,6 +1,7 @@
 /** One connection to a broker, made again by itself, with its subscriptions. */
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt'
 import { TalkwireError } from '../../../error.js'
+import { pauses } from '../broker.js'
 import { matchesFilter, overlap } from './names.js'
 
 export type Library = typeof import('mqtt')
@@ -42,8 +43,6 @@ export interface Line {
   close(): Promise<void>
 }
 
-const SHORTEST_PAUSE = 20
-const LONGEST_PAUSE = 1000
 /** Of publications on their way, where the broker takes more. */
 const WINDOW = 64
 const NOBODY = 16
@@ -125,14 +124,10 @@ export async function openLine({ library, options, signal, kept }: LinePlan, tol
   }
   const redial = async (): Promise<void> => {
     let refused = false
-    for (let pause = SHORTEST_PAUSE; !closed; pause = Math.min(LONGEST_PAUSE, 2 * pause)) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, pause)
-        hurry = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
+    const pause = pauses()
+    while (!closed) {
+      hurry = pause.end
+      await pause.next()
       if (closed) return
       try {
         const { sessionPresent } = await dial()

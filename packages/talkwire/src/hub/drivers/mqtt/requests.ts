@@ -6,8 +6,10 @@ import { randomUUID } from 'node:crypto'
 import type { IPublishPacket } from 'mqtt'
 import { TalkwireError } from '../../../error.js'
 import { isPattern } from '../../topic-names.js'
-import type { Reply, RequestsDriver } from '../../driver.js'
-import type { Ear, Mqtt } from './connection.js'
+import type { RequestsDriver } from '../../driver.js'
+import { onceDone } from '../../once-done.js'
+import { asking } from '../broker.js'
+import type { Mqtt } from './connection.js'
 import { filterOf, shareOf, toMqtt } from './names.js'
 import { messageOf } from './topics.js'
 
@@ -16,33 +18,18 @@ const MORE = 'Talkwire-More'
 export function requests(mqtt: Mqtt): RequestsDriver {
   const root = `${mqtt.prefix}-requests/`
   const mine = `${mqtt.prefix}-replies/${randomUUID()}`
-  const waiting = new Map<string, (reply: Reply) => void>()
-  let ear: Promise<Ear> | undefined
+  const { ask, replied } = asking()
   const hear = (packet: IPublishPacket): void => {
     const { correlationData, userProperties } = packet.properties ?? {}
-    const onReply = waiting.get(String(correlationData))
-    onReply?.({ ...mqtt.incoming(packet), more: userProperties !== undefined && MORE in userProperties })
+    replied(String(correlationData), () => ({ ...mqtt.incoming(packet), more: userProperties !== undefined && MORE in userProperties }))
   }
-  const listening = (): Promise<Ear> =>
-    (ear ??= mqtt.listen(mine, true, hear).catch((reason: unknown) => {
-      ear = undefined
-      throw reason
-    }))
+  const listening = onceDone(async () => void (await mqtt.listen(mine, true, hear)))
   return {
     async request(topic, message, onReply) {
       await listening()
-      const id = randomUUID()
-      waiting.set(id, onReply)
-      const stop = (): void => void waiting.delete(id)
-      try {
-        const properties = { responseTopic: mine, correlationData: Buffer.from(id) }
-        if (await mqtt.publish(root + toMqtt(topic), message, { properties })) return { stop }
-      } catch (reason) {
-        stop()
-        throw reason
-      }
-      stop()
-      throw new TalkwireError('PEER_NOT_FOUND', `nobody answers requests to "${topic}"`)
+      return ask(topic, onReply, (id) =>
+        mqtt.publish(root + toMqtt(topic), message, { properties: { responseTopic: mine, correlationData: Buffer.from(id) } }),
+      )
     },
     async respond(pattern, group, onRequest) {
       if (isPattern(pattern)) mqtt.need('wildcards')

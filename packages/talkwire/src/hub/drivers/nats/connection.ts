@@ -41,11 +41,11 @@ export const NO_MESSAGE = 10037
 const FORM = 'NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"'
 
 function parse(address: string): { server: string; user: string; password: string; prefix: string } {
-  const { url, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM)
+  const { url, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM)
   return {
     server: `${url.hostname}:${url.port || 4222}`,
-    user: decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
+    user,
+    password,
     prefix,
   }
 }

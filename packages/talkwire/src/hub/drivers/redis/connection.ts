@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, packageOf } from '../broker.js'
-import type { BodyType, Headers, OpenOptions } from '../../driver.js'
+import { calls, LONGEST_PAUSE, packageOf, SHORTEST_PAUSE } from '../broker.js'
+import type { BodyType, Headers, Incoming, OpenOptions } from '../../driver.js'
 
 type Argument = string | Buffer
 /** What a script answers: texts are bytes. */
@@ -41,8 +41,6 @@ export interface Redis {
   close(): Promise<void>
 }
 
-const LONGEST_PAUSE = 1000
-const SHORTEST_PAUSE = 20
 /** It reads its disk, or is a replica that nobody may write to. */
 const NOT_YET = /^(LOADING|MASTERDOWN|READONLY|BUSY|TRYAGAIN)\b/
 
@@ -209,3 +207,8 @@ export function headersOf(field: string): Headers {
 }
 export const typeOf = (field: string): BodyType | undefined =>
   field === 'json' || field === 'text' || field === 'bytes' ? field : undefined
+export const incomingOf = (type: Answer | undefined, headers: Answer | undefined, body: Answer | undefined): Incoming => ({
+  type: typeOf(text(type)),
+  headers: headersOf(text(headers)),
+  body: bytes(body),
+})

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, QueuesDriver } from '../../driver.js'
 import { isAway } from '../broker.js'
-import { bytes, headersOf, headersText, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
+import { headersText, incomingOf, items, script, text, view, type Answer, type Redis } from './connection.js'
 import { looking } from './looking.js'
 
 /** Foreign programs push without a word on a channel: consumers look after so many milliseconds at least. */
@@ -194,9 +194,7 @@ export function queues(redis: Redis): QueuesDriver {
           id: text(id),
           reason: text(reason),
           attempts: Number(text(attempts)),
-          type: typeOf(text(type)),
-          headers: headersOf(text(headers)),
-          body: bytes(body),
+          ...incomingOf(type, headers, body),
         }
       })
     },
@@ -224,9 +222,7 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
       id: text(id),
       attempt: Number(attempt),
       time: Number(text(time)),
-      type: typeOf(text(type)),
-      headers: headersOf(text(headers)),
-      body: bytes(body),
+      ...incomingOf(type, headers, body),
       ack: () => finish('ack', ''),
       nack: (delay) => finish('nack', String(delay)),
       dead: (reason) => finish('dead', reason),

@@ -3,10 +3,11 @@
  * Replies are published on the channel that `reply` names: `{ id, more, type, headers }`, and behind it the body.
  */
 import { randomUUID } from 'node:crypto'
-import { TalkwireError } from '../../../error.js'
 import { isPattern, matchesPattern } from '../../topic-names.js'
-import type { Headers, Outgoing, Reply, RequestsDriver } from '../../driver.js'
-import { headersOf, typeOf, view, type Ear, type Redis } from './connection.js'
+import type { Headers, Outgoing, RequestsDriver } from '../../driver.js'
+import { onceDone } from '../../once-done.js'
+import { asking } from '../broker.js'
+import { headersOf, typeOf, view, type Redis } from './connection.js'
 import { globOf } from './topics.js'
 
 /** Who takes a request is remembered for so long, milliseconds. */
@@ -44,33 +45,18 @@ function unwrap(message: Buffer): { head: Head; body: Buffer; headers: Headers }
 export function requests(redis: Redis): RequestsDriver {
   const root = `${redis.prefix}:request:`
   const mine = `${redis.prefix}:reply:${randomUUID()}`
-  const waiting = new Map<string, (reply: Reply) => void>()
-  let ear: Promise<Ear> | undefined
+  const { ask, replied } = asking()
   const hear = (message: Buffer): void => {
     const it = unwrap(message)
-    if (it)
-      waiting.get(it.head.id)?.({ body: it.body, type: typeOf(String(it.head.type)), headers: it.headers, more: it.head.more === true })
+    if (!it) return
+    const { head, body, headers } = it
+    replied(head.id, () => ({ body, type: typeOf(String(head.type)), headers, more: head.more === true }))
   }
-  const listening = (): Promise<Ear> =>
-    (ear ??= redis.listen('channels', [mine], hear).catch((reason: unknown) => {
-      ear = undefined
-      throw reason
-    }))
+  const listening = onceDone(async () => void (await redis.listen('channels', [mine], hear)))
   return {
     async request(topic, message, onReply) {
       await listening()
-      const id = randomUUID()
-      waiting.set(id, onReply)
-      const stop = (): void => void waiting.delete(id)
-      try {
-        const heard = await redis.command('PUBLISH', root + topic, wrap({ id, reply: mine }, message))
-        if (heard !== 0) return { stop }
-      } catch (reason) {
-        stop()
-        throw reason
-      }
-      stop()
-      throw new TalkwireError('PEER_NOT_FOUND', `nobody answers requests to "${topic}"`)
+      return ask(topic, onReply, async (id) => (await redis.command('PUBLISH', root + topic, wrap({ id, reply: mine }, message))) !== 0)
     },
     async respond(pattern, group, onRequest) {
       const answer = async (message: Buffer, topic: string): Promise<void> => {
