@@ -2340,6 +2340,14 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/transports/fifo.py',
+    ['clients/python/tests/test_transports.py'],
+    [
+      ['fifo: a server between two clients is nobody', 'if names.is_dead(names.look(name)):', 'if True:'],
+      ['fifo: whoever ended is waited for', 'if names.is_dead(names.look(name)):', 'if False:'],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/transports/shm.py',
     ['clients/python/tests/test_shm.py'],
     [

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import talkwire
 from talkwire import TalkwireError
+from talkwire.transports import fifo
 
 WORKER = """
 import os, sys
@@ -218,6 +220,49 @@ def test_fifo_serves_one_client_after_the_other(tmp_path, served):
     for _ in range(5):
         with talkwire.connect(f"fifo:{tmp_path}/pipe") as again:
             assert again.add(1, 1) == 2
+
+
+@pytest.mark.parametrize("there", ["nothing", "s2c", "both"])
+def test_fifo_waits_for_a_server_that_makes_its_pipes_anew(tmp_path, served, monkeypatch, there):
+    path = f"{tmp_path}/pipe"
+    _, c = served(handlers(), listen=[f"fifo:{path}"])
+    make, between, looked = fifo._FifoListener._make, threading.Event(), threading.Event()
+
+    def half(listener):
+        os.unlink(f"{path}.c2s")
+        os.unlink(f"{path}.s2c")
+        for end in {"nothing": [], "s2c": ["s2c"], "both": ["s2c", "c2s"]}[there]:
+            os.mkfifo(f"{path}.{end}", 0o600)
+        between.set()
+        assert looked.wait(10), "nobody looked again"
+        make(listener)
+
+    monkeypatch.setattr(fifo._FifoListener, "_make", half)
+    closing = threading.Thread(target=c.close)
+    closing.start()
+    assert between.wait(10)
+    closing.join()
+    # It waits between two looks.
+    monkeypatch.setattr(fifo, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: looked.set()))
+    try:
+        with talkwire.connect(f"fifo:{path}") as again:
+            assert again.add(1, 1) == 2
+    finally:
+        looked.set()
+
+
+def test_fifo_says_that_a_server_makes_no_new_pipes(tmp_path, served):
+    path = f"{tmp_path}/pipe"
+    _, c = served(handlers(), listen=[f"fifo:{path}"])
+    c.close()
+    with talkwire.connect(f"fifo:{path}"):
+        pass
+    claim = talkwire.names.claim(talkwire.names.path_claim_name(f"{tmp_path}/other"))
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*between two clients"):
+        talkwire.connect(f"fifo:{tmp_path}/other", timeout=0.05)
+    claim.release()
+    with pytest.raises(TalkwireError, match="PEER_NOT_FOUND.*nobody serves"):
+        talkwire.connect(f"fifo:{tmp_path}/other")
 
 
 def test_fifo_notices_a_killed_client_and_a_killed_server(tmp_path, child):

@@ -8,7 +8,7 @@ import select
 import stat
 import threading
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, Union
 
 from .. import names
 from ..errors import TalkwireError
@@ -152,7 +152,7 @@ def connect(rest: str, options: Options) -> Wire:
     c2s, s2c, name = _paths(rest)
     held = names.claim(f"{name}.client")
     try:
-        read, write = _open_both(c2s, s2c, rest, time.monotonic() + options.timeout)
+        read, write = _open_both(c2s, s2c, name, rest, time.monotonic() + options.timeout)
     except BaseException:
         held.release()
         raise
@@ -166,23 +166,32 @@ def _server_peer(name: str, rest: str) -> Peer:
     return Peer(f"fifo:{rest}", pid if type(pid) is int else None, os.getuid(), os.getgid())
 
 
-def _open_both(c2s: str, s2c: str, rest: str, deadline: float) -> Tuple[int, int]:
+def _open_both(c2s: str, s2c: str, name: str, rest: str, deadline: float) -> Tuple[int, int]:
     while True:
-        opened: List[int] = []
-        try:
-            if _try_open(c2s, s2c, opened):
-                return opened[0], opened[1]
-        except OSError as error:
-            for fd in opened:
-                os.close(fd)
-            if error.errno in (errno.ENXIO, errno.ENOENT):
-                raise TalkwireError("PEER_NOT_FOUND", f"nobody serves fifo:{rest}") from error
+        found = _look(c2s, s2c, name, rest)
+        if not isinstance(found, TalkwireError):
+            return found
+        if time.monotonic() >= deadline:
+            raise found
+        time.sleep(_RETRY)
+
+
+def _look(c2s: str, s2c: str, name: str, rest: str) -> Union[Tuple[int, int], TalkwireError]:
+    """Both descriptors, or why it is too early. Raises what waiting does not cure."""
+    opened: List[int] = []
+    try:
+        if _try_open(c2s, s2c, opened):
+            return opened.pop(0), opened.pop()
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.ENOENT):
             raise
+        if names.is_dead(names.look(name)):
+            raise TalkwireError("PEER_NOT_FOUND", f"nobody serves fifo:{rest}") from error
+        return TalkwireError("PEER_NOT_FOUND", f"the server of fifo:{rest} is between two clients and makes no new pipes")
+    finally:
         for fd in opened:
             os.close(fd)
-        if time.monotonic() >= deadline:
-            raise TalkwireError("PEER_NOT_FOUND", f"the server of fifo:{rest} is still busy with another client")
-        time.sleep(_RETRY)
+    return TalkwireError("PEER_NOT_FOUND", f"the server of fifo:{rest} is still busy with another client")
 
 
 def _try_open(c2s: str, s2c: str, opened: List[int]) -> bool:
