@@ -48,6 +48,8 @@ const FAULTS = [
     [
       ['nats: headers of ours are left out', 'talkwire-(more|reason|attempts)$', 'talkwire-'],
       ['nats: too much is said to be no server', '/max_payload/.test(message)', 'false'],
+      ['nats: what was on its way waits for its time', 'for (const fail of waiting)\n            fail(new Error(DISCONNECTED));', ''],
+      ['nats: what is asked without a connection waits', "if (away)\n            throw new TalkwireError('UNAVAILABLE'", "if (false)\n            throw new TalkwireError('UNAVAILABLE'"],
     ],
   ),
   ...faultsOf(
@@ -145,11 +147,6 @@ const FAULTS = [
     [['hub: jobs are handed out that cannot be acknowledged', 'this.waiting > 0 && !this.effects.full', 'this.waiting > 0']],
   ),
   ...faultsOf(
-    'hub/embedded/state.js',
-    ['hub/crash-damage'],
-    [['hub: who finds nothing waits for what expired', 'this.watchers.changed(entry.key, 0);', 'this.gone = this.effects.count;']],
-  ),
-  ...faultsOf(
     'hub/embedded/clock.js',
     ['hub/crash-damage'],
     [
@@ -210,6 +207,9 @@ const FAULTS = [
       ['hub: set whatever the revision', 'if (revision !== undefined && revision !== known)', 'if (false)'],
       ['hub: a deletion is not written', 'return this.effects.write(Kind.gone,', 'return ((..._) => this.effects.count)(Kind.gone,'],
       ['hub: an older value takes the place of a newer one', 'if (known && known.revision > revision)', 'if (false)'],
+      ['hub: who finds nothing waits for what expired', 'Math.max(this.gone, entry.stamp)', 'this.effects.count'],
+      ['hub: what expired before it was on disk was never there', 'this.gone = Math.max(this.gone, entry.stamp);', ''],
+      ['hub: who watches is not told what expired', 'this.watchers.changed(entry.key, entry.stamp);', ''],
       [
         'hub: the number of a set is not met again',
         'const key = reader.text();\n        this.effects.met(revision);',
@@ -252,7 +252,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'hub/embedded/keeper.js',
-    ['hub/crash-storm'],
+    ['hub/machine'],
     [['hub: a kept message is shown before it is on disk', 'if (next.stamp > synced)', 'if (false)']],
   ),
   ...faultsOf(
@@ -329,6 +329,11 @@ const FAULTS = [
     [['hub log: what is read back is not checked', 'batchAt(bytes, 0, { id, first: first + at }) ? bytes : undefined', 'bytes']],
   ),
   ...faultsOf(
+    'hub/drivers/embedded/queues.js',
+    ['hub/drivers/embedded'],
+    [['embedded: what was wanted and lost with the hub is told as an error', 'if (!link.closed && !beginsAgain(reason))', 'if (!link.closed)']],
+  ),
+  ...faultsOf(
     'hub/drivers/beanstalk/line.js',
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [
@@ -341,13 +346,18 @@ const FAULTS = [
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [
       ['beanstalk: any acknowledgement counts', '.words[0] !== answer)', '.words[0] === answer && false)', 'short'],
-      ['beanstalk: attempts have no end', 'if (settings.attempts === 0 || attempt < settings.attempts)', 'if (true)'],
+      ['beanstalk: who gives back in the last try has it tried again', 'if (settings.attempts === 0 || attempt < settings.attempts)', 'if (true)'],
+      ['beanstalk: attempts have no end', 'if (settings.attempts > 0 && attempt > settings.attempts)', 'if (false)'],
       ['beanstalk: more are out than are wanted', 'if (out >= wanted)\n                waiting?.abort();', ''],
       ['beanstalk: extend is once', 'touching = setTimeout(', 'if (false) touching = setTimeout('],
       ['beanstalk: revived and still dead', 'await line.ask(`delete ${id}`);', ';'],
       ['beanstalk: a name is written as it is', '.map((byte) => /', '.map((byte) => true ? String.fromCharCode(byte) : /'],
       ['beanstalk: nobody says that a job is late', 'remind();\n        return {', 'return {'],
-      ['beanstalk: nobody goes on after a restart', 'const forgetBack = beanstalk.back(lead);', 'const forgetBack = () => { };'],
+      [
+        'beanstalk: nobody goes on after a restart',
+        'timer = setTimeout(lead, LOOK).unref();\n        });\n    };\n    const forgetBack = beanstalk.back(lead);',
+        ';\n        });\n    };\n    const forgetBack = () => { };',
+      ],
     ],
   ),
   ...faultsOf(
@@ -450,9 +460,22 @@ const FAULTS = [
       ['amqp: priorities are not said', 'priority: job.priority, ', ''],
       ['amqp: a lost job may be acknowledged', 'if (settled || under.channel !== channel)', 'if (false)'],
       ['amqp: two read the dead letters at once', 'exclusive: true, durable: false', 'exclusive: false, durable: false'],
-      ['amqp: dead letters are not put back', 'channel.nackAll(true);', ''],
+      ['amqp: revived and still dead', 'channel.ack(message);\n        revived++;', 'revived++;'],
       ['amqp: a queue that is otherwise is refused', 'if (codeOf(reason) !== IS_OTHERWISE)', 'if (true)'],
     ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/connection.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: what was on its way is said to be not sent', 'const sent = asked && ', 'const sent = false && '],
+      ['redis: what is heard first is taken for the next', 'if (known !== (known = interruptions))\n                    back?.();', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/queues.js',
+    ['hub/drivers/redis'],
+    [['redis: a job whose answer was lost is out for ever', 'out--;\n                look();', 'look();']],
   ),
   ...faultsOf(
     'hub/drivers/redis/topics.js',

@@ -195,6 +195,7 @@ function testRestart({ driver, test, restart }: HubDriverSuite, { open, within, 
         }
         if (has('state')) await hub.state!.set(key, Buffer.from('"before"'), 'json', {})
         const watched = has('watch') ? await watcher(hub, key) : undefined
+        work?.consumption.want(10)
         await restart()
         await until('lost')
         await until('connected')
@@ -209,7 +210,6 @@ function testRestart({ driver, test, restart }: HubDriverSuite, { open, within, 
           await ear.until(1)
         }
         if (work) {
-          work.consumption.want(10)
           await other.queues!.push(queue, [{ ...json('after'), delay: 0, priority: 0, key: undefined }])
           const [job] = await work.until(1)
           assert.equal(String(job!.body), '"after"')

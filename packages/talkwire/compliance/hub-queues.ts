@@ -239,7 +239,15 @@ export function testHubQueues({ group, within, open, has, worker, far, words }: 
           const each = await next()
           attempts.push([valueOf(each), each.attempt])
           if (valueOf(each) === 'bad') await each.dead('no good')
-          else await each.nack(0)
+          else if (each.attempt < 2) await each.nack(0)
+          else {
+            // A dead letter at once, though nobody asks for another job.
+            one.consumption.want(0)
+            await each.nack(0)
+            const letters = await hub.queues!.deadLetters!(queue, 10)
+            assert.ok(letters.map(valueOf).includes('again'))
+            one.consumption.want(1)
+          }
         }
         assert.deepEqual(attempts.toSorted(), [
           ['again', 1],

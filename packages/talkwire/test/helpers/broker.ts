@@ -11,7 +11,7 @@ export interface BrokerPlan {
   /** What it is told beside its words. */
   readonly env?: (host: string, port: number, folder: string) => Promise<Readonly<Record<string, string>>>
   /** Rejects until it can be used. */
-  readonly answers: (host: string, port: number) => Promise<void>
+  readonly answers: (host: string, port: number) => Promise<unknown>
 }
 
 export interface Broker {
@@ -83,8 +83,8 @@ export async function startBroker({ command, env, answers }: BrokerPlan): Promis
   }
 }
 
-/** Sends a text and resolves when what comes back has another in it: for `answers`. */
-export function asks(host: string, port: number, question: string, wanted: string): Promise<void> {
+/** Sends a text and resolves with what comes back when it has another in it: for `answers`. */
+export function asks(host: string, port: number, question: string, wanted: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = ''
     const socket = net.connect(port, host, () => socket.write(question))
@@ -93,11 +93,11 @@ export function asks(host: string, port: number, question: string, wanted: strin
       .setTimeout(1000, () => socket.destroy(new Error('no answer')))
       .on('data', (text: string) => {
         answer += text
-        if (answer.includes(wanted)) socket.end(() => resolve())
+        if (answer.includes(wanted)) socket.end(() => resolve(answer))
       })
       .on('error', reject)
       .on('close', () => {
-        if (answer.includes(wanted)) resolve()
+        if (answer.includes(wanted)) resolve(answer)
         else reject(new Error(`it answers ${JSON.stringify(answer.slice(0, 200))}`))
       })
   })

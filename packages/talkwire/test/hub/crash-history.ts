@@ -7,17 +7,19 @@ interface Span {
   readonly end: number | null
 }
 
+type Id = number | string
+
 export type Note =
   | (Span & { readonly kind: 'key'; readonly key: string; readonly what: KeyCall })
-  | (Span & { readonly kind: 'push'; readonly bodies: readonly string[]; readonly ids?: readonly number[] })
-  /** A job came. */
-  | { readonly kind: 'given'; readonly id: number; readonly receipt: number; readonly body: string }
-  | (Span & { readonly kind: 'ack'; readonly id: number; readonly receipt: number; readonly done?: boolean })
+  | (Span & { readonly kind: 'push'; readonly bodies: readonly string[]; readonly ids?: readonly Id[] })
+  /** A job came. `receipt`, which only grows, tells which time it was, else `at` does. */
+  | { readonly kind: 'given'; readonly id: Id; readonly receipt?: number; readonly at?: number; readonly body: string }
+  | (Span & { readonly kind: 'ack'; readonly id: Id; readonly receipt?: number; readonly done?: boolean })
   | (Span & { readonly kind: 'add'; readonly value?: number })
   /** Held from `end` on, for `ttl` from `begin` on, if it is not renewed. */
   | (Span & { readonly kind: 'grant'; readonly name: string; readonly token: number; readonly ttl: number })
-  | (Span & { readonly kind: 'renew'; readonly token: number; readonly ttl: number })
-  | { readonly kind: 'release'; readonly begin: number; readonly token: number }
+  | (Span & { readonly kind: 'renew'; readonly name: string; readonly token: number; readonly ttl: number })
+  | { readonly kind: 'release'; readonly begin: number; readonly name: string; readonly token: number }
   | (Span & { readonly kind: 'publish'; readonly body: string })
   | { readonly kind: 'heard'; readonly stream: string; readonly position: number; readonly body: string }
   /** What was kept of the topic, in the end. */
@@ -28,13 +30,19 @@ export type Note =
 type Of<K extends Note['kind']> = Extract<Note, { kind: K }>
 type Complain = (what: string) => void
 
-/** What is wrong; empty: nothing. */
-export function faultsIn(notes: readonly Note[]): readonly string[] {
+/** When a broker was killed, and there again. */
+export interface Away {
+  readonly from: number
+  readonly to: number
+}
+
+/** What is wrong; empty: nothing. `aways`: what was acknowledged before one of them may be handed out again after it. */
+export function faultsIn(notes: readonly Note[], aways: readonly Away[] = []): readonly string[] {
   const faults: string[] = []
   const complain = (what: string): void => void faults.push(what)
   const of = <K extends Note['kind']>(kind: K): Of<K>[] => notes.filter((note): note is Of<K> => note.kind === kind)
   checkKeys(of('key'), complain)
-  checkJobs(of('push'), of('given'), of('ack'), complain)
+  checkJobs(of('push'), of('given'), of('ack'), aways, complain)
   checkCounter(of('add'), of('counted'), complain)
   checkLeases(of('grant'), of('renew'), of('release'), complain)
   checkTopic(of('publish'), of('heard'), of('kept'), complain)
@@ -48,21 +56,27 @@ function checkKeys(notes: readonly Of<'key'>[], complain: Complain): void {
   }
 }
 
-function checkJobs(pushes: readonly Of<'push'>[], given: readonly Of<'given'>[], acks: readonly Of<'ack'>[], complain: Complain): void {
+function checkJobs(
+  pushes: readonly Of<'push'>[],
+  given: readonly Of<'given'>[],
+  acks: readonly Of<'ack'>[],
+  aways: readonly Away[],
+  complain: Complain,
+): void {
   isUnique(
-    given.map(({ receipt }) => receipt),
+    given.map(({ receipt }) => receipt).filter((receipt) => receipt !== undefined),
     'receipt of two jobs that were handed out',
     complain,
   )
-  const done = new Map<number, number>()
-  for (const { id, receipt, done: isDone } of acks) {
+  const done = new Map<Id, number>()
+  for (const { id, receipt, end, done: isDone } of acks) {
     if (isDone !== true) continue
-    if (done.has(id)) complain(`job ${id} was acknowledged twice`)
-    done.set(id, receipt)
+    if (done.has(id) && aways.length === 0) complain(`job ${id} was acknowledged twice`)
+    done.set(id, receipt ?? end!)
   }
-  for (const { id, receipt } of given)
-    // Receipts only grow, so this one is of a later time than the one that was acknowledged.
-    if (receipt > (done.get(id) ?? Infinity)) complain(`job ${id} was handed out after it was acknowledged`)
+  for (const { id, receipt, at } of given)
+    // This one is of a later time than the one that was acknowledged.
+    if ((receipt ?? at!) > (done.get(id) ?? Infinity) && !aways.some(({ from, to }) => done.get(id)! <= to && at! >= from)) complain(`job ${id} was handed out after it was acknowledged`)
   const maybeDone = new Set(acks.filter(({ end }) => end === null).map(({ id }) => id))
   const confirmed = new Map(pushes.flatMap(({ ids, bodies }) => (ids ?? []).map((id, index) => [id, bodies[index]!] as const)))
   isUnique(
@@ -89,19 +103,16 @@ function checkLeases(
   releases: readonly Of<'release'>[],
   complain: Complain,
 ): void {
-  const released = new Map(releases.map(({ token, begin }) => [token, begin]))
-  const renewed = grouped(renewals, ({ token }) => token)
-  isUnique(
-    grants.map(({ token }) => token),
-    'token of two grants',
-    complain,
-  )
+  const grantOf = ({ name, token }: { readonly name: string; readonly token: number }): string => `${token} of ${name}`
+  const released = new Map(releases.map((release) => [grantOf(release), release.begin]))
+  const renewed = grouped(renewals, grantOf)
+  isUnique(grants.map(grantOf), 'token of two grants', complain)
   for (const [name, all] of grouped(grants, (note) => note.name)) {
     inOrder(all, ({ token }) => token, `token of ${name}`, complain)
     const held = all
       .map((grant) => {
-        const ends = [grant, ...(renewed.get(grant.token) ?? [])].map(({ begin, ttl }) => begin + ttl)
-        return { token: grant.token, from: grant.end!, to: Math.min(Math.max(...ends), released.get(grant.token) ?? Infinity) }
+        const ends = [grant, ...(renewed.get(grantOf(grant)) ?? [])].map(({ begin, ttl }) => begin + ttl)
+        return { token: grant.token, from: grant.end!, to: Math.min(Math.max(...ends), released.get(grantOf(grant)) ?? Infinity) }
       })
       .toSorted((one, other) => one.from - other.from)
     for (const [index, { token, to }] of held.entries()) {
@@ -133,9 +144,14 @@ function checkTopic(
   )
   for (const { body, position } of heard)
     if (positions.get(body) !== position) complain(`the message ${body} was shown at ${position} and is kept at ${positions.get(body)}`)
+  const order = new Map([...positions.values()].toSorted((one, other) => one - other).map((position, index) => [position, index]))
   for (const [stream, all] of grouped(heard, (note) => note.stream))
-    for (const [index, { position }] of all.entries())
-      if (index > 0 && position <= all[index - 1]!.position) complain(`${stream} heard ${position} after ${all[index - 1]!.position}`)
+    for (const [index, { position }] of all.entries()) {
+      const before = all[index - 1]?.position
+      if (before === undefined) continue
+      if (position <= before) complain(`${stream} heard ${position} after ${before}`)
+      else if (order.get(position)! - order.get(before)! > 1) complain(`${stream} missed what is between ${before} and ${position}`)
+    }
 }
 
 function grouped<T, K>(all: readonly T[], keyOf: (one: T) => K): Map<K, T[]> {

@@ -258,6 +258,21 @@ test('numbers are never given twice, also when the record that reserved them is 
   }
 })
 
+test('what is kept is shown from its beginning on, and not before it is on disk', () => {
+  const machine = createMachine(limits, true)
+  const { flush } = shelf(machine)
+  machine.begin(0, () => instant)
+  const { topics, effects } = machine
+  topics.keeper.keep({ pattern: 't', messages: 10, bytes: Infinity, age: Infinity }, 0)
+  const publish = (body: string): number => topics.publish(pack(1, 't', {}, Buffer.from(body)), 0, 0, () => {}).stamp
+  const first = publish('1')
+  publish('2')
+  flush()
+  const reading = topics.subscribe({ pattern: 't', from: 'all', group: undefined, slow: 'wait', requests: false })
+  const taken = (synced: number): number => (reading.take(synced) as readonly unknown[] | undefined)?.length ?? 0
+  assert.deepEqual([taken(first - 1), taken(first), taken(first), taken(effects.count)], [0, 1, 0, 1])
+})
+
 test('a rule that the log moved behind the messages that it keeps', () => {
   const machine = createMachine(limits, true)
   const { appends, flush } = shelf(machine)
@@ -268,6 +283,47 @@ test('a rule that the log moved behind the messages that it keeps', () => {
   flush()
   const [first, ...rest] = appends
   assert.equal(replayed([...rest, first!], 0).topics.keeper.listOf('t')?.size, 2)
+})
+
+test('of two records about one key the one with the larger number wins, whatever their order', () => {
+  const machine = createMachine(limits, true)
+  const { appends, flush } = shelf(machine)
+  machine.begin(0, () => instant)
+  flush()
+  for (const value of ['old', 'new']) {
+    machine.state.change({ key: 'k', value: Buffer.from(value), type: 1, ttl: undefined, revision: undefined }, 0)
+    flush()
+  }
+  const [meta, old, newer] = appends as [LogRecord[], LogRecord[], LogRecord[]]
+  for (const order of [
+    [meta, old, newer],
+    [meta, newer, old],
+  ])
+    assert.equal(String(replayed(order, 0).state.get('k', 0)?.value), 'new')
+})
+
+test('a key that expired: who finds nothing waits for what set it, not for what says that it is gone', () => {
+  const machine = createMachine(limits, true)
+  const { flush } = shelf(machine)
+  machine.begin(0, () => instant)
+  const { state, effects } = machine
+  const set = (ttl: number | undefined, now: number): number => {
+    state.change({ key: 'k', value: Buffer.from('1'), type: 1, ttl, revision: undefined }, now)
+    return effects.count
+  }
+  set(undefined, 0)
+  flush()
+  const watcher = state.watchers.watch('')
+  const overwritten = set(5, 0)
+  watcher.take(1)
+  machine.tick(5)
+  assert.ok(overwritten < effects.count, 'that it is gone was not written')
+  assert.equal(state.get('k', 5), undefined)
+  assert.deepEqual([state.stampOf('k'), state.goneStamp], [overwritten, overwritten])
+  assert.deepEqual(watcher.take(1), { changes: [{ key: 'k', entry: undefined }], stamp: overwritten })
+  set(undefined, 5)
+  state.change({ key: 'k', value: undefined, type: 0, ttl: undefined, revision: undefined }, 5)
+  assert.deepEqual([state.stampOf('k'), state.goneStamp], [effects.count, effects.count])
 })
 
 test('after a restart who holds a lease has its whole time again', () => {
@@ -285,17 +341,21 @@ test('after a restart who holds a lease has its whole time again', () => {
 
 test('waiters for a lease are served in order, with tokens that grow', () => {
   const machine = createMachine(limits, false)
+  const served: (string | undefined)[] = []
   const tokens: number[] = []
   const ask = (holder: string, wait: number) => ({ holder, label: '', ttl: 10, wait, permits: 1 })
   const first = machine.leases.acquire('l', ask('a', 0), 0, () => {})
   assert.ok(first && 'token' in first)
   for (const holder of ['b', 'c', 'd'])
-    machine.leases.acquire('l', ask(holder, holder === 'c' ? 5 : 100), 0, (granted) => tokens.push(granted?.token ?? -1))
+    machine.leases.acquire('l', ask(holder, holder === 'c' ? 5 : 100), 0, (granted) => {
+      served.push(granted?.holder)
+      tokens.push(granted?.token ?? -1)
+    })
   machine.tick(5)
-  assert.deepEqual(tokens, [-1])
+  assert.deepEqual(served, [undefined])
   machine.tick(10)
   machine.tick(20)
-  assert.equal(tokens.length, 3)
+  assert.deepEqual(served, [undefined, 'b', 'd'])
   assert.ok(first.token < tokens[1]! && tokens[1]! < tokens[2]!)
 })
 

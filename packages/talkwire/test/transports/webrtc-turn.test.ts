@@ -21,7 +21,7 @@ const turn = await startBroker({
     return ['turnserver', ...`${plain} ${places}`.split(' '), ...files]
   },
   answers: (host, port) =>
-    new Promise((resolve, reject) => {
+    new Promise<void>((resolve, reject) => {
       const socket = dgram.createSocket('udp4')
       const timer = setTimeout(() => socket.close(() => reject(new Error('no answer'))), 200)
       socket.once('message', () => {

@@ -40,7 +40,7 @@ export class State {
   private readonly keys = new SortedKeys()
   private readonly deadlines = new Deadlines<Entry>()
   private bytes = 0
-  /** Stamp of the last key that went: who finds nothing may only be told so when that is synced. */
+  /** Stamp of what the last keys went by: who finds nothing may only be told so when that is synced. */
   private gone = 0
   readonly watchers = new Watchers((key) => this.entries.get(key))
 
@@ -182,10 +182,11 @@ export class State {
     this.watchers.changed(entry.key, this.gone)
   }
 
-  /** Nobody waits for the disk to hear of it: after a restart its time is over, too. */
+  /** After a restart its time is over, too; but without the record that set it, what was there before would be there again. */
   private expired(entry: Entry): void {
     this.drop(entry)
-    this.watchers.changed(entry.key, 0)
+    this.gone = Math.max(this.gone, entry.stamp)
+    this.watchers.changed(entry.key, entry.stamp)
   }
 
   private drop(entry: Entry): number {

@@ -3,6 +3,7 @@ import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { amqp } from '../../../src/hub/drivers/amqp.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testStorm } from './broker-storm.js'
 import { RABBITMQ } from './brokers.js'
 
 const broker = await startBroker(RABBITMQ)
@@ -15,3 +16,5 @@ testHubDriver({
   nobody: `amqp://${ownHost}:${freshPort()}`,
   restart: broker.restart,
 })
+
+testStorm(1, { driver: amqp, address: `amqp://${broker.host}:${broker.port}?prefix=storm`, broker, again: true })

@@ -6,10 +6,10 @@ import { after, test } from 'node:test'
 import { promisify } from 'node:util'
 import { soon } from '../../../compliance/ends.js'
 import { fresh, hubKit, json, valueOf } from '../../../compliance/hub-kit.js'
-import type { DeadLetter, NewJob, OpenOptions } from '../../../src/hub/driver.js'
+import type { DeadLetter, Job, NewJob, OpenOptions } from '../../../src/hub/driver.js'
 import { beanstalk } from '../../../src/hub/drivers/beanstalk.js'
 import { openHub } from '../../../src/hub/index.js'
-import { startBroker } from '../../helpers/broker.js'
+import { asks, startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { BEANSTALKD } from './brokers.js'
@@ -93,6 +93,56 @@ test('a job that nobody settled in its tries is a dead letter, and says so', () 
     )
     assert.equal(workers[2]!.jobs.length, 0)
   }))
+
+test('who wants no job waits for none', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const queue = fresh()
+    // A tube that nobody watches is gone.
+    const waiting = async (wanted: boolean): Promise<void> => {
+      const stats = (): Promise<string> => asks(broker.host, broker.port, `stats-tube talkwire.${queue}\r\n`, '\n')
+      while ((await stats()).includes('\ncurrent-waiting: 1\n') !== wanted);
+    }
+    const worker = await kit.worker(hub, queue)
+    worker.consumption.want(1)
+    await soon(waiting(true), 'one who waits')
+    worker.consumption.want(0)
+    await soon(waiting(false), 'nobody who waits')
+  }))
+
+test('who has a job says something when its time is over, since beanstalkd may miss that until then', async () => {
+  const asked: string[] = []
+  let told: (() => void) | undefined
+  const twice = new Promise<void>((resolve) => (told = resolve))
+  const answers: Record<string, string> = {
+    watch: 'WATCHING 2',
+    ignore: 'WATCHING 1',
+    reserve: 'RESERVED 7 2\r\n{}',
+    'stats-job': 'OK 24\r\nreserves: 1\nttr: 1\npri: 1',
+  }
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {})
+    socket.setEncoding('utf8').on('data', (lines: string) => {
+      for (const [word] of lines.matchAll(/^[a-z-]+/gm)) {
+        asked.push(word)
+        socket.write(`${answers[word] ?? 'UNKNOWN_COMMAND'}\r\n`)
+      }
+      if (asked.filter((each) => each === 'stats-job').length === 2) told!()
+    })
+  })
+  const port = freshPort()
+  await new Promise<void>((resolve) => server.listen(port, ownHost, resolve))
+  after(() => server.close())
+  const hub = await beanstalk.open(`beanstalk://${ownHost}:${port}`, options)
+  const came: Job[] = []
+  await hub.queues!.declare('a', { visibility: 1000, attempts: 0, dedupe: 0 })
+  const consumption = await hub.queues!.consume('a', { job: (each) => void came.push(each), ended() {} })
+  consumption.want(1)
+  await soon(twice, 'a word')
+  assert.deepEqual([came.length, asked], [1, ['watch', 'ignore', 'reserve', 'stats-job', 'stats-job']])
+  await hub.close()
+  server.close()
+})
 
 test('what is no beanstalkd is noticed; addresses that are none are refused', async () => {
   const server = net.createServer((socket) => {

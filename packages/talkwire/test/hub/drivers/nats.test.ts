@@ -3,6 +3,7 @@ import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testStorm } from './broker-storm.js'
 import { NATS } from './brokers.js'
 
 const broker = await startBroker(NATS)
@@ -15,3 +16,5 @@ testHubDriver({
   nobody: `nats://${ownHost}:${freshPort()}`,
   restart: broker.restart,
 })
+
+testStorm(5, { driver: nats, address: `nats://${broker.host}:${broker.port}?prefix=storm`, broker, again: true })

@@ -3,6 +3,7 @@ import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { redis } from '../../../src/hub/drivers/redis.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testStorm } from './broker-storm.js'
 import { REDIS } from './brokers.js'
 
 const broker = await startBroker(REDIS)
@@ -15,3 +16,5 @@ testHubDriver({
   nobody: `redis://${ownHost}:${freshPort()}`,
   restart: broker.restart,
 })
+
+testStorm(5, { driver: redis, address: `redis://${broker.host}:${broker.port}/0?prefix=storm`, broker })

@@ -121,6 +121,7 @@ const AGAIN = new Set([
   'START_FAILED',
   'DEADLINE_EXCEEDED',
 ])
+export const beginsAgain = (reason: unknown): boolean => AGAIN.has(TalkwireError.from(reason).code)
 
 /** Resolves when the first element is there. Rejects with what the hub refuses. */
 export async function openFlow(link: HubLink, options: FlowOptions): Promise<Flow> {
@@ -158,11 +159,10 @@ export async function openFlow(link: HubLink, options: FlowOptions): Promise<Flo
       try {
         await read()
       } catch (reason) {
+        if (closing || beginsAgain(reason)) continue
         const error = TalkwireError.from(reason)
-        if (!closing && !AGAIN.has(error.code)) {
-          first.reject(error)
-          return end(error)
-        }
+        first.reject(error)
+        return end(error)
       }
     }
   }

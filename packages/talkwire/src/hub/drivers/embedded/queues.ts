@@ -3,7 +3,7 @@ import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Headers, Job, JobSink, QueuesDriver } from '../../driver.js'
 import type { RawJob } from '../../embedded/streams.js'
 import { typeName, typeNumber, viewOf } from '../../packed.js'
-import { openFlow, type HubLink } from './link.js'
+import { beginsAgain, openFlow, type HubLink } from './link.js'
 
 /** Jobs of all callers of a turn go in one list, and so do acknowledgements. */
 function gather<T, R>(send: (queue: string, items: readonly T[]) => Promise<readonly R[]>): (queue: string, item: T) => Promise<R> {
@@ -108,7 +108,8 @@ async function consume(
       if (jobs === wanted || closed) return
       wanted = jobs
       link.ask(['want', consumer, jobs]).catch((reason: unknown) => {
-        if (!link.closed) link.onError(reason, queue)
+        // The stream begins again with what is wanted.
+        if (!link.closed && !beginsAgain(reason)) link.onError(reason, queue)
       })
     },
     async close() {

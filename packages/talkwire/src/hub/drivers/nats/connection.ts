@@ -21,6 +21,8 @@ export interface Nats {
   headersOf(message: Outgoing, extra?: Headers): MsgHdrs
   incoming(message: { readonly data: Uint8Array; readonly headers?: MsgHdrs | undefined }): Incoming
   errorOf(reason: unknown, outcome?: 'not-sent' | 'maybe-ran'): TalkwireError
+  /** Resolves with the answer. Rejects at once where there is no connection, or when it is lost meanwhile. */
+  ask(subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg>
   /** Called when there is a connection again. */
   back(what: () => void): () => void
   closing(what: () => unknown): () => void
@@ -37,6 +39,9 @@ const OWN = /^(nats-|kv-|content-type$|talkwire-(more|reason|attempts)$)/i
 const ANSWER = 30_000
 export const CONFLICT = 10071
 export const NO_MESSAGE = 10037
+
+/** What the library says of what was on its way. */
+const DISCONNECTED = 'connection disconnected'
 
 const FORM = 'NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"'
 
@@ -63,7 +68,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       new TalkwireError(code, `NATS: ${message}`, { cause: reason, outcome })
     if (/Authorization|Permission/.test(name)) return say('UNAUTHENTICATED')
     if (/Closed|Draining/.test(name)) return say('CLOSED')
-    if (/Timeout/.test(name)) return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
+    if (/Timeout/.test(name) || message === DISCONNECTED) return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
     return say('UNAVAILABLE')
   }
   const { credentials = {} } = options
@@ -87,22 +92,31 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   let away = false
   const backs = calls()
   const closings = calls()
+  /** Who is answered: what the library sent, or would have sent, is not sent again, and it tells nobody before their time is over. */
+  const waiting = new Set<(reason: Error) => void>()
   const watch = async (): Promise<void> => {
     for await (const { type } of connection.status()) {
-      if (type === 'disconnect' && !away && !closed) {
-        away = true
-        options.onConnection({
-          state: 'lost',
-          cause: new TalkwireError('CONNECTION_LOST', 'NATS: the connection was lost', { outcome: 'maybe-ran' }),
-        })
-      } else if (type === 'reconnect' && !closed) void again()
+      if (type === 'disconnect' && !closed) lost()
+      else if (type === 'reconnect' && !closed) void again(++times)
     }
   }
+  let times = 0
+  const lost = (): void => {
+    times++
+    const isFirst = !away
+    away = true
+    for (const fail of waiting) fail(new Error(DISCONNECTED))
+    if (isFirst)
+      options.onConnection({
+        state: 'lost',
+        cause: new TalkwireError('CONNECTION_LOST', 'NATS: the connection was lost', { outcome: 'maybe-ran' }),
+      })
+  }
   /** JetStream needs some time after the server has begun. */
-  const again = async (): Promise<void> => {
-    while (!closed && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
+  const again = async (time: number): Promise<void> => {
+    while (!closed && time === times && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
       await new Promise((resolve) => setTimeout(resolve, 20))
-    if (closed || !away) return
+    if (closed || time !== times) return
     away = false
     options.onConnection({ state: 'connected' })
     void backs.all()
@@ -110,13 +124,22 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const open = (): void => {
     if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
   }
-  const request = async (subject: string, body: Uint8Array, headers?: MsgHdrs): Promise<Msg> => {
+  const request = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> => {
     open()
+    let fail!: (reason: Error) => void
+    const isLost = new Promise<never>((_, reject) => waiting.add((fail = reject)))
     try {
-      return await connection.request(subject, body, { timeout: ANSWER, ...(headers && { headers }) })
+      return await Promise.race([connection.request(subject, body, { timeout: ANSWER, ...(headers && { headers }) }), isLost])
     } catch (reason) {
       throw errorOf(reason)
+    } finally {
+      waiting.delete(fail)
     }
+  }
+  const ask: Nats['ask'] = async (subject, body, headers) => {
+    open()
+    if (away) throw new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
+    return request(subject, body, headers)
   }
   const checked = (message: Msg): any => {
     const answer = message.json<any>()
@@ -141,7 +164,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     get away() {
       return away
     },
-    api: async (subject, body) => checked(await request(`$JS.API.${subject}`, Buffer.from(body === undefined ? '' : JSON.stringify(body)))),
+    api: async (subject, body) => checked(await ask(`$JS.API.${subject}`, Buffer.from(body === undefined ? '' : JSON.stringify(body)))),
     async ensure(name, config) {
       try {
         await nats.api(`STREAM.CREATE.${name}`, { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config })
@@ -150,7 +173,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       }
     },
     async store(subject, message, extra) {
-      const answer = checked(await request(subject, message.body, headersOf(message, extra)))
+      const answer = checked(await ask(subject, message.body, headersOf(message, extra)))
       return { seq: answer.seq, duplicate: answer.duplicate === true }
     },
     headersOf,
@@ -160,6 +183,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       return { body: data, headers: found, type: bodyTypeOf(headers?.get(TYPE) ?? '') }
     },
     errorOf,
+    ask,
     back: (what) => backs.add(what),
     closing: (what) => closings.add(what),
     onError: options.onError,

@@ -121,9 +121,7 @@ async function consume(
   const settling = new Set<Promise<unknown>>()
   const answer = async (message: Msg, how: string): Promise<void> => {
     // With an answer from the server: without one nobody knows whether it has it.
-    await nats.connection.request(message.reply!, how, { timeout: 30_000 }).catch((reason: unknown) => {
-      throw nats.errorOf(reason, 'maybe-ran')
-    })
+    await nats.ask(message.reply!, how)
   }
   const bury = async (message: Msg, reason: string, attempt: number): Promise<void> => {
     const { seq } = delivery(message.reply!)

@@ -50,7 +50,8 @@ const FORM =
 export async function connectRedis(address: string, options: OpenOptions): Promise<Redis> {
   const { url, prefix } = brokerAddress(address, ['redis', 'rediss'], /^\/?\d*$/, FORM)
   url.search = ''
-  const { createClient, RESP_TYPES, ErrorReply } = await packageOf('redis', '@redis/client', () => import('@redis/client'))
+  const lib = await packageOf('redis', '@redis/client', () => import('@redis/client'))
+  const { createClient, RESP_TYPES, ErrorReply } = lib
   options.signal?.throwIfAborted()
   const { credentials = {} } = options
   let open = false
@@ -58,7 +59,7 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   const say = (cause: unknown): void => {
     if (!open || lost || cause instanceof ErrorReply) return
     lost = true
-    options.onConnection({ state: 'lost', cause: errorOf(cause) })
+    options.onConnection({ state: 'lost', cause: errorOf(cause, true) })
   }
   /** What is sent while there is no connection fails at once: it says honestly that it was not sent. */
   const make = () =>
@@ -79,7 +80,9 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
     for (const client of [main, ear]) if (client.isOpen) client.destroy()
   }
   main.on('error', say).on('reconnecting', () => say(new Error('the connection was closed')))
-  ear.on('error', say)
+  /** How often listening was interrupted. */
+  let interruptions = 0
+  ear.on('error', say).on('reconnecting', () => void interruptions++)
   options.signal?.addEventListener('abort', destroy, { once: true })
   try {
     // Not both at once: of two that fail, the second would have nobody who waits for it.
@@ -120,14 +123,15 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   // The library subscribes again before it says ready.
   ear.on('ready', () => void again())
   const typed = main.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer })
-  function errorOf(reason: unknown): TalkwireError {
+  /** `asked`: there was a connection. What ends it ends commands that are on their way, in its own words. */
+  function errorOf(reason: unknown, asked = false): TalkwireError {
     if (reason instanceof TalkwireError) return reason
-    const { name, message } = reason as Error
+    const { message } = reason as Error
     if (/^(NOAUTH|WRONGPASS|NOPERM)/.test(message)) return new TalkwireError('UNAUTHENTICATED', `Redis: ${message}`, { cause: reason })
-    if (NOT_YET.test(message)) return new TalkwireError('UNAVAILABLE', `Redis: ${message}`, { cause: reason })
+    if (NOT_YET.test(message)) return new TalkwireError('UNAVAILABLE', `Redis: ${message}`, { cause: reason, outcome: 'not-sent' })
     if (reason instanceof ErrorReply) return new TalkwireError('UNKNOWN', `Redis: ${message}`, { cause: reason, outcome: 'ran' })
-    if (name === 'ClientClosedError') return new TalkwireError('CLOSED', 'the hub was closed', { cause: reason })
-    const sent = /^(SocketClosedUnexpectedly|SocketTimeout|Disconnects)/.test((reason as Error).constructor.name)
+    if (reason instanceof lib.ClientClosedError) return new TalkwireError('CLOSED', 'the hub was closed', { cause: reason })
+    const sent = asked && !(reason instanceof lib.ClientOfflineError)
     return new TalkwireError(sent ? 'CONNECTION_LOST' : 'UNAVAILABLE', `Redis: ${message || 'nobody is there'}`, {
       cause: reason,
       outcome: sent ? 'maybe-ran' : 'not-sent',
@@ -138,7 +142,7 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
     try {
       return await typed.sendCommand<any>(words)
     } catch (reason) {
-      throw errorOf(reason)
+      throw errorOf(reason, true)
     }
   }
   return {
@@ -154,8 +158,12 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
     },
     async listen(kind, names, heard, back) {
       let closed = false
+      let known = interruptions
       const listener = (message: Buffer, channel: Buffer): void => {
-        if (!closed) heard(message, String(channel))
+        if (closed) return
+        // It may be heard before both connections are there, and before it is what was missed.
+        if (known !== (known = interruptions)) back?.()
+        heard(message, String(channel))
       }
       try {
         await (kind === 'channels' ? ear.subscribe(names, listener, true) : ear.pSubscribe(names, listener, true))

@@ -213,9 +213,10 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
   const jobOf = (answer: Answer): Job => {
     const [id, receipt, attempt, time, type, headers, body] = items(answer)
     const finish = async (how: 'ack' | 'nack' | 'dead', word: string): Promise<void> => {
-      const done = await settleJob(text(id), text(receipt), how, word)
-      out--
-      look()
+      const done = await settleJob(text(id), text(receipt), how, word).finally(() => {
+        out--
+        look()
+      })
       if (done !== 1) throw gone(text(id))
     }
     return {
