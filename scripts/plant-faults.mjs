@@ -49,7 +49,11 @@ const FAULTS = [
       ['nats: headers of ours are left out', 'talkwire-(more|reason|attempts)$', 'talkwire-'],
       ['nats: too much is said to be no server', '/max_payload/.test(message)', 'false'],
       ['nats: what was on its way waits for its time', 'for (const fail of waiting)\n            fail(new Error(DISCONNECTED));', ''],
-      ['nats: what is asked without a connection waits', "if (away)\n            throw new TalkwireError('UNAVAILABLE'", "if (false)\n            throw new TalkwireError('UNAVAILABLE'"],
+      [
+        'nats: what is asked without a connection waits',
+        "if (away)\n            throw new TalkwireError('UNAVAILABLE'",
+        "if (false)\n            throw new TalkwireError('UNAVAILABLE'",
+      ],
     ],
   ),
   ...faultsOf(
@@ -331,7 +335,13 @@ const FAULTS = [
   ...faultsOf(
     'hub/drivers/embedded/queues.js',
     ['hub/drivers/embedded'],
-    [['embedded: what was wanted and lost with the hub is told as an error', 'if (!link.closed && !beginsAgain(reason))', 'if (!link.closed)']],
+    [
+      [
+        'embedded: what was wanted and lost with the hub is told as an error',
+        'if (!link.closed && !beginsAgain(reason))',
+        'if (!link.closed)',
+      ],
+    ],
   ),
   ...faultsOf(
     'hub/drivers/beanstalk/line.js',
@@ -346,7 +356,11 @@ const FAULTS = [
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [
       ['beanstalk: any acknowledgement counts', '.words[0] !== answer)', '.words[0] === answer && false)', 'short'],
-      ['beanstalk: who gives back in the last try has it tried again', 'if (settings.attempts === 0 || attempt < settings.attempts)', 'if (true)'],
+      [
+        'beanstalk: who gives back in the last try has it tried again',
+        'if (settings.attempts === 0 || attempt < settings.attempts)',
+        'if (true)',
+      ],
       ['beanstalk: attempts have no end', 'if (settings.attempts > 0 && attempt > settings.attempts)', 'if (false)'],
       ['beanstalk: more are out than are wanted', 'if (out >= wanted)\n                waiting?.abort();', ''],
       ['beanstalk: extend is once', 'touching = setTimeout(', 'if (false) touching = setTimeout('],

@@ -76,7 +76,8 @@ function checkJobs(
   }
   for (const { id, receipt, at } of given)
     // This one is of a later time than the one that was acknowledged.
-    if ((receipt ?? at!) > (done.get(id) ?? Infinity) && !aways.some(({ from, to }) => done.get(id)! <= to && at! >= from)) complain(`job ${id} was handed out after it was acknowledged`)
+    if ((receipt ?? at!) > (done.get(id) ?? Infinity) && !aways.some(({ from, to }) => done.get(id)! <= to && at! >= from))
+      complain(`job ${id} was handed out after it was acknowledged`)
   const maybeDone = new Set(acks.filter(({ end }) => end === null).map(({ id }) => id))
   const confirmed = new Map(pushes.flatMap(({ ids, bodies }) => (ids ?? []).map((id, index) => [id, bodies[index]!] as const)))
   isUnique(

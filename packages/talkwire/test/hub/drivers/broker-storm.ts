@@ -288,14 +288,18 @@ async function listened(
 ): Promise<() => Promise<void>> {
   does.push('publish', 'heard')
   const stream = String(number)
-  await topics.subscribe('log.>', { from: 'new', group: undefined, buffer: 1000 }, {
-    message(message) {
-      if (message.topic !== END) note({ kind: 'heard', stream, position: placeOf(message.position), body: valueOf(message) as string })
-      return true
+  await topics.subscribe(
+    'log.>',
+    { from: 'new', group: undefined, buffer: 1000 },
+    {
+      message(message) {
+        if (message.topic !== END) note({ kind: 'heard', stream, position: placeOf(message.position), body: valueOf(message) as string })
+        return true
+      },
+      lost: (count) => assert.fail(`${count} messages were lost on the way to ${stream}`),
+      ended() {},
     },
-    lost: (count) => assert.fail(`${count} messages were lost on the way to ${stream}`),
-    ended() {},
-  })
+  )
   return async () => {
     const body = fresh()
     const call = await publish(topics, number, body, random)
@@ -305,16 +309,20 @@ async function listened(
 
 /** Where nothing is kept, a group gets each message, some of them twice: as a queue does. */
 async function shared(topics: Topics, number: number, random: Random, fresh: () => string, note: Noter): Promise<() => Promise<void>> {
-  await topics.subscribe('log.>', { from: 'new', group: 'g', buffer: 1000 }, {
-    message(message) {
-      const body = valueOf(message) as string
-      note({ kind: 'given', id: body, at: now(), body })
-      note({ kind: 'ack', id: body, begin: now(), end: now(), done: true })
-      return true
+  await topics.subscribe(
+    'log.>',
+    { from: 'new', group: 'g', buffer: 1000 },
+    {
+      message(message) {
+        const body = valueOf(message) as string
+        note({ kind: 'given', id: body, at: now(), body })
+        note({ kind: 'ack', id: body, begin: now(), end: now(), done: true })
+        return true
+      },
+      lost: (count) => assert.fail(`${count} messages were lost on the way to the group`),
+      ended() {},
     },
-    lost: (count) => assert.fail(`${count} messages were lost on the way to the group`),
-    ended() {},
-  })
+  )
   return async () => {
     const body = fresh()
     const call = await publish(topics, number, body, random)
@@ -334,15 +342,19 @@ async function leftBehind(hub: OpenDriver): Promise<Note[]> {
   if (!hub.topics || !hub.state) return notes
   await hub.topics.publish(END, json('end'), { retain: false })
   const end = new Promise<void>((resolve) => {
-    void hub.topics!.subscribe('log.>', { from: 'all', group: undefined, buffer: 1000 }, {
-      message(message) {
-        if (message.topic === END) resolve()
-        else notes.push({ kind: 'kept', position: placeOf(message.position), body: valueOf(message) as string })
-        return true
+    void hub.topics!.subscribe(
+      'log.>',
+      { from: 'all', group: undefined, buffer: 1000 },
+      {
+        message(message) {
+          if (message.topic === END) resolve()
+          else notes.push({ kind: 'kept', position: placeOf(message.position), body: valueOf(message) as string })
+          return true
+        },
+        lost: (count) => assert.fail(`${count} kept messages were lost`),
+        ended() {},
       },
-      lost: (count) => assert.fail(`${count} kept messages were lost`),
-      ended() {},
-    })
+    )
   })
   await soon(end, 'the last message that is kept')
   return notes

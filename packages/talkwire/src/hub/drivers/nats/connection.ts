@@ -68,7 +68,8 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       new TalkwireError(code, `NATS: ${message}`, { cause: reason, outcome })
     if (/Authorization|Permission/.test(name)) return say('UNAUTHENTICATED')
     if (/Closed|Draining/.test(name)) return say('CLOSED')
-    if (/Timeout/.test(name) || message === DISCONNECTED) return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
+    if (/Timeout/.test(name) || message === DISCONNECTED)
+      return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
     return say('UNAVAILABLE')
   }
   const { credentials = {} } = options

@@ -161,7 +161,7 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
       let known = interruptions
       const listener = (message: Buffer, channel: Buffer): void => {
         if (closed) return
-        // It may be heard before both connections are there, and before it is what was missed.
+        // The other connection may not be there yet: what was missed comes first.
         if (known !== (known = interruptions)) back?.()
         heard(message, String(channel))
       }
