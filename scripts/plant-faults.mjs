@@ -3044,6 +3044,17 @@ const FAULTS = [
       ['thrift file: an i8 is any number', 'return isWhole(value, 8) ?', 'return true ?'],
     ],
   ),
+  ...[
+    ['transports/http-guard.js', 'http: who has said nothing keeps a server that closes', 'silent.end();', ';'],
+    ['protocols/grpc-site.js', 'grpc: who has said nothing keeps a server that closes', 'silent.end();', ';'],
+    [
+      'protocols/socket-site.js',
+      'who has not shown who it is keeps a server that closes',
+      'for (const socket of unknown.keys())\n                socket.destroy();',
+      '',
+    ],
+    ['transports/tls.js', 'tls: who is in its handshake keeps a server that closes', 'handshakes.end(), ', ''],
+  ].flatMap(([file = '', name = '', from = '', to = '']) => faultsOf(file, ['protocols/silent'], [[name, from, to]])),
   ...faultsOf(
     'protocols/thrift.js',
     ['protocols/thrift'],

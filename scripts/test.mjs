@@ -72,10 +72,10 @@ const interpreter = python()
 spawnSync(interpreter, ['-m', 'compileall', '-q', 'clients/python/talkwire'], { cwd: root, stdio: 'inherit' })
 const none = { passed: 0, failed: 0, skipped: 0 }
 const run = followRun()
-// Python's wait more than they work, so they take no place of Node's.
+const pythons = pythonTests.length ? runPytest(interpreter, run) : Promise.resolve(none)
 const results = await Promise.all([
-  nodeTests.length ? runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose) : none,
-  pythonTests.length ? runPytest(interpreter, run) : none,
+  nodeTests.length ? runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose, pythons) : none,
+  pythons,
 ])
 run.end()
 const left = run.left()

@@ -12,7 +12,7 @@ const CONCURRENCY = 2
 const reporter = pathToFileURL(fileURLToPath(new URL('./test-events.mjs', import.meta.url))).href
 
 /**
- * @typedef {{ type: string, name: string, nesting: number, skip: boolean, todo: boolean, suite: boolean }} TestEvent
+ * @typedef {{ type: string, name: string, nesting: number, skip: boolean, todo: boolean, suite: boolean, at: number }} TestEvent
  * @typedef {{ passed: number, failed: number, skipped: number }} Totals
  */
 
@@ -46,6 +46,9 @@ function count(events) {
   return { passed: ended.length - skipped.length - failed.length, failed: failed.length, skipped: skipped.length }
 }
 
+/** What a test did not take away kept the process alive for so long. @param {readonly TestEvent[]} events */
+const livedOn = (events) => Math.round((Date.now() - (events.at(-1)?.at ?? Date.now())) / 1000)
+
 /** @param {number | undefined} pid its whole process group */
 function killGroup(pid) {
   if (pid === undefined) return
@@ -78,7 +81,7 @@ function watch(child, events, silence, onSilence) {
  * @param {NodeJS.ProcessEnv} env
  * @param {import('./leftovers.mjs').Run} run
  * @param {number} silence
- * @returns {Promise<Totals & { output: string, problems: string[] }>}
+ * @returns {Promise<Totals & { output: string, problems: string[], livedOn: number }>}
  */
 export function runFile(file, env, run, silence = SILENCE) {
   const folder = privateFolder()
@@ -92,6 +95,7 @@ export function runFile(file, env, run, silence = SILENCE) {
   /** @type {string[]} */
   const problems = []
   let output = ''
+  let lived = 0
   const child = spawn(process.execPath, [...flags, file], {
     cwd: root,
     // Not seen as a child of `node --test`; names and sockets of its own.
@@ -116,10 +120,11 @@ export function runFile(file, env, run, silence = SILENCE) {
       const skipped = all.filter(({ skip, todo }) => skip || todo).map(({ name }) => name)
       if (skipped.length) problems.push(`skipped or todo: ${skipped.join(', ')}`)
       if (all.length === 0 && problems.length === 0) problems.push('no test ran')
-      resolve({ ...totals, output, problems })
+      resolve({ ...totals, output, problems, livedOn: lived })
     }
     child.on('error', (error) => problems.push(error.message))
     child.on('exit', (code, signal) => {
+      lived = livedOn(readEvents(events))
       killGroup(child.pid)
       if (code !== 0 && problems.length === 0) problems.push(signal ? `ended by ${signal}` : `exit code ${code}`)
       // Whoever left the group may still hold the pipes.
@@ -130,28 +135,31 @@ export function runFile(file, env, run, silence = SILENCE) {
 }
 
 /**
+ * `others`: what runs beside them; when it has ended, one file more at a time is run in its place.
  * @param {readonly string[]} files relative to the repository
  * @param {NodeJS.ProcessEnv} env
  * @param {import('./leftovers.mjs').Run} run
  * @param {boolean} verbose
+ * @param {Promise<unknown>} others
  * @returns {Promise<Totals>}
  */
-export async function runFiles(files, env, run, verbose) {
+export async function runFiles(files, env, run, verbose, others) {
   const waiting = [...files]
   const totals = { passed: 0, failed: 0, skipped: 0 }
   const worker = async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
       const began = performance.now()
-      const { output, problems, ...counted } = await runFile(path.join(root, file), env, run)
+      const { output, problems, livedOn, ...counted } = await runFile(path.join(root, file), env, run)
       const bad = problems.length > 0 || counted.failed > 0
       if (bad || verbose) console.log(output)
       for (const problem of problems) console.log(`test: ${file}: ${problem}`)
       console.log(`${bad ? 'FAILED' : 'ok    '} ${file}  ${counted.passed} passed  ${Math.round(performance.now() - began)} ms`)
+      if (livedOn > 1) console.log(`test: ${file}: its process lived on for ${livedOn} s after its last test`)
       totals.passed += counted.passed
       totals.failed += counted.failed || (problems.length && !counted.skipped ? 1 : 0)
       totals.skipped += counted.skipped
     }
   }
-  await Promise.all(Array.from({ length: CONCURRENCY }, worker))
+  await Promise.all([others.then(worker), ...Array.from({ length: CONCURRENCY }, worker)])
   return totals
 }

@@ -32,7 +32,7 @@ import type {
   DialectServerOptions,
   DialectTraits,
 } from './dialect.js'
-import { dialSocket, dialTarget, listenSockets, lost, socketGuest, type Dialling } from './socket-site.js'
+import { dialSocket, dialTarget, listenSockets, lost, socketGuest, type Dialling, type Meet } from './socket-site.js'
 
 export { Variant } from './dbus-types.js'
 
@@ -413,7 +413,7 @@ async function listenPeers(address: string, service: Service, admit: Admit, opti
     place.bus,
     true,
     options,
-    (socket, peer) => serveOne(socket, peer, object, guid, admit, options),
+    (socket, peer, meet) => serveOne(socket, peer, meet, object, guid, admit, options),
     options.descriptors,
   )
   return { ...listener, address: place.path === undefined ? listener.address : `${listener.address}#${place.path}` }
@@ -433,16 +433,24 @@ async function guestOfPeers(_address: string, service: Service, admit: Admit, op
     if (!first.subarray(0, seen).equals(GREETING.subarray(0, seen))) return false
     return seen === GREETING.length ? true : undefined
   }
-  return socketGuest('dbus', recognises, (socket, peer) => serveOne(socket, peer, object, guid, admit, options))
+  return socketGuest('dbus', recognises, options, (socket, peer, meet) => serveOne(socket, peer, meet, object, guid, admit, options))
 }
 
-function serveOne(socket: net.Socket, peer: Peer, object: ServedObject, guid: string, admit: Admit, options: DialectServerOptions): void {
+function serveOne(
+  socket: net.Socket,
+  peer: Peer,
+  meet: Meet,
+  object: ServedObject,
+  guid: string,
+  admit: Admit,
+  options: DialectServerOptions,
+): void {
   let caller: Caller | undefined
-  const timer = setTimeout(() => socket.destroy(), options.limits.handshake)
+  const met = meet()
   const begin = (send: (text: string) => void): Authentication => serverAuthentication(peer.uid, options.descriptors === true, guid, send)
   const line: Line = new Line(socket, peer, options.limits, options.descriptors === true, begin, {
     open() {
-      clearTimeout(timer)
+      met()
       line.wire.hurry()
       caller = admit(line.connection, (event, payload) => tell(line, object, event, payload))
       for (const event of object.operations.signals.keys()) caller.subscribe(event).catch(ignored)
@@ -451,10 +459,7 @@ function serveOne(socket: net.Socket, peer: Peer, object: ServedObject, guid: st
     signal: ignored,
     // What is garbage ends its own connection, and nothing else.
     broken: (error) => (caller ? line.connection.abort(error) : socket.destroy()),
-    closed(cause) {
-      clearTimeout(timer)
-      caller?.closed(cause)
-    },
+    closed: (cause) => caller?.closed(cause),
   })
   socket.on('drain', () => caller?.drained())
 }

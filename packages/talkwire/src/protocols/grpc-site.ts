@@ -8,9 +8,9 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { parseAddress } from '../address.js'
 import { TalkwireError } from '../error.js'
-import { HttpGuard, noToken } from '../transports/http-guard.js'
+import { closerOf, HttpGuard, noToken } from '../transports/http-guard.js'
 import type { Guest } from '../transports/one-port.js'
-import { listening } from '../transports/socket.js'
+import { listening, silentOf } from '../transports/socket.js'
 import { bindable, boundAddress, remoteOf } from '../transports/tcp.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import { admit as admitPeer, listenPath, peerOf, socketPath } from '../transports/unix.js'
@@ -124,17 +124,25 @@ export async function listenGrpc(
       return void socket.destroy()
     }
     if (!local) socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
-    recognise(socket, limits.handshake, (framed) => void (framed ? h2 : h1).emit('connection', socket))
+    recognise(socket, limits.handshake, (framed) => {
+      silent.spoke(socket)
+      ;(framed ? h2 : h1).emit('connection', socket)
+    })
   }
   const server = secure
     ? tls.createServer({ ...options.tls, ALPNProtocols: ['h2', 'http/1.1'], handshakeTimeout: limits.handshake })
     : net.createServer()
+  const silent = silentOf(server)
   server.on(secure ? 'secureConnection' : 'connection', take)
   if (secure) server.on('tlsClientError', () => {})
   server.maxConnections = limits.connections
   // A server that does not listen itself looks for late headers only when it is told that it does.
   h1.emit('listening')
-  const end = (): void => void h1.close()
+  const endFirst = closerOf(h1)
+  const end = (): void => {
+    endFirst()
+    silent.end()
+  }
   if (local) {
     const listener = await listenPath(server, address, socketPath(address))
     return { address, close: async () => (end(), listener.close()) }

@@ -2,7 +2,7 @@
 import http, { type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { HttpGuard, refuseUpgrade } from '../transports/http-guard.js'
+import { closerOf, HttpGuard, refuseUpgrade } from '../transports/http-guard.js'
 import type { Guest } from '../transports/one-port.js'
 import type { Peer } from '../transports/transport.js'
 import type { Admit, DialectServerOptions } from './dialect.js'
@@ -52,10 +52,7 @@ export function httpGuest(sites: readonly Site[], admit: Admit, options: HttpGue
       server.emit('connection', socket)
     },
     bound: (address) => guard.reachedAt(options.address, address),
-    close() {
-      server.close()
-      server.closeIdleConnections()
-    },
+    close: closerOf(server),
   }
 }
 

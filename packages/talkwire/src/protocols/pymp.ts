@@ -21,7 +21,7 @@ import { Handshake, isChallenge, MAX_HANDSHAKE } from './pymp-auth.js'
 import { answerLimits, callOf, errorOf, paramsFrom, readCall, resultOf, tracebackOf, valueOf, type PythonCall } from './pymp-calls.js'
 import { framed, LengthReader } from './pymp-frames.js'
 import { pickle, unpickle, type Tuple } from './pickle.js'
-import { dialSocket, InOrder, isPath, listenSockets, lost, Pace, Pending, SocketConnection, type Turn } from './socket-site.js'
+import { dialSocket, InOrder, isPath, listenSockets, lost, Pace, Pending, SocketConnection, type Meet, type Turn } from './socket-site.js'
 import type { Socket } from 'node:net'
 
 const traits: DialectTraits = {
@@ -50,9 +50,9 @@ export const pymp: Dialect = {
       throw new TalkwireError('INVALID_ADDRESS', `a service has one name, "${service.name}"; listen on ${address.replace(/#.*/s, '')}`)
     const key = keyOf(address, options)
     const managed = new ManagedObject(service)
-    return listenSockets(address, key !== undefined, options, (socket, peer) => {
+    return listenSockets(address, key !== undefined, options, (socket, peer, meet) => {
       // What is garbage ends its own connection, and nothing else.
-      new Served(socket, peer, key, service, managed, admit, options).start()
+      new Served(socket, peer, key, service, managed, admit, options).start(meet)
     })
   },
 
@@ -134,7 +134,6 @@ class Served {
   private caller: Caller | undefined
   private connection!: SocketConnection
   private readonly answers = new InOrder((bytes) => this.wire.send(bytes))
-  private timer: NodeJS.Timeout | undefined
   private pace!: Pace
 
   constructor(
@@ -147,19 +146,16 @@ class Served {
     private readonly options: DialectServerOptions,
   ) {}
 
-  start(): void {
+  start(meet: Meet): void {
     const { socket, options } = this
     const peer = this.key === undefined ? this.peer : { ...this.peer, identity: 'authkey' }
-    if (this.key !== undefined) this.timer = setTimeout(() => socket.destroy(), options.limits.handshake)
-    this.connection = new SocketConnection(socket, peer, (cause) => {
-      clearTimeout(this.timer)
-      this.caller?.closed(cause)
-    })
+    const met = meet()
+    this.connection = new SocketConnection(socket, peer, (cause) => this.caller?.closed(cause))
     this.pace = new Pace(this.connection, options.limits.handshake, () => this.wire.partial)
     socket.on('drain', () => this.caller?.drained())
     this.wire = new Wire(socket, 'listener', this.key, options.limits.message, {
       open: () => {
-        clearTimeout(this.timer)
+        met()
         this.caller = this.admit(this.connection)
       },
       message: (message) => this.message(message),

@@ -20,18 +20,47 @@ const KEEP_ALIVE = 30_000
 /** A socket's path, and not a host and port. */
 export const isPath = (address: string): boolean => !parseAddress(address).rest.startsWith('//')
 
+/** Who came has to show who it is, in time. Returns what is to be called when it has. */
+export type Meet = () => () => void
+
+/** `begin` gets each socket that may come in, before its first byte. */
+export type Begin = (socket: net.Socket, peer: Peer, meet: Meet) => void
+
+/** Those who have not shown yet who they are: each has some time for that, and none keeps a listener that closes. */
+function strangers(patience: number): { meet(socket: net.Socket): () => void; end(): void } {
+  const unknown = new Map<net.Socket, NodeJS.Timeout>()
+  return {
+    meet(socket) {
+      const forget = (): void => {
+        clearTimeout(unknown.get(socket))
+        unknown.delete(socket)
+      }
+      unknown.set(
+        socket,
+        setTimeout(() => socket.destroy(), patience),
+      )
+      socket.once('close', forget)
+      return forget
+    },
+    end() {
+      for (const socket of unknown.keys()) socket.destroy()
+    },
+  }
+}
+
 /**
  * Listens at `scheme://host:port` or `scheme:/path`; `guarded`: whoever connects over TCP has to show who it is.
- * `begin` gets each socket that may come in, before its first byte; `paused`: it is not read by Node. Rejects as `Dialect.listen`.
+ * `paused`: what came is not read by Node. Rejects as `Dialect.listen`.
  */
 export async function listenSockets(
   address: string,
   guarded: boolean,
   options: DialectServerOptions,
-  begin: (socket: net.Socket, peer: Peer) => void,
+  begin: Begin,
   paused = false,
 ): Promise<Listener> {
   options.signal?.throwIfAborted()
+  const unknown = strangers(options.limits.handshake)
   const local = isPath(address)
   const server = net.createServer({ pauseOnConnect: paused }, (socket) => {
     socket.on('error', () => {})
@@ -44,27 +73,33 @@ export async function listenSockets(
       // Refused before its first byte: whoever is not allowed in is told nothing.
       return void socket.destroy()
     }
-    begin(socket, peer)
+    begin(socket, peer, () => unknown.meet(socket))
   })
   server.maxConnections = options.limits.connections
-  if (local) return listenPath(server, address, socketPath(address))
+  if (local) {
+    const listener = await listenPath(server, address, socketPath(address))
+    return { address, close: async () => (unknown.end(), listener.close()) }
+  }
   const { host, port } = await bindable(address, guarded || options.insecure, 'give both sides an authkey, or say insecure: true')
   server.on('connection', (socket) => void socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE))
   await listening(server, () => server.listen({ host, port }), address)
-  return { address: boundAddress(address, server), close: async () => void server.close() }
+  return { address: boundAddress(address, server), close: async () => (unknown.end(), void server.close()) }
 }
 
 /** The same beside others on one listener, for connections whose first bytes `recognises` knows. */
-export const socketGuest = (name: string, recognises: Guest['recognises'], begin: (socket: net.Socket, peer: Peer) => void): Guest => ({
-  name,
-  recognises,
-  take(socket, peer) {
-    // Whoever shares the listener may want to answer after the other side's end; here that is the end of both.
-    socket.allowHalfOpen = false
-    begin(socket, peer)
-  },
-  close() {},
-})
+export function socketGuest(name: string, recognises: Guest['recognises'], options: DialectServerOptions, begin: Begin): Guest {
+  const unknown = strangers(options.limits.handshake)
+  return {
+    name,
+    recognises,
+    take(socket, peer) {
+      // Whoever shares the listener may want to answer after the other side's end; here that is the end of both.
+      socket.allowHalfOpen = false
+      begin(socket, peer, () => unknown.meet(socket))
+    },
+    close: () => unknown.end(),
+  }
+}
 
 /** Rejects with PEER_NOT_FOUND, PERMISSION_DENIED, INVALID_ADDRESS, or the signal's reason. `paused`: Node does not read it. */
 export async function dialSocket(address: string, options: Dialling, paused = false): Promise<net.Socket> {

@@ -55,7 +55,7 @@ const socketDialect = (scheme: string, crossHost: boolean): Dialect => ({
   async guest(_address, service, admit, options) {
     const served = await servedBy(service)
     const recognises = (first: Buffer): boolean | undefined => beginsMessage(first, options.limits.message)
-    return socketGuest('thrift', recognises, (socket, peer) => new Served(socket, peer, served, admit, options))
+    return socketGuest('thrift', recognises, options, (socket, peer) => new Served(socket, peer, served, admit, options))
   },
   connect: connectSocket,
 })

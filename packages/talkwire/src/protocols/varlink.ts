@@ -62,7 +62,7 @@ export const varlink: Dialect = {
   },
   async guest(_address, service, admit, options) {
     const offered = await offer(service.contract!)
-    return socketGuest('varlink', beginsCall, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
+    return socketGuest('varlink', beginsCall, options, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
   },
   connect: (address, options) => connectVarlink(address, options),
   discover: (address, options) => discoverVarlink(address, options),

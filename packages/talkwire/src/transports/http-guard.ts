@@ -3,7 +3,7 @@ import { timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TalkwireError } from '../error.js'
-import { listening } from './socket.js'
+import { listening, silentOf } from './socket.js'
 import { boundAddress, isLoopback } from './tcp.js'
 import type { Listener } from './transport.js'
 
@@ -93,6 +93,20 @@ function sameSecret(text: string, expected: Buffer): boolean {
 
 export const noToken = (): TalkwireError => new TalkwireError('UNAUTHENTICATED', 'this service wants its token: "Authorization: Bearer …"')
 
+/** Ends the server, and the connections on which no request is. To be called when it has its listeners. */
+export function closerOf(server: Server): () => void {
+  const silent = silentOf(server)
+  const spoke = ({ socket }: IncomingMessage): void => silent.spoke(socket)
+  server.on('request', spoke)
+  // With a listener, what asks for another protocol is no request any more.
+  if (server.listenerCount('upgrade') > 0) server.on('upgrade', spoke)
+  return () => {
+    server.close()
+    server.closeIdleConnections()
+    silent.end()
+  }
+}
+
 /** Listens, and tells the guard under which names. Rejects as `listening`. */
 export async function listenGuarded(
   server: Server,
@@ -100,16 +114,11 @@ export async function listenGuarded(
   at: { readonly host: string; readonly port: number },
   address: string,
 ): Promise<Listener> {
+  const close = closerOf(server)
   await listening(server, () => server.listen(at), address)
   const bound = boundAddress(address, server)
   guard.reachedAt(address, bound)
-  return {
-    address: bound,
-    async close() {
-      server.close()
-      server.closeIdleConnections()
-    },
-  }
+  return { address: bound, close: async () => close() }
 }
 
 const statuses: Readonly<Record<number, string>> = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found' }

@@ -167,6 +167,28 @@ export function endWith(server: net.Server, reception: Reception): void {
   }
 }
 
+/**
+ * The connections on which nobody has said anything yet, as browsers make them in advance. A server that is closed leaves them
+ * open, which keeps its process for as long as a first word may take.
+ */
+export function silentOf(server: net.Server): { spoke(socket: net.Socket): void; end(): void } {
+  const silent = new Map<unknown, net.Socket>()
+  server.on('connection', (socket: net.Socket) => {
+    const key = keyOf(socket)
+    silent.set(key, socket)
+    socket.once('close', () => silent.get(key) === socket && silent.delete(key))
+  })
+  return {
+    spoke: (socket) => void silent.delete(keyOf(socket)),
+    end() {
+      for (const socket of silent.values()) socket.destroy()
+    },
+  }
+}
+
+/** Of TLS and the socket below it the same. */
+const keyOf = (socket: net.Socket): unknown => (socket.remotePort === undefined ? socket : `${socket.remotePort} ${socket.remoteAddress}`)
+
 /** Resolves once the server listens. Rejects with `fromSystem`. */
 export function listening(server: net.Server, start: () => void, address: string): Promise<void> {
   return new Promise((resolve, reject) => {

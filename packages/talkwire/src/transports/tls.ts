@@ -2,7 +2,7 @@
 import tls, { type ConnectionOptions, type TlsOptions as ServerOptions, type TLSSocket } from 'node:tls'
 import net from 'node:net'
 import { TalkwireError } from '../error.js'
-import { endWith, fromSystem, isCertificate, listening, open, receptionFor, type SharedOptions } from './socket.js'
+import { endWith, fromSystem, isCertificate, listening, open, receptionFor, silentOf, type SharedOptions } from './socket.js'
 import { StreamConnection, type StreamOptions } from './stream-connection.js'
 import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
 import type { Traits, Transport } from './transport.js'
@@ -82,6 +82,7 @@ export const tlsTransport: Transport<TlsOptions> = {
       (socket) => {
         // Not before: a peer that leaves in the middle of its handshake would be waited for.
         socket.allowHalfOpen = true
+        handshakes.spoke(socket)
         socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE)
         const peer = { ...remoteOf('tls', socket, address), ...(checksClients && identity(socket)) }
         if (reception) return reception.receive(socket, peer)
@@ -89,6 +90,7 @@ export const tlsTransport: Transport<TlsOptions> = {
         connection.attach(accept(connection))
       },
     )
+    const handshakes = silentOf(server)
     if (reception) endWith(server, reception)
     if (reception && options.connections !== undefined) server.maxConnections = options.connections
     // Node reports a failed handshake and leaves the connection to whoever listens.
@@ -96,7 +98,7 @@ export const tlsTransport: Transport<TlsOptions> = {
     await listening(server, () => server.listen({ host, port }), address)
     const bound = boundAddress(address, server)
     for (const guest of options.guests ?? []) guest.bound?.(bound)
-    return { address: bound, close: async () => void server.close() }
+    return { address: bound, close: async () => (handshakes.end(), void server.close()) }
   },
 
   // Node's servers look at a certificate when the handshake is over, and just hang up.

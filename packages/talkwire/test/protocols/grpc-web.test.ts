@@ -8,6 +8,7 @@ import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 import { Code, ConnectError, createClient, type Interceptor, type Transport } from '@connectrpc/connect'
 import * as node from '@connectrpc/connect-node'
 import * as web from '@connectrpc/connect-web'
+import { statusOf } from '../helpers/status.js'
 import { soon } from '../../compliance/ends.js'
 import { serve } from '../../src/index.js'
 import { descriptorSetOf } from '../../src/protocols/grpc.js'
@@ -216,7 +217,7 @@ test('grpc: curl calls by Connect, and is told what is wrong with the status of 
   })
   assert.deepEqual([got.status, await got.json()], [200, { balance: 3 }])
   assert.equal(
-    (await fetch(`${url}/bank.v1.Bank/Deposit?encoding=json&message=%7B%7D`, { headers: { authorization: `Bearer ${key}` } })).status,
+    await statusOf(`${url}/bank.v1.Bank/Deposit?encoding=json&message=%7B%7D`, { headers: { authorization: `Bearer ${key}` } }),
     405,
   )
   const [, , cors] = await post('bank.v1.Bank/Deposit', '{"account":"a"}', { origin: 'http://app.test' })

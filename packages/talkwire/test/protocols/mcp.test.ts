@@ -11,6 +11,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 import * as z from 'zod'
+import { statusOf } from '../helpers/status.js'
 import { testDialect } from '../../compliance/index.js'
 import { quoteWords } from '../../src/address.js'
 import { connect, contract, rpc, serve, stream, withOptions, type TalkwireError } from '../../src/index.js'
@@ -283,14 +284,15 @@ test('mcp: what is no message is answered with the error of JSON-RPC, over HTTP'
   assert.deepEqual(await post(JSON.stringify(ping), { 'mcp-protocol-version': '1999-01-01' }), [400, -32600])
   assert.deepEqual(await post(JSON.stringify(ping), { 'mcp-session-id': 'nobody' }), [404, -32600])
   assert.equal((await post(JSON.stringify(ping), { origin: 'http://evil.test' }))[0], 403)
-  assert.equal((await fetch(url, { method: 'PUT' })).status, 405)
-  assert.equal((await fetch(url)).status, 400)
+  assert.equal(await statusOf(url, { method: 'PUT' }), 405)
+  assert.equal(await statusOf(url), 400)
   await using guarded = await serve('calc', { add: (a: number, b: number) => a + b }, { listen: 'mcp+http://127.0.0.1:0' })
   const response = await fetch(urlOf(guarded.addresses[0]!), {
     method: 'POST',
     body: JSON.stringify(ping),
     headers: { 'content-type': 'application/json' },
   })
+  await response.text()
   assert.deepEqual([response.status, response.headers.get('www-authenticate')], [401, 'Bearer'])
   await assert.rejects(connect(guarded.addresses[0]!, { reconnect: false }), fails('UNAUTHENTICATED'))
   await using client: any = await connect(guarded.addresses[0]!, { token: guarded.token!, reconnect: false })

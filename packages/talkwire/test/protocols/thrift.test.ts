@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as z from 'zod'
+import { statusOf } from '../helpers/status.js'
 import { Random } from '../../compliance/random.js'
 import { testDialect } from '../../compliance/index.js'
 import { connect, contract, event, rpc, serve, stream, TalkwireError } from '../../src/index.js'
@@ -400,18 +401,18 @@ test('thrift: over HTTP only Thrift is taken, from who shows the token', async (
   await using service = await serve(bank, handlers, { listen: 'thrift+http://127.0.0.1:0', onError() {} })
   const at = service.addresses[0]!.slice('thrift+'.length)
   const bearer = { authorization: `Bearer ${service.token!}` }
-  assert.equal((await fetch(at, { method: 'POST', headers: { 'content-type': 'application/x-thrift' }, body: 'x' })).status, 401)
+  assert.equal(await statusOf(at, { method: 'POST', headers: { 'content-type': 'application/x-thrift' }, body: 'x' }), 401)
   await assert.rejects(
     connect(bank, service.addresses[0]!, { token: 'another-token-of-nobody', reconnect: false }),
     fails('UNAUTHENTICATED'),
   )
   for (const type of ['text/plain', 'application/json', 'application/x-www-form-urlencoded'])
-    assert.equal((await fetch(at, { method: 'POST', headers: { ...bearer, 'content-type': type }, body: 'x' })).status, 415)
+    assert.equal(await statusOf(at, { method: 'POST', headers: { ...bearer, 'content-type': type }, body: 'x' }), 415)
   assert.equal(
-    (await fetch(`${at}/else`, { method: 'POST', headers: { ...bearer, 'content-type': 'application/x-thrift' }, body: 'x' })).status,
+    await statusOf(`${at}/else`, { method: 'POST', headers: { ...bearer, 'content-type': 'application/x-thrift' }, body: 'x' }),
     404,
   )
-  assert.equal((await fetch(at, { method: 'PUT', headers: bearer, body: 'x' })).status, 405)
+  assert.equal(await statusOf(at, { method: 'PUT', headers: bearer, body: 'x' }), 405)
   const answer = await fetch(at, { method: 'POST', headers: { ...bearer, 'content-type': 'application/x-thrift' }, body: 'nonsense' })
   const reader = new Reader(Buffer.from(await answer.arrayBuffer()), 'binary', {})
   assert.equal(reader.message().kind, Kind.exception)
