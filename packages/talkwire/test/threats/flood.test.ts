@@ -131,9 +131,12 @@ for (const framing of framings) {
     }
     await pause(100)
     const peers: Raw[] = []
-    for (let i = 0; i < 1000; i++) peers.push(await raw(victim.unix, framing))
-    // Each has spoken, so that its connection is as large as any.
-    for (const peer of peers) assert.equal((await peer.call('add', [1, 2])).result, 3)
+    for (let i = 0; i < 1000; i++) {
+      const peer = await raw(victim.unix, framing)
+      // Each has spoken, at once since there is a time for that, so that its connection is as large as any.
+      assert.equal((await peer.call('add', [1, 2])).result, 3)
+      peers.push(peer)
+    }
     const before = memoryOf(victim.pid)
     for (const peer of peers) peer.socket.write(announced[framing](67_108_864 - 1))
     assert.equal((await victim.health()).peers, 1000)
