@@ -2860,9 +2860,13 @@ const FAULTS = [
     ['protocols/pymp'],
     [
       ['names of the session can be called', 'const target = methodOf(this.service, method);', 'const target = {};', 'short'],
-      ['a silent peer stays', 'this.timer = setTimeout(() => socket.destroy(), options.limits.handshake);', ';'],
       ["a manager's object is never let go", "await once('decref', ident).catch(() => { });", ';'],
     ],
+  ),
+  ...faultsOf(
+    'protocols/socket-site.js',
+    ['protocols/pymp'],
+    [['a silent peer stays', 'setTimeout(() => socket.destroy(), patience)', 'undefined']],
   ),
   ...faultsOf(
     'protocols/socket-site.js',
