@@ -79,10 +79,15 @@ export function envelopeOf(head: Uint8Array, attachments: readonly Uint8Array[])
 /** What both kinds of end have: the record, and waiting for it. */
 class Recorder {
   readonly happenings: Happening[] = []
+  /** Those of them that are messages, and the first of each type: who waits looks after each of tens of thousands. */
+  readonly messages: Message[] = []
+  private readonly first = new Map<Happening['type'], Happening>()
   private waiting: (() => void)[] = []
 
   note(happening: Happening): void {
     this.happenings.push(happening)
+    if (happening.type === 'message') this.messages.push(happening)
+    if (!this.first.has(happening.type)) this.first.set(happening.type, happening)
     const { waiting } = this
     this.waiting = []
     for (const look of waiting) look()
@@ -101,24 +106,20 @@ class Recorder {
     return soon(found, () => `${what}; what happened: ${this.summary()}`)
   }
 
-  get messages(): Message[] {
-    return this.happenings.filter((each) => each.type === 'message')
-  }
-
   got(count: number): Promise<Message[]> {
-    return this.until(`${count} messages`, () => (this.messages.length >= count ? this.messages : undefined))
+    return this.until(`${count} messages`, () => (this.messages.length >= count ? this.messages.slice() : undefined))
   }
 
   /** Resolves when it has closed: the code of the cause, null when there was none. */
   ending(): Promise<string | null> {
     return this.until('closed()', () => {
-      const last = this.happenings.find((each) => each.type === 'closed') as { code?: string } | undefined
+      const last = this.first.get('closed') as { code?: string } | undefined
       return last && (last.code ?? null)
     })
   }
 
   happened(type: Happening['type']): Promise<Happening> {
-    return this.until(`${type}()`, () => this.happenings.find((each) => each.type === type))
+    return this.until(`${type}()`, () => this.first.get(type))
   }
 
   times(type: Happening['type']): number {
@@ -265,7 +266,7 @@ export async function turns(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-const WATCHDOG = 30_000
+const WATCHDOG = 90_000
 /** Not a speed test: it turns a hang into a message. */
 export async function soon<T>(promise: Promise<T>, what: string | (() => string)): Promise<T> {
   let timer!: NodeJS.Timeout

@@ -114,8 +114,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   private handshakeTimer: NodeJS.Timeout | undefined
   private heartbeatTimer: NodeJS.Timeout | undefined
   private probeTimer: NodeJS.Timeout | undefined
-  private heard = true
-  private silent = 0
+  /** Whole periods in which nothing was heard; -1 when something was in this one. */
+  private silent = -1
   private auth: AuthServer | undefined
   private closeCause: TalkwireError | undefined
   private deaf = false
@@ -202,12 +202,12 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   // ── receiving ──────────────────────────────────────────────────────────────────────────────────
 
   message(bytes: Buffer, start: number, end: number, owned: boolean): void {
-    this.heard = true
+    this.silent = -1
     if (!this.deaf) this.wire.read(bytes, start, end, owned)
   }
 
   value(value: unknown): void {
-    this.heard = true
+    this.silent = -1
     this.wire.readValue(value)
   }
 
@@ -539,18 +539,15 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     // What was agreed may have been agreed with a peer that is gone by now.
     if (milliseconds <= 0 || this.heartbeatTimer || this.state === 'closed') return
     const period = Math.min(MAX_TIMER, Math.max(MIN_HEARTBEAT, milliseconds))
-    this.heartbeatTimer = setInterval(() => this.beat(period), period)
+    // Later than what came while this process stood still, which is read after the timers.
+    this.heartbeatTimer = setInterval(() => setTimeout(() => this.beat(period), MIN_HEARTBEAT), period)
     this.heartbeatTimer.unref()
   }
 
   private beat(milliseconds: number): void {
-    if (this.heard) {
-      this.heard = false
-      this.silent = 0
-      return
-    }
+    if (++this.silent < 1 || this.state === 'closed') return
     // A single ping may be lost.
-    if (++this.silent <= (this.connection.lossy === true ? PINGS : 1)) return this.tell('$/ping', {})
+    if (this.silent <= (this.connection.lossy === true ? PINGS : 1)) return this.tell('$/ping', {})
     this.abort(
       new TalkwireError(
         'CONNECTION_LOST',

@@ -263,6 +263,8 @@ export class ChildConnection extends StreamConnection {
     let before = -1
     for (let read = -1; !over() && !stream.readableEnded; before = read) {
       await new Promise((resolve) => setTimeout(resolve, EXPLANATION).unref())
+      // What came while this process stood still is read after the timers.
+      await new Promise((resolve) => setImmediate(resolve))
       read = (stream as Partial<net.Socket>).bytesRead ?? 0
       if (read === before && !stream.isPaused() && !over() && !stream.readableEnded) return this.abort(this.child.end!)
     }

@@ -1,4 +1,5 @@
 /** Two one-way streams as one duplex: stdin and stdout, two FIFOs. */
+import type { Socket } from 'node:net'
 import { Duplex, type Readable, type Writable } from 'node:stream'
 
 type Referable = { ref?(): void; unref?(): void }
@@ -28,7 +29,13 @@ export class PipePair extends Duplex {
     // Without 'end' it was torn off.
     input.on('close', () => input.readableEnded || this.destroy())
     output.on('error', (reason) => this.destroy(reason))
-    output.on('close', () => output.writableFinished || this.destroy())
+    // When a child exits, Node tears its stdin off: what it said last may not have been read yet.
+    output.on('close', () => output.writableFinished || !this.readableEnded || this.destroy())
+  }
+
+  /** As a socket's. */
+  get bytesRead(): number | undefined {
+    return (this.input as Partial<Socket>).bytesRead
   }
 
   ref(): void {
@@ -55,7 +62,8 @@ export class PipePair extends Duplex {
 
   override _final(done: (error?: Error | null) => void): void {
     this.ending()
-    this.output.end(done)
+    if (this.output.destroyed) done()
+    else this.output.end(done)
   }
 
   override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {

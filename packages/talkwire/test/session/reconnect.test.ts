@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connect, contract, find, rpc, serve, sessionOf, TalkwireError } from '../../src/index.js'
 import { Session } from '../../src/session/session.js'
 import { service } from './fixtures/server.js'
-import { fails, freshAddress, number, until } from './harness.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
+import { fails, fence, freshAddress, number, turn, until } from './harness.js'
 import { fixture } from './processes.js'
 
 process.env['TALKWIRE_TEST_PID'] = String(process.pid)
-const start = async (address: string, mode = '') => {
-  const server = fixture(import.meta.url, 'server.js', address, mode)
+const start = async (address: string, ...how: readonly string[]) => {
+  const server = fixture(import.meta.url, 'server.js', address, ...how)
   await server.line('listening')
   return server
 }
@@ -239,6 +241,37 @@ test('with a heartbeat, a peer that is silent for twice as long is given up', as
   process.kill(server.pid, 'SIGSTOP')
   await assert.rejects(client.look(2), fails('CONNECTION_LOST', 'maybe-ran'))
   process.kill(server.pid, 'SIGCONT')
+  await client.close()
+  await server.kill('SIGTERM')
+})
+
+/** Bytes that have arrived for the client of a service on this port, and that it has not read. */
+function unread(port: number): number {
+  const ours = new RegExp(`^ *\\d+: \\S+ \\S+:${port.toString(16).toUpperCase().padStart(4, '0')} 01 \\w+:(\\w+)`, 'm')
+  return parseInt(ours.exec(readFileSync('/proc/net/tcp', 'utf8'))![1]!, 16)
+}
+
+test('a process that stood still reads what has come meanwhile before it gives its peer up', async () => {
+  const port = freshPort()
+  const server = await start(`tcp://${ownHost}:${port}`, '', '300')
+  const client = await connect(service, `tcp://${ownHost}:${port}`, { heartbeat: 300, reconnect: false })
+  const session = sessionOf(client)!
+  const { tell } = session
+  const pinged = fence()
+  session.tell = (method, params) => {
+    tell.call(session, method, params)
+    if (method === '$/ping') pinged.pass()
+  }
+  await pinged.passed
+  await turn()
+  const cell = new Int32Array(new SharedArrayBuffer(4))
+  for (const end = performance.now() + 310; unread(port) === 0 || performance.now() < end;) Atomics.wait(cell, 0, 0, 5)
+  // The next beat is due, and comes before what is read.
+  const beat = fence()
+  setTimeout(beat.pass, 0)
+  await beat.passed
+  await turn()
+  assert.equal(session.state, 'open')
   await client.close()
   await server.kill('SIGTERM')
 })

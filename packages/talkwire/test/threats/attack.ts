@@ -13,7 +13,7 @@ import type { Health, Setting } from './fixtures/victim.js'
 export const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
 /** Waits for something that another process brings about. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, patience = 20_000): Promise<number> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, patience = 60_000): Promise<number> {
   const start = performance.now()
   while (!(await condition())) {
     if (performance.now() - start > patience) throw new Error(`${what}: not within ${patience} ms`)

@@ -21,12 +21,9 @@ for (const wire of ['memory', 'unix', 'tcp'] as const) {
       serve: implement({ echo: async (value: Uint8Array) => value }),
       reconnect: false,
     })
-    const start = performance.now()
     const bytes = new Uint8Array(20 * MiB)
     const results = await Promise.all([client.both(new Uint8Array(3)), client.echo(bytes).then(({ length }) => length)])
     assert.deepEqual(results, [20 * MiB + 3, 20 * MiB])
-    // Both ways 80 MiB: a second or two; ten would be the limit for peers that do not read.
-    assert.ok(performance.now() - start < 8_000)
     await client.close()
     await service.close()
   })

@@ -207,9 +207,7 @@ test('fifo: pipes with a writer that never says anything take no thread of the p
     const at = address()
     opened.push([await fifo.listen!(at, () => new LocalEnd()), await fifo.connect!(at, new LocalEnd())])
   }
-  const began = performance.now()
-  await readFile(fileURLToPath(import.meta.url))
-  assert.ok(performance.now() - began < 1000)
+  await soon(readFile(fileURLToPath(import.meta.url)), 'a thread')
   for (const [listener, connection] of opened) {
     connection.abort(new TalkwireError('CONNECTION_LOST', 'the test is over'))
     await listener.close()

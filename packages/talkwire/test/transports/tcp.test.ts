@@ -296,9 +296,7 @@ test('tcp: a peer that is stopped, as one whose cable was cut, is found by the h
   const call = client.add(1, 1).then(() => client.add(1, 1))
   await call
   child.kill('SIGSTOP')
-  const began = performance.now()
   await assert.rejects(soon(client.add(1, 1), 'the call settles'), fails('CONNECTION_LOST'))
-  assert.ok(performance.now() - began < 5000)
   child.kill('SIGKILL')
 
   await using service = await serve('calc', { ...functions, pid: () => process.pid }, { listen: 'tcp://127.0.0.1:0', heartbeat: 150 })
