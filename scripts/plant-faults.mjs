@@ -417,9 +417,65 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'hub/drivers/mqtt/names.js',
-    ['hub/drivers/mqtt-foreign'],
-    [['mqtt: a foreign name is taken for one of ours', 'part.replaceAll(FOREIGN, escape)', 'part']],
+    'hub/drivers/broker-names.js',
+    ['hub/drivers/zmq-foreign', 'hub/drivers/mqtt-foreign'],
+    [['mqtt, zmq: a foreign name is taken for one of ours', 'part.replaceAll(foreign, escape)', 'part']],
+  ),
+  ...faultsOf(
+    'hub/drivers/zmq/connection.js',
+    ['hub/drivers/zmq', 'hub/drivers/zmq-foreign'],
+    [
+      [
+        'zmq: a subscription is believed before it is in force',
+        'if (await proves(Infinity, answered))',
+        'answered();\n            if (true)',
+      ],
+      ['zmq: close does not wait for what was published', 'if (linked)\n', 'if (false)\n'],
+      ['zmq: nobody takes over', 'void settle();', ''],
+      [
+        'zmq: who does not hold it never does',
+        'if (!holder && place.notHeld === undefined)',
+        "if (!holder && place.notHeld === undefined && state === 'opening')",
+      ],
+      ['zmq: a subscription that ended goes on', 'ears.delete(heard);', ';'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/zmq/holder.js',
+    ['hub/drivers/zmq-foreign', 'hub/drivers/zmq'],
+    [
+      [
+        'zmq: the sockets of a path are taken from who has them',
+        'const held = place.claim === undefined ? undefined : tryClaim(place.claim);\n    if (place.claim !== undefined && !held)',
+        'const held = undefined;\n    if (false)',
+      ],
+      ['zmq: who leaves keeps the claim', 'held?.release();', ''],
+      ['zmq: publishers begin before anybody hears them', 'await way.send(EVERYTHING);', ''],
+      ['zmq: subscriptions are not taken in', 'for await (const _subscription of out)', 'for (const _subscription of [])'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/zmq/frames.js',
+    ['hub/drivers/zmq-foreign', 'hub/drivers/zmq'],
+    [
+      ['zmq: a body is not copied', 'Buffer.from(body)]', 'Buffer.from(body.buffer, body.byteOffset, body.byteLength)]'],
+      ['zmq: any frames are a message', '|| rest.length > 2', ''],
+      ['zmq: headers are believed', "name !== '__proto__' && typeof value === 'string'", 'true'],
+      ['zmq: too much is sent', 'if (size > LARGEST)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/zmq/topics.js',
+    ['hub/drivers/zmq'],
+    [['zmq: what only begins like a topic is taken', '!matchesPattern(pattern, topic)', 'false']],
+  ),
+  ...faultsOf(
+    'hub/drivers/zmq/place.js',
+    ['hub/drivers/zmq-foreign'],
+    [
+      ['zmq: a folder that is open to others is held', '(stat.mode & 0o077) === 0', 'true'],
+      ['zmq: an address that others can reach is held', 'local || insecure ? undefined', 'true ? undefined'],
+    ],
   ),
   ...faultsOf(
     'hub/drivers/amqp/connection.js',

@@ -14,6 +14,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,
+  'zmq+ipc': async () => (await import('./drivers/zmq.js')).zmq,
+  'zmq+tcp': async () => (await import('./drivers/zmq.js')).zmq,
 }
 
 /** Throws INVALID_ADDRESS for a scheme that no driver has. */

@@ -1,22 +1,7 @@
-/** `orders.new` is `PREFIX/orders/new`. What a foreign part has that none of ours may have is `%` and two digits for each byte; an empty part is `%`. */
-const FOREIGN = /[\s\p{Cc}.*>]/gu
-const FOREIGN_ALONE = /^[\s\p{Cc}.*>]$/u
+/** `orders.new` is `PREFIX/orders/new`. */
+import { foreignNames } from '../broker-names.js'
 
-const escape = (character: string): string =>
-  [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
-
-function foreign(written: string): string {
-  try {
-    const character = decodeURIComponent(written)
-    return FOREIGN_ALONE.test(character) ? character : written
-  } catch {
-    return written
-  }
-}
-
-const toPart = (part: string): string =>
-  part === '%' ? '' : part.replaceAll(/%[C-F][0-9A-F](?:%[89AB][0-9A-F])+|%[0-7][0-9A-F]/g, foreign)
-const fromPart = (part: string): string => (part === '' ? '%' : part.replaceAll(FOREIGN, escape))
+const { toPart, fromPart } = foreignNames('\\s\\p{Cc}.*>')
 
 export const toMqtt = (topic: string): string => topic.split('.').map(toPart).join('/')
 export const fromMqtt = (topic: string): string => topic.split('/').map(fromPart).join('.')
