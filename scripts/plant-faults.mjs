@@ -427,11 +427,11 @@ const FAULTS = [
     [
       [
         'zmq: a subscription is believed before it is in force',
-        'if (await proves(Infinity, answered))',
+        "if (await proves(() => state === 'linked', answered))",
         'answered();\n            if (true)',
       ],
       ['zmq: close does not wait for what was published', 'if (linked)\n', 'if (false)\n'],
-      ['zmq: nobody takes over', 'void settle();', ''],
+      ['zmq: nobody takes over', 'settling = settle();', ''],
       [
         'zmq: who does not hold it never does',
         'if (!holder && place.notHeld === undefined)',
@@ -449,6 +449,7 @@ const FAULTS = [
         'const held = place.claim === undefined ? undefined : tryClaim(place.claim);\n    if (place.claim !== undefined && !held)',
         'const held = undefined;\n    if (false)',
       ],
+      ['zmq: who leaves removes the socket of who takes over', 'await ended;', ''],
       ['zmq: who leaves keeps the claim', 'held?.release();', ''],
       ['zmq: publishers begin before anybody hears them', 'await way.send(EVERYTHING);', ''],
       ['zmq: subscriptions are not taken in', 'for await (const _subscription of out)', 'for (const _subscription of [])'],

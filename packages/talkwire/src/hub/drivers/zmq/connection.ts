@@ -53,6 +53,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
   /** What waits for another state of the sockets. */
   const waiting = new Set<() => void>()
   let sending: Promise<unknown> = Promise.resolve()
+  let settling: Promise<void> | undefined
   let closed: Promise<void> | undefined
 
   const fail = (reason: unknown): void => {
@@ -75,7 +76,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
     state = 'lost'
     const cause = new TalkwireError('CONNECTION_LOST', 'ZeroMQ: who holds the hub is gone', { outcome: 'maybe-ran' })
     say({ state: 'lost', cause })
-    void settle()
+    settling = settle()
   }
   const say = (change: HubChange): void => options.onConnection(change)
   const hear = async (): Promise<void> => {
@@ -92,12 +93,11 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
   }
   /**
    * Asks itself a question until it comes back: subscriptions that were sent before it are in force then, and messages are sent on.
-   * `answered` is called before anything that comes after it. False: not in this time, or the sockets lost the doors.
+   * `answered` is called before anything that comes after it. False: not while it should be waited for, or the sockets lost the doors.
    */
-  const proves = async (milliseconds: number, answered = (): void => {}): Promise<boolean> => {
+  const proves = async (goOn: () => boolean, answered = (): void => {}): Promise<boolean> => {
     const name = `${QUESTION}${me}.${++asked}`
     const pause = pauses()
-    const until = performance.now() + milliseconds
     let came = false
     questions.set(name, () => {
       questions.delete(name)
@@ -108,7 +108,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
     back.subscribe(name)
     waiting.add(pause.end)
     try {
-      while (!came && up.size === sockets.length && performance.now() < until) {
+      while (!came && up.size === sockets.length && goOn()) {
         await send([name, ''])
         if (!came) await pause.next()
       }
@@ -122,11 +122,12 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
   /** Until the doors are there, by whomever. False: this is being closed, or the time is over. */
   const reach = async (until: number): Promise<boolean> => {
     const pause = pauses()
+    const goOn = (): boolean => state !== 'closing' && performance.now() < until
     waiting.add(pause.end)
     try {
-      while (state !== 'closing' && performance.now() < until) {
+      while (goOn()) {
         if (!holder && place.notHeld === undefined) holder = await hold(library, place, fail)
-        if (up.size === sockets.length && (await proves(until - performance.now()))) return true
+        if (up.size === sockets.length && (await proves(goOn))) return true
         if (place.notHeld !== undefined && refused && until !== Infinity) return false
         await pause.next()
       }
@@ -144,10 +145,10 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
       onError(reason, address)
     }
   }
-  const shut = (): void => {
+  const shut = async (): Promise<void> => {
     state = 'closed'
     for (const socket of sockets) socket.close()
-    holder?.close()
+    await holder?.close()
   }
   const ready = (): void => {
     if (state === 'closing' || state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
@@ -172,7 +173,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
       )
     }
   } catch (reason) {
-    shut()
+    await shut()
     throw reason instanceof TalkwireError || options.signal?.aborted
       ? reason
       : new TalkwireError('UNAVAILABLE', `ZeroMQ: ${(reason as Error).message}`, { cause: reason })
@@ -199,7 +200,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
         heeds = true
         ears.add(heard)
       }
-      if (await proves(Infinity, answered)) return { close }
+      if (await proves(() => state === 'linked', answered)) return { close }
       await close()
       ready()
       throw away()
@@ -213,9 +214,10 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
         look()
         // What was published is on its way to subscribers when this has come back.
         const over = new AbortController()
-        if (linked) await Promise.race([proves(LINGER), sleep(LINGER, false, over).catch(() => {})])
+        if (linked) await Promise.race([proves(() => !over.signal.aborted), sleep(LINGER, false, over).catch(() => {})])
         over.abort()
-        shut()
+        await settling
+        await shut()
       })())
     },
   }
