@@ -49,6 +49,7 @@ export const LAYERS = [
       'hub/driver.ts',
       'hub/topic-names.ts',
       'hub/once-done.ts',
+      'hub/drivers/amqp*',
       'hub/drivers/broker*',
       'hub/drivers/mqtt*',
       'hub/drivers/nats*',

@@ -1,5 +1,5 @@
 /**
- * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`. A call is a request in the broker's own
+ * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`, `amqp://127.0.0.1:5672`. A call is a request in the broker's own
  * idiom, a service any number of processes that share them. docs/protocols/broker.md.
  */
 import { fromOpenRpc } from '../contract/from-openrpc.js'
@@ -27,6 +27,8 @@ const traits: DialectTraits = {
   crossHost: true,
 }
 
+export const amqp = brokerDialect('amqp', async () => (await import('../hub/drivers/amqp.js')).amqp)
+export const amqps = brokerDialect('amqps', async () => (await import('../hub/drivers/amqp.js')).amqp)
 export const nats = brokerDialect('nats', async () => (await import('../hub/drivers/nats.js')).nats)
 export const mqtt = brokerDialect('mqtt', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
 export const mqtts = brokerDialect('mqtts', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
@@ -136,7 +138,10 @@ async function open(
   connection = new BrokerConnection(driver, { address })
   if (!driver.requests) {
     await connection.close()
-    throw new TalkwireError('UNSUPPORTED', `${driver.only?.name ?? found.name} has no requests, so no calls; take MQTT 5, NATS or Redis`)
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `${driver.only?.name ?? found.name} has no requests, so no calls; take MQTT 5, NATS, RabbitMQ or Redis`,
+    )
   }
   if (early) connection.abort(early)
   return [driver, connection]

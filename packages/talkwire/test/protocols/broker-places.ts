@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { startBroker } from '../helpers/broker.js'
+import { addressOf } from './broker-tests.js'
 import { MOSQUITTO, NATS, REDIS } from '../hub/drivers/brokers.js'
 
 export const LARGEST = 4 * 1024 * 1024
@@ -18,5 +19,4 @@ export const brokers = {
   redis: await startBroker(REDIS),
 }
 export const schemes = Object.keys(brokers) as (keyof typeof brokers)[]
-export const at = (scheme: keyof typeof brokers, prefix: string): string =>
-  `${scheme}://${brokers[scheme].host}:${brokers[scheme].port}?prefix=${prefix}`
+export const at = (scheme: keyof typeof brokers, prefix: string): string => addressOf(scheme, brokers[scheme], prefix)

@@ -1,7 +1,7 @@
 /** Programs with pyzmq that know nothing of us, those who take over, and what is refused. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync } from 'node:fs'
 import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
@@ -85,7 +85,7 @@ test('pyzmq hears plain frames, and is heard', async () => {
       ['null', 'x'],
       ['[]', '8'],
       ['{"type":"text","headers":{"a":"b","__proto__":"x","c":1}}', 'text'],
-      ['a', 'b', 'c'],
+      ['{"type":"text"}', 'b', 'c'],
       ['\xff'],
     ])
       mouth.write(frames)
@@ -164,13 +164,25 @@ test('a body may be used anew when publishing has resolved; what is too large is
   await kit.within(async () => {
     const hub = await kit.open()
     const ear = await kit.listener(hub, 'a')
-    const body = Buffer.alloc(1_000_000, 'a')
-    await hub.topics!.publish('a', { body, type: 'bytes', headers: {} }, PLAIN)
-    body.fill('b')
-    const [message] = await ear.until(1)
-    assert.ok(Buffer.alloc(1_000_000, 'a').equals(message!.body))
+    const body = Buffer.alloc(1_000_000)
+    for (const each of upTo(20)) {
+      body.fill(each)
+      await hub.topics!.publish('a', { body, type: 'bytes', headers: {} }, PLAIN)
+    }
+    for (const [each, message] of (await ear.until(20)).entries()) assert.ok(body.fill(each).equals(message.body))
     await assert.rejects(hub.topics!.publish('a', { ...json(1), body: Buffer.alloc(64 * 1024 * 1024) }, PLAIN), fails('MESSAGE_TOO_LARGE'))
   })
+})
+
+test('who has closed leaves no socket', async () => {
+  const folder = freshPath('-zmq')
+  mkdirSync(folder, { mode: 0o700 })
+  for (let round = 0; round < 3; round++) {
+    const hub = await zmq.open(`zmq+ipc://${folder}/hub`, options)
+    assert.deepEqual(readdirSync(folder).toSorted(), ['hub.pub', 'hub.sub'])
+    await hub.close()
+    assert.deepEqual(readdirSync(folder), [])
+  }
 })
 
 test('what it lacks is refused with those that have it', async () => {

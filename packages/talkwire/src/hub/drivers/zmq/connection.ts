@@ -145,10 +145,10 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
       onError(reason, address)
     }
   }
-  const shut = async (): Promise<void> => {
+  const shut = (): void => {
     state = 'closed'
     for (const socket of sockets) socket.close()
-    await holder?.close()
+    holder?.close()
   }
   const ready = (): void => {
     if (state === 'closing' || state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
@@ -173,7 +173,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
       )
     }
   } catch (reason) {
-    await shut()
+    shut()
     throw reason instanceof TalkwireError || options.signal?.aborted
       ? reason
       : new TalkwireError('UNAVAILABLE', `ZeroMQ: ${(reason as Error).message}`, { cause: reason })
@@ -217,7 +217,7 @@ export async function connectZmq(address: string, options: OpenOptions): Promise
         if (linked) await Promise.race([proves(() => !over.signal.aborted), sleep(LINGER, false, over).catch(() => {})])
         over.abort()
         await settling
-        await shut()
+        shut()
       })())
     },
   }

@@ -1,4 +1,5 @@
 /** One of the hubs at an address holds it: what publishers send to one door goes out through the other. */
+import { rmSync } from 'node:fs'
 import type * as Library from 'zeromq'
 import { claim, type Claim } from '../../../discovery/names.js'
 import { TalkwireError } from '../../../error.js'
@@ -6,8 +7,8 @@ import { LARGEST } from './frames.js'
 import type { Place } from './place.js'
 
 export interface Holder {
-  /** Resolves when another can have it; what came is sent on. */
-  close(): Promise<void>
+  /** What came is sent on. */
+  close(): void
 }
 
 /** How many messages wait for one who is slow, on each side of a connection; ZeroMQ leaves out those beyond. */
@@ -33,42 +34,31 @@ export async function hold(library: typeof Library, place: Place, onError: (reas
   if (place.claim !== undefined && !held) return undefined
   const way = new library.XSubscriber({ ...COMMON, receiveHighWaterMark: WAITING })
   const out = new library.XPublisher({ ...COMMON, sendHighWaterMark: WAITING })
-  const bound: (() => Promise<void>)[] = []
-  const bind = async (socket: Library.XSubscriber | Library.XPublisher, at: string): Promise<void> => {
-    await socket.bind(at)
-    const ended = end(socket.events)
-    bound.push(async () => {
-      await socket.unbind(at)
-      await ended
-    })
-  }
-  const close = async (): Promise<void> => {
-    try {
-      // The last one first: who takes over begins with the other.
-      for (const unbind of bound.reverse()) await unbind()
-    } finally {
-      for (const socket of [out, way]) socket.close()
-      held?.release()
-    }
+  const close = (): void => {
+    // In this order: who takes over begins with the door of publishers.
+    out.close()
+    way.close()
+    held?.release()
   }
   try {
-    await bind(way, place.publishers)
-    await bind(out, place.subscribers)
+    await way.bind(place.publishers)
+    await out.bind(place.subscribers)
     // Publishers need not know who wants what, so nothing is lost until they do.
     await way.send(EVERYTHING)
   } catch (reason) {
-    await close()
+    close()
     if ((reason as { code?: string }).code === 'EADDRINUSE') return undefined
     throw reason
   }
   pass(way, out).catch(onError)
   listen(out).catch(onError)
-  return { close }
-}
-
-/** A thread of ZeroMQ's ends a listener, later, and removes the file of its socket then: a successor's, if there is one by that time. */
-async function end(events: Library.Observer): Promise<void> {
-  for await (const { type } of events) if (type === 'close') return
+  return {
+    close() {
+      // ZeroMQ leaves them; once the claim is released they would be those of who takes over.
+      for (const file of place.files) rmSync(file, { force: true })
+      close()
+    },
+  }
 }
 
 function tryClaim(name: string): Claim | undefined {

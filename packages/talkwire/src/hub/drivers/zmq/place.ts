@@ -18,6 +18,8 @@ export interface Place {
   readonly notHeld: string | undefined
   /** A claim that keeps others away: ZeroMQ takes sockets of a path from those who have them. */
   readonly claim: string | undefined
+  /** Those sockets. */
+  readonly files: readonly string[]
 }
 
 const FORM =
@@ -57,6 +59,7 @@ async function tcp(address: string, insecure: boolean): Promise<Place> {
     subscribers: at(port + 1),
     notHeld: local || insecure ? undefined : `others can reach ${host}, and ZeroMQ asks nobody who they are; &insecure=yes holds it`,
     claim: undefined,
+    files: [],
   }
 }
 
@@ -64,9 +67,11 @@ function ipc(rest: string, insecure: boolean): Place {
   const place = fileOf(rest)
   if (Buffer.byteLength(`${place}.pub`) > LONGEST_PATH || /[\0\r\n]/.test(place)) throw none()
   const folder = path.dirname(place)
+  const files = [`${place}.pub`, `${place}.sub`] as const
   return {
-    publishers: `ipc://${place}.pub`,
-    subscribers: `ipc://${place}.sub`,
+    publishers: `ipc://${files[0]}`,
+    subscribers: `ipc://${files[1]}`,
+    files,
     notHeld: insecure ? undefined : openFolder(folder),
     claim: `zmq-${createHash('sha1')
       .update(path.join(realFolder(folder), path.basename(place)))

@@ -22,7 +22,7 @@ export function topics(zmq: Zmq): TopicsDriver {
       let closed = false
       const ear = await zmq.listen(beginningOf(pattern), (frames) => {
         const topic = fromZmq(frames[0]!)
-        if (closed || topic === undefined || !matchesPattern(pattern, topic)) return
+        if (topic === undefined || !matchesPattern(pattern, topic)) return
         const message = messageOf(frames)
         if (message) sink.message({ ...message, topic, position: undefined, time: undefined, retained: false })
       })
