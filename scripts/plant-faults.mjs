@@ -3129,6 +3129,14 @@ const FAULTS = [
     ['transports/tls.js', 'tls: who is in its handshake keeps a server that closes', 'handshakes.end(), ', ''],
   ].flatMap(([file = '', name = '', from = '', to = '']) => faultsOf(file, ['protocols/silent'], [[name, from, to]])),
   ...faultsOf(
+    'cli/connecting.js',
+    ['cli/import'],
+    [
+      ['secrets by name are not shown', '...(tokens && { tokens }),', ''],
+      ['a secret that is given twice is the last one', 'if (secrets.has(scheme))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/thrift.js',
     ['protocols/thrift'],
     [

@@ -7,7 +7,7 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TalkwireError } from '../src/error.js'
-import type { Accept, Connection, Peer, Sink, TransportOptions } from '../src/transports/transport.js'
+import type { Accept, Connection, Listener, Peer, Sink, TransportOptions } from '../src/transports/transport.js'
 
 /** What a sink was told. */
 export type Happening =
@@ -311,19 +311,33 @@ function lines<T>(socket: net.Socket, onLine: (value: T) => void): void {
   socket.on('error', () => socket.destroy())
 }
 
+type Open = (accept: Accept, options: TransportOptions) => Promise<Partial<Listener> | void>
+
 /**
  * Plays the far end in another process or thread, under the command of the suite that waits at `control`.
  * `open` listens once (or takes the one connection there is) and gives what it accepts to `accept`.
  * Ends the process when the suite is done with it.
  */
-export async function playFarEnd(
-  control: string,
-  open: (accept: Accept, options: TransportOptions) => Promise<{ readonly address: string } | void>,
-): Promise<void> {
+export async function playFarEnd(control: string, open: Open): Promise<void> {
+  const { done } = await beginFarEnd(control, open)
+  void done.then(() => process.exit(0))
+}
+
+/** The same, and another one after it: resolves when the suite is done with it, and nothing of it is left. */
+export async function playOneFarEnd(control: string, open: Open): Promise<void> {
+  const { done, end } = await beginFarEnd(control, open)
+  await done
+  await end()
+}
+
+async function beginFarEnd(control: string, open: Open): Promise<{ readonly done: Promise<void>; readonly end: () => Promise<void> }> {
   const socket = net.connect(control)
   const tell = (message: ToSuite): void => void socket.write(`${JSON.stringify(message)}\n`)
+  const connections: Connection[] = []
   let end: LocalEnd
+  let opening: Promise<Partial<Listener> | void> | undefined
   const accept: Accept = (connection) => {
+    connections.push(connection)
     end.accepted(connection)
     tell({ opened: true })
     return end
@@ -344,14 +358,23 @@ export async function playFarEnd(
       tell({ happening })
       note(happening)
     }
-    open(accept, message.configure.options).then(
+    opening = open(accept, message.configure.options)
+    opening.then(
       (listener) => tell({ listening: listener?.address ?? null }),
       (reason: unknown) => tell({ answer: -1, error: { code: TalkwireError.from(reason).code, message: String(reason) } }),
     )
   })
-  socket.on('close', () => process.exit(0))
+  const done = new Promise<void>((resolve) => void socket.on('close', () => resolve()))
   await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
   tell({ hello: process.pid })
+  return {
+    done,
+    async end() {
+      for (const connection of connections) connection.abort(new TalkwireError('CONNECTION_LOST', 'the test is over'))
+      const listener = await opening?.catch(() => undefined)
+      await listener?.close?.()
+    },
+  }
 }
 
 /** The suite's hold on a far end that is played elsewhere. */
@@ -402,7 +425,11 @@ export class RemoteEnd extends Recorder implements End {
     return soon(answer, `the far end did ${command.do}`)
   }
 
+  /** Its process is not to be used again. */
+  killed = false
+
   kill(): void {
+    this.killed = true
     process.kill(this.pid, 'SIGKILL')
   }
 

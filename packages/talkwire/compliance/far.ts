@@ -1,11 +1,18 @@
-/** `node far.js CONTROL ADDRESS OPTIONS`: the far end of a transport of ours in a process of its own. */
+/**
+ * `node far.js`: on each line of stdin [CONTROL, ADDRESS, OPTIONS], far ends of transports of ours, one after the other
+ * in a process of its own.
+ */
+import { createInterface } from 'node:readline'
 import { parseAddress } from '../src/address.js'
 import { transportFor } from '../src/registry.js'
-import { playFarEnd } from './ends.js'
+import { playOneFarEnd } from './ends.js'
 
-const [control, address, options] = process.argv.slice(2) as [string, string, string]
-await playFarEnd(control, async (accept, overrides) => {
-  const transport = await transportFor(parseAddress(address).scheme)
-  if (!transport.listen) throw new TypeError(`nobody can listen on ${address}`)
-  return transport.listen(address, accept, { ...JSON.parse(options), ...overrides })
-})
+for await (const line of createInterface(process.stdin)) {
+  const [control, address, options] = JSON.parse(line) as [string, string, object]
+  await playOneFarEnd(control, async (accept, overrides) => {
+    const transport = await transportFor(parseAddress(address).scheme)
+    if (!transport.listen) throw new TypeError(`nobody can listen on ${address}`)
+    return transport.listen(address, accept, { ...options, ...overrides })
+  })
+}
+process.exit()

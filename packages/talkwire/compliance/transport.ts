@@ -8,8 +8,9 @@
  * ends here, and with the far end in another process.
  */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { TalkwireError } from '../src/error.js'
 import { seesCredentials } from '../src/kernel/credentials.js'
@@ -25,6 +26,8 @@ export interface Stage {
   readonly control: string
   /** Resolves with the address on which the far end listens. */
   listening(): Promise<string>
+  /** Its process was killed by a test. */
+  readonly killed: boolean
 }
 
 export interface TransportSuite<Options extends TransportOptions = TransportOptions> {
@@ -36,7 +39,7 @@ export interface TransportSuite<Options extends TransportOptions = TransportOpti
   readonly connectOptions?: Omit<Options, 'maxMessage' | 'signal'>
   /**
    * Has the far end played in another process or thread, and returns where to connect to it. By default for
-   * a transport in our registry that listens: a process that listens on a fresh address.
+   * a transport in our registry that listens: a process that listens on fresh addresses, one after the other.
    */
   readonly remote?: (stage: Stage) => Promise<string>
   /** Both ends in this process, for a transport without `listen` and `connect` that would give them. */
@@ -103,17 +106,25 @@ export function testTransport<Options extends TransportOptions>(suite: Transport
 
 type WithPair = (name: string, body: (pair: Pair) => Promise<void>, setting?: Setting) => void
 
-/** The program beside this file, for what `registry.ts` knows. */
+/** The program beside this file, for what `registry.ts` knows. One process plays all far ends, until it is killed: a start costs more than most tests. */
 function ownProgram({ transport, address, listenOptions = {} }: TransportSuite<any>): TransportSuite['remote'] {
   if (!Object.hasOwn(registry, transport.scheme) || !transport.listen || !transport.traits.crossProcess) return undefined
+  let child: ChildProcess | undefined
+  let last: Stage | undefined
   return (stage) => {
-    spawn(
-      process.execPath,
-      [fileURLToPath(new URL('./far.js', import.meta.url)), stage.control, address(), JSON.stringify(listenOptions)],
-      { stdio: ['ignore', 'inherit', 'inherit'] },
-    ).unref()
+    if (!child || child.exitCode !== null || last?.killed) child = startOwnProgram()
+    last = stage
+    child.stdin!.write(`${JSON.stringify([stage.control, address(), listenOptions])}\n`)
     return stage.listening()
   }
+}
+
+function startOwnProgram(): ChildProcess {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('./far.js', import.meta.url))], { stdio: ['pipe', 'inherit', 'inherit'] })
+  // It ends when this process does, which need not wait for it.
+  child.unref()
+  ;(child.stdin as Socket).unref()
+  return child
 }
 
 async function inPair(

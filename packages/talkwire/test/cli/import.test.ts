@@ -88,11 +88,32 @@ export const never = (): unknown[] => [
 await client.close()
 `
     assert.equal(await program({ 'shop.contract.ts': module, 'app.ts': app }), 'REX dog 3.5\nthere is no pet 99\n')
+    await callWithSecrets(`http://${ownHost}:${port}`)
   } finally {
     child.kill('SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   }
 })
+
+/** Two secrets at once, from files, on the command line; and what is wrong with them is said. */
+async function callWithSecrets(address: string): Promise<void> {
+  const [key, bearer] = [freshPath('.key'), freshPath('.bearer')]
+  writeFileSync(key, 'a key\n', { mode: 0o600 })
+  writeFileSync(bearer, 'a token', { mode: 0o600 })
+  const called = (...secrets: string[]) =>
+    talkwire(['call', address, 'safe_both_safe_both_get', ...secrets.flatMap((secret) => ['--secret-file', secret])])
+  assert.deepEqual(await called(`Shop_key=${key}`, `Shop_bearer=${bearer}`), { code: 0, stdout: '"a key a token"\n', stderr: '' })
+  for (const [secrets, text] of [
+    [[`Shop_key=${key}`], /"Shop_bearer" is missing/],
+    [[`Shop_kye=${key}`], /tokens has "Shop_kye", which no operation of Pet-Shop\/3 asks for/],
+    [[`Shop_key=${key}`, `Shop_key=${bearer}`], /--secret-file Shop_key= is given twice/],
+    [[key], /is no scheme=file/],
+  ] as const) {
+    const { code, stdout, stderr } = await called(...secrets)
+    assert.ok(code !== 0 && stdout === '', String(code))
+    assert.match(stderr, text)
+  }
+}
 
 const GREETER = `syntax = "proto3";
 package hello.v1;

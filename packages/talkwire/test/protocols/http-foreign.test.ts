@@ -120,8 +120,8 @@ test('http: FastAPI wants two secrets at once, and gets each by its name in the 
   for (const [options, text] of [
     [{ tokens: { Shop_key: 'a key' } }, /wants to be shown "Shop_key" and "Shop_bearer"; "Shop_bearer" is missing/],
     [{ tokens: { Shop_bearer: 'a token' }, token: 'x' }, /; "Shop_key" is missing/],
-    [{ token: 'x' }, /; "Shop_key" and "Shop_bearer" is missing/],
-    [{}, /; "Shop_key" and "Shop_bearer" is missing/],
+    [{ token: 'x' }, /; "Shop_key" and "Shop_bearer" are missing/],
+    [{}, /; "Shop_key" and "Shop_bearer" are missing/],
   ] as const) {
     const other: any = await connect(told, shop.address, options)
     const error = await failure(other.safe_both_safe_both_get())
