@@ -66,7 +66,7 @@ for (const [what, code, totals, expected] of files) {
     t.after(() => rmSync(folder, { recursive: true, force: true }))
     const file = path.join(folder, 'a.test.mjs')
     writeFileSync(file, start + code)
-    const { output: _, problems, ...counted } = await runFile(file, process.env, run, 2000)
+    const { output: _, problems, livedOn: _livedOn, ...counted } = await runFile(file, process.env, run, 2000)
     assert.deepEqual(counted, totals)
     assert.match(problems.join('\n'), expected)
   })
