@@ -7,8 +7,8 @@ import { test } from 'node:test'
 import { turns } from '../../compliance/ends.js'
 import { onBell } from '../../src/memory/bell.js'
 import { mapBytes, SharedMap } from '../../src/memory/map.js'
-import { idOf, NOBODY } from '../../src/memory/owner.js'
-import { HEADER, WORD } from '../../src/memory/shared-layout.js'
+import { idOf, NOBODY, self } from '../../src/memory/owner.js'
+import { HEADER, WORD, WRITER_LONG } from '../../src/memory/shared-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { SharedValue, valueBytes } from '../../src/memory/value.js'
 import { compileC, HAS_CC } from '../helpers/c.js'
@@ -164,6 +164,39 @@ if (HAS_CC) {
       const first = MAP_AT + mapBytes({ ...MAP, entries: 1 }) - stride
       const states = Array.from({ length: MAP.entries }, (_, n) => memory.array(Int32Array, first + n * stride, 1)[0])
       assert.deepEqual(states, Array<number>(MAP.entries).fill(0))
+    }))
+
+  test('C writes where a dead one was, and not where a living one is', () =>
+    inMemory(async (segment, memory) => {
+      const value = new SharedValue({ memory }, { size: SIZE })
+      const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
+      const [ofValue, ofMap] = [0, MAP_AT].map((at) => memory.array(BigInt64Array, at + 8 * WRITER_LONG, 1)) as [
+        BigInt64Array,
+        BigInt64Array,
+      ]
+      const gone = inC('read', segment)
+      await gone.kill()
+      const dead = BigInt.asIntN(64, (BigInt(gone.pid) << 42n) | 1n)
+      assert.equal(idOf(dead), gone.pid)
+      for (const [what, writer] of [
+        ['value', ofValue],
+        ['map', ofMap],
+      ] as const) {
+        Atomics.store(writer, 0, self())
+        const refused = inC(what, segment)
+        if (refused.child.exitCode === null) await once(refused.child, 'exit')
+        assert.equal(refused.child.exitCode, 1)
+      }
+      assert.deepEqual([value.version, contentOf(map)], [0, after(0)])
+      for (const [what, writer] of [
+        ['value', ofValue],
+        ['map', ofMap],
+      ] as const) {
+        Atomics.store(writer, 0, dead)
+        await ended(inC(what, segment))
+      }
+      assert.equal(numberOf(value.read()!), 3)
+      assert.deepEqual(contentOf(map), after(STEPS.length))
     }))
 
   test('C is told what is wrong', () =>
