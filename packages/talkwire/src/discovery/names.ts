@@ -176,6 +176,16 @@ export function claim(name: string): Claim {
   }
 }
 
+/** The same; undefined when a living process has it. */
+export function tryClaim(name: string): Claim | undefined {
+  try {
+    return claim(name)
+  } catch (reason) {
+    if (reason instanceof TalkwireError && reason.code === 'ADDRESS_IN_USE') return undefined
+    throw reason
+  }
+}
+
 function holder(directory: string, path: string, entry: Entry): Claim {
   const replace = (changes: Partial<Entry>): void => {
     const temporary = writeTemporary(directory, entry.name, { ...entry, ...changes })

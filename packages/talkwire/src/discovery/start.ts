@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { TalkwireError } from '../error.js'
-import { claim, find, runtimeDirectory, type Claim, type Entry } from './names.js'
+import { find, runtimeDirectory, tryClaim, type Entry } from './names.js'
 
 /** Milliseconds between looks into the directory. */
 const POLL = 20
@@ -50,15 +50,6 @@ export async function isGone({ name, pid, start, since }: Entry, signal?: AbortS
     if ('reason' in found || found.pid !== pid || found.start !== start || found.since !== since) return true
     if (performance.now() - began > PATIENCE) return false
     await pause()
-  }
-}
-
-function tryClaim(name: string): Claim | undefined {
-  try {
-    return claim(name)
-  } catch (reason) {
-    if (reason instanceof TalkwireError && reason.code === 'ADDRESS_IN_USE') return undefined
-    throw reason
   }
 }
 

@@ -170,28 +170,23 @@ if (HAS_CC) {
     inMemory(async (segment, memory) => {
       const value = new SharedValue({ memory }, { size: SIZE })
       const map = new SharedMap({ memory, offset: MAP_AT }, MAP)
-      const [ofValue, ofMap] = [0, MAP_AT].map((at) => memory.array(BigInt64Array, at + 8 * WRITER_LONG, 1)) as [
-        BigInt64Array,
-        BigInt64Array,
-      ]
+      const writerAt = (at: number): BigInt64Array => memory.array(BigInt64Array, at + 8 * WRITER_LONG, 1)
+      const writers = [
+        ['value', writerAt(0)],
+        ['map', writerAt(MAP_AT)],
+      ] as const
       const gone = inC('read', segment)
       await gone.kill()
       const dead = BigInt.asIntN(64, (BigInt(gone.pid) << 42n) | 1n)
       assert.equal(idOf(dead), gone.pid)
-      for (const [what, writer] of [
-        ['value', ofValue],
-        ['map', ofMap],
-      ] as const) {
+      for (const [what, writer] of writers) {
         Atomics.store(writer, 0, self())
         const refused = inC(what, segment)
         if (refused.child.exitCode === null) await once(refused.child, 'exit')
         assert.equal(refused.child.exitCode, 1)
       }
       assert.deepEqual([value.version, contentOf(map)], [0, after(0)])
-      for (const [what, writer] of [
-        ['value', ofValue],
-        ['map', ofMap],
-      ] as const) {
+      for (const [what, writer] of writers) {
         Atomics.store(writer, 0, dead)
         await ended(inC(what, segment))
       }

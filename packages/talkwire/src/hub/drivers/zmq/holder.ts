@@ -1,8 +1,7 @@
 /** One of the hubs at an address holds it: what publishers send to one door goes out through the other. */
 import { rmSync } from 'node:fs'
 import type * as Library from 'zeromq'
-import { claim, type Claim } from '../../../discovery/names.js'
-import { TalkwireError } from '../../../error.js'
+import { tryClaim } from '../../../discovery/names.js'
 import { LARGEST } from './frames.js'
 import type { Place } from './place.js'
 
@@ -58,15 +57,6 @@ export async function hold(library: typeof Library, place: Place, onError: (reas
       for (const file of place.files) rmSync(file, { force: true })
       close()
     },
-  }
-}
-
-function tryClaim(name: string): Claim | undefined {
-  try {
-    return claim(name)
-  } catch (reason) {
-    if (reason instanceof TalkwireError && reason.code === 'ADDRESS_IN_USE') return undefined
-    throw reason
   }
 }
 
