@@ -629,7 +629,7 @@ const FAULTS = [
     'bridge.js',
     ['bridge'],
     [
-      ['bridge: what the service told is kept secret', 'return reveal(reason);\n    const text', 'return reason;\n    const text'],
+      ['bridge: what the service told is kept secret', 'return reveal(reason);\n    return behind', 'return reason;\n    return behind'],
       ['bridge: the deadline and the signal stay here', '{ from: ctx, metadata:', '{ metadata:', 'short'],
       ['bridge: the metadata stay here', 'metadata: { ...ctx.metadata }', 'metadata: {}'],
       ['bridge: progress stays here', 'onProgress: ctx.progress', 'onProgress: () => { }'],
@@ -3054,7 +3054,22 @@ const FAULTS = [
   ...faultsOf(
     'contract/from-openapi.js',
     ['protocols/http-foreign'],
-    [['two secrets: both go into one header', '.size === way.length)', '.size <= way.length)']],
+    [
+      ['two secrets: both go into one header', 'ways.filter((way) => clashIn(way).length === 0)', 'ways'],
+      ['two secrets: a header is another one in capitals', "where === 'header' ? name.toLowerCase() : name", 'name'],
+      ['two secrets: queries in one case are one', "where === 'header' ? name.toLowerCase() : name", 'name.toLowerCase()'],
+    ],
+  ),
+  ...faultsOf(
+    'bridge.js',
+    ['protocols/http-foreign'],
+    [
+      [
+        'bridge: two secrets: whoever calls is told that it showed the wrong one',
+        "if (code === 'UNAUTHENTICATED' && !declared)",
+        'if (false)',
+      ],
+    ],
   ),
   ...faultsOf(
     'transports/webrtc-node.js',

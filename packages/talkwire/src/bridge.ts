@@ -6,7 +6,7 @@ import { describeMethod } from './contract/json-schema.js'
 import { revived } from './contract/revive.js'
 import { toJsonSchema } from './contract/schema-libraries.js'
 import { discover } from './discover.js'
-import { TalkwireError } from './error.js'
+import { TalkwireError, plainMessage } from './error.js'
 import { serve, type RunningService, type ServeOptions } from './serve.js'
 import { reveal } from './session/validate.js'
 
@@ -135,10 +135,15 @@ async function* passing(items: AsyncIterable<unknown>): AsyncGenerator<unknown> 
 function passable(reason: unknown): unknown {
   if (reason instanceof TypeError) return reveal(new TalkwireError('INVALID_INPUT', reason.message, { cause: reason }))
   if (!(reason instanceof TalkwireError)) return reason
-  if (!reason.code.startsWith('CONNECTION_') && reason.code !== 'PEER_NOT_FOUND' && reason.code !== 'PEER_EXITED') return reveal(reason)
-  const text = `the service behind this bridge cannot be reached: ${reason.message}`
-  return reveal(new TalkwireError('UNAVAILABLE', text, { cause: reason, outcome: reason.outcome }))
+  const { code, declared, message } = reason
+  // Else whoever calls would look for what is wrong with its own token.
+  if (code === 'UNAUTHENTICATED' && !declared) return behind(reason, code, `behind this bridge: ${plainMessage(reason)}`)
+  if (!code.startsWith('CONNECTION_') && code !== 'PEER_NOT_FOUND' && code !== 'PEER_EXITED') return reveal(reason)
+  return behind(reason, 'UNAVAILABLE', `the service behind this bridge cannot be reached: ${message}`)
 }
+
+const behind = (cause: TalkwireError, code: string, text: string): TalkwireError =>
+  reveal(new TalkwireError(code, text, { cause, outcome: cause.outcome, details: cause.details }))
 
 async function passEvents({ members }: Contract, client: Called, running: RunningService): Promise<void> {
   for (const [name, member] of Object.entries(members))

@@ -11,7 +11,7 @@ import { Client as McpClient } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import * as z from 'zod'
 import { bridge, contract, rpc } from '../src/index.js'
-import { program, startProgram, type Running as Command } from './cli/program.js'
+import { bridging, program, start } from './cli/program.js'
 import { fails } from './helpers/expect.js'
 import { ownHost } from './helpers/loopback.js'
 import { freshPath, place } from './helpers/place.js'
@@ -24,15 +24,6 @@ async function curl(...args: string[]): Promise<{ status: number; body: string }
   const { stdout } = await promisify(execFile)('curl', ['-s', '-w', '\n%{http_code}', ...args])
   const [, body, status] = /^([^]*)\n(\d+)$/.exec(stdout)!
   return { status: Number(status), body: body! }
-}
-
-/** `talkwire bridge`, and where it serves. */
-async function bridging(from: string, to: string, ...options: string[]): Promise<{ command: Command; at: string }> {
-  const command = startProgram(process.execPath, [program, 'bridge', from, to, '--no-token', '--json', ...options])
-  let said = ''
-  command.child.stdout!.on('data', (text: string) => (said += text))
-  await command.said('}\n')
-  return { command, at: (JSON.parse(said) as { addresses: string[] }).addresses[0]! }
 }
 
 test("bridge: a gRPC service of Python's grpcio as REST, from its reflection, called by curl", async () => {
@@ -173,7 +164,7 @@ test("bridge: a JSON-RPC daemon of Python's standard library as GraphQL, called 
 
 test('bridge: a daemon that tells nothing of itself is refused, and served by a contract that was written for it', async () => {
   const { from, end } = await daemon('silent')
-  const refused = startProgram(process.execPath, [program, 'bridge', from, 'graphql+http://127.0.0.1:0', '--framing', 'line'])
+  const refused = start(['bridge', from, 'graphql+http://127.0.0.1:0', '--framing', 'line'])
   const { code, stderr } = await refused.ended
   assert.ok(code !== 0 && stderr.includes('UNSUPPORTED') && stderr.includes('write a contract'), stderr)
   const to = 'graphql+http://127.0.0.1:0'

@@ -301,11 +301,19 @@ function waysOf(operation: Record<string, unknown>, document: JsonSchema): Opera
   if (!wanted) return [[authorization('', 'Bearer')], []]
   const schemes = record(record(document['components'])['securitySchemes'])
   const ways = wanted.map((each) => Object.keys(record(each)).flatMap((name) => credentialIn(name, resolved(schemes[name], document))))
-  const usable = ways.filter((way) => new Set(way.map(({ in: where, name }) => `${where} ${name.toLowerCase()}`)).size === way.length)
-  if (ways.length > 0 && usable.length === 0)
-    throw new TypeError(`it wants two secrets in one place: ${ways[0]!.map(({ of }) => of).join(', ')}`)
+  const usable = ways.filter((way) => clashIn(way).length === 0)
+  if (ways.length > 0 && usable.length === 0) throw new TypeError(clashText(clashIn(ways[0]!)))
   return usable.length === 0 ? [[]] : usable.toSorted((a, b) => Number(a.length === 0) - Number(b.length === 0))
 }
+
+const placeOf = ({ in: where, name }: Credential): string => `the ${where} ${where === 'header' ? name.toLowerCase() : name}`
+
+/** Those of a way that would stand where another one stands. */
+const clashIn = (way: readonly Credential[]): Credential[] =>
+  way.filter((each) => way.some((other) => other !== each && placeOf(other) === placeOf(each)))
+
+const clashText = (clash: readonly Credential[]): string =>
+  `it wants ${clash.map(({ of }) => of).join(' and ')} in one place, ${placeOf(clash[0]!)}; in a copy of the document leave the one that the service reads in its "security", and give that copy to fromOpenApi or talkwire import`
 
 const authorization = (of: string, scheme: Credential['scheme']): Credential => ({ of, in: 'header', name: 'authorization', scheme })
 

@@ -60,7 +60,7 @@ function shownBy({ verb, path, ways }: Operation, secrets: Secrets): (readonly [
   const missing = ways[0]!.filter((one) => secretOf(one, ways[0]!) === undefined).map(({ of }) => JSON.stringify(of))
   throw new TalkwireError(
     'UNAUTHENTICATED',
-    `${verb} ${path} wants to be shown ${wanted}; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing: give connect the secrets by these names, as tokens`,
+    `${verb} ${path} wants to be shown ${wanted}; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing: give connect the secrets by these names, as tokens, or talkwire --secret-file name=file`,
     { outcome: 'not-sent' },
   )
 }

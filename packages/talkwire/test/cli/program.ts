@@ -97,4 +97,13 @@ export async function serving<T>(args: readonly string[], body: (service: Runnin
   }
 }
 
+/** `talkwire bridge` for callers without a token, and where it serves. */
+export async function bridging(from: string, to: string, ...options: string[]): Promise<{ command: Running; at: string }> {
+  const command = start(['bridge', from, to, '--no-token', '--json', ...options])
+  let said = ''
+  command.child.stdout!.on('data', (text: string) => (said += text))
+  await command.said('}\n')
+  return { command, at: (JSON.parse(said) as { addresses: string[] }).addresses[0]! }
+}
+
 export const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '')

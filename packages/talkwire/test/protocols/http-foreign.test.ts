@@ -1,11 +1,13 @@
 /** HTTP services of others, called by their own OpenAPI document. */
 import assert from 'node:assert/strict'
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import http from 'node:http'
 import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import * as z from 'zod'
 import { soon } from '../../compliance/ends.js'
 import {
@@ -21,10 +23,13 @@ import {
   TalkwireError,
   type ConnectOptions,
 } from '../../src/index.js'
+import { bridging, talkwire } from '../cli/program.js'
 import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
+import { freshPath } from '../helpers/place.js'
 
 const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'
+const run = promisify(execFile)
 const program = fileURLToPath(new URL('./fixtures/fastapi_shop.py', import.meta.url)).replace('/dist/test/', '/test/')
 
 interface Running {
@@ -142,6 +147,39 @@ test('http: FastAPI wants two secrets at once, and gets each by its name in the 
       error instanceof TypeError &&
       /tokens has "shop_key", which no operation of Pet-Shop\/3 asks for; they ask for .*Shop_key/.test(error.message),
   )
+})
+
+test('http: FastAPI with two secrets behind `talkwire bridge`, as GraphQL, asked by curl; and what is wrong with them is said', async () => {
+  const file = (text: string): string => {
+    const path = freshPath('.secret')
+    writeFileSync(path, text, { mode: 0o600 })
+    return path
+  }
+  const to = 'graphql+http://127.0.0.1:0'
+  const bearer = ['--secret-file', `Shop_bearer=${file('a token\n')}`]
+  const secrets = (key: string): string[] => ['--secret-file', `Shop_key=${file(key)}`, ...bearer]
+  const ask = async (at: string): Promise<any> => {
+    const query = JSON.stringify({ query: '{ safe_both_safe_both_get }' })
+    const { stdout } = await run('curl', ['-s', '--json', query, `${at.replace('graphql+', '')}/graphql`])
+    return JSON.parse(stdout)
+  }
+  const [right, wrong, missing, misspelled] = await Promise.all([
+    bridging(shop.address, to, ...secrets('a key\n')),
+    bridging(shop.address, to, ...secrets('another key')),
+    bridging(shop.address, to, ...bearer),
+    talkwire(['bridge', shop.address, to, '--secret-file', `Shop_kye=${file('a key')}`]),
+  ])
+  assert.deepEqual(await ask(right.at), { data: { safe_both_safe_both_get: 'a key a token' } })
+  const { errors, data } = await ask(wrong.at)
+  assert.deepEqual(data, { safe_both_safe_both_get: null })
+  assert.equal(errors[0].message, 'behind this bridge: one of them is wrong')
+  assert.deepEqual([errors[0].extensions.code, errors[0].extensions.details], ['UNAUTHENTICATED', { detail: 'one of them is wrong' }])
+  const [error] = (await ask(missing.at)).errors
+  assert.deepEqual([error.extensions.code, error.extensions.outcome], ['UNAUTHENTICATED', 'not-sent'])
+  assert.match(error.message, /^behind this bridge: GET \/safe\/both wants .*; "Shop_key" is missing: .*--secret-file name=file$/)
+  assert.ok(misspelled.code !== 0 && misspelled.stdout === '', String(misspelled.code))
+  assert.match(misspelled.stderr, /tokens has "Shop_kye", which no operation of Pet-Shop\/3 asks for; they ask for .*Shop_key/)
+  for (const { command } of [right, wrong, missing]) assert.equal((await command.stop()).code, 0)
 })
 
 test('http: FastAPI takes forms, with files and without', async () => {
@@ -291,6 +329,9 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
       },
       securitySchemes: {
         key: { type: 'apiKey', in: 'header', name: 'X-Key' },
+        other: { type: 'apiKey', in: 'header', name: 'x-key' },
+        small: { type: 'apiKey', in: 'query', name: 'key' },
+        Large: { type: 'apiKey', in: 'query', name: 'Key' },
         bearer: { type: 'http', scheme: 'bearer' },
         digest: { type: 'http', scheme: 'digest' },
         basic: { type: 'http', scheme: 'basic' },
@@ -345,6 +386,9 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
       },
       '/both': { get: { operationId: 'both', security: [{ key: [], bearer: [] }], responses: answers } },
       '/clash': { get: { operationId: 'clash', security: [{ basic: [], bearer: [] }], responses: answers } },
+      '/same': { get: { operationId: 'same', security: [{ key: [], other: [] }], responses: answers } },
+      '/cases': { get: { operationId: 'cases', security: [{ small: [], Large: [] }], responses: answers } },
+      '/choice': { get: { operationId: 'choice', security: [{ key: [], other: [] }, { other: [] }, { key: [] }], responses: answers } },
       '/digest': { get: { operationId: 'digest', security: [{ digest: [] }], responses: answers } },
       '/open': { get: { operationId: 'open', security: [], responses: answers } },
       '/either': { get: { operationId: 'either', security: [{ key: [], bearer: [] }, { key: [] }], responses: answers } },
@@ -353,10 +397,17 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
   })
   assert.deepEqual(
     [made.id, Object.keys(made.members)],
-    ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form', 'parts', 'both', 'open', 'either']],
+    ['a-b-c/2', ['get_things_id', 'send', 'styles', 'form', 'parts', 'both', 'cases', 'choice', 'open', 'either']],
   )
-  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['clash', 'close', 'digest', 'events', 'form', 'upload'])
-  assert.match(made.foreign!.leftOut['clash']!, /two secrets in one place: basic, bearer/)
+  assert.deepEqual(Object.keys(made.foreign!.leftOut).sort(), ['clash', 'close', 'digest', 'events', 'form', 'same', 'upload'])
+  for (const [name, text] of [
+    ['clash', 'it wants basic and bearer in one place, the header authorization; '],
+    ['same', 'it wants key and other in one place, the header x-key; '],
+  ] as const)
+    assert.equal(
+      made.foreign!.leftOut[name],
+      `${text}in a copy of the document leave the one that the service reads in its "security", and give that copy to fromOpenApi or talkwire import`,
+    )
   const server = await echo()
   try {
     const things = (await connect(made, server.address, { token: 'secret' })) as any
@@ -392,6 +443,13 @@ test('http: OpenAPI 3.0, with references, servers, styles of parameters and name
     assert.equal((await things.form({ a: 'x y', b: [1, 2] })).body, 'a=x%20y&b=1&b=2')
     await assert.rejects(things.styles({ 'X-List': 'a\r\nevil: 1' }), TypeError)
     await things.close()
+    // Schemes that share a header are ways of their own; names of queries differ by their case.
+    const keys: any = await connect(made, server.address, { tokens: { other: 'o', small: 's', Large: 'L' } })
+    assert.deepEqual([(await keys.choice()).key, (await keys.cases()).url], ['o', '/test/v1/cases?key=s&Key=L'])
+    await keys.close()
+    const both: any = await connect(made, server.address, { tokens: { other: 'o', key: 'k' } })
+    assert.equal((await both.choice()).key, 'o')
+    await both.close()
     const below = (await connect(made, `${server.address}/other`)) as any
     assert.equal((await below.get_things_id({ id_path: 5 })).url, '/other/things/5')
     await below.close()
