@@ -3072,9 +3072,30 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'browser/rtc.js',
+    ['browser/browser-webrtc'],
+    [
+      ['TURN: a page takes any way', 'new RTCPeerConnection({ iceServers, iceTransportPolicy })', 'new RTCPeerConnection({ iceServers })'],
+      ['TURN: no relay is not told by a page', "return iceTransportPolicy === 'relay'", "return false && iceTransportPolicy === 'relay'"],
+    ],
+  ),
+  ...faultsOf(
+    'browser/webrtc.js',
+    ['browser/browser-webrtc'],
+    [
+      ['TURN: why a page could not meet is its secret', 'revealed(() => meet(signals, ctx))', 'meet(signals, ctx)'],
+      ['TURN: a page that serves takes any way', 'answerPeer(openRtc(rtc), signals', 'answerPeer(openRtc({}), signals'],
+    ],
+  ),
+  ...faultsOf(
     'transports/webrtc-node.js',
     ['transports/webrtc-turn'],
     [
+      [
+        'STUN: nobody is asked',
+        "if (scheme.startsWith('stun'))",
+        "if (scheme.startsWith('stun')) return `${scheme}:127.0.0.1:9`;\n        if (false)",
+      ],
       ['TURN: any way is taken', 'iceServers: servers, iceTransportPolicy,', 'iceServers: servers,', 'short'],
       ['TURN: no relay is not told', "if (iceTransportPolicy === 'relay' && state", 'if (false && state'],
     ],

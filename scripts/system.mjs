@@ -30,7 +30,7 @@ const PROGRAMS = {
   },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
-  turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\./ },
+  turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },
   php: { debian: 'php-cli', tests: PHP },
   'php-soap': { debian: 'php-soap', tests: PHP, file: '/var/lib/dpkg/info/php-soap.list' },

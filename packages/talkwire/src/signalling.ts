@@ -4,7 +4,7 @@ import type { Client } from './contract/contract.js'
 import { signalling } from './contract/signalling.js'
 import { TalkwireError } from './error.js'
 import type { serve, ServeOptions } from './serve.js'
-import { reveal } from './session/validate.js'
+import { revealed } from './session/validate.js'
 import type { Signalling } from './transports/webrtc.js'
 
 export type SignallingClient = Client<typeof signalling>
@@ -39,15 +39,6 @@ export const callsBy = (
     return { meet: (signals, over) => own.meet(signals, { signal: over }), close: () => own.close() }
   },
 })
-
-/** Why nothing came of it is for who called. */
-async function* revealed<T>(run: () => AsyncIterable<T>): AsyncIterable<T> {
-  try {
-    yield* run()
-  } catch (reason) {
-    throw reason instanceof TalkwireError ? reveal(reason) : reason
-  }
-}
 
 /** What `serve` gives to the transport: who may signal is asked as if the service listened there itself. */
 export const answersBy = (start: typeof serve, options: ServeOptions, token: string | false): Pick<Signalling, 'answer'> => ({

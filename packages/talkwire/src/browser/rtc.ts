@@ -1,6 +1,6 @@
 /** A browser's RTCPeerConnection as the meeting needs it. */
 import { TalkwireError } from '../error.js'
-import type { IceServer, OpenRtc, RtcChannel, RtcOptions } from '../transports/webrtc-meeting.js'
+import { noRelay, type OpenRtc, type RtcChannel, type RtcOptions } from '../transports/webrtc-meeting.js'
 import { LOW, SUBPROTOCOL } from '../transports/webrtc-pieces.js'
 
 /** Of the browser's, what is used here. */
@@ -34,12 +34,15 @@ interface NativePeer {
   addIceCandidate(candidate: { candidate: string; sdpMid: string }): Promise<void>
   close(): void
 }
-declare const RTCPeerConnection: new (configuration: { iceServers: readonly IceServer[] }) => NativePeer
+declare const RTCPeerConnection: new (configuration: Required<BrowserOptions>) => NativePeer
+
+/** Of the options, what a page has a say in. */
+export type BrowserOptions = Pick<RtcOptions, 'iceServers' | 'iceTransportPolicy'>
 
 export const openRtc =
-  ({ iceServers = [] }: RtcOptions): OpenRtc =>
+  ({ iceServers = [], iceTransportPolicy = 'all' }: BrowserOptions): OpenRtc =>
   (role, events) => {
-    const peer = new RTCPeerConnection({ iceServers })
+    const peer = new RTCPeerConnection({ iceServers, iceTransportPolicy })
     let taken = false
     const take = (channel: NativeChannel): void => {
       if (taken) return channel.close()
@@ -52,8 +55,12 @@ export const openRtc =
       const { type, sdp } = peer.localDescription!
       events.signal({ type: type as 'offer' | 'answer', sdp })
     }
+    let found = false
     peer.onicecandidate = ({ candidate }) => {
-      if (candidate?.candidate) events.signal({ candidate: candidate.candidate, mid: candidate.sdpMid ?? '0' })
+      // Without one, all have been told.
+      if (!candidate?.candidate) return iceTransportPolicy === 'relay' && !found && events.failed(noRelay())
+      found = true
+      events.signal({ candidate: candidate.candidate, mid: candidate.sdpMid ?? '0' })
     }
     peer.onconnectionstatechange = () => {
       if (peer.connectionState === 'failed') events.failed()

@@ -2,11 +2,12 @@
 import { isContract, type Contract, type Functions, type FunctionsClient, type Handlers } from '../contract/contract.js'
 import { signalling } from '../contract/signalling.js'
 import { TalkwireError } from '../error.js'
-import { answerPeer, callPeer, type RtcOptions } from '../transports/webrtc-meeting.js'
+import { revealed } from '../session/validate.js'
+import { answerPeer, callPeer } from '../transports/webrtc-meeting.js'
 import type { Meet, Signal } from '../transports/webrtc-signals.js'
 import { acceptSession } from './accept.js'
 import { connect, type Client, type Dial } from './index.js'
-import { openRtc } from './rtc.js'
+import { openRtc, type BrowserOptions } from './rtc.js'
 import { implement } from './service.js'
 import type { Limits } from './session.js'
 import { channelSocket } from './webrtc-socket.js'
@@ -14,7 +15,7 @@ import { channelSocket } from './webrtc-socket.js'
 export { signalling } from '../contract/signalling.js'
 export type { IceServer } from '../transports/webrtc-meeting.js'
 
-export interface WebRtcOptions extends Pick<RtcOptions, 'iceServers'> {
+export interface WebRtcOptions extends BrowserOptions {
   /** By which the other side is reached. Default: the address behind `webrtc:` is connected to. */
   readonly signalling?: Client<typeof signalling>
 }
@@ -45,7 +46,7 @@ export const webrtc =
     }
   }
 
-export interface ServeOptions extends Pick<RtcOptions, 'iceServers'> {
+export interface ServeOptions extends BrowserOptions {
   readonly limits?: Partial<Limits>
   readonly onError?: (error: unknown, what: string) => void
 }
@@ -69,24 +70,25 @@ export function serve<const C extends Contract>(
 export function serve(functions: object, options?: ServeOptions): PageService
 export function serve(first: Contract | object, second: object = {}, third: ServeOptions = {}): PageService {
   const named = isContract(first)
-  const { iceServers, limits, onError = (error, what) => console.error(`in "${what}":`, error) } = (named ? third : second) as ServeOptions
+  const { limits, onError = (error, what) => console.error(`in "${what}":`, error), ...rtc } = (named ? third : second) as ServeOptions
   const { service } = named ? implement(first, second as never) : implement(first)
   const sessions = new Set<ReturnType<typeof acceptSession>>()
   let meeting = 0
   let closed = false
+  const meet: PageService['meet'] = (signals, { signal }) => {
+    if (closed || meeting >= MOST_MEETING)
+      throw new TalkwireError(closed ? 'UNAVAILABLE' : 'LIMIT_EXCEEDED', 'this page takes no more peers now', { outcome: 'not-sent' })
+    meeting++
+    const answer = answerPeer(openRtc(rtc), signals, { patience: PATIENCE, signal }, (met) => {
+      const accepted = acceptSession(service, limits, onError, () => sessions.delete(accepted))
+      sessions.add(accepted)
+      accepted.session.socket = channelSocket(met, accepted.session, accepted.session.options.limits.message, false)
+    })
+    void answer.settled.finally(() => meeting--)
+    return answer.signals
+  }
   return {
-    meet(signals, { signal }) {
-      if (closed || meeting >= MOST_MEETING)
-        throw new TalkwireError(closed ? 'UNAVAILABLE' : 'LIMIT_EXCEEDED', 'this page takes no more peers now', { outcome: 'not-sent' })
-      meeting++
-      const answer = answerPeer(openRtc({ ...(iceServers && { iceServers }) }), signals, { patience: PATIENCE, signal }, (met) => {
-        const accepted = acceptSession(service, limits, onError, () => sessions.delete(accepted))
-        sessions.add(accepted)
-        accepted.session.socket = channelSocket(met, accepted.session, accepted.session.options.limits.message, false)
-      })
-      void answer.settled.finally(() => meeting--)
-      return answer.signals
-    },
+    meet: (signals, ctx) => revealed(() => meet(signals, ctx)),
     emit(event, payload) {
       for (const { emit } of sessions) emit(event, payload)
     },

@@ -17,6 +17,15 @@ export function reveal(error: TalkwireError): TalkwireError {
   return error
 }
 
+/** The same for what ends a stream: why nothing came of it is for who called. */
+export async function* revealed<T>(run: () => AsyncIterable<T>): AsyncIterable<T> {
+  try {
+    yield* run()
+  } catch (reason) {
+    throw reason instanceof TalkwireError ? reveal(reason) : reason
+  }
+}
+
 export const isVisible = (error: TalkwireError): boolean => visible.has(error)
 
 type Verdict = 'INVALID_INPUT' | 'INVALID_OUTPUT'

@@ -76,6 +76,14 @@ const noWay = (patience: number): TalkwireError =>
     `signalling worked, but no data channel opened within ${patience} ms; the other side answers nothing, or no way leads to it: name iceServers, or raise limits.handshake`,
   )
 
+/** Who takes no other way than a relay's, and was given none. */
+export const noRelay = (): TalkwireError =>
+  new TalkwireError(
+    'PEER_NOT_FOUND',
+    'signalling worked, but no TURN server of iceServers gave a relay, and iceTransportPolicy takes no other way: username or credential are wrong, or there is no such server',
+    { outcome: 'not-sent' },
+  )
+
 interface Settled {
   readonly theirs: AsyncIterable<Signal>
   readonly mine: ReturnType<typeof createQueue<Signal>>

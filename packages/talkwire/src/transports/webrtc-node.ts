@@ -3,7 +3,15 @@ import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { DataChannel, IceServer as NativeServer, PeerConnection, RelayType } from 'node-datachannel'
 import { TalkwireError } from '../error.js'
-import type { ChannelEvents, IceServer, OpenRtc, RtcChannel, RtcOptions, RtcPeer } from './webrtc-meeting.js'
+import {
+  noRelay,
+  type ChannelEvents,
+  type IceServer,
+  type OpenRtc,
+  type RtcChannel,
+  type RtcOptions,
+  type RtcPeer,
+} from './webrtc-meeting.js'
 import { LOW, SUBPROTOCOL } from './webrtc-pieces.js'
 import type { Signal } from './webrtc-signals.js'
 
@@ -80,13 +88,6 @@ export const opener = (
     }
   }
 }
-
-const noRelay = (): TalkwireError =>
-  new TalkwireError(
-    'PEER_NOT_FOUND',
-    'signalling worked, but no TURN server of rtc.iceServers gave a relay, and iceTransportPolicy takes no other way: username or credential are wrong, or there is no such server',
-    { outcome: 'not-sent' },
-  )
 
 /** The other side's signals; `after` calls back once its description has been taken. */
 function describing(native: PeerConnection, role: 'offer' | 'answer'): Pick<RtcPeer, 'take'> & { after(action: () => void): void } {

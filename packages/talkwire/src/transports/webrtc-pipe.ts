@@ -169,7 +169,7 @@ export class DataPipe implements MessagePipe {
     this.resolveOver()
   }
 
-  /** The library keeps a process alive while it has a channel, and does not let itself be told otherwise. */
+  /** Its callbacks are thread-safe functions of Node-API, which hold the event loop; only its C++ could let them go. */
   ref(): void {}
   unref(): void {}
 }

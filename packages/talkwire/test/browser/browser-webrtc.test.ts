@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
 import { connect, serve, type Client, type RunningService } from '../../src/index.js'
 import { signalling } from '../../src/contract/signalling.js'
+import { fails } from '../helpers/expect.js'
 import { freshPort, ownHost } from '../helpers/loopback.js'
+import { startTurn } from '../helpers/turn.js'
 import { openScenes, openSite } from './chromium.js'
 import { page as pageContract } from './fixtures/contract.js'
 import { lobby } from './fixtures/lobby.js'
@@ -45,8 +47,8 @@ after(async () => {
   await hub.close()
 })
 
-const run = (of: Page, what: string, at: string): Promise<any> =>
-  of.evaluate(([what, at, token]) => (globalThis as any)[what](at, { token }), [what, at, token] as const)
+const run = (of: Page, what: string, at: string, rtc?: object): Promise<any> =>
+  of.evaluate(([what, at, options]) => (globalThis as any)[what](at, options), [what, at, { token, ...(rtc && { rtc }) }] as const)
 const scene = (name: string, of = page): Promise<any> => of.evaluate((name) => (globalThis as any).scenes[name](), name)
 
 test('browser, data channel: the page calls the process, with every value, streams and callbacks', async () => {
@@ -81,6 +83,26 @@ test('browser, data channel: a process and another page call the page, led by a 
   assert.deepEqual(await run(page, 'callPage', hub.addresses[0]!), [300_000, [0, 1, 2], 6, 'hello'])
   await host.close()
   assert.equal((await client.closed)?.code, 'CONNECTION_LOST')
+})
+
+test('browser, data channel: through a TURN server alone, and none that does not know the page', async () => {
+  const turn = await startTurn()
+  const tab = await openScenes()
+  await using service = (await openShop({ listen: `webrtc:${freshAddress()}`, token, origins: [origin], rtc: turn.by('secret') })).service
+  const [at] = service.addresses as [string]
+  await run(tab, 'overWebRtc', at, turn.by('secret'))
+  assert.equal((await scene('calls', tab)).sum, 7)
+  assert.equal(turn.relays(), 2)
+  await scene('closing', tab)
+  const wrong = turn.by('wrong')
+  assert.deepEqual(await run(tab, 'refusedOverWebRtc', at, wrong), { code: 'PEER_NOT_FOUND', outcome: 'not-sent' })
+  // A page that serves says to whoever calls what it could not get.
+  await run(tab, 'serveInPage', hub.addresses[0]!, wrong)
+  await assert.rejects(connect(pageContract, 'webrtc:', { signalling: waiting, reconnect: false }), (error) => {
+    assert.match(String(error), /no TURN server of iceServers gave a relay/)
+    return fails('PEER_NOT_FOUND')(error)
+  })
+  await tab.close()
 })
 
 test('browser, data channel: the page notices that the process at the other end was killed', async () => {
