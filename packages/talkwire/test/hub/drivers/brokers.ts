@@ -70,3 +70,37 @@ export const BEANSTALKD: BrokerPlan = {
   command: (host, port, folder) => ['beanstalkd', '-l', host, '-p', String(port), '-b', folder, '-f', '0', '-z', '2000000'],
   answers: (host, port) => asks(host, port, 'stats\r\n', 'OK '),
 }
+
+/** Debian's ActiveMQ, which has no AMQP in it. */
+const JARS = [
+  ...['activemq-broker', 'activemq-client', 'activemq-console', 'activemq-kahadb-store', 'activemq-openwire-legacy', 'activemq-protobuf'],
+  ...['activemq-stomp', 'activemq-spring', 'xbean-spring', 'hawtbuf', 'slf4j-api', 'slf4j-nop', 'jcl-over-slf4j'],
+  ...['geronimo-jms_1.1_spec', 'geronimo-j2ee-management-1.1-spec', 'geronimo-jta-1.2-spec'],
+  ...['spring3-beans', 'spring3-context', 'spring3-core', 'spring3-expression'],
+  ...['jackson-annotations', 'jackson-core', 'jackson-databind'],
+].map((name) => `/usr/share/java/${name}.jar`)
+
+/** Priorities and delays are there only if they are asked for. */
+const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
+  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
+    http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="talkwire" useJmx="false" schedulerSupport="true" dataDirectory="${folder}">
+    <destinationPolicy><policyMap><policyEntries><policyEntry queue=">" prioritizedMessages="true" /></policyEntries></policyMap></destinationPolicy>
+    <transportConnectors><transportConnector uri="${uri}" /></transportConnectors>
+  </broker>
+</beans>`
+
+export const ACTIVEMQ: BrokerPlan = {
+  command(host, port, folder) {
+    const config = path.join(folder, 'activemq.xml')
+    writeFileSync(config, activemqXml(`stomp://${host}:${port}`, folder))
+    return [
+      'java',
+      ...['-Xmx256m', '-Xss512k', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'],
+      ...['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`),
+      ...['-cp', JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`],
+    ]
+  },
+  answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
+}
