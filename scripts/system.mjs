@@ -6,6 +6,8 @@ import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
+const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\./
+
 const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
 const PHP = /\/protocols\/soap-php\.test\./
@@ -28,6 +30,8 @@ const PROGRAMS = {
     tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
+  java: { debian: 'default-jre-headless', tests: ACTIVEMQ },
+  activemq: { debian: 'libactivemq-java', tests: ACTIVEMQ, file: '/usr/share/java/activemq-stomp.jar' },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },

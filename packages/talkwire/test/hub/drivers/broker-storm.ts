@@ -170,7 +170,8 @@ async function use(hub: OpenDriver, number: number, random: Random, signal: Abor
     does.push('grant')
     loops.push(hold(hub.leases, number, random, note))
   }
-  if (hub.topics) loops.push(await (hub.state ? listened(hub.topics, number, random, fresh, note, does) : shared(hub.topics, random, fresh, note)))
+  if (hub.topics)
+    loops.push(await (hub.state ? listened(hub.topics, number, random, fresh, note, does) : shared(hub.topics, random, fresh, note)))
   const until = async (step: () => Promise<void>): Promise<void> => {
     while (!signal.aborted) await step()
   }

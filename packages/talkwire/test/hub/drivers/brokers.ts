@@ -72,22 +72,32 @@ export const BEANSTALKD: BrokerPlan = {
 }
 
 /** Debian's ActiveMQ, which has no AMQP in it. */
-const JARS = [
-  ...['activemq-broker', 'activemq-client', 'activemq-console', 'activemq-kahadb-store', 'activemq-openwire-legacy', 'activemq-protobuf'],
-  ...['activemq-stomp', 'activemq-spring', 'xbean-spring', 'hawtbuf', 'slf4j-api', 'slf4j-nop', 'jcl-over-slf4j'],
-  ...['geronimo-jms_1.1_spec', 'geronimo-j2ee-management-1.1-spec', 'geronimo-jta-1.2-spec'],
-  ...['spring3-beans', 'spring3-context', 'spring3-core', 'spring3-expression'],
-  ...['jackson-annotations', 'jackson-core', 'jackson-databind'],
-].map((name) => `/usr/share/java/${name}.jar`)
+const JARS = `
+  activemq-broker activemq-client activemq-console activemq-jaas activemq-kahadb-store activemq-openwire-legacy
+  activemq-protobuf activemq-stomp activemq-spring xbean-spring hawtbuf slf4j-api slf4j-nop jcl-over-slf4j
+  geronimo-jms_1.1_spec geronimo-j2ee-management-1.1-spec geronimo-jta-1.2-spec spring3-beans spring3-context spring3-core
+  spring3-expression jackson-annotations jackson-core jackson-databind
+`
+  .trim()
+  .split(/\s+/)
+  .map((name) => `/usr/share/java/${name}.jar`)
 
-/** Priorities and delays are there only if they are asked for. */
+/** Priorities and delays are there only if they are asked for; a hub of the prefix `plain` has no priorities. */
 const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
   xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
   xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
     http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="talkwire" useJmx="false" schedulerSupport="true" dataDirectory="${folder}">
-    <destinationPolicy><policyMap><policyEntries><policyEntry queue=">" prioritizedMessages="true" /></policyEntries></policyMap></destinationPolicy>
-    <transportConnectors><transportConnector uri="${uri}" /></transportConnectors>
+    <destinationPolicy><policyMap><policyEntries>
+      <policyEntry queue=">" prioritizedMessages="true" />
+      <policyEntry queue="plain.>" prioritizedMessages="false" />
+    </policyEntries></policyMap></destinationPolicy>
+    <plugins>
+      <simpleAuthenticationPlugin anonymousAccessAllowed="true">
+        <users><authenticationUser username="guest" password="right" groups="users" /></users>
+      </simpleAuthenticationPlugin>
+    </plugins>
+    <transportConnectors><transportConnector uri="${uri}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" /></transportConnectors>
   </broker>
 </beans>`
 
@@ -95,12 +105,9 @@ export const ACTIVEMQ: BrokerPlan = {
   command(host, port, folder) {
     const config = path.join(folder, 'activemq.xml')
     writeFileSync(config, activemqXml(`stomp://${host}:${port}`, folder))
-    return [
-      'java',
-      ...['-Xmx256m', '-Xss512k', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'],
-      ...['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`),
-      ...['-cp', JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`],
-    ]
+    const java = '-Xmx256m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
+    const places = ['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`)
+    return ['java', ...java, ...places, '-cp', JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`]
   },
   answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
 }

@@ -59,7 +59,7 @@ async function prefers(mq: ActiveMq): Promise<boolean> {
 /** The first of mine. */
 async function hear(mq: ActiveMq, mine: readonly string[], then: () => Promise<void>): Promise<Arrived> {
   const line = mq.listener()
-  let [take, fail] = [(_: Arrived): void => {}, (_: TalkwireError): void => {}]
+  let [take, fail] = [(came: Arrived): void => void came, (reason: TalkwireError): void => void reason]
   const first = new Promise<Arrived>((resolve, reject) => ([take, fail] = [resolve, reject]))
   const receiver = await line.receive({
     from: mq.names.probe,

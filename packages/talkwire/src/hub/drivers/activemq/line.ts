@@ -42,7 +42,7 @@ export interface Arrived {
   readonly early: boolean
   readonly correlationId: string | undefined
   readonly replyTo: string | undefined
-  /** Resolves when the broker knows that it is done. Rejects when the line is lost. */
+  /** Resolves when the broker knows that it is done; of a window, when it was told, and knows it before anything that is asked later. Rejects when the line is lost. */
   accept(): Promise<void>
   /** Back to the broker, which counts it. */
   release(): void
@@ -61,9 +61,9 @@ export interface Receiving {
   readonly window?: number
   /** Of JMS; only what it says is taken. */
   readonly selector?: string
-  arrived(message: Arrived): void
+  readonly arrived: (message: Arrived) => void
   /** The broker ended it, or the line is lost. */
-  ended(reason: TalkwireError): void
+  readonly ended: (reason: TalkwireError) => void
 }
 
 export interface Line {

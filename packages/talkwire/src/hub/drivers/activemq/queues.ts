@@ -13,6 +13,8 @@ import type { ActiveMq } from './link.js'
 
 /** Dead letters that are here at once while some are looked for among them. */
 const PAGE = 1000
+/** Milliseconds after which the broker forgets what somebody who is gone said to himself. */
+const STALE = 60_000
 
 interface Queue {
   readonly mq: ActiveMq
@@ -83,7 +85,8 @@ async function revive(mq: ActiveMq, name: string, ids: readonly string[]): Promi
   const from = mq.names.dead(name)
   const revived: Promise<void>[] = []
   const line = mq.listener()
-  await mq.send({ to: [from], body: Buffer.alloc(0), type: undefined, headers: { [FENCE]: fence }, priority: 0, persistent: false })
+  const last = { body: Buffer.alloc(0), type: undefined, headers: { [FENCE]: fence }, priority: 0, persistent: false, ttl: STALE }
+  await mq.send({ to: [from], ...last })
   const again = async (message: Arrived): Promise<void> => {
     // First there, then gone here: a crash between the two is a job too many, not one too few.
     await mq.send({ to: [mq.names.queue(name)], ...resent(message, {}) })
@@ -94,11 +97,11 @@ async function revive(mq: ActiveMq, name: string, ids: readonly string[]): Promi
   const receiver = await line.receive({
     from,
     window: PAGE,
+    selector: `${FENCE} IS NULL OR ${FENCE} = '${fence}'`,
     arrived(message) {
-      const said = message.headers[FENCE]
-      if (said !== undefined) {
+      if (FENCE in message.headers) {
         message.accept().catch(() => {})
-        if (said === fence) end()
+        end()
       } else if (wanted.delete(idOf(message))) revived.push(again(message))
     },
     ended: end,

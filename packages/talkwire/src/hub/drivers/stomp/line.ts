@@ -1,5 +1,4 @@
 /** One connection to ActiveMQ in STOMP 1.2. */
-import { randomUUID } from 'node:crypto'
 import net from 'node:net'
 import tls from 'node:tls'
 import { TalkwireError } from '../../../error.js'
@@ -19,6 +18,7 @@ export interface StompPlace {
 /** Milliseconds; who says nothing for two and a half of them is gone. */
 const BEAT = 10_000
 const SILENCE = 2.5 * BEAT
+const PATIENCE = 10_000
 const LF = Buffer.from('\n')
 /** What is browsed ahead. */
 const PAGE = 100
@@ -38,8 +38,8 @@ interface Waiter {
 }
 
 interface Sub {
-  message(frame: Frame): void
-  ended(reason: TalkwireError): void
+  readonly message: (frame: Frame) => void
+  readonly ended: (reason: TalkwireError) => void
 }
 
 const destinationOf = ({ kind, name }: Place): string => (kind === 'reply' ? name : `/${kind}/${name}`)
@@ -54,10 +54,13 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
     let heard = performance.now()
     let beat: NodeJS.Timeout | undefined
     const { host, port } = place
-    const socket = place.tls ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...place.tls }) : net.connect({ host, port })
+    const socket = place.tls
+      ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...place.tls })
+      : net.connect({ host, port })
     socket.setNoDelay(true)
     const abort = (): void => void socket.destroy()
     signal?.addEventListener('abort', abort, { once: true })
+    const patience = setTimeout(() => end(new Error('it says nothing')), PATIENCE)
 
     const write = (command: string, headers: Readonly<Record<string, string>>, body?: Uint8Array): void =>
       void socket.write(encodeFrame(command, headers, body))
@@ -78,9 +81,13 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       const server = headers.get('server') ?? 'nobody knows what'
       if (!server.startsWith('ActiveMQ/'))
         return end(
-          new TalkwireError('UNSUPPORTED', `stomp: this is ${server.slice(0, 80)}, and only ActiveMQ Classic is known; RabbitMQ is amqp://`),
+          new TalkwireError(
+            'UNSUPPORTED',
+            `stomp: this is ${server.slice(0, 80)}, and only ActiveMQ Classic is known; RabbitMQ is amqp://`,
+          ),
         )
       state = 'open'
+      clearTimeout(patience)
       signal?.removeEventListener('abort', abort)
       beat = setInterval(() => {
         if (performance.now() - heard > SILENCE) end(new Error('nothing is heard of it any more'))
@@ -98,13 +105,15 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
     }
     const took = (frame: Frame): void => {
       const { command, headers } = frame
-      if (command === 'MESSAGE') subs.get(headers.get('subscription') ?? '')?.message(frame)
+      if (command === 'MESSAGE' && state !== 'opening') subs.get(headers.get('subscription') ?? '')?.message(frame)
       else if (command === 'RECEIPT') {
         const id = headers.get('receipt-id')!
         receipts.get(id)?.resolve()
         receipts.delete(id)
       } else if (command === 'ERROR') refused(frame)
+      else if (state !== 'opening') return
       else if (command === 'CONNECTED') connected(frame)
+      else end(new TalkwireError('INVALID_MESSAGE', `STOMP: ${JSON.stringify(command.slice(0, 80))} is no answer of ActiveMQ`))
     }
     const read = frameReader(took)
     socket.on('data', (chunk: Buffer) => {
@@ -127,11 +136,17 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       })
     })
     socket.once('close', () => {
+      clearTimeout(patience)
       clearInterval(beat)
       signal?.removeEventListener('abort', abort)
       const was = state
       state = 'closed'
-      if (was === 'opening') return reject(failure instanceof TalkwireError ? failure : new TalkwireError('UNAVAILABLE', textOf(failure), { cause: failure, outcome: 'not-sent' }))
+      if (was === 'opening')
+        return reject(
+          failure instanceof TalkwireError
+            ? failure
+            : new TalkwireError('UNAVAILABLE', textOf(failure), { cause: failure, outcome: 'not-sent' }),
+        )
       const cause = new TalkwireError('CONNECTION_LOST', textOf(failure), { cause: failure, outcome: 'maybe-ran' })
       for (const { reject: failed } of receipts.values()) failed(cause)
       receipts.clear()
@@ -169,7 +184,7 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       replyTo: headers.get('reply-to'),
       ...settle,
     })
-    const ack = (frame: Frame): Promise<void> => ask('ACK', { id: frame.headers.get('ack') ?? '' })
+    const idOf = (frame: Frame): { id: string } => ({ id: frame.headers.get('ack') ?? '' })
 
     /** One subscription, that takes the next when one was accepted. */
     const receiveSteadily = async ({ from, window, selector, arrived, ended }: Receiving): Promise<Receiver> => {
@@ -177,7 +192,13 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
         destinationOf(from),
         { 'activemq.prefetchSize': String(window), ...(selector !== undefined && { selector }) },
         {
-          message: (frame) => arrived(arrivedOf(frame, { accept: () => ack(frame), release() {} })),
+          message(frame) {
+            const accept = async (): Promise<void> => {
+              if (state !== 'open') throw away()
+              write('ACK', idOf(frame))
+            }
+            arrived(arrivedOf(frame, { accept, release() {} }))
+          },
           ended,
         },
       )
@@ -204,7 +225,7 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
           slot.busy = true
           const accept = async (): Promise<void> => {
             try {
-              await ack(frame)
+              await ask('ACK', idOf(frame))
             } catch (reason) {
               void close(slot).then(look)
               throw reason
