@@ -78,14 +78,14 @@ const letterOf = (message: Arrived): DeadLetter => ({
   attempts: failuresOf(message),
 })
 
-/** Takes dead letters in order up to a message of its own, behind which nothing can be that was there before; the others go back. */
+/** Takes dead letters in order up to a message of its own, persistent as they are, behind which nothing can be that was there before; the others go back. */
 async function revive(mq: ActiveMq, name: string, ids: readonly string[]): Promise<number> {
   const wanted = new Set(ids)
   const fence = randomUUID()
   const from = mq.names.dead(name)
   const revived: Promise<void>[] = []
   const line = mq.listener()
-  const last = { body: Buffer.alloc(0), type: undefined, headers: { [FENCE]: fence }, priority: 0, persistent: false, ttl: STALE }
+  const last = { body: Buffer.alloc(0), type: undefined, headers: { [FENCE]: fence }, priority: 0, persistent: true, ttl: STALE }
   await mq.send({ to: [from], ...last })
   const again = async (message: Arrived): Promise<void> => {
     // First there, then gone here: a crash between the two is a job too many, not one too few.
