@@ -65,8 +65,6 @@ export const registry: Readonly<Record<string, Load>> = {
   mqtts: async () => (await import('./protocols/broker.js')).mqtts,
   redis: async () => (await import('./protocols/broker.js')).redis,
   rediss: async () => (await import('./protocols/broker.js')).rediss,
-  stomp: async () => (await import('./protocols/broker.js')).stomp,
-  stomps: async () => (await import('./protocols/broker.js')).stomps,
 }
 
 /**

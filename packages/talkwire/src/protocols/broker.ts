@@ -1,5 +1,5 @@
 /**
- * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`, `amqp://127.0.0.1:5672`, `stomp://127.0.0.1:61613`. A call is a request in the broker's own
+ * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`, `amqp://127.0.0.1:5672`. A call is a request in the broker's own
  * idiom, a service any number of processes that share them. docs/protocols/broker.md.
  */
 import { fromOpenRpc } from '../contract/from-openrpc.js'
@@ -26,8 +26,6 @@ const traits: DialectTraits = {
   untyped: true,
   crossHost: true,
 }
-/** Of brokers that take requests for nobody. */
-const LATE: Partial<DialectTraits> = { lateAbsence: true }
 
 export const amqp = brokerDialect('amqp', async () => (await import('../hub/drivers/amqp.js')).amqp)
 export const amqps = brokerDialect('amqps', async () => (await import('../hub/drivers/amqp.js')).amqp)
@@ -35,15 +33,13 @@ export const nats = brokerDialect('nats', async () => (await import('../hub/driv
 export const mqtt = brokerDialect('mqtt', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
 export const mqtts = brokerDialect('mqtts', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
 export const redis = brokerDialect('redis', async () => (await import('../hub/drivers/redis.js')).redis)
-export const stomp = brokerDialect('stomp', async () => (await import('../hub/drivers/stomp.js')).stomp, LATE)
-export const stomps = brokerDialect('stomps', async () => (await import('../hub/drivers/stomp.js')).stomp, LATE)
 export const rediss = brokerDialect('rediss', async () => (await import('../hub/drivers/redis.js')).redis)
 
-function brokerDialect(scheme: string, load: () => Promise<HubDriver>, more: Partial<DialectTraits> = {}): Dialect {
+function brokerDialect(scheme: string, load: () => Promise<HubDriver>): Dialect {
   return {
     scheme,
     speaks: 'calls',
-    traits: { ...traits, ...more },
+    traits,
     async listen(address, service, admit, options): Promise<Listener> {
       const { broker, name } = placeOf(address)
       const [driver, connection] = await open(load, broker, options.signal, options.onError, false)
@@ -144,7 +140,7 @@ async function open(
     await connection.close()
     throw new TalkwireError(
       'UNSUPPORTED',
-      `${driver.only?.name ?? found.name} has no requests, so no calls; take ActiveMQ, MQTT 5, NATS, RabbitMQ or Redis`,
+      `${driver.only?.name ?? found.name} has no requests, so no calls; take MQTT 5, NATS, RabbitMQ or Redis`,
     )
   }
   if (early) connection.abort(early)

@@ -29,8 +29,6 @@ export interface DialectTraits {
   /** A service without a contract can be served and called. */
   readonly untyped: boolean
   readonly crossHost: boolean
-  /** Nobody says at once that a service is gone: who calls it then finds out by asking after the call, and does not know whether it ran. */
-  readonly lateAbsence?: boolean
 }
 
 /** What becomes of one call: any number of `item` and `progress`, then exactly one of `result` and `error`. */

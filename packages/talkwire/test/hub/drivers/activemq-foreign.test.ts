@@ -1,21 +1,17 @@
-/** Programs that know nothing of us, stomp.py among them, beside the driver; calls over ActiveMQ; and what ActiveMQ does beside its best. */
+/** Programs that know nothing of us, stomp.py among them, beside the driver; and what ActiveMQ does beside its best. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
 import { createInterface } from 'node:readline'
-import { after, suite, test } from 'node:test'
+import { after, test } from 'node:test'
 import { soon } from '../../../compliance/ends.js'
 import { fresh, hubKit, json, upTo, valueOf, Waiting, type HubKit } from '../../../compliance/hub-kit.js'
-import { testDialect } from '../../../compliance/index.js'
 import type { NewJob, OpenOptions } from '../../../src/hub/driver.js'
 import { stomp } from '../../../src/hub/drivers/stomp.js'
 import { openHub } from '../../../src/hub/index.js'
-import { stomp as calls } from '../../../src/protocols/broker.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
-import { freshName } from '../../helpers/place.js'
-import { addressOf, testBroker } from '../../protocols/broker-tests.js'
 import { ACTIVEMQ } from './brokers.js'
 
 const broker = await startBroker(ACTIVEMQ)
@@ -114,9 +110,6 @@ async function takeAndDie({ far, words }: HubKit, queue: string): Promise<void> 
   child.kill('SIGKILL')
   await gone
 }
-
-suite('calls', { concurrency: 8 }, () => testDialect({ test, dialect: calls, address: () => addressOf('stomp', broker, freshName()) }))
-testBroker('stomp', broker)
 
 test('stomp.py subscribes and publishes: text, JSON, and what is neither', () =>
   kit.within(async () => {
