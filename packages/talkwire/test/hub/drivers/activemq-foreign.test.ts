@@ -386,6 +386,30 @@ test('a broker that does not look at priorities, or at delays, is noticed before
   await hub.close()
 })
 
+test('a job that comes before the answer to the last acknowledgement stays its consumer’s when less is wanted', async () => {
+  const said: string[] = []
+  let subscription = ''
+  const place = await stranger((command, headers) => {
+    if (command === 'CONNECT') return CONNECTED
+    if (command !== 'DISCONNECT') said.push(command)
+    if (command === 'SUBSCRIBE') subscription = headers.get('id')!
+    const receipt = headers.has('receipt') ? frame('RECEIPT', { 'receipt-id': headers.get('receipt')! }) : ''
+    const message = (id: string): string =>
+      frame('MESSAGE', { subscription, destination: '/queue/talkwire.queue.q', 'message-id': id, ack: id, 'content-length': '0' })
+    if (command === 'SUBSCRIBE') return receipt + message('1')
+    return command === 'ACK' && headers.get('id') === '1' ? message('2') + receipt : receipt
+  })
+  const hub = await stomp.open(place, options)
+  const worker = await kit.worker(hub, 'q')
+  worker.consumption.want(1)
+  await (await worker.until(1))[0]!.ack()
+  const second = (await worker.until(2))[1]!
+  worker.consumption.want(0)
+  await second.ack()
+  await hub.close()
+  assert.deepEqual(said, ['SUBSCRIBE', 'ACK', 'ACK', 'UNSUBSCRIBE'])
+})
+
 test('who is no ActiveMQ, or speaks no STOMP, is said', async () => {
   const rabbit = await stranger(() => frame('CONNECTED', { version: '1.2', server: 'RabbitMQ/3.10.8' }))
   await assert.rejects(stomp.open(rabbit, options), fails('UNSUPPORTED'))

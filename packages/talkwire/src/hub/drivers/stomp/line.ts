@@ -42,6 +42,12 @@ interface Sub {
   readonly ended: (reason: TalkwireError) => void
 }
 
+/** A subscription for one job, and what it has. */
+interface Slot {
+  id: Promise<string>
+  has: Frame | undefined
+}
+
 const destinationOf = ({ kind, name }: Place): string => (kind === 'reply' ? name : `/${kind}/${name}`)
 
 export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lost: (cause: TalkwireError) => void): Promise<Line> {
@@ -209,20 +215,20 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
      * what was sent to it in that moment comes to another as handed out before.
      */
     const receiveSlots = ({ from, arrived, ended }: Receiving): Receiver => {
-      const slots = new Set<{ id: Promise<string>; busy: boolean }>()
+      const slots = new Set<Slot>()
       let wanted = 0
       let closed = false
-      const close = async (slot: { id: Promise<string>; busy: boolean }): Promise<void> => {
+      const close = async (slot: Slot): Promise<void> => {
         slots.delete(slot)
         const id = await slot.id.catch(() => undefined)
         if (id !== undefined && state === 'open') await unsubscribe(id).catch(unlessAway)
       }
       const open = (): void => {
-        const slot = { id: Promise.resolve(''), busy: false }
+        const slot: Slot = { id: Promise.resolve(''), has: undefined }
         const release = (): void => void close(slot).then(look)
         const message = (frame: Frame): void => {
           if (!slots.has(slot)) return
-          slot.busy = true
+          slot.has = frame
           const accept = async (): Promise<void> => {
             try {
               await ask('ACK', idOf(frame))
@@ -230,7 +236,8 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
               void close(slot).then(look)
               throw reason
             }
-            slot.busy = false
+            // The next one may be here before the broker's answer.
+            if (slot.has === frame) slot.has = undefined
             void look()
           }
           arrived(arrivedOf(frame, { accept, release }))
@@ -243,7 +250,7 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       }
       const look = (): Promise<unknown> => {
         while (!closed && state === 'open' && slots.size < wanted) open()
-        const surplus = [...slots].filter(({ busy }) => !busy).slice(0, Math.max(0, slots.size - (closed ? 0 : wanted)))
+        const surplus = [...slots].filter(({ has }) => !has).slice(0, Math.max(0, slots.size - (closed ? 0 : wanted)))
         return Promise.all(surplus.map(close))
       }
       return {
