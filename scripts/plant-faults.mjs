@@ -344,6 +344,51 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/kafka/connection.js',
+    ['hub/drivers/kafka'],
+    [
+      ['kafka: publishing waits for nobody', 'const ALL_IN_STEP = -1', 'const ALL_IN_STEP = 0', 'short'],
+      ['kafka: one that is too large takes others with it', 'if (batch.length > 1 && [...within(reason)].some(isTooLarge))', 'if (false)'],
+      ['kafka: a topic has any number of partitions', 'if (partitions === 1)', 'if (partitions !== undefined)'],
+      ['kafka: nobody hears of a lost connection', "if (state === 'open')\n            looking ??=", 'if (false)\n            looking ??='],
+      ['kafka: nobody goes on after a restart', 'await backs.all();', ''],
+      ['kafka: a wrong password is no answer', "code === 'PLT_KFK_AUTHENTICATION'", 'false'],
+      ['kafka: close leaves behind what was published', 'await Promise.allSettled(produced);', ''],
+      ['kafka: a topic that was removed is thought to be there', 'known.delete(topic);\n                    reject', 'reject'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/kafka/log.js',
+    ['hub/drivers/kafka'],
+    [
+      ['kafka: what was cut off is not counted', 'if (begin > seat.at)\n            seat.follower.lost(begin - seat.at);', ''],
+      ['kafka: a log that begins anew is not read', 'begin > seat.at || begin < asked', 'begin > seat.at'],
+      ['kafka: who is slow misses what it had no room for', 'if (!seat.room)\n                        seat.live = false;', ''],
+      ['kafka: what was known before a restart is known for ever', 'if (closed || !passes(reason))', 'if (true)'],
+      ['kafka: words of transactions are messages', 'if (attributes & CONTROL)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/kafka/topics.js',
+    ['hub/drivers/kafka'],
+    [
+      ['kafka: a header is taken for the type', 'pairs.findLastIndex(', 'pairs.findIndex('],
+      ['kafka: what is too old for a time comes', ' || entry.time < since', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/kafka/groups.js',
+    ['hub/drivers/kafka'],
+    [
+      ['kafka: a group forgets where it was', 'await reader.commit(', 'void ('],
+      [
+        'kafka: a member that was not heard is silent from then on',
+        ".on('consumer:heartbeat:error', ({ error }) => void anew(made, error))",
+        '',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/beanstalk/line.js',
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [
@@ -516,87 +561,6 @@ const FAULTS = [
     'hub/drivers/amqp/delays.js',
     ['hub/drivers/amqp'],
     [['amqp: a digit that is 0 leads nowhere', "await channel.bindExchange(next, name, digit('0'));", '']],
-  ),
-  ...faultsOf(
-    'hub/drivers/stomp/frames.js',
-    ['hub/drivers/stomp-frames'],
-    [
-      ['stomp: a header is written as it is', "command === 'CONNECT' ? ", 'true ? '],
-      ['stomp: the last header of a name counts', 'if (!headers.has(name))', 'if (true)'],
-      ['stomp: a head has no end', 'if (bytes.length - at > LONGEST_HEAD)', 'if (false)'],
-      ['stomp: what is behind a body is skipped', 'if (bytes[end] !== 0)', 'if (false)'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/stomp/line.js',
-    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
-    [
-      ['stomp: what is refused is taken for done', 'waiter.reject(errorOf(text))', 'waiter.resolve()'],
-      ['stomp: any server is an ActiveMQ', "if (!server.startsWith('ActiveMQ/'))", 'if (false)', 'short'],
-      ['stomp: headers of its own are sent as headers', 'if (TAKEN.test(name))', 'if (false)'],
-      ['stomp: a job that comes again looks like the first time', "headers.get('redelivered') === 'true'", 'false'],
-      ['stomp: the end of a browsed queue is a dead letter', "headers.get('browser') === 'end'", 'false'],
-      ['stomp: what waits is not told that the connection is lost', 'failed(cause);', ''],
-      ['stomp: what came before an answer is nobody’s', 'if (slot.has === frame)', 'if (true)', 'short'],
-      ['stomp: more are out than are wanted', 'slots.size < wanted', 'slots.size < 100'],
-      ['stomp: less is wanted, and as many come', 'slots.size - (closed ? 0 : wanted)', '0'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/activemq/queues.js',
-    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
-    [
-      [
-        'activemq: a job that comes again is not counted',
-        'return aside(giveBack(message, failures + 1))',
-        'return aside(giveBack(message, failures))',
-      ],
-      [
-        'activemq: attempts have no end',
-        'const giveBack = (message, failures, delay = 0) => attempts > 0 && failures >= attempts',
-        'const giveBack = (message, failures, delay = 0) => false',
-      ],
-      ['activemq: a lost job may be acknowledged', 'if (settled || !line || under.line !== line)', 'if (settled)'],
-      ['activemq: revived and still dead', 'await message.accept();\n    };\n    let end', '};\n    let end'],
-      ['activemq: one who revives takes the word of another', "selector: `${FENCE} IS NULL OR ${FENCE} = '${fence}'`,", ''],
-      ['activemq: a broker without a scheduler is trusted', "await able('delay');\n            if (jobs", 'if (jobs'],
-      ['activemq: priorities are not tried', "await able('priority')", ''],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/activemq/topics.js',
-    ['hub/drivers/activemq'],
-    [
-      ['activemq: a pattern takes the topic before it', 'if (group !== undefined || matchesPattern(pattern, topic))', ''],
-      ['activemq: who is slow is given everything', 'while (room && ', 'while ('],
-      ['activemq: a group of a pattern is asked for', 'if (options.group !== undefined && isPattern(pattern))', 'if (false)'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/activemq/link.js',
-    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
-    [
-      ['activemq: nobody subscribes again', 'await backs.all();', ''],
-      ['activemq: of two connections one is made again', 'shut(which);\n        void downs', 'void downs'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/activemq/requests.js',
-    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
-    [
-      ['activemq: every reply is the last', 'more: MORE in message.headers', 'more: false'],
-      [
-        'activemq: requests go to groups alone',
-        'const to = [mq.names.asked(topic), mq.names.askedAll(topic)]',
-        'const to = [mq.names.asked(topic)]',
-      ],
-      ['activemq: who asked and is gone fails the service', '.catch(unlessGone)', ''],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/activemq/names.js',
-    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
-    [['activemq: a comma is two names', 'if (!TAKEN.test(name))', 'if (true)', 'short']],
   ),
   ...faultsOf(
     'hub/drivers/amqp/queues.js',

@@ -2,11 +2,20 @@
 // the files that need a missing one are left out loudly, and under CI that is a failure.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
+import { folderOf, installJars } from './maven.mjs'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
-const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\./
+const KAFKA = /\/hub\/drivers\/kafka[^/]*\.test\./
+
+/** With something that writes down what it has to say. */
+const KAFKA_JARS = {
+  name: 'kafka',
+  version: '4.1.1',
+  packages: ['org.apache.kafka:kafka_2.13:4.1.1', 'org.slf4j:slf4j-simple:1.7.36'],
+}
 
 const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
@@ -14,7 +23,11 @@ const PHP = /\/protocols\/soap-php\.test\./
 
 const THRIFT = /\/protocols\/thrift-apache\.test\./
 
-/** Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is. @type {Record<string, { debian: string, tests: RegExp, file?: string }>} */
+/**
+ * Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is.
+ * `jars`: it comes from Maven, after those of Debian.
+ * @type {Record<string, { debian?: string, tests: RegExp, file?: string, jars?: import('./maven.mjs').Jars }>}
+ */
 const PROGRAMS = {
   chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\.|\/web-page\// },
   'dbus-daemon': { debian: 'dbus-daemon', tests: DBUS },
@@ -22,6 +35,9 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
+  java: { debian: 'default-jre-headless', tests: KAFKA },
+  mvn: { debian: 'maven', tests: KAFKA },
+  kafka: { jars: KAFKA_JARS, tests: KAFKA, file: path.join(folderOf(KAFKA_JARS), 'kafka_2.13-4.1.1.jar') },
   beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
   mosquitto: { debian: 'mosquitto', tests: MQTT },
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
@@ -30,8 +46,6 @@ const PROGRAMS = {
     tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
-  java: { debian: 'default-jre-headless', tests: ACTIVEMQ },
-  activemq: { debian: 'libactivemq-java', tests: ACTIVEMQ, file: '/usr/share/java/activemq-stomp.jar' },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },
@@ -51,8 +65,20 @@ export function isInstalled(program) {
 /** Installs what these test files need and this machine lacks, if it may. @param {readonly string[]} files */
 export function install(files) {
   const missing = [...missingFor(files).keys()]
-  if (missing.length === 0 || process.getuid?.() !== 0 || !isInstalled('apt-get')) return
-  const packages = [...new Set(missing.map((program) => PROGRAMS[program]?.debian ?? program))]
+  installDebian(missing.flatMap((program) => PROGRAMS[program]?.debian ?? []))
+  for (const program of missing) {
+    const { jars } = PROGRAMS[program] ?? {}
+    if (!jars || !isInstalled('mvn')) continue
+    console.log(`system: installing ${program} with mvn`)
+    const refusal = installJars(jars)
+    if (refusal !== undefined) console.log(`system: mvn could not install ${program}\n${refusal}`)
+  }
+}
+
+/** @param {readonly string[]} names */
+function installDebian(names) {
+  const packages = [...new Set(names)]
+  if (packages.length === 0 || process.getuid?.() !== 0 || !isInstalled('apt-get')) return
   console.log(`system: installing ${packages.join(', ')}`)
   const apt = (/** @type {string[]} */ ...args) =>
     spawnSync('apt-get', args, { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, encoding: 'utf8' })
@@ -74,4 +100,7 @@ export function missingFor(files) {
 }
 
 /** What a person types to have the program. @param {string} program */
-export const advice = (program) => `install ${program} (Debian: apt-get install ${PROGRAMS[program]?.debian ?? program})`
+export const advice = (program) =>
+  PROGRAMS[program]?.jars
+    ? `npm test installs ${program} with mvn`
+    : `install ${program} (Debian: apt-get install ${PROGRAMS[program]?.debian ?? program})`

@@ -11,11 +11,11 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   mqtts: async () => (await import('./drivers/mqtt.js')).mqtt,
   amqp: async () => (await import('./drivers/amqp.js')).amqp,
   amqps: async () => (await import('./drivers/amqp.js')).amqp,
+  kafka: async () => (await import('./drivers/kafka.js')).kafka,
+  kafkas: async () => (await import('./drivers/kafka.js')).kafka,
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,
-  stomp: async () => (await import('./drivers/stomp.js')).stomp,
-  stomps: async () => (await import('./drivers/stomp.js')).stomp,
   'zmq+ipc': async () => (await import('./drivers/zmq.js')).zmq,
   'zmq+tcp': async () => (await import('./drivers/zmq.js')).zmq,
 }

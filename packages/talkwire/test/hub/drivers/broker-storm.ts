@@ -68,7 +68,7 @@ export async function stormOf(
         kinds.add(one.kind)
         waiting.happened()
       }
-      return { kinds, ...(await use(hub, number, randomOf(seed + number + 1), stop.signal, note)) }
+      return { kinds, ...(await use(hub, driver.traits.includes('replay'), number, randomOf(seed + number + 1), stop.signal, note)) }
     }),
   )
   /** Everybody has done something of each kind. */
@@ -106,7 +106,7 @@ export async function stormOf(
     stop.abort()
   }
   const last = hubs[0]!
-  notes.push(...(await leftBehind(last)))
+  notes.push(...(await leftBehind(last, driver.traits.includes('replay'))))
   await soon(Promise.all(hubs.map((hub) => hub.close())), 'close()')
   return { kills: aways.length, notes, faults: [...errors.map(String), ...faultsIn(notes, again ? aways : [])] }
 }
@@ -144,7 +144,14 @@ interface User {
   readonly loops: Promise<unknown>
 }
 
-async function use(hub: OpenDriver, number: number, random: Random, signal: AbortSignal, note: (note: Note) => void): Promise<User> {
+async function use(
+  hub: OpenDriver,
+  keeps: boolean,
+  number: number,
+  random: Random,
+  signal: AbortSignal,
+  note: (note: Note) => void,
+): Promise<User> {
   const does: Note['kind'][] = []
   const loops: (() => Promise<void>)[] = []
   let bodies = 0
@@ -170,8 +177,7 @@ async function use(hub: OpenDriver, number: number, random: Random, signal: Abor
     does.push('grant')
     loops.push(hold(hub.leases, number, random, note))
   }
-  if (hub.topics)
-    loops.push(await (hub.state ? listened(hub.topics, number, random, fresh, note, does) : shared(hub.topics, random, fresh, note)))
+  if (hub.topics) loops.push(await (keeps ? listened : shared)(hub.topics, number, random, fresh, note, does))
   const until = async (step: () => Promise<void>): Promise<void> => {
     while (!signal.aborted) await step()
   }
@@ -272,8 +278,8 @@ type Topics = NonNullable<OpenDriver['topics']>
 /** The last part of what a driver says: it counts the messages. */
 const placeOf = (position: string | undefined): number => Number(position!.split('/').at(-1))
 
-async function publish(topics: Topics, topic: string, body: string, random: Random): Promise<Asked<void> | undefined> {
-  const call = await asked(() => topics.publish(topic, json(body), { retain: false }))
+async function publish(topics: Topics, number: number, body: string, random: Random): Promise<Asked<void> | undefined> {
+  const call = await asked(() => topics.publish(`log.${number}`, json(body), { retain: false }))
   await delay(random.below(10))
   return call
 }
@@ -303,15 +309,15 @@ async function listened(
   )
   return async () => {
     const body = fresh()
-    const call = await publish(topics, `log.${number}`, body, random)
+    const call = await publish(topics, number, body, random)
     if (call) note({ kind: 'publish', begin: call.begin, end: call.end, body })
   }
 }
 
 /** Where nothing is kept, a group gets each message, some of them twice: as a queue does. */
-async function shared(topics: Topics, random: Random, fresh: () => string, note: Noter): Promise<() => Promise<void>> {
+async function shared(topics: Topics, number: number, random: Random, fresh: () => string, note: Noter): Promise<() => Promise<void>> {
   await topics.subscribe(
-    'log',
+    'log.>',
     { from: 'new', group: 'g', buffer: 1000 },
     {
       message(message) {
@@ -326,13 +332,13 @@ async function shared(topics: Topics, random: Random, fresh: () => string, note:
   )
   return async () => {
     const body = fresh()
-    const call = await publish(topics, 'log', body, random)
+    const call = await publish(topics, number, body, random)
     if (call) note({ kind: 'push', begin: call.begin, end: call.end, bodies: [body], ...(call.end !== null && { ids: [body] }) })
   }
 }
 
 /** What is still there when nobody does anything any more. */
-async function leftBehind(hub: OpenDriver): Promise<Note[]> {
+async function leftBehind(hub: OpenDriver, keeps: boolean): Promise<Note[]> {
   const notes: Note[] = []
   if (hub.state) {
     const begin = now()
@@ -340,7 +346,7 @@ async function leftBehind(hub: OpenDriver): Promise<Note[]> {
       notes.push({ kind: 'key', key, begin, end: now(), what: { op: 'get', value: String(value), revision: Number(revision) } })
   }
   if (hub.counters) notes.push({ kind: 'counted', value: await hub.counters.add('c', 0) })
-  if (!hub.topics || !hub.state) return notes
+  if (!hub.topics || !keeps) return notes
   await hub.topics.publish(END, json('end'), { retain: false })
   const end = new Promise<void>((resolve) => {
     void hub.topics!.subscribe(

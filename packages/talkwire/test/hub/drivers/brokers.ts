@@ -1,8 +1,10 @@
 /** How each broker of the tests is started: everything on disk at once, as far as it can. */
-import { writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path, { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { asks, type BrokerPlan } from '../../helpers/broker.js'
 import { startEpmd } from '../../helpers/epmd.js'
+import { freshPort } from '../../helpers/loopback.js'
 
 export const REDIS: BrokerPlan = {
   command: (host, port, folder) => [
@@ -71,43 +73,49 @@ export const BEANSTALKD: BrokerPlan = {
   answers: (host, port) => asks(host, port, 'stats\r\n', 'OK '),
 }
 
-/** Debian's ActiveMQ, which has no AMQP in it. */
-const JARS = `
-  activemq-broker activemq-client activemq-console activemq-jaas activemq-kahadb-store activemq-openwire-legacy
-  activemq-protobuf activemq-stomp activemq-spring xbean-spring hawtbuf slf4j-api slf4j-nop jcl-over-slf4j
-  geronimo-jms_1.1_spec geronimo-j2ee-management-1.1-spec geronimo-jta-1.2-spec spring3-beans spring3-context spring3-core
-  spring3-expression jackson-annotations jackson-core jackson-databind
-`
-  .trim()
-  .split(/\s+/)
-  .map((name) => `/usr/share/java/${name}.jar`)
+/** scripts/system.mjs puts them there. */
+const JARS = new URL('../../../../../../.jars/kafka-4.1.1/', import.meta.url)
+/** Metadata, version 1, of no topic; the answer has one broker. */
+const WHO = '\0\0\0\x0e\0\x03\0\x01\0\0\0\x07\0\0\0\0\0\0'
+const ONE = '\0\0\0\x07\0\0\0\x01'
 
-/** Priorities and delays are there only if they are asked for; a hub of the prefix `plain` has no priorities. */
-const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
-  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
-    http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
-  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="talkwire" useJmx="false" schedulerSupport="true" dataDirectory="${folder}">
-    <destinationPolicy><policyMap><policyEntries>
-      <policyEntry queue=">" prioritizedMessages="true" />
-      <policyEntry queue="plain.>" prioritizedMessages="false" />
-    </policyEntries></policyMap></destinationPolicy>
-    <plugins>
-      <simpleAuthenticationPlugin anonymousAccessAllowed="true">
-        <users><authenticationUser username="guest" password="right" groups="users" /></users>
-      </simpleAuthenticationPlugin>
-    </plugins>
-    <transportConnectors><transportConnector uri="${uri}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" /></transportConnectors>
-  </broker>
-</beans>`
-
-export const ACTIVEMQ: BrokerPlan = {
+export const KAFKA: BrokerPlan = {
   command(host, port, folder) {
-    const config = path.join(folder, 'activemq.xml')
-    writeFileSync(config, activemqXml(`stomp://${host}:${port}`, folder))
-    const java = '-Xmx256m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
-    const places = ['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`)
-    return ['java', ...java, ...places, '-cp', JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`]
+    const [config, data] = [join(folder, 'server.properties'), join(folder, 'data')]
+    // What Kafka's own tool writes, which would be another start of a JVM.
+    if (!existsSync(config)) {
+      mkdirSync(data)
+      writeFileSync(join(data, 'meta.properties'), 'version=1\ncluster.id=dGFsa3dpcmUtdGVzdHMhIQ\nnode.id=1\n')
+      writeFileSync(config, settings(host, port, freshPort(), freshPort(), data))
+    }
+    const java = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
+    return ['java', ...java, '-cp', join(fileURLToPath(JARS), '*'), 'kafka.Kafka', config]
   },
-  answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
+  answers: (host, port) => asks(host, port, WHO, ONE),
 }
+
+/** A broker that was killed comes back when its controller knows that it was gone: after the session's time. */
+const settings = (host: string, port: number, controller: number, known: number, data: string): string => `
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known},CONTROLLER://${host}:${controller}
+advertised.listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_known="se cret";
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@${host}:${controller}
+log.dirs=${data}
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+num.network.threads=1
+num.io.threads=2
+num.recovery.threads.per.data.dir=1
+background.threads=1
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+`

@@ -1,0 +1,315 @@
+/**
+ * What a hub has at a Kafka: a client that says whether anybody is there, one that produces, and others that are opened for whoever reads.
+ * None of them tries again by itself: what was sent and what was not would be told no more.
+ */
+import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
+import { TalkwireError } from '../../../error.js'
+import type { OpenOptions } from '../../driver.js'
+import { brokerAddress } from '../broker-address.js'
+import { calls, isAway, packageOf, pauses, type Pauses } from '../broker.js'
+
+export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
+
+export interface NewRecord {
+  readonly key: Buffer
+  readonly value: Buffer
+  readonly headers: Map<Buffer, Buffer>
+}
+
+export interface Kafka {
+  /** Every topic and group of Kafka begins with it. */
+  readonly prefix: string
+  /** Makes a topic of one partition, if there is none. Rejects with UNSUPPORTED for one that has more. */
+  ensure(topic: string): Promise<void>
+  /** Resolves when every replica that is in step has it, in the order of the calls. Makes the topic, too. */
+  produce(topic: string, record: NewRecord): Promise<void>
+  /** Closed by whoever asked for it. With a group it is a member, as soon as it joins. */
+  reader(group?: string): Reader
+  /** Resolves when it is worth trying again after this reason. Tells reasons that are no lost connection. */
+  again(pause: Pauses, reason: unknown, what: string): Promise<void>
+  /** Called before the connections close; what it returns is waited for. */
+  closing(what: () => unknown): () => void
+  errorOf(reason: unknown, outcome?: 'not-sent' | 'maybe-ran'): TalkwireError
+  onError: OpenOptions['onError']
+  close(): Promise<void>
+}
+
+const FORM = 'Kafka is kafka://user:password@host:9092?prefix=shop, or kafkas: for TLS; the prefix has letters, digits, "_" and "-"'
+/** Kafka lets go whoever says nothing for ten minutes, and a connection that is half gone says nothing. */
+const LOOK = 60_000
+/** Of one request. A broker takes 1 MiB unless it is told otherwise. */
+const BATCH_BYTES = 512 * 1024
+const ALL_IN_STEP = -1
+/** Who leads is asked for anew when a request goes wrong. */
+const ALONE = { metadataMaxAge: 300_000 }
+/** Of those in a group: who says nothing for the first is gone, and what it had goes to another; who comes or goes is heard of after the second. */
+const SESSION = { sessionTimeout: 10_000, rebalanceTimeout: 10_000, heartbeatInterval: 1_000 }
+/** A group's coordinator may have to be found, or to read what it has. */
+const OF_A_GROUP = { ...SESSION, retries: 10, retryDelay: 100, autocommit: false }
+
+function parse(address: string, credentials: Readonly<Record<string, unknown>>): { options: BaseOptions; prefix: string } {
+  const { url, host, user, password, prefix } = brokerAddress(address, ['kafka', 'kafkas'], /^\/?$/, FORM)
+  const { sasl = user === '' ? undefined : { mechanism: 'PLAIN', username: user, password }, tls } = credentials
+  return {
+    prefix,
+    options: {
+      clientId: `talkwire-${prefix}`,
+      bootstrapBrokers: [{ host, port: Number(url.port || 9092) }],
+      retries: 0,
+      ...((url.protocol === 'kafkas:' || tls !== undefined) && { tls: { ...(tls as object | undefined) } }),
+      ...(sasl !== undefined && { sasl: sasl as NonNullable<BaseOptions['sasl']> }),
+    },
+  }
+}
+
+export async function connectKafka(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Kafka> {
+  const { options, prefix } = parse(address, credentials)
+  const lib = await packageOf('kafka', '@platformatic/kafka', () => import('@platformatic/kafka'))
+  signal?.throwIfAborted()
+  const backs = calls()
+  const closings = calls()
+  const known = new Map<string, Promise<void>>()
+  let state: 'open' | 'away' | 'closing' | 'closed' = 'open'
+  let looking: Promise<void> | undefined
+  let wake: (() => void) | undefined
+
+  // The library writes into what it is given.
+  const admin: Admin = new lib.Admin({ ...options })
+  const producer = new lib.Producer({ ...options, repeatOnStaleMetadata: false })
+  const there = async (): Promise<void> => void (await admin.metadata({ topics: [], forceUpdate: true }))
+  /** One broker of several may go: nobody is told while another answers. */
+  const look = (): void => {
+    if (state === 'open') looking ??= looked().finally(() => (looking = undefined))
+  }
+  const looked = async (): Promise<void> => {
+    const reason: unknown = await there().then(
+      () => undefined,
+      (failure: unknown) => failure,
+    )
+    if (reason === undefined || state !== 'open') return
+    state = 'away'
+    onConnection({ state: 'lost', cause: new TalkwireError('CONNECTION_LOST', textOf(reason), { cause: reason, outcome: 'maybe-ran' }) })
+    const pause = pauses()
+    wake = pause.end
+    for (let answers = false; !answers;) {
+      await pause.next()
+      if (ending()) return
+      answers = await there().then(
+        () => true,
+        () => false,
+      )
+    }
+    if (ending()) return
+    state = 'open'
+    onConnection({ state: 'connected' })
+    await backs.all()
+  }
+  const ending = (): boolean => state === 'closing' || state === 'closed'
+  // Whoever asks in this moment waits for the connection that ended: the library forgets it afterwards.
+  admin.on('client:broker:disconnect', () => setImmediate(look))
+  const timer = setInterval(look, LOOK).unref()
+
+  function errorOf(reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError {
+    if (reason instanceof TalkwireError) return reason
+    const all = [...within(reason)]
+    const say = (code: string, how = outcome): TalkwireError => new TalkwireError(code, textOf(reason), { cause: reason, outcome: how })
+    if (all.some(({ code, apiId }) => code === 'PLT_KFK_AUTHENTICATION' || /AUTHORIZATION_FAILED|SASL/.test(apiId ?? '')))
+      return say('UNAUTHENTICATED', 'not-sent')
+    if (all.some(isTooLarge)) return say('MESSAGE_TOO_LARGE', 'not-sent')
+    if (isUnknown(reason) || all.some(({ apiId }) => REFUSED.test(apiId ?? ''))) return say('UNAVAILABLE', 'not-sent')
+    // Refused before anything was sent; all else may have been on its way.
+    if (all.some(({ message }) => /^Connection to .* failed|^Cannot connect/.test(message))) return say('UNAVAILABLE', 'not-sent')
+    if (all.some(({ code, message }) => code === 'PLT_KFK_NETWORK' || /timed out|pool is closed/.test(message)))
+      return say(outcome === 'not-sent' ? 'UNAVAILABLE' : 'CONNECTION_LOST')
+    return say('UNKNOWN')
+  }
+  const ready = (): void => {
+    if (state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
+    if (state === 'away')
+      throw new TalkwireError('UNAVAILABLE', 'Kafka: there is no connection now; it is made again by itself', { outcome: 'not-sent' })
+  }
+
+  /** What there is of a topic; undefined: there is none, or it has no leader yet. */
+  const partitionsOf = async (topic: string): Promise<number | undefined> => {
+    try {
+      const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
+      const found = topics.get(topic)
+      return found && found.partitions.every(({ leader }) => leader >= 0) ? found.partitionsCount : undefined
+    } catch (reason) {
+      if (passes(reason)) return undefined
+      throw reason
+    }
+  }
+  const make = async (topic: string): Promise<void> => {
+    const pause = pauses()
+    for (let made = false; ; made = true) {
+      const partitions = await partitionsOf(topic)
+      if (partitions === 1) return
+      if (partitions !== undefined)
+        throw new TalkwireError(
+          'UNSUPPORTED',
+          `Kafka: the topic ${topic} has ${partitions} partitions; a hub needs one, since its messages have one order: choose another prefix, or make the topic with one`,
+        )
+      if (made) await pause.next()
+      ready()
+      if (!made) await create(topic)
+    }
+  }
+  const create = async (topic: string): Promise<void> => {
+    const configs = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }]
+    await admin.createTopics({ topics: [topic], partitions: 1, replicas: -1, configs }).catch((reason: unknown) => {
+      if (!idsOf(reason).includes('TOPIC_ALREADY_EXISTS')) throw reason
+    })
+  }
+
+  const ensure = async (topic: string): Promise<void> => {
+    ready()
+    let done = known.get(topic)
+    if (!done) {
+      done = make(topic)
+      known.set(topic, done)
+      done.catch(() => known.delete(topic))
+    }
+    await done.catch((reason: unknown) => {
+      throw errorOf(reason)
+    })
+  }
+
+  /** What came while the last request was on its way goes together in the next. */
+  const queued: Queued[] = []
+  const produced = new Set<Promise<void>>()
+  let sending: Promise<void> | undefined
+  const put = async (topic: string, record: NewRecord): Promise<void> => {
+    await ensure(topic)
+    await new Promise<void>((resolve, reject) => {
+      queued.push({ topic, record, resolve, reject })
+      sending ??= send().finally(() => (sending = undefined))
+    })
+  }
+  const send = async (): Promise<void> => {
+    // Those of one turn go together.
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    while (queued.length > 0) await deliver(take(queued))
+  }
+  const deliver = async (batch: readonly Queued[]): Promise<void> => {
+    try {
+      ready()
+      await producer.send({ acks: ALL_IN_STEP, messages: batch.map(({ topic, record }) => ({ topic, partition: 0, ...record })) })
+      for (const { resolve } of batch) resolve()
+    } catch (reason) {
+      producer.clearMetadata()
+      // Whose fault it is is not said.
+      if (batch.length > 1 && [...within(reason)].some(isTooLarge)) for (const one of batch) await deliver([one])
+      else
+        for (const { topic, reject } of batch) {
+          // Somebody may have removed it.
+          known.delete(topic)
+          reject(errorOf(reason, 'maybe-ran'))
+        }
+      look()
+    }
+  }
+
+  const opening = there()
+  let abort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => signal?.addEventListener('abort', (abort = () => reject(signal.reason as Error))))
+  const end = async (): Promise<void> => {
+    clearInterval(timer)
+    await Promise.all([admin.close(), producer.close()])
+  }
+  try {
+    await Promise.race([opening, aborted])
+  } catch (reason) {
+    state = 'closed'
+    opening.catch(() => {})
+    await end()
+    signal?.throwIfAborted()
+    throw errorOf(reason)
+  } finally {
+    if (abort) signal!.removeEventListener('abort', abort)
+  }
+  return {
+    prefix,
+    errorOf,
+    onError,
+    closing: (what) => closings.add(what),
+    ensure,
+    produce(topic, record) {
+      if (ending()) return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
+      const run = put(topic, record).finally(() => produced.delete(run))
+      produced.add(run)
+      return run
+    },
+    reader(group) {
+      ready()
+      return new lib.Consumer({ ...options, groupId: group ?? prefix, ...(group === undefined ? ALONE : OF_A_GROUP) })
+    },
+    async again(pause, reason, what) {
+      const error = errorOf(reason)
+      if (!isAway(error) && !passes(reason)) onError(error, what)
+      look()
+      const forget = [closings.add(pause.end)]
+      if (state !== 'away') await pause.next()
+      else await new Promise<void>((resolve) => forget.push(backs.add(resolve), closings.add(resolve)))
+      for (const each of forget) each()
+    },
+    async close() {
+      if (ending()) return
+      await closings.all()
+      if (ending()) return
+      state = state === 'away' ? 'closed' : 'closing'
+      wake?.()
+      await Promise.allSettled(produced)
+      state = 'closed'
+      await looking
+      await end()
+    },
+  }
+}
+
+interface Queued {
+  readonly topic: string
+  readonly record: NewRecord
+  readonly resolve: () => void
+  readonly reject: (reason: TalkwireError) => void
+}
+
+function take(queued: Queued[]): Queued[] {
+  let size = 0
+  let count = 0
+  for (const { record } of queued) {
+    size += record.value.length + record.key.length
+    if (count > 0 && size > BATCH_BYTES) break
+    count++
+  }
+  return queued.splice(0, count)
+}
+
+interface Reason {
+  readonly message: string
+  readonly code?: string
+  /** Kafka's own name of an error. */
+  readonly apiId?: string
+}
+
+/** Not one replica has it. */
+const REFUSED = /^(NOT_ENOUGH_REPLICAS|UNKNOWN_TOPIC_OR_PARTITION|LEADER_NOT_AVAILABLE)$/
+/** Brokers say these while they start, and while a topic or a group moves. */
+const PASSES =
+  /NOT_LEADER|LEADER_NOT_AVAILABLE|UNKNOWN_TOPIC|UNKNOWN_LEADER_EPOCH|FENCED_LEADER_EPOCH|REPLICA_NOT_AVAILABLE|COORDINATOR|UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|REBALANCE_IN_PROGRESS/
+
+/** An error and those that it is made of, the outermost first. */
+function* within(reason: unknown): Generator<Reason> {
+  if (!(reason instanceof Error)) return
+  yield reason
+  yield* within(reason.cause)
+  if (reason instanceof AggregateError) for (const each of reason.errors) yield* within(each)
+}
+
+/** What is innermost says most. */
+const textOf = (reason: unknown): string => `Kafka: ${[...within(reason)].at(-1)?.message || 'nobody is there'}`
+export const idsOf = (reason: unknown): readonly string[] => [...within(reason)].flatMap(({ apiId }) => apiId ?? [])
+export const passes = (reason: unknown): boolean => PASSES.test(idsOf(reason).join(' ')) || isUnknown(reason)
+/** The library keeps the number of this error to itself. */
+const isUnknown = (reason: unknown): boolean => [...within(reason)].some(({ message }) => message.startsWith('Unknown topic'))
+const isTooLarge = ({ apiId }: Reason): boolean => apiId === 'MESSAGE_TOO_LARGE' || apiId === 'RECORD_LIST_TOO_LARGE'
