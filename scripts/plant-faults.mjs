@@ -35,6 +35,46 @@ const FAULTS = [
     [['broker: an event that is no value ends everything', 'if (reason instanceof TalkwireError)\n            return undefined;', '']],
   ),
   ...faultsOf(
+    'protocols/broker-alive.js',
+    ['protocols/broker-alive'],
+    [
+      ['broker: alive: an answer on its way is no answer', 'closed = Math.min(closed, each.answered)', 'closed = this.number', 'short'],
+      ['broker: alive: who died is there for ever', 'heard > this.number - QUESTIONS', 'true'],
+      ['broker: alive: what was said of a call is forgotten', 'asked.known = this.number;\n        if', 'if'],
+      ['broker: alive: whose call it is stays unknown', 'asked.instance ??= instance;', ''],
+      [
+        'broker: alive: an answer counts for what was asked before it',
+        'told.answered = Math.max(told.answered, question)',
+        'told.answered = this.number',
+      ],
+      ['broker: alive: an answer counts until the next question', 'this.number - MOST_OPEN', 'this.number'],
+      ['broker: alive: a young call has missed a question', 'asked.known = this.number;\n        return false;', 'return false;'],
+      ['broker: alive: a caller that speaks of others is silent', '(known.asked || !known.spoken)', '(true)'],
+      ['broker: alive: a forgotten call lasts while its caller speaks', '(known.asked || !known.spoken)', '(!known.spoken)'],
+      ['broker: alive: one look without a word is too many', 'const SILENT = 4', 'const SILENT = 1'],
+      ['broker: alive: nothing is cancelled', 'if (each.silent >= SILENT)', 'if (false)'],
+      ['broker: alive: all callers are one', "id.slice(0, id.lastIndexOf('.') + 1) || id", "''"],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/broker-serve.js',
+    ['protocols/broker-alive'],
+    [
+      [
+        'broker: alive: who has none of the calls says nothing',
+        'this.reply(request, this.plain.write(known,',
+        'if (known.length > 0) this.reply(request, this.plain.write(known,',
+      ],
+      ['broker: alive: what a caller sends is no sign of it', 'this.callers.spoke(id);', ''],
+      ['broker: alive: an input is no word of its call', 'heard.spoken = true;\n        if (what', 'if (what'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/broker-call.js',
+    ['protocols/broker-alive'],
+    [['broker: alive: an answer that is no list ends the process', 'Array.isArray(known) ? known : []', 'known']],
+  ),
+  ...faultsOf(
     'protocols/broker.js',
     ['protocols/broker'],
     [

@@ -3,25 +3,19 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../error.js'
 import type { Headers, Incoming, OpenDriver, Outgoing, Reply, Subscription } from '../hub/driver.js'
 import type { BrokerConnection } from './broker.js'
+import { looking, Questions, type Asked, type Looking } from './broker-alive.js'
 import { CALL, CONTROL, CREDIT, INPUT, INSTANCE, PART, readError, TAGGED, VALUES, wordsOf, type Words } from './broker-words.js'
 import type { Topics } from './broker-serve.js'
 import type { Answer, Callee, DialectClientOptions, OpenCall } from './dialect.js'
 import { metaHeaders } from './http-meta.js'
 import { toWireError, type Meta } from './message.js'
 
-/** A call that is older is asked after, as often; who was asked twice and knows nothing of it is gone. */
-const LOOK = 3_000
-const QUESTIONS = 2
-
 interface Calling {
   readonly answer: Answer
-  readonly since: number
-  /** The instance that has it, once it has said so. */
-  instance: string | undefined
+  readonly asked: Asked
   /** What waits for that. */
   readonly held: (() => void)[]
   stop: (() => void) | undefined
-  unanswered: number
   over: boolean
 }
 
@@ -31,18 +25,19 @@ export class BrokerCallee implements Callee {
   private readonly calls = new Map<string, Calling>()
   private readonly events = new Map<string, Promise<Subscription>>()
   private readonly words: Words
-  private readonly timer: NodeJS.Timeout
+  private readonly questions = new Questions()
 
   constructor(
     private readonly driver: OpenDriver,
     private readonly topics: Topics,
     private readonly options: DialectClientOptions,
-    connection: BrokerConnection,
+    connection: Pick<BrokerConnection, 'onEnd'>,
+    begin: Looking = looking,
   ) {
     this.words = wordsOf(options.limits, true)
-    this.timer = setInterval(() => void this.askAfter(), LOOK).unref()
+    const end = begin(() => this.look())
     connection.onEnd((cause) => {
-      clearInterval(this.timer)
+      end()
       const lost = (cause ?? new TalkwireError('CONNECTION_LOST', 'the connection to the broker was closed')).withOutcome('maybe-ran')
       for (const id of this.calls.keys()) this.fail(id, lost)
       options.onClosed(cause)
@@ -56,15 +51,7 @@ export class BrokerCallee implements Callee {
     if (meta?.credit !== undefined) headers[CREDIT] = String(meta.credit)
     if (meta?.input) headers[INPUT] = 'stream'
     const message = this.words.write(params, headers)
-    const calling: Calling = {
-      answer,
-      since: performance.now(),
-      instance: undefined,
-      held: [],
-      stop: undefined,
-      unanswered: 0,
-      over: false,
-    }
+    const calling: Calling = { answer, asked: this.questions.begin(), held: [], stop: undefined, over: false }
     this.calls.set(id, calling)
     this.driver
       .requests!.request(`${this.topics.calls}.${method}`, message, (reply) => this.take(id, calling, reply))
@@ -114,7 +101,7 @@ export class BrokerCallee implements Callee {
 
   private take(id: string, calling: Calling, reply: Reply): void {
     if (calling.over) return
-    calling.unanswered = 0
+    this.questions.heard(calling.asked)
     try {
       if (!reply.more) return this.last(id, calling, reply)
       const part = reply.headers[PART]
@@ -128,7 +115,7 @@ export class BrokerCallee implements Callee {
   }
 
   private begun(calling: Calling, { [INSTANCE]: instance }: Headers): void {
-    calling.instance = instance
+    calling.asked.instance = instance
     for (const say of calling.held.splice(0)) say()
   }
 
@@ -158,7 +145,7 @@ export class BrokerCallee implements Callee {
     const say = (what: string, value: unknown): number => {
       const message = this.words.write(value, { [CALL]: id, [CONTROL]: what })
       const send = (): void => this.steer(id, calling, message)
-      if (streams && calling.instance === undefined && what !== 'cancel') calling.held.push(send)
+      if (streams && calling.asked.instance === undefined && what !== 'cancel') calling.held.push(send)
       else send()
       return message.body.length
     }
@@ -174,7 +161,7 @@ export class BrokerCallee implements Callee {
     }
   }
 
-  private steer(id: string, { instance }: Calling, message: ReturnType<Words['write']>): void {
+  private steer(id: string, { asked: { instance } }: Calling, message: ReturnType<Words['write']>): void {
     const topic = instance === undefined ? this.topics.control : `${this.topics.control}.${instance}`
     this.driver
       .requests!.request(topic, message, () => {})
@@ -184,26 +171,33 @@ export class BrokerCallee implements Callee {
       )
   }
 
-  /** A broker does not tell that who had a call is gone. */
-  private async askAfter(): Promise<void> {
-    const due = performance.now() - LOOK
-    const old = [...this.calls].filter(([, { since }]) => since <= due)
-    if (old.length === 0) return
-    for (const [id, calling] of old)
-      if (calling.unanswered++ >= QUESTIONS)
+  private look(): void {
+    for (const [id, { asked }] of this.calls)
+      if (this.questions.isGone(asked))
         this.fail(id, gone(new Error('no instance of the service knows the call any more; who had it is gone')))
-    const ids = old.map(([id]) => id).filter((id) => this.calls.has(id))
-    const known = (reply: Reply): void => {
-      for (const id of this.words.read(reply) as string[]) {
-        const calling = this.calls.get(id)
-        if (calling) calling.unanswered = 0
-      }
+    const number = this.questions.next()
+    const due = [...this.calls].filter(([, { asked }]) => this.questions.isDue(asked)).map(([id]) => id)
+    if (due.length > 0) void this.ask(number, due)
+  }
+
+  private async ask(number: number, ids: readonly string[]): Promise<void> {
+    const answered = (reply: Reply): void => {
+      const known = payloadOf(this.words, reply)
+      const calls = (Array.isArray(known) ? known : []).flatMap((id) => this.calls.get(id as string) ?? [])
+      const { [INSTANCE]: instance } = reply.headers
+      this.questions.answered(
+        number,
+        instance,
+        calls.map(({ asked }) => asked),
+      )
+      // Their instance is known by now.
+      for (const { asked, held } of calls) if (asked.instance !== undefined) for (const say of held.splice(0)) say()
     }
     try {
-      const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(ids, { [CONTROL]: 'alive' }), known)
-      setTimeout(stop, LOOK).unref()
+      const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(ids, { [CONTROL]: 'alive' }), answered)
+      this.questions.asked(number, stop)
     } catch {
-      // Nobody serves it: each was asked after and not known, which counts.
+      // Nobody serves it: the question has no answer, which counts.
     }
   }
 }

@@ -4,6 +4,7 @@ import { TalkwireError } from '../error.js'
 import type { Headers, Incoming, OpenDriver, Request, Subscription } from '../hub/driver.js'
 import type { Service } from '../session/service.js'
 import type { BrokerConnection } from './broker.js'
+import { Callers, looking, type Heard, type Looking } from './broker-alive.js'
 import { CALL, CONTROL, CREDIT, INPUT, INSTANCE, PART, TAGGED, VALUES, writeError, wordsOf, type Words } from './broker-words.js'
 import type { Admit, Caller, DialectServerOptions, OpenCall } from './dialect.js'
 import { metaOf } from './http-meta.js'
@@ -11,9 +12,6 @@ import { fromWireError, type Meta } from './message.js'
 
 /** Bytes of a stream that a caller who grants nothing is sent ahead of the broker. */
 const AHEAD = 64 * 1024
-/** Milliseconds after which a call is cancelled whose caller says nothing; callers ask after their calls every three seconds. */
-const SILENCE = 12_000
-const LOOK = 3_000
 const GROUP = 'talkwire'
 /** The topic at which all services hear `hello`. */
 export const EVERYBODY = 'rpc-control'
@@ -29,19 +27,18 @@ export interface Topics {
 interface Running {
   readonly open: OpenCall
   readonly words: Words
-  /** When the caller was heard of last. */
-  seen: number
+  readonly heard: Heard
 }
 
 export class Served {
   private readonly id = randomUUID()
   private readonly calls = new Map<string, Running>()
+  private readonly callers = new Callers()
   private readonly heard = new Set<string>()
   private readonly caller: Caller
   private readonly plain: Words
   private readonly tagged: Words
   private listening: Subscription[] = []
-  private timer: NodeJS.Timeout | undefined
 
   constructor(
     private readonly driver: OpenDriver,
@@ -50,12 +47,14 @@ export class Served {
     connection: BrokerConnection,
     admit: Admit,
     private readonly options: DialectServerOptions,
+    begin: Looking = looking,
   ) {
     this.plain = wordsOf(options.limits, false)
     this.tagged = wordsOf(options.limits, true)
     this.caller = admit(connection, (event, payload) => this.publish(event, payload))
+    const end = begin(() => this.callers.look())
     connection.onEnd((cause) => {
-      clearInterval(this.timer)
+      end()
       this.caller.closed(cause)
     })
   }
@@ -71,7 +70,6 @@ export class Served {
       await requests.respond(EVERYBODY, undefined, controls),
       await requests.respond(`${calls}.>`, GROUP, (request) => this.call(request)),
     )
-    this.timer = setInterval(() => this.endSilent(), LOOK).unref()
   }
 
   /** No new calls; those that run are answered, and may still be cancelled. */
@@ -91,7 +89,7 @@ export class Served {
     }
     const fail = (error: TalkwireError): void => {
       over = true
-      if (running) this.calls.delete(id!)
+      if (running) this.forget(id!)
       this.reply(request, failure(error, words), false)
     }
     let meta: Meta | undefined
@@ -111,7 +109,7 @@ export class Served {
       result: (value) => {
         say(value, undefined)
         over = true
-        if (running) this.calls.delete(id!)
+        if (running) this.forget(id!)
       },
       error: fail,
       item: (value) => {
@@ -125,7 +123,12 @@ export class Served {
     })
     if (over || strange) return
     running = true
-    this.calls.set(id, { open, words, seen: performance.now() })
+    this.calls.set(id, { open, words, heard: this.callers.begin(id, () => open.cancel()) })
+  }
+
+  private forget(id: string): void {
+    this.callers.end(this.calls.get(id)!.heard)
+    this.calls.delete(id)
   }
 
   private control(request: Request): void {
@@ -134,7 +137,9 @@ export class Served {
     try {
       if (what === 'alive') return this.alive(request)
       if (what === 'listen') return this.listenTo(request)
-      const call = id === undefined ? undefined : this.calls.get(id)
+      if (id === undefined) return
+      this.callers.spoke(id)
+      const call = this.calls.get(id)
       if (call) this.steer(call, what, request)
     } catch (reason) {
       // A control has nobody who waits for its answer.
@@ -149,10 +154,12 @@ export class Served {
 
   private alive(request: Request): void {
     const asked = this.plain.read(request)
-    const known = (Array.isArray(asked) ? asked : []).filter((id): id is string => typeof id === 'string' && this.calls.has(id))
-    const now = performance.now()
-    for (const id of known) this.calls.get(id)!.seen = now
-    if (known.length > 0) this.reply(request, this.plain.write(known, {}), false)
+    const ids = (Array.isArray(asked) ? asked : []).filter((id): id is string => typeof id === 'string')
+    const known = ids.filter((id) => this.calls.has(id))
+    this.callers.asked(ids)
+    for (const id of known) this.calls.get(id)!.heard.spoken = true
+    // Also who has none of them: then it is not this one's answer that is still on its way.
+    this.reply(request, this.plain.write(known, { [INSTANCE]: this.id }), false)
   }
 
   private listenTo(request: Request): void {
@@ -168,7 +175,8 @@ export class Served {
     this.heard.add(event)
   }
 
-  private steer({ open, words }: Running, what: string | undefined, request: Incoming): void {
+  private steer({ open, words, heard }: Running, what: string | undefined, request: Incoming): void {
+    heard.spoken = true
     if (what === 'cancel') return open.cancel()
     if (what === 'grant') return open.grant(Number(words.read(request)) || 0)
     if (what === 'input') return void open.input(words.read(request), request.body.length)
@@ -184,11 +192,6 @@ export class Served {
       .topics!.publish(`${this.topics.events}.${event}`, this.tagged.write(payload, {}), { retain: false })
       .catch((reason: unknown) => this.options.onError(reason, event))
     return true
-  }
-
-  private endSilent(): void {
-    const now = performance.now()
-    for (const { open, seen } of this.calls.values()) if (now - seen > SILENCE) open.cancel()
   }
 }
 

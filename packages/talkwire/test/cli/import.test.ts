@@ -52,19 +52,23 @@ const imported = async (args: readonly string[]): Promise<string> => {
 
 const shopProgram = fileURLToPath(new URL('../../../test/protocols/fixtures/fastapi_shop.py', import.meta.url))
 
+const PATIENCE = ['--wait', '60000']
+
 test('import: FastAPI, asked at its address', async () => {
   const port = freshPort()
   const child = spawn(python, [shopProgram, ownHost, String(port)], { stdio: ['ignore', 'pipe', 'ignore'] })
   try {
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
     assert.equal((await soon(lines.next(), 'a line')).value, 'ready')
-    const module = await imported([`http://${ownHost}:${port}`])
+    // It is there; on a machine that is busy it may not come to answer within the five seconds of a handshake.
+    const module = await imported([`http://${ownHost}:${port}`, ...PATIENCE])
     const app = `import { connect, isError } from 'talkwire'
 import { address, discoverPetShop } from './shop.contract.js'
 import type { PetInput } from './shop.contract.js'
 
-const shop = await discoverPetShop()
-const client = await connect(shop, address)
+const patience = { wait: 60_000 }
+const shop = await discoverPetShop(address, patience)
+const client = await connect(shop, address, patience)
 const rex: PetInput = { name: 'Rex', kind: 'dog', tags: ['good'] }
 const id: number = await client.add_pet_pets_post(rex)
 const { name, kind } = await client.get_pet_pets__pet_id__get({ pet_id: id })
@@ -101,7 +105,7 @@ async function callWithSecrets(address: string): Promise<void> {
   writeFileSync(key, 'a key\n', { mode: 0o600 })
   writeFileSync(bearer, 'a token', { mode: 0o600 })
   const called = (...secrets: string[]) =>
-    talkwire(['call', address, 'safe_both_safe_both_get', ...secrets.flatMap((secret) => ['--secret-file', secret])])
+    talkwire(['call', address, 'safe_both_safe_both_get', ...PATIENCE, ...secrets.flatMap((secret) => ['--secret-file', secret])])
   assert.deepEqual(await called(`Shop_key=${key}`, `Shop_bearer=${bearer}`), { code: 0, stdout: '"a key a token"\n', stderr: '' })
   for (const [secrets, text] of [
     [[`Shop_key=${key}`], /"Shop_bearer" is missing/],
