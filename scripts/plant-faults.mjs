@@ -53,6 +53,8 @@ const FAULTS = [
       ['broker: alive: a forgotten call lasts while its caller speaks', '(known.asked || !known.spoken)', '(!known.spoken)'],
       ['broker: alive: one look without a word is too many', 'const SILENT = 4', 'const SILENT = 1'],
       ['broker: alive: nothing is cancelled', 'if (each.silent >= SILENT)', 'if (false)'],
+      ['broker: alive: what the broker has not taken was asked', 'let closed = this.taken;', 'let closed = this.number;'],
+      ['broker: alive: nobody greets a caller whose questions do not come', 'if (known.spoken && !known.asked)', 'if (false)'],
       ['broker: alive: all callers are one', "id.slice(0, id.lastIndexOf('.') + 1) || id", "''"],
     ],
   ),
@@ -72,7 +74,10 @@ const FAULTS = [
   ...faultsOf(
     'protocols/broker-call.js',
     ['protocols/broker-alive'],
-    [['broker: alive: an answer that is no list ends the process', 'Array.isArray(known) ? known : []', 'known']],
+    [
+      ['broker: alive: what nobody serves is not asked', 'this.questions.asked(number);\n        }\n    }', '}\n    }'],
+      ['broker: alive: an answer that is no list ends the process', 'Array.isArray(known) ? known : []', 'known'],
+    ],
   ),
   ...faultsOf(
     'protocols/broker.js',

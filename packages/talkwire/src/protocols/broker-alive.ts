@@ -41,8 +41,9 @@ interface Instance {
 }
 
 export class Questions {
-  /** The last one. */
+  /** The last one, and the last one that the broker has taken. */
   private number = 0
+  private taken = 0
   private readonly instances = new Map<string, Instance>()
   private open: { readonly number: number; readonly stop: () => void }[] = []
 
@@ -77,7 +78,7 @@ export class Questions {
   /** Everybody who may have it has answered without naming it, or is silent. */
   isGone({ known, instance }: Asked): boolean {
     const candidates = instance === undefined ? this.instances.values() : [this.instances.get(instance)]
-    let closed = this.number
+    let closed = this.taken
     for (const each of candidates) if (each && this.isThere(each)) closed = Math.min(closed, each.answered)
     return closed - known >= QUESTIONS
   }
@@ -99,8 +100,9 @@ export class Questions {
     return false
   }
 
-  /** Answers to it may come for long. */
-  asked(number: number, stop: () => void): void {
+  /** The broker has taken the question, or there was nothing to ask. Answers may come for long. */
+  asked(number: number, stop: () => void = () => {}): void {
+    this.taken = Math.max(this.taken, number)
     this.open.push({ number, stop })
     const over = this.open.filter((each) => each.number <= this.number - MOST_OPEN)
     this.open = this.open.slice(over.length)
@@ -114,6 +116,8 @@ export class Questions {
 export interface Heard {
   readonly caller: string
   readonly cancel: () => void
+  /** Says to the caller that this instance is there. */
+  readonly greet: () => void
   /** Looks since the caller last spoke of it, where it spoke at all. */
   silent: number
   spoken: boolean
@@ -132,9 +136,9 @@ const callerOf = (id: string): string => id.slice(0, id.lastIndexOf('.') + 1) ||
 export class Callers {
   private readonly all = new Map<string, Caller>()
 
-  begin(id: string, cancel: () => void): Heard {
+  begin(id: string, cancel: () => void, greet: () => void): Heard {
     const caller = callerOf(id)
-    const heard: Heard = { caller, cancel, silent: 0, spoken: true }
+    const heard: Heard = { caller, cancel, greet, silent: 0, spoken: true }
     const known = this.all.get(caller) ?? { calls: new Set(), spoken: true, asked: false }
     known.calls.add(heard)
     this.all.set(caller, known)
@@ -161,9 +165,14 @@ export class Callers {
     }
   }
 
-  /** Cancels calls of callers that say nothing, and those that their callers do not ask after any more. */
+  /**
+   * Cancels calls of callers that say nothing, and those that their callers do not ask after any more. Whose questions are still on
+   * their way, behind other things, is told meanwhile that somebody is there.
+   */
   look(): void {
     for (const known of this.all.values()) {
+      const [first] = known.calls
+      if (known.spoken && !known.asked) first?.greet()
       for (const each of known.calls) {
         if (each.spoken) each.silent = 0
         else if (known.asked || !known.spoken) each.silent++

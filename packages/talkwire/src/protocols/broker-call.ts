@@ -178,6 +178,7 @@ export class BrokerCallee implements Callee {
     const number = this.questions.next()
     const due = [...this.calls].filter(([, { asked }]) => this.questions.isDue(asked)).map(([id]) => id)
     if (due.length > 0) void this.ask(number, due)
+    else this.questions.asked(number)
   }
 
   private async ask(number: number, ids: readonly string[]): Promise<void> {
@@ -198,6 +199,7 @@ export class BrokerCallee implements Callee {
       this.questions.asked(number, stop)
     } catch {
       // Nobody serves it: the question has no answer, which counts.
+      this.questions.asked(number)
     }
   }
 }

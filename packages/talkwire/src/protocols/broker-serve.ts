@@ -103,7 +103,8 @@ export class Served {
       return fail(TalkwireError.from(reason))
     }
     const strange = id === undefined
-    if (!strange && (meta?.input || meta?.credit !== undefined)) say(undefined, { [PART]: 'begun', [INSTANCE]: this.id })
+    const greet = (): void => void say(undefined, { [PART]: 'begun', [INSTANCE]: this.id })
+    if (!strange && (meta?.input || meta?.credit !== undefined)) greet()
     const method = request.topic.slice(this.topics.calls.length + 1)
     const open = this.caller.call(method, params, strange ? { ...meta, credit: AHEAD } : meta, {
       result: (value) => {
@@ -123,7 +124,7 @@ export class Served {
     })
     if (over || strange) return
     running = true
-    this.calls.set(id, { open, words, heard: this.callers.begin(id, () => open.cancel()) })
+    this.calls.set(id, { open, words, heard: this.callers.begin(id, () => open.cancel(), greet) })
   }
 
   private forget(id: string): void {

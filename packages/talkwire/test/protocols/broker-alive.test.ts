@@ -23,13 +23,16 @@ interface Ear {
 
 /** A broker that holds what it is given until the test lets it go. */
 function openBroker() {
+  let takes: Promise<void> | undefined
   const ears: Ear[] = []
   const boxes = new Map<string, (() => void)[]>()
   const put = (who: string, message: () => void): void => void (boxes.get(who) ?? boxes.set(who, []).get(who)!).push(message)
   const fits = (topic: string, pattern: string): boolean =>
     topic === pattern || (pattern.endsWith('.>') && topic.startsWith(pattern.slice(0, -1)))
   const driverOf = (me: string): OpenDriver => {
-    const request = (topic: string, message: Outgoing, onReply: (reply: Reply) => void): Promise<{ stop: () => void }> => {
+    const request = async (topic: string, message: Outgoing, onReply: (reply: Reply) => void): Promise<{ stop: () => void }> => {
+      if (takes) await takes
+      if (!ears.some(({ pattern }) => fits(topic, pattern))) throw new Error('nobody responds')
       let stopped = false
       const groups = new Set<string>()
       for (const { pattern, group, who, hear } of ears) {
@@ -41,7 +44,7 @@ function openBroker() {
         }
         put(who, () => hear({ ...message, topic, reply } as unknown as Request))
       }
-      return Promise.resolve({ stop: () => void (stopped = true) })
+      return { stop: () => void (stopped = true) }
     }
     const respond = (pattern: string, group: string | undefined, hear: (request: Request) => void) => {
       ears.push({ pattern, group, who: me, hear })
@@ -60,6 +63,12 @@ function openBroker() {
         delivered++
       }
       return delivered
+    },
+    /** It takes nothing until what this returns is called. */
+    stall(): () => void {
+      let go!: () => void
+      takes = new Promise((resolve) => (go = resolve))
+      return go
     },
     /** The process dies with all that it has not said. */
     leave(who: string): void {
@@ -273,7 +282,10 @@ test('broker: who stands in for a service in another language answers without a 
   }
   assert.deepEqual(waited.told, [])
   broker.leave('stranger')
-  for (let turns = 0; turns < 3; turns++) client.look()
+  for (let turns = 0; turns < 3; turns++) {
+    client.look()
+    await settled()
+  }
   assert.deepEqual(waited.told, LOST)
 })
 
@@ -327,9 +339,8 @@ test('broker: a call whose caller sends its input is not cancelled because the q
     client.look()
     await settled()
     broker.deliver('bank', 2)
-    load.answer.grantInput!(1)
-    broker.deliver('client')
     bank.look()
+    broker.deliver('client')
   }
   assert.deepEqual([load.cancelled, wait.cancelled, waited.told], [0, 0, []])
   broker.deliver('bank')
@@ -354,6 +365,25 @@ function strangerOf(broker: Broker) {
     ask: (...ids: string[]) => say('control.bank', ids, { 'talkwire-control': 'alive' }),
   }
 }
+
+test('broker: what the broker has not taken was not asked', async () => {
+  const broker = openBroker()
+  await instanceOf(broker, 'bank')
+  const client = clientOf(broker)
+  const waited = client.call('wait')
+  await settled()
+  broker.deliver('bank')
+  const go = broker.stall()
+  for (let turns = 0; turns < 10; turns++) {
+    client.look()
+    await settled()
+  }
+  assert.deepEqual(waited.told, [])
+  go()
+  await settled()
+  client.look()
+  assert.deepEqual(waited.told, LOST)
+})
 
 test('broker: a call that its caller has forgotten is cancelled while that one is busy with others', async () => {
   const broker = openBroker()

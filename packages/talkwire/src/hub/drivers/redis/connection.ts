@@ -69,6 +69,8 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
       ...(typeof credentials['password'] === 'string' && { password: credentials['password'] }),
       RESP: 2,
       disableOfflineQueue: true,
+      // Else what cannot be written for five seconds fails, without a word, also where Redis is only busy.
+      commandOptions: { timeout: 0 },
       socket: {
         ...(credentials['tls'] as object | undefined),
         reconnectStrategy: (retries: number) => open && Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** Math.min(retries, 10)),
