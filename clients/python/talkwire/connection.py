@@ -103,6 +103,7 @@ class Connection(ChannelSession):
         self._gone = False
         self.ends_service = False  # the parent's wire: its end is the end of the service
         self._teardown_error: Optional[TalkwireError] = None
+        self._ending = threading.RLock()  # held while every call is told of the end
         self._idle_signal = Signal()
         self._end_signal = Signal()
         self._events: Deque[Tuple[str, Any]] = deque()
@@ -270,7 +271,8 @@ class Connection(ChannelSession):
         me = _get_ident()
         while not ready():
             if self.ended is not None:
-                return ready()
+                with self._ending:  # the end is known before every call has been told
+                    return ready()
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
@@ -529,7 +531,8 @@ class Connection(ChannelSession):
             if self._teardown_error is not None:
                 return
             self._teardown_error = error
-        self.end(error)
+        with self._ending:
+            self.end(error)
         self._wire.abort()
         self._aborted = True
         with self._out:
@@ -601,6 +604,7 @@ class Connection(ChannelSession):
         self.channel_signal.notify()
 
     def forget_after_fork(self) -> None:
+        self._ending = threading.RLock()
         self.ended = self._teardown_error = TalkwireError(
             "CONNECTION_LOST", "the connection belongs to the process that forked this one"
         )

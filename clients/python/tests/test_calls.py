@@ -180,6 +180,40 @@ def test_many_threads_share_a_client(served):
     assert not wrong
 
 
+def test_an_end_is_told_to_each_call_before_a_wait_for_it_is_over(served):
+    """Who looks between the end and the word to its own call heard of a limit of time that it never had."""
+    ending, looked = threading.Event(), threading.Event()
+    _, c = served({"work": lambda ctx: ctx.wait_cancelled(20)})
+    call = c.start("work")
+    connection = c._connection
+    settle, held = connection.settle, connection._ending
+
+    def settle_late(*args):
+        ending.set()
+        looked.wait()
+        settle(*args)
+
+    class Watched:
+        def __enter__(self):
+            if ending.is_set():
+                looked.set()
+            held.__enter__()
+
+        def __exit__(self, *exc):
+            held.__exit__(*exc)
+
+    connection.settle, connection._ending = settle_late, Watched()
+    aborting = threading.Thread(target=c.abort)
+    aborting.start()
+    ending.wait()
+    try:
+        error = refused(lambda: call.result(30))
+    finally:
+        looked.set()
+        aborting.join()
+    assert error.code == "CONNECTION_CLOSED" and error.outcome == "maybe-ran"
+
+
 def test_cancel_reaches_the_handler(served):
     seen, entered = [], threading.Event()
     done = threading.Event()

@@ -163,10 +163,14 @@ def test_a_service_that_is_closing_is_waited_for_and_started_again(child, tmp_pa
     """Its entry is there, but nobody listens: the new one may only start when the old one has gone."""
     code = """
 import sys, threading, talkwire
-gate = threading.Event()
-service = talkwire.serve("bank", {"hold": gate.wait, "old": lambda: True})
+gate, held = threading.Event(), threading.Event()
+def hold():
+    held.set()
+    return gate.wait()
+service = talkwire.serve("bank", {"hold": hold, "old": lambda: True})
 client = talkwire.connect("bank")
 call = client.start("hold")
+held.wait()  # a call that comes after the close keeps nobody from closing
 print("serves", flush=True)
 sys.stdin.readline()
 closing = threading.Thread(target=service.close, args=(3600,))
