@@ -24,6 +24,16 @@ async function queue(kind: Kind, name: string, party: Holder, command = 'wait'):
   return () => answer
 }
 
+const arrivals = (name: string): number => Atomics.load(openLock('barrier', name).word, WORD.value) & ARRIVALS
+
+/** As `queue`, for a barrier, and it is counted: who is killed between the two was never there. */
+async function arrive(name: string, party: Holder): Promise<() => Promise<string>> {
+  const before = arrivals(name)
+  const answer = await queue('barrier', name, party)
+  while (arrivals(name) === before) await new Promise((resolve) => setImmediate(resolve))
+  return answer
+}
+
 /** How many of those who wait for a condition were told. */
 function notified(name: string): number {
   const { word } = openLock('condition', name)
@@ -69,10 +79,10 @@ for (const victim of LANGUAGES)
       const others = parties.filter((party) => party !== one)
       for (const how of ['gives up', 'is killed']) {
         const waiting = []
-        for (const party of others) waiting.push(await queue('barrier', name, party))
+        for (const party of others) waiting.push(await arrive(name, party))
         if (how === 'gives up') assert.equal(await one.tell('wait 20'), 'DEADLINE_EXCEEDED')
         else {
-          await queue('barrier', name, one)
+          await arrive(name, one)
           await one.kill()
         }
         for (const answer of waiting) assert.equal(await answer(), 'BROKEN_BARRIER')
@@ -97,12 +107,10 @@ for (const looker of LANGUAGES)
       assert.equal(await one.tell('wait 20'), 'DEADLINE_EXCEEDED')
       assert.equal(await other.tell('wait'), 'BROKEN_BARRIER')
       assert.equal(await one.tell('reset'), 'reset')
-      await queue('barrier', name, other)
-      const block = openLock('barrier', name)
-      while ((Atomics.load(block.word, WORD.value) & ARRIVALS) !== 1) await new Promise((resolve) => setImmediate(resolve))
+      await arrive(name, other)
       await other.kill()
       // Three parties from here on, so that the one who comes waits beside the dead one.
-      Atomics.store(block.word, WORD.limit, 3)
+      Atomics.store(openLock('barrier', name).word, WORD.limit, 3)
       const third = await startPartyIn(looker, 'barrier', name, '3')
       assert.equal(await third.tell('wait'), 'BROKEN_BARRIER')
       await endAll([one, third])
