@@ -1,4 +1,4 @@
-// npm run bench: calls (run.mjs), then protocols, rings, arrays and locks. Options are those of run.mjs; with --only, --cases, --json or --help just that.
+// npm run bench: calls (run.mjs), then protocols, rings, arrays, locks and the hub. Options are those of run.mjs; with --only, --cases, --json or --help just that.
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
@@ -13,7 +13,7 @@ function run(program, options) {
 
 run('run', args)
 if (!args.some((arg) => /^(--only|--cases|--json|--help|-h)/.test(arg)))
-  for (const program of ['protocols', 'rings', 'arrays', 'locks']) {
+  for (const program of ['protocols', 'rings', 'arrays', 'locks', 'hub']) {
     console.log()
     run(program, smoke)
   }

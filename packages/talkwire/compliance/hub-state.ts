@@ -180,7 +180,9 @@ export function testHubState({ group, within, open, has, watcher }: HubKit): voi
       await turns()
       assert.ok(slow.told.length <= 1, `${slow.told.length} were told to who said false`)
       // In any order: a listing that stood still while keys came tells those that sort before its place last.
-      const wanted = upTo(50).map((index) => `${root}/${index}`).concat(`${root}/last`)
+      const wanted = upTo(50)
+        .map((index) => `${root}/${index}`)
+        .concat(`${root}/last`)
       while (!wanted.every((key) => slow.known.has(key))) {
         slow.subscription.resume()
         await new Promise((resolve) => setImmediate(resolve))
