@@ -6,6 +6,8 @@ export async function open(address) {
   const path = `ipc://${address}/fan.zmq`
   /** @type {XPublisher | undefined} */
   let publisher
+  /** One at a time, as the library wants it. */
+  let sent = Promise.resolve()
   return {
     async listen() {
       publisher = new XPublisher({ sendHighWaterMark: 0, verbosity: 'allSubs' })
@@ -14,7 +16,10 @@ export async function open(address) {
     async joined(count) {
       for (let n = 0; n < count; n++) await publisher?.receive()
     },
-    publish: (body) => publisher?.send(body),
+    publish(body) {
+      sent = sent.then(() => publisher?.send(body))
+    },
+    settled: () => sent,
     async subscribe(take) {
       const subscriber = new Subscriber({ receiveHighWaterMark: 0 })
       subscriber.connect(path)

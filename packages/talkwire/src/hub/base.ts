@@ -6,7 +6,7 @@ export interface Base {
   /** Of the driver. */
   readonly name: string
   has(trait: HubTrait): boolean
-  /** Rejects with UNSUPPORTED, naming the drivers that have it; CLOSED when the hub is closed. */
-  need(...traits: readonly HubTrait[]): Promise<void>
+  /** Undefined: all are there. Else it rejects with UNSUPPORTED, naming the drivers that have it, or CLOSED when the hub is closed. */
+  need(...traits: readonly HubTrait[]): Promise<never> | undefined
   onError(error: unknown, what: string): void
 }

@@ -75,9 +75,10 @@ function hubOn(found: HubDriver, driver: OpenDriver, onError: Base['onError']): 
     name: found.name,
     onError,
     has: (trait) => traits.has(trait),
-    async need(...wanted) {
-      if (closing) throw new TalkwireError('CLOSED', 'this hub is closed; openHub() opens another')
-      for (const trait of wanted) if (!traits.has(trait)) throw await lacks(here, trait)
+    need(...wanted) {
+      if (closing) return Promise.reject(new TalkwireError('CLOSED', 'this hub is closed; openHub() opens another'))
+      const missing = wanted.find((trait) => !traits.has(trait))
+      return missing && lacks(here, missing).then((error) => Promise.reject(error))
     },
   }
   const close = (): Promise<void> => (closing ??= driver.close())

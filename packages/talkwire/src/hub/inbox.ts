@@ -57,6 +57,11 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
     }
   }
 
+  /** What is there, if something is. */
+  poll(): T | undefined {
+    return this.size > 0 ? this.told(this.take()) : undefined
+  }
+
   next(): Promise<IteratorResult<T>> {
     if (this.size > 0) return Promise.resolve({ value: this.told(this.take()), done: false })
     if (this.over?.error) return Promise.reject(this.over.error)

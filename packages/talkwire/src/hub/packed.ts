@@ -34,17 +34,25 @@ export interface Packed {
 const FIXED = 7
 const STAMP = 16
 
+let last = { topic: '', bytes: Buffer.alloc(0) }
+/** Messages of one topic come one after another. */
+function bytesOf(topic: string): Buffer {
+  if (topic !== last.topic) last = { topic, bytes: Buffer.from(topic) }
+  return last.bytes
+}
+
 /** One message as bytes of its own. */
 export function pack(flags: number, topic: string, headers: Headers, body: Uint8Array, stamp?: { position: number; time: number }): Buffer {
   const named = Object.keys(headers).length > 0
   const text = named ? Buffer.from(JSON.stringify(headers)) : undefined
-  const topicLength = Buffer.byteLength(topic)
-  const size = FIXED + topicLength + (text ? 4 + text.length : 0) + (stamp ? STAMP : 0) + body.length
+  const topicBytes = bytesOf(topic)
+  const size = FIXED + topicBytes.length + (text ? 4 + text.length : 0) + (stamp ? STAMP : 0) + body.length
   const bytes = Buffer.allocUnsafe(size)
   bytes.writeUInt32LE(size - 4, 0)
   bytes[4] = (flags & ~(HEADERS | STAMPED)) | (text ? HEADERS : 0) | (stamp ? STAMPED : 0)
-  bytes.writeUInt16LE(topicLength, 5)
-  let at = FIXED + bytes.write(topic, FIXED)
+  bytes.writeUInt16LE(topicBytes.length, 5)
+  bytes.set(topicBytes, FIXED)
+  let at = FIXED + topicBytes.length
   if (text) {
     at = bytes.writeUInt32LE(text.length, at)
     at += text.copy(bytes, at)

@@ -1,7 +1,7 @@
 /** Topics: publish and subscribe, request and reply. */
 import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
-import type { From, Headers, Request, Subscription as DriverSubscription, TopicMessage } from './driver.js'
+import type { From, Headers, Outgoing, Request, Subscription as DriverSubscription, TopicMessage } from './driver.js'
 import type { Base } from './base.js'
 import { closable, Inbox, type Closable, type SlowPolicy } from './inbox.js'
 import { isPattern, matchesPattern, validatePattern, validateTopic } from './topic-names.js'
@@ -101,14 +101,21 @@ export function topic(base: Base, pattern: string, options: TopicOptions<any, an
   const what = `the topic "${pattern}"`
   const values = valuesOf(options, what)
   const replies = valuesOf({ ...(options.reply && { schema: options.reply }) }, `replies to "${pattern}"`)
-  const target = (to: string | undefined): string => targetOf(pattern, to)
+  const own = isPattern(pattern) ? undefined : pattern
+  const target = (to: string | undefined): string => (to === undefined && own !== undefined ? own : targetOf(pattern, to))
   return {
-    async publish(data, { to, headers, retain = false } = {}) {
-      const name = target(to)
-      await base.need('topics')
-      if (headers) await base.need('headers')
-      if (retain) await base.need('retained')
-      await base.driver.topics!.publish(name, await values.write(data, headers), { retain })
+    // Messages come by the hundred thousand: none costs a promise of its own where nothing is waited for.
+    publish(data, { to, headers, retain = false } = {}) {
+      try {
+        const name = target(to)
+        const refused = base.need('topics') ?? (headers && base.need('headers')) ?? (retain ? base.need('retained') : undefined)
+        if (refused) return refused
+        const send = (message: Outgoing): Promise<void> => base.driver.topics!.publish(name, message, { retain })
+        const message = values.write(data, headers)
+        return message instanceof Promise ? message.then(send) : send(message)
+      } catch (reason) {
+        return Promise.reject(reason)
+      }
     },
     subscribe: (wish = {}) => subscribe(base, pattern, values, wish),
     async request(data, { to, headers, timeout, signal } = {}) {
@@ -127,14 +134,13 @@ export function topic(base: Base, pattern: string, options: TopicOptions<any, an
 }
 
 function targetOf(pattern: string, to: string | undefined): string {
-  if (to === undefined) {
-    if (isPattern(pattern)) throw new TypeError(`"${pattern}" is a pattern; say which topic: { to: '…' }`)
-    return pattern
-  }
+  if (to === undefined) throw new TypeError(`"${pattern}" is a pattern; say which topic: { to: '…' }`)
   validateTopic(to)
   if (!matchesPattern(pattern, to)) throw new TypeError(`"${to}" is no topic of "${pattern}"`)
   return to
 }
+
+type Item = TopicMessage & { lost?: number }
 
 async function subscribe(base: Base, pattern: string, values: Values, options: TopicSubscribeOptions): Promise<Subscription<any>> {
   const { from = 'new', group, slow = 'drop-oldest', buffer = BUFFER, signal } = options
@@ -146,7 +152,7 @@ async function subscribe(base: Base, pattern: string, values: Values, options: T
   if (group !== undefined) await base.need('groups')
   if (slow === 'wait') await base.need('backpressure')
   let under: DriverSubscription | undefined
-  const inbox = new Inbox<TopicMessage & { lost?: number }>(
+  const inbox = new Inbox<Item>(
     buffer,
     slow,
     { room: () => under?.resume(), stop: async () => under?.close() },
@@ -166,22 +172,37 @@ async function subscribe(base: Base, pattern: string, values: Values, options: T
     signal?.removeEventListener('abort', abort)
     await inbox.return()
   }
-  const next = async (): Promise<IteratorResult<Message>> => {
-    for (;;) {
+  const unfit = (reason: unknown, { topic }: TopicMessage): undefined => void base.onError(reason, topic)
+  const read = (item: Item): Message | undefined | Promise<Message | undefined> => {
+    try {
+      const data = values.read(item)
+      if (!(data instanceof Promise)) return messageOf(item, data)
+      return data.then(
+        (checked) => messageOf(item, checked),
+        (reason: unknown) => unfit(reason, item),
+      )
+    } catch (reason) {
+      return unfit(reason, item)
+    }
+  }
+  const later = async (first: Promise<Message | undefined> | undefined): Promise<IteratorResult<Message>> => {
+    let message = await first
+    while (!message) {
       const { value, done } = await inbox.next()
       if (done) return { value: undefined, done: true }
-      try {
-        const data = values.read(value)
-        return { value: messageOf(value, data instanceof Promise ? await data : data), done: false }
-      } catch (reason) {
-        base.onError(reason, value.topic)
-      }
+      message = await read(value)
     }
+    return { value: message, done: false }
+  }
+  const next = (): Promise<IteratorResult<Message>> => {
+    const item = inbox.poll()
+    const message = item && read(item)
+    return message && !(message instanceof Promise) ? Promise.resolve({ value: message, done: false }) : later(message)
   }
   return closable(next, close)
 }
 
-const messageOf = (message: TopicMessage & { lost?: number }, data: unknown): Message => ({
+const messageOf = (message: Item, data: unknown): Message => ({
   data,
   topic: message.topic,
   headers: message.headers,

@@ -11,34 +11,35 @@ type From = 'new' | 'all' | { readonly after: number } | { readonly time: number
 const REPLY_TO = 'talkwire-reply'
 const MORE = 'talkwire-more'
 
-interface Outbox {
-  send(message: Buffer): Promise<boolean>
+interface Turn {
+  readonly messages: Buffer[]
+  /** Resolves when the hub has them. */
+  readonly sent: Promise<void>
+  /** Of requests: which of them nobody hears, once they are sent. */
+  unheard: ReadonlySet<number>
 }
 
-/** All messages of a turn in one request. Resolves with whether somebody hears it; asked only of requests. */
+/** Adds a message to those of this turn, which leave in one request and share its promise. Throws where there is no connection. */
+type Outbox = (message: Buffer) => Turn
+
 function createOutbox(link: HubLink): Outbox {
-  let gathered: { message: Buffer; resolve: (heard: boolean) => void; reject: (reason: unknown) => void }[] = []
-  const leave = (): void => {
-    const all = gathered
-    gathered = []
-    const bytes = Buffer.concat(all.map(({ message }) => message))
-    link.publish<readonly number[]>(['publish', bytes], bytes.length).then(
-      (unheard) => {
-        const deaf = new Set(unheard)
-        for (const [index, { resolve }] of all.entries()) resolve(!deaf.has(index))
-      },
-      (reason: unknown) => {
-        for (const { reject } of all) reject(reason)
-      },
-    )
+  let turn: Turn | undefined
+  const begin = (): Turn => {
+    const messages: Buffer[] = []
+    const leave = async (): Promise<void> => {
+      turn = undefined
+      const bytes = Buffer.concat(messages)
+      begun.unheard = new Set(await link.publish<readonly number[]>(['publish', bytes], bytes.length))
+    }
+    const sent = new Promise<void>((resolve, reject) => process.nextTick(() => leave().then(resolve, reject)))
+    const begun: Turn = { messages, sent, unheard: new Set() }
+    return begun
   }
-  return {
-    send: (message) => {
-      link.check()
-      return new Promise((resolve, reject) => {
-        if (gathered.push({ message, resolve, reject }) === 1) process.nextTick(leave)
-      })
-    },
+  return (message) => {
+    link.check()
+    turn ??= begin()
+    turn.messages.push(message)
+    return turn
   }
 }
 
@@ -48,8 +49,12 @@ export function embeddedTopics(link: HubLink): { topics: TopicsDriver; requests:
     packed.pack(flags | packed.typeNumber(type), topic, more, body)
   return {
     topics: {
-      async publish(topic, message, { retain }) {
-        await outbox.send(pack(retain ? packed.RETAIN : 0, topic, message))
+      publish(topic, message, { retain }) {
+        try {
+          return outbox(pack(retain ? packed.RETAIN : 0, topic, message)).sent
+        } catch (reason) {
+          return Promise.reject(reason)
+        }
       },
       subscribe: (pattern, { from, group, wait }, sink) =>
         subscribe(
@@ -164,13 +169,15 @@ function requestsOf(
       await listen()
       const to = `${inbox}.${++number}`
       asked.set(to, onReply)
-      const heard = await outbox
-        .send(pack(packed.REQUEST, topic, message, { ...message.headers, [REPLY_TO]: to }))
-        .catch((reason: unknown) => {
-          asked.delete(to)
-          throw reason
-        })
-      if (heard) return { stop: () => void asked.delete(to) }
+      try {
+        const turn = outbox(pack(packed.REQUEST, topic, message, { ...message.headers, [REPLY_TO]: to }))
+        const index = turn.messages.length - 1
+        await turn.sent
+        if (!turn.unheard.has(index)) return { stop: () => void asked.delete(to) }
+      } catch (reason) {
+        asked.delete(to)
+        throw reason
+      }
       asked.delete(to)
       throw new TalkwireError('PEER_NOT_FOUND', `nobody responds to "${topic}"`)
     },
@@ -186,7 +193,7 @@ function requestsOf(
               headers,
               async reply(answer, more) {
                 if (to !== undefined)
-                  await outbox.send(pack(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers))
+                  await outbox(pack(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers)).sent
               },
             }
             onRequest(request)
