@@ -568,7 +568,9 @@ class Connection(ChannelSession):
             return self._wait_closed()
         limit = self.limits.drain if timeout is None else timeout
         first, self.closing = not self.closing, True
-        if first and self.full:
+        with self.greeting:
+            tells = first and self.full
+        if tells:
             try:
                 self._notify("$/close", "{}")
             except TalkwireError:

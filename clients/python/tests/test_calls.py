@@ -11,6 +11,7 @@ import pytest
 import talkwire
 from conftest import request
 from talkwire import TalkwireError, declared_error
+from talkwire.connection import Connection
 from talkwire.methods import Method
 from talkwire.session import Incoming
 
@@ -379,6 +380,47 @@ def test_a_call_that_crosses_with_close_is_refused_until_the_peer_says_that_none
         assert (answer["id"], answer["error"]["code"], answer["error"]["data"]["outcome"]) == (id, -32005, "not-sent")
     peer.frame({"jsonrpc": "2.0", "method": "$/close", "params": {}})
     assert peer.read_frame() is None
+    peer.close()
+    closer.join()
+
+
+def test_a_service_that_closes_while_it_answers_hello_says_so(raw, monkeypatch):
+    answered, overtakes = threading.Event(), threading.Event()
+
+    class Watched:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __enter__(self):
+            if not self.lock.acquire(False):
+                overtakes.set()
+                self.lock.acquire()
+
+        def __exit__(self, *exc):
+            self.lock.release()
+
+    reply, stop_streams = Connection._reply, Connection.stop_streams
+
+    def reply_late(self, id, value, batch):
+        reply(self, id, value, batch)
+        if type(value) is dict and "wire" in value:
+            answered.set()
+            overtakes.wait()
+
+    def stop_and_tell(self):
+        overtakes.set()
+        stop_streams(self)
+
+    monkeypatch.setattr(Connection, "_new_lock", lambda self: Watched())
+    monkeypatch.setattr(Connection, "_reply", reply_late)
+    monkeypatch.setattr(Connection, "stop_streams", stop_and_tell)
+    service = talkwire.serve("svc", {"quick": lambda: 1})
+    peer = raw()
+    peer.hello()
+    answered.wait()
+    closer = threading.Thread(target=service.close)
+    closer.start()
+    assert peer.read_frame()["method"] == "$/close"
     peer.close()
     closer.join()
 

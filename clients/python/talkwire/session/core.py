@@ -40,6 +40,7 @@ class Core:
         self.peer = peer
         self.decoder = FrameDecoder(int(limits.max_message), framing)
         self.full = False  # both said hello
+        self.greeting = self._new_lock()  # held while hello is answered: who closes meanwhile still says so
         self.greeted = connector  # the first message has arrived and was accepted
         self.closing = False  # we sent, or are about to send, $/close
         self.stops_streams = False  # we close on our own account: endless streams must not hold it up

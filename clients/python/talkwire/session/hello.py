@@ -41,8 +41,9 @@ class Hello(Core):
             token = self._offer_channel()
             if token is not None:
                 answer["channel"] = token
-        self._reply(id, answer, None)
-        self.full = True
+        with self.greeting:
+            self._reply(id, answer, None)
+            self.full = True
 
     def _offer_channel(self) -> Optional[str]:
         """The token for a channel for descriptors; None if there is to be none."""
