@@ -33,6 +33,7 @@ from .wire import Wire
 _get_ident = threading.get_ident
 _IDLE = 0.2  # seconds that a reader waits before it parks the connection
 _REAP = 10.0  # seconds that closing waits for a child to end and for the last reader to let go
+_BEATS = 4  # in an interval of the heartbeat
 _FAREWELL = 1.0  # seconds that closing waits for the peer's $/close, and then for its end of stream
 
 _FAILED = object()
@@ -109,7 +110,7 @@ class Connection(ChannelSession):
         self._events: Deque[Tuple[str, Any]] = deque()
         self._events_running = False
         self._heard = time.monotonic()
-        self._pinged = False
+        self._beats = 0  # since the peer was asked for a sign of life
         self._keeper = keeper_module.enter()
         self._timer: Optional[keeper_module.Timer] = None
         _alive.add(self)
@@ -233,7 +234,7 @@ class Connection(ChannelSession):
         else:
             self.decoder.received(count)
             if self.limits.heartbeat:
-                self._heard, self._pinged = time.monotonic(), False
+                self._heard, self._beats = time.monotonic(), 0
         return True
 
     def _receive_one(self, payload: memoryview) -> None:
@@ -371,13 +372,14 @@ class Connection(ChannelSession):
         if self.ended is not None:
             return
         interval = self.limits.heartbeat / 1000
-        silent = time.monotonic() - self._heard
-        if silent >= 2 * interval:
-            return self._lost("the peer is silent")
-        if silent >= interval and not self._pinged and self.full:
-            self._pinged = True
-            self._notify("$/ping", "{}")
-        self._keeper.at(time.monotonic() + interval / 4, self._beat)
+        if time.monotonic() - self._heard >= interval:
+            # Beats are counted, for the clock also runs while this process stands still, and the answer lies unread.
+            self._beats += 1
+            if self._beats == 1 and self.full:
+                self._notify("$/ping", "{}")
+            elif self._beats > _BEATS:
+                return self._lost("the peer is silent")
+        self._keeper.at(time.monotonic() + interval / _BEATS, self._beat)
 
     # -- writing
 

@@ -366,6 +366,22 @@ def test_heartbeat_ends_a_silent_peer(served, raw):
     assert peer.read_frame() is None
 
 
+def test_who_stood_still_asks_before_it_gives_a_peer_up(served, monkeypatch):
+    _, c = served(handlers(), client={"limits": Limits(heartbeat=3_600_000)})
+    connection = c._connection
+    connection._heard -= 10_000
+    connection._beat()
+    assert c.add(1, 1) == 2
+    monkeypatch.setattr(connection, "_notify", lambda *_: None)  # the ping would be answered
+    for _ in range(4):
+        connection._heard -= 10_000
+        connection._beat()
+    assert connection.ended is None
+    connection._heard -= 10_000
+    connection._beat()
+    assert connection.ended.text == "the peer is silent"
+
+
 def test_heartbeat_keeps_a_living_peer(served):
     _, c = served({"wait": lambda ctx: ctx.wait_cancelled(0.5)}, limits=Limits(heartbeat=100), client={"limits": Limits(heartbeat=100)})
     assert c.call("wait") is False

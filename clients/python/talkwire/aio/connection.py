@@ -16,6 +16,7 @@ from ..session import Incoming, Outgoing
 from ..wire import Wire
 
 _BUDGET = 64  # payloads handled before the loop gets its turn
+_BEATS = 4  # in an interval of the heartbeat
 _FAREWELL = 1.0  # seconds that closing waits for the peer's $/close, and then for its end of stream
 
 
@@ -73,6 +74,7 @@ class Connection(ChannelSession):
         self._tasks: Set["asyncio.Future[Any]"] = set()
         self._changed = Signal()  # the queue, the calls in flight, or the end
         self._heard = time.monotonic()
+        self._beats = 0  # since the peer was asked for a sign of life
         self._timers: List[asyncio.TimerHandle] = []
         self.ends_service = False
         wire.prepare_for_loop()
@@ -96,7 +98,7 @@ class Connection(ChannelSession):
             return self._lost(f"the connection broke: {error.strerror or error}")
         if count == 0:
             return self._peer_ended()
-        self._heard = time.monotonic()
+        self._heard, self._beats = time.monotonic(), 0
         self.decoder.received(count)
         self._handle_received()
         if self._reading and self._wire.pending:
@@ -282,12 +284,14 @@ class Connection(ChannelSession):
 
     def _beat(self) -> None:
         interval = self.limits.heartbeat / 1000
-        silent = time.monotonic() - self._heard
-        if silent >= 2 * interval:
-            return self._lost("the peer is silent")
-        if silent >= interval and self.full:
-            self._notify("$/ping", "{}")
-        self._timers = [self.loop.call_later(interval / 2, self._beat)]
+        if time.monotonic() - self._heard >= interval:
+            # Beats are counted, for the clock also runs while this process stands still, and the answer lies unread.
+            self._beats += 1
+            if self._beats == 1 and self.full:
+                self._notify("$/ping", "{}")
+            elif self._beats > _BEATS:
+                return self._lost("the peer is silent")
+        self._timers = [self.loop.call_later(interval / _BEATS, self._beat)]
 
     def _channel_taken(self) -> None:
         self._changed.notify()
