@@ -392,7 +392,7 @@ const FAULTS = [
     'hub/drivers/kafka/connection.js',
     ['hub/drivers/kafka'],
     [
-      ['kafka: publishing waits for nobody', 'const ALL_IN_STEP = -1', 'const ALL_IN_STEP = 0', 'short'],
+      ['kafka: publishing waits for nobody', 'const ALL_IN_STEP = -1', 'const ALL_IN_STEP = 0'],
       ['kafka: one that is too large takes others with it', 'if (batch.length > 1 && [...within(reason)].some(isTooLarge))', 'if (false)'],
       ['kafka: a topic has any number of partitions', 'if (partitions === 1)', 'if (partitions !== undefined)'],
       ['kafka: nobody hears of a lost connection', "if (state === 'open')\n            looking ??=", 'if (false)\n            looking ??='],

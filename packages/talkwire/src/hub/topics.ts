@@ -152,12 +152,10 @@ async function subscribe(base: Base, pattern: string, values: Values, options: T
   if (group !== undefined) await base.need('groups')
   if (slow === 'wait') await base.need('backpressure')
   let under: DriverSubscription | undefined
-  const inbox = new Inbox<Item>(
-    buffer,
-    slow,
-    { room: () => under?.resume(), stop: async () => under?.close() },
-    (item, lost) => ({ ...item, lost }),
-  )
+  const inbox = new Inbox<Item>(buffer, slow, { room: () => under?.resume(), stop: async () => under?.close() }, (item, lost) => ({
+    ...item,
+    lost,
+  }))
   under = await base.driver.topics!.subscribe(
     pattern,
     { from: from instanceof Date ? { time: from.getTime() } : (from as From), group, buffer, wait: slow === 'wait' },
