@@ -49,17 +49,20 @@ const answers = (port, question, wanted) =>
  * @typedef {object} Plan
  * @property {string} scheme
  * @property {(port: number, folder: string) => string[]} command
- * @property {(port: number, folder: string, started: Set<import('node:child_process').ChildProcess>) => Promise<Record<string, string>>} [env]
+ * @property {(port: number, folder: string, helpers: import('node:child_process').ChildProcess[]) => Promise<Record<string, string>>} [env] `helpers` end with it
  * @property {[question: string, wanted: string]} answers
  */
 /** @param {Plan} plan @returns {Start} */
 const program = (plan) => async (folder, started) => {
   const port = await freePort()
   const [command, ...words] = plan.command(port, folder)
-  const env = { ...process.env, ...(await plan.env?.(port, folder, started)) }
+  /** @type {import('node:child_process').ChildProcess[]} */
+  const helpers = []
+  const env = { ...process.env, ...(await plan.env?.(port, folder, helpers)) }
   const child = spawn(command, words, { cwd: folder, env, stdio: 'ignore' })
   await once(child, 'spawn') // rejects with ENOENT where it is not installed
-  const end = ender(child, started)
+  const ends = [child, ...helpers].map((one) => ender(one, started))
+  const end = () => Promise.all(ends.map((each) => each()))
   while (!(await answers(port, ...plan.answers))) {
     if (child.exitCode !== null) throw new Error(`${command} ended with ${child.exitCode}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
@@ -67,13 +70,13 @@ const program = (plan) => async (folder, started) => {
   return { address: `${plan.scheme}://${HOST}:${port}`, end }
 }
 
-/** @param {number} port @param {string} folder @param {Set<import('node:child_process').ChildProcess>} started */
-async function rabbitEnv(port, folder, started) {
+/** @param {number} port @param {string} folder @param {import('node:child_process').ChildProcess[]} helpers */
+async function rabbitEnv(port, folder, helpers) {
   const [epmd, dist] = [await freePort(), await freePort()]
   // Erlang's directory of names, which would be started and live on.
   const daemon = spawn('epmd', ['-port', String(epmd), '-address', HOST], { stdio: 'ignore' })
   await once(daemon, 'spawn')
-  started.add(daemon)
+  helpers.push(daemon)
   return {
     HOME: folder,
     RABBITMQ_CONF_ENV_FILE: path.join(folder, 'none'),
