@@ -608,6 +608,87 @@ const FAULTS = [
     [['amqp: a digit that is 0 leads nowhere', "await channel.bindExchange(next, name, digit('0'));", '']],
   ),
   ...faultsOf(
+    'hub/drivers/stomp/frames.js',
+    ['hub/drivers/stomp-frames'],
+    [
+      ['stomp: a header is written as it is', "command === 'CONNECT' ? ", 'true ? '],
+      ['stomp: the last header of a name counts', 'if (!headers.has(name))', 'if (true)'],
+      ['stomp: a head has no end', 'if (bytes.length - at > LONGEST_HEAD)', 'if (false)'],
+      ['stomp: what is behind a body is skipped', 'if (bytes[end] !== 0)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/stomp/line.js',
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
+    [
+      ['stomp: what is refused is taken for done', 'waiter.reject(errorOf(text))', 'waiter.resolve()'],
+      ['stomp: any server is an ActiveMQ', "if (!server.startsWith('ActiveMQ/'))", 'if (false)', 'short'],
+      ['stomp: headers of its own are sent as headers', 'if (TAKEN.test(name))', 'if (false)'],
+      ['stomp: a job that comes again looks like the first time', "headers.get('redelivered') === 'true'", 'false'],
+      ['stomp: the end of a browsed queue is a dead letter', "headers.get('browser') === 'end'", 'false'],
+      ['stomp: what waits is not told that the connection is lost', 'failed(cause);', ''],
+      ['stomp: what came before an answer is nobody’s', 'if (slot.has === frame)', 'if (true)', 'short'],
+      ['stomp: more are out than are wanted', 'slots.size < wanted', 'slots.size < 100'],
+      ['stomp: less is wanted, and as many come', 'slots.size - (closed ? 0 : wanted)', '0'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/activemq/queues.js',
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
+    [
+      [
+        'activemq: a job that comes again is not counted',
+        'return aside(giveBack(message, failures + 1))',
+        'return aside(giveBack(message, failures))',
+      ],
+      [
+        'activemq: attempts have no end',
+        'const giveBack = (message, failures, delay = 0) => attempts > 0 && failures >= attempts',
+        'const giveBack = (message, failures, delay = 0) => false',
+      ],
+      ['activemq: a lost job may be acknowledged', 'if (settled || !line || under.line !== line)', 'if (settled)'],
+      ['activemq: revived and still dead', 'await message.accept();\n    };\n    let end', '};\n    let end'],
+      ['activemq: one who revives takes the word of another', "selector: `${FENCE} IS NULL OR ${FENCE} = '${fence}'`,", ''],
+      ['activemq: a broker without a scheduler is trusted', "await able('delay');\n            if (jobs", 'if (jobs'],
+      ['activemq: priorities are not tried', "await able('priority')", ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/activemq/topics.js',
+    ['hub/drivers/activemq'],
+    [
+      ['activemq: a pattern takes the topic before it', 'if (group !== undefined || matchesPattern(pattern, topic))', ''],
+      ['activemq: who is slow is given everything', 'while (room && ', 'while ('],
+      ['activemq: a group of a pattern is asked for', 'if (options.group !== undefined && isPattern(pattern))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/activemq/link.js',
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
+    [
+      ['activemq: nobody subscribes again', 'await backs.all();', ''],
+      ['activemq: of two connections one is made again', 'shut(which);\n        void downs', 'void downs'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/activemq/requests.js',
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
+    [
+      ['activemq: every reply is the last', 'more: MORE in message.headers', 'more: false'],
+      [
+        'activemq: requests go to groups alone',
+        'const to = [mq.names.asked(topic), mq.names.askedAll(topic)]',
+        'const to = [mq.names.asked(topic)]',
+      ],
+      ['activemq: who asked and is gone fails the service', '.catch(unlessGone)', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/activemq/names.js',
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
+    [['activemq: a comma is two names', 'if (!TAKEN.test(name))', 'if (true)', 'short']],
+  ),
+  ...faultsOf(
     'hub/drivers/amqp/queues.js',
     ['hub/drivers/amqp-foreign', 'hub/drivers/amqp'],
     [

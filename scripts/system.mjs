@@ -17,6 +17,8 @@ const KAFKA_JARS = {
   packages: ['org.apache.kafka:kafka_2.13:4.1.1', 'org.slf4j:slf4j-simple:1.7.36'],
 }
 
+const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\./
+
 const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
 const PHP = /\/protocols\/soap-php\.test\./
@@ -35,7 +37,7 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
-  java: { debian: 'default-jre-headless', tests: KAFKA },
+  java: { debian: 'default-jre-headless', tests: new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}`) },
   mvn: { debian: 'maven', tests: KAFKA },
   kafka: { jars: KAFKA_JARS, tests: KAFKA, file: path.join(folderOf(KAFKA_JARS), 'kafka_2.13-4.1.1.jar') },
   beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
@@ -46,6 +48,7 @@ const PROGRAMS = {
     tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
+  activemq: { debian: 'libactivemq-java', tests: ACTIVEMQ, file: '/usr/share/java/activemq-stomp.jar' },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },

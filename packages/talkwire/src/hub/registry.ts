@@ -16,6 +16,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,
+  stomp: async () => (await import('./drivers/stomp.js')).stomp,
+  stomps: async () => (await import('./drivers/stomp.js')).stomp,
   'zmq+ipc': async () => (await import('./drivers/zmq.js')).zmq,
   'zmq+tcp': async () => (await import('./drivers/zmq.js')).zmq,
 }

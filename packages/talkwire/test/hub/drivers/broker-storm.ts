@@ -177,7 +177,8 @@ async function use(
     does.push('grant')
     loops.push(hold(hub.leases, number, random, note))
   }
-  if (hub.topics) loops.push(await (keeps ? listened : shared)(hub.topics, number, random, fresh, note, does))
+  if (hub.topics)
+    loops.push(await (keeps ? listened(hub.topics, number, random, fresh, note, does) : shared(hub.topics, random, fresh, note)))
   const until = async (step: () => Promise<void>): Promise<void> => {
     while (!signal.aborted) await step()
   }
@@ -278,8 +279,8 @@ type Topics = NonNullable<OpenDriver['topics']>
 /** The last part of what a driver says: it counts the messages. */
 const placeOf = (position: string | undefined): number => Number(position!.split('/').at(-1))
 
-async function publish(topics: Topics, number: number, body: string, random: Random): Promise<Asked<void> | undefined> {
-  const call = await asked(() => topics.publish(`log.${number}`, json(body), { retain: false }))
+async function publish(topics: Topics, topic: string, body: string, random: Random): Promise<Asked<void> | undefined> {
+  const call = await asked(() => topics.publish(topic, json(body), { retain: false }))
   await delay(random.below(10))
   return call
 }
@@ -309,15 +310,15 @@ async function listened(
   )
   return async () => {
     const body = fresh()
-    const call = await publish(topics, number, body, random)
+    const call = await publish(topics, `log.${number}`, body, random)
     if (call) note({ kind: 'publish', begin: call.begin, end: call.end, body })
   }
 }
 
 /** Where nothing is kept, a group gets each message, some of them twice: as a queue does. */
-async function shared(topics: Topics, number: number, random: Random, fresh: () => string, note: Noter): Promise<() => Promise<void>> {
+async function shared(topics: Topics, random: Random, fresh: () => string, note: Noter): Promise<() => Promise<void>> {
   await topics.subscribe(
-    'log.>',
+    'log',
     { from: 'new', group: 'g', buffer: 1000 },
     {
       message(message) {
@@ -332,7 +333,7 @@ async function shared(topics: Topics, number: number, random: Random, fresh: () 
   )
   return async () => {
     const body = fresh()
-    const call = await publish(topics, number, body, random)
+    const call = await publish(topics, 'log', body, random)
     if (call) note({ kind: 'push', begin: call.begin, end: call.end, bodies: [body], ...(call.end !== null && { ids: [body] }) })
   }
 }

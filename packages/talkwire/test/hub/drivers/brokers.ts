@@ -74,7 +74,7 @@ export const BEANSTALKD: BrokerPlan = {
 }
 
 /** scripts/system.mjs puts them there. */
-const JARS = new URL('../../../../../../.jars/kafka-4.1.1/', import.meta.url)
+const KAFKA_JARS = new URL('../../../../../../.jars/kafka-4.1.1/', import.meta.url)
 /** Metadata, version 1, of no topic; the answer has one broker. */
 const WHO = '\0\0\0\x0e\0\x03\0\x01\0\0\0\x07\0\0\0\0\0\0'
 const ONE = '\0\0\0\x07\0\0\0\x01'
@@ -89,7 +89,7 @@ export const KAFKA: BrokerPlan = {
       writeFileSync(config, settings(host, port, freshPort(), freshPort(), data))
     }
     const java = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
-    return ['java', ...java, '-cp', join(fileURLToPath(JARS), '*'), 'kafka.Kafka', config]
+    return ['java', ...java, '-cp', join(fileURLToPath(KAFKA_JARS), '*'), 'kafka.Kafka', config]
   },
   answers: (host, port) => asks(host, port, WHO, ONE),
 }
@@ -119,3 +119,44 @@ background.threads=1
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 `
+
+/** Debian's ActiveMQ, which has no AMQP in it. */
+const ACTIVEMQ_JARS = `
+  activemq-broker activemq-client activemq-console activemq-jaas activemq-kahadb-store activemq-openwire-legacy
+  activemq-protobuf activemq-stomp activemq-spring xbean-spring hawtbuf slf4j-api slf4j-nop jcl-over-slf4j
+  geronimo-jms_1.1_spec geronimo-j2ee-management-1.1-spec geronimo-jta-1.2-spec spring3-beans spring3-context spring3-core
+  spring3-expression jackson-annotations jackson-core jackson-databind
+`
+  .trim()
+  .split(/\s+/)
+  .map((name) => `/usr/share/java/${name}.jar`)
+
+/** Priorities and delays are there only if they are asked for; a hub of the prefix `plain` has no priorities. */
+const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
+  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
+    http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  <broker xmlns="http://activemq.apache.org/schema/core" brokerName="talkwire" useJmx="false" schedulerSupport="true" dataDirectory="${folder}">
+    <destinationPolicy><policyMap><policyEntries>
+      <policyEntry queue=">" prioritizedMessages="true" />
+      <policyEntry queue="plain.>" prioritizedMessages="false" />
+    </policyEntries></policyMap></destinationPolicy>
+    <plugins>
+      <simpleAuthenticationPlugin anonymousAccessAllowed="true">
+        <users><authenticationUser username="guest" password="right" groups="users" /></users>
+      </simpleAuthenticationPlugin>
+    </plugins>
+    <transportConnectors><transportConnector uri="${uri}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" /></transportConnectors>
+  </broker>
+</beans>`
+
+export const ACTIVEMQ: BrokerPlan = {
+  command(host, port, folder) {
+    const config = path.join(folder, 'activemq.xml')
+    writeFileSync(config, activemqXml(`stomp://${host}:${port}`, folder))
+    const java = '-Xmx256m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
+    const places = ['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`)
+    return ['java', ...java, ...places, '-cp', ACTIVEMQ_JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`]
+  },
+  answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
+}
