@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
-/** @returns {{ path: string, env: { TMPDIR: string, TALKWIRE_RUNTIME_DIR: string }, left: () => string[], remove: () => void }} */
+/** @returns {{ path: string, env: { TMPDIR: string, TALKWIRE_RUNTIME_DIR: string, NODE_EXTRA_CA_CERTS: undefined }, left: () => string[], remove: () => void }} */
 export function privateFolder() {
   const folder = mkdtempSync(path.join(tmpdir(), 'tw-'))
   // Short: the path of a socket below it has 107 bytes.
@@ -13,7 +13,8 @@ export function privateFolder() {
   for (const each of [folder, temporary]) chmodSync(each, 0o711)
   return {
     path: folder,
-    env: { TMPDIR: temporary, TALKWIRE_RUNTIME_DIR: path.join(folder, 'run') },
+    // Node reads these certificates whenever it starts, and for longer than all the rest of its start. No test calls who has one of them.
+    env: { TMPDIR: temporary, TALKWIRE_RUNTIME_DIR: path.join(folder, 'run'), NODE_EXTRA_CA_CERTS: undefined },
     left: () => readdirSync(temporary),
     remove: () => removeAll(folder),
   }

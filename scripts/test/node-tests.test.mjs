@@ -55,6 +55,12 @@ const files = [
     { passed: 1, failed: 0, skipped: 0 },
     /left in the temporary folder: mine/,
   ],
+  [
+    'certificates that each process would read',
+    "test('a', () => { if ('NODE_EXTRA_CA_CERTS' in process.env) throw new Error('they are read') })",
+    { passed: 1, failed: 0, skipped: 0 },
+    /^$/,
+  ],
 ]
 
 const run = followRun()
@@ -66,7 +72,12 @@ for (const [what, code, totals, expected] of files) {
     t.after(() => rmSync(folder, { recursive: true, force: true }))
     const file = path.join(folder, 'a.test.mjs')
     writeFileSync(file, start + code)
-    const { output: _, problems, livedOn: _livedOn, ...counted } = await runFile(file, process.env, run, 2000)
+    const {
+      output: _,
+      problems,
+      livedOn: _livedOn,
+      ...counted
+    } = await runFile(file, { ...process.env, NODE_EXTRA_CA_CERTS: '/dev/null' }, run, 2000)
     assert.deepEqual(counted, totals)
     assert.match(problems.join('\n'), expected)
   })
