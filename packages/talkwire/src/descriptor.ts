@@ -1,5 +1,5 @@
 /** A file descriptor as a value of a call: a file, a socket, memory. docs/descriptors.md. */
-import { closeSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { TalkwireError } from './error.js'
 
 /** What a descriptor does with its number in the end. */
@@ -23,8 +23,11 @@ export const collectedDescriptors = (): number => collected
 
 function end({ fd, left }: Open): void {
   left?.()
-  closeSync(fd)
+  files().closeSync(fd)
 }
+
+// Importing node:fs would cost every program that imports talkwire 3 ms: an import asks it for all that it has, streams too.
+const files = (): typeof import('node:fs') => createRequire(import.meta.url)('node:fs') as typeof import('node:fs')
 
 /**
  * `Descriptor.lend(fd)` and `Descriptor.give(fd)` are sent; what arrives is another descriptor of the same open file. One that

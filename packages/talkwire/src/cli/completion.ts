@@ -64,7 +64,7 @@ async function candidatesFor(before: readonly string[], typed: string, commands:
   if (name === 'locks') return given.length === 0 ? lockNames() : []
   const takesService = name === 'call' || name === 'describe' || name === 'watch'
   if (!takesService) return []
-  if (given.length === 0) return list().map((entry) => entry.name)
+  if (given.length === 0) return (await list()).map((entry) => entry.name)
   if (given.length > 1 || name === 'describe') return []
   const { methods, events } = await ask(given[0]!)
   return name === 'call' ? methods.map((method) => method.name) : [...events.keys()]
@@ -82,7 +82,7 @@ const plainWords = (words: readonly string[], { options }: Command): string[] =>
 /** Only services that run: completing must not start anything. */
 async function ask(name: string): ReturnType<typeof describe> {
   const signal = AbortSignal.timeout(PATIENCE)
-  const entry = list().find((each) => each.name === name)
+  const entry = (await list()).find((each) => each.name === name)
   if (!entry) throw new UsageError(`no service "${name}"`)
   const client = await connect(name, { signal, reconnect: false })
   const target: Target = { name, entry, client, session: sessionOf(client)!, contract: undefined }

@@ -49,7 +49,7 @@ async function run([name]: readonly string[], values: Values): Promise<number> {
 async function describeModule(file: string, form: ((contract: Contract) => Promise<string>) | undefined, values: Values): Promise<number> {
   const contract = contractIn(await importModule(file), file, text(values, 'export'))
   if (form) return printed(await form(contract))
-  const description = read(openRpc(await jsonSchema(contract)) as never, contract.name)
+  const description = read((await openRpc(await jsonSchema(contract))) as never, contract.name)
   await print(values['json'] === true ? toLine(description.document) : describeForPeople(description, { entry: undefined, name: file }))
   return exitCode.ok
 }

@@ -9,7 +9,7 @@ type Form = (contract: Contract) => Promise<string>
 const NOWHERE = 'http://127.0.0.1/'
 
 export const forms: Readonly<Record<string, Form>> = {
-  openrpc: async (contract) => JSON.stringify(openRpc(await jsonSchema(contract)), null, 2),
+  openrpc: async (contract) => JSON.stringify(await openRpc(await jsonSchema(contract)), null, 2),
   openapi: async (contract) => (await import('../protocols/http.js')).openApiText(contract),
   proto: async (contract) => {
     const { grpc, protoOf } = await import('../protocols/grpc.js')

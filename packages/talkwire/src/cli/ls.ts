@@ -15,7 +15,7 @@ export const ls: Command = {
 }
 
 async function run(_words: readonly string[], values: Values): Promise<number> {
-  const entries = list()
+  const entries = await list()
   if (values['json'] === true) await print(toLine(entries))
   else if (entries.length === 0) note('no service runs; talkwire serve <module> starts one')
   else await print(table([['NAME', 'PID', 'LANGUAGE', 'SINCE', 'CONTRACT', 'ADDRESSES'], ...entries.map(row)]))

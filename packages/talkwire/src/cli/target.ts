@@ -32,13 +32,13 @@ const isAddress = (text: string): boolean => /^[a-z][a-z0-9+]*:/.test(text)
 export async function open(name: string, options: ConnectOptions): Promise<Target> {
   try {
     // Before anything happens, unless the service may come later.
-    if (options.wait === undefined) lookUp(name)
+    if (options.wait === undefined) await lookUp(name)
     const contract = isAddress(name) ? await foreignContract(name, options) : undefined
     const client = (await (contract ? connect(contract, name, options) : connect(name, options))) as Target['client']
-    return { name, entry: entryOf(name), client, session: sessionOf(client)!, contract }
+    return { name, entry: await entryOf(name), client, session: sessionOf(client)!, contract }
   } catch (reason) {
     throw reason instanceof TalkwireError && reason.code !== 'INVALID_ADDRESS'
-      ? new Failure(exitCode.notFound, absent(reason, name))
+      ? new Failure(exitCode.notFound, await absent(reason, name))
       : reason
   }
 }
@@ -54,34 +54,34 @@ async function foreignContract(address: string, options: ConnectOptions): Promis
   }
 }
 
-/** Throws PEER_NOT_FOUND for a name that nobody has and nobody is starting: connecting waits for the latter. */
-function lookUp(name: string): void {
+/** Rejects with PEER_NOT_FOUND for a name that nobody has and nobody is starting: connecting waits for the latter. */
+async function lookUp(name: string): Promise<void> {
   if (isAddress(name)) return
-  const found = find(name)
+  const found = await find(name)
   if (!('reason' in found) || found.claimed) return
-  const names = list().map((entry) => entry.name)
+  const names = (await list()).map((entry) => entry.name)
   throw new TalkwireError(
     'PEER_NOT_FOUND',
     `${found.reason}${suggestion(name, names) || '; no service runs, talkwire serve <module> starts one'}`,
   )
 }
 
-function entryOf(name: string): Entry | undefined {
-  const found = isAddress(name) ? undefined : find(name)
+async function entryOf(name: string): Promise<Entry | undefined> {
+  const found = isAddress(name) ? undefined : await find(name)
   return found && !('reason' in found) ? found : undefined
 }
 
 /** What is missing in the words of the command line, where it is still missing. */
-function absent(reason: TalkwireError, name: string): unknown {
+async function absent(reason: TalkwireError, name: string): Promise<unknown> {
   if (reason.code !== 'PEER_NOT_FOUND') return reason
   try {
-    lookUp(name)
+    await lookUp(name)
   } catch (told) {
     return told
   }
   const near = nearest(
     name,
-    list().map((entry) => `unix:${entry.name}`),
+    (await list()).map((entry) => `unix:${entry.name}`),
   )
   const text = reason.message.replace(`[${reason.code}] `, '').replace('{ wait: milliseconds }', '--wait ms')
   return new TalkwireError(reason.code, near === undefined ? text : `${text}; did you mean "${near}"?`, { cause: reason })
@@ -144,7 +144,7 @@ export async function describe(
   { name, session, contract: told }: Pick<Target, 'name' | 'session' | 'contract'>,
   options: { signal?: AbortSignal; timeout?: number },
 ): Promise<Description> {
-  return read(record(told ? openRpc(await jsonSchema(told)) : await session.call('rpc.discover', [], options)), name)
+  return read(record(told ? await openRpc(await jsonSchema(told)) : await session.call('rpc.discover', [], options)), name)
 }
 
 /** What an OpenRPC document says. */

@@ -5,8 +5,7 @@
 import { discriminator, isOfType, jsonType, schemaDocument, tags, type Alternatives, type SchemaDocument } from './alternatives.js'
 import { canonicalJson, canonicalSchema } from './canonical.js'
 import { ANNOTATIONS, MAX_SCHEMA_DEPTH, isObject, isSubschema, type JsonSchema, type Subschema } from './schema-walk.js'
-
-export type Verdict = 'works' | 'breaks' | 'unknown'
+import { worst, type Verdict } from './verdict.js'
 
 export type SchemaChangeKind =
   | 'property-added'
@@ -43,11 +42,6 @@ interface Comparison {
 /** Both are whole documents: their references point into themselves. Empty: nothing that matters changed. Never throws. */
 export function compareSchemas(older: JsonSchema, newer: JsonSchema): readonly SchemaChange[] {
   return compare(older, newer, { older: schemaDocument(older), newer: schemaDocument(newer), known: new Map(), depth: 0 })
-}
-
-/** `breaks` wins over `unknown`, `unknown` over `works`. */
-export function worst(verdicts: readonly Verdict[]): Verdict {
-  return verdicts.includes('breaks') ? 'breaks' : verdicts.includes('unknown') ? 'unknown' : 'works'
 }
 
 const change = (

@@ -1,8 +1,7 @@
 /** What a change of a contract does to peers that have the other version. */
-import { compareSchemas, worst, type SchemaChange, type SchemaChangeKind, type Verdict } from './compare-schema.js'
+import { compareSchemas, type SchemaChange, type SchemaChangeKind } from './compare-schema.js'
 import type { ContractDescription, EventDescription, JsonSchema, MethodDescription, ValueDescription } from './json-schema.js'
-
-export type { Verdict } from './compare-schema.js'
+import { type Verdict } from './verdict.js'
 
 export type ChangeKind =
   | SchemaChangeKind
@@ -44,11 +43,6 @@ export function compareContracts(older: ContractDescription, newer: ContractDesc
     ...compareNamed(older.methods, newer.methods, 'method', compareMethods),
     ...compareNamed(older.events, newer.events, 'event', compareEvents),
   ]
-}
-
-/** The changes in one word for each side. */
-export function verdictOf(changes: readonly Change[]): { readonly oldClient: Verdict; readonly newClient: Verdict } {
-  return { oldClient: worst(changes.map((one) => one.oldClient)), newClient: worst(changes.map((one) => one.newClient)) }
 }
 
 const change = (path: string, kind: ChangeKind, oldClient: Verdict, newClient: Verdict, message: string): Change => ({

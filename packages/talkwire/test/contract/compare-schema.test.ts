@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { compareSchemas, worst, type Verdict } from '../../src/contract/compare-schema.js'
+import { compareSchemas } from '../../src/contract/compare-schema.js'
 import type { JsonSchema } from '../../src/contract/json-schema.js'
+import { worst, type Verdict } from '../../src/contract/verdict.js'
 import { anySchema, shuffled } from './schemas.js'
 
 const object = (properties: Record<string, unknown>, required: string[] = [], more: JsonSchema = {}): JsonSchema => ({
