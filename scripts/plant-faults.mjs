@@ -2468,6 +2468,18 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'memory/segment.js',
+    ['memory/killed'],
+    [
+      [
+        'a name is there before it is said whose it is',
+        'recordMaker(name, ino, persist);\n        try {\n            nameFile(fd, pathOfSegment(name));',
+        'nameFile(fd, pathOfSegment(name));\n        try {\n            recordMaker(name, ino, persist);',
+      ],
+      ['what the dead recorded stays', 'if (!isAlive(record) && (stat', 'if (false && (stat'],
+    ],
+  ),
+  ...faultsOf(
     'sync/lock-waits.js',
     ['sync/lock-waits', 'cli/locks'],
     [

@@ -7,11 +7,16 @@
 let armed = false
 let seen = 0
 let last = 0
-let sent: NodeJS.Signals = 'SIGKILL'
+let instead: () => void
 
 /** For tests: from now on changes are counted, and this process kills itself in place of number `at` (from 1 on; 0: never). */
 export function countChanges(at: number, signal: NodeJS.Signals = 'SIGKILL'): void {
-  sent = signal
+  countUntil(at, () => void process.kill(process.pid, signal))
+}
+
+/** For tests: the same, with something else that is done in place of that change. */
+export function countUntil(at: number, action: () => void): void {
+  instead = action
   armed = true
   seen = 0
   last = at
@@ -26,7 +31,7 @@ export function changing(): void {
 }
 
 function step(): void {
-  if (++seen === last) process.kill(process.pid, sent)
+  if (++seen === last) instead()
 }
 
 export function store(words: Int32Array, index: number, value: number): void {

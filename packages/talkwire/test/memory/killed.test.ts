@@ -2,14 +2,14 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { SharedArray } from '../../src/memory/shared-array.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
 import { fails } from '../helpers/expect.js'
-import { place } from '../helpers/place.js'
-import { exists, freshSegment, program } from './actors.js'
+import { freshPath } from '../helpers/place.js'
+import { exists, freshSegment, program, remove } from './actors.js'
 
 /** What the name may be for the next one: free (0), or still there with so many bytes, on purpose. */
 const allowed: Record<string, readonly number[]> = {
@@ -22,23 +22,71 @@ const allowed: Record<string, readonly number[]> = {
   array: [0],
 }
 
-/** What the process said before its end. */
-async function killed(what: string, name: string, at: number): Promise<string> {
-  const child = spawn(process.execPath, [program('killed'), what, name, String(at)], { stdio: ['ignore', 'pipe', 'inherit'] })
+/** Each name has a runtime directory of its own, with the lock that a process holds in the middle of an operation. */
+interface Place {
+  readonly name: string
+  readonly directory: string
+}
+
+const unseen = new Set<Place>()
+after(() => unseen.forEach((place) => within(place, () => remove(place.name))))
+
+function prepare(count: number): Place[] {
+  return Array.from({ length: count }, () => {
+    const directory = freshPath('-run')
+    mkdirSync(directory, { mode: 0o700 })
+    const place = { name: freshSegment(), directory }
+    unseen.add(place)
+    within(place, () => SharedMemory.clean())
+    return place
+  })
+}
+
+/** With its runtime directory. */
+function within<T>({ directory }: Place, action: () => T): T {
+  const before = process.env['TALKWIRE_RUNTIME_DIR']
+  process.env['TALKWIRE_RUNTIME_DIR'] = directory
+  try {
+    return action()
+  } finally {
+    process.env['TALKWIRE_RUNTIME_DIR'] = before
+  }
+}
+
+/** Somebody died in each of these places, in place of those calls. Returns what it said before. */
+async function killed(what: string, places: readonly Place[], ats: readonly number[]): Promise<string> {
+  const where = places.flatMap(({ directory, name }) => [directory, name])
+  const child = spawn(process.execPath, [program('killed'), what, ats.join(','), ...where], { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   child.stdout.setEncoding('utf8').on('data', (text) => (said += text))
   await once(child, 'close')
+  assert.equal(child.signalCode, 'SIGKILL')
   return said
+}
+
+/** Once to its end, and once up to each of the calls that this took. Returns how many there are. */
+async function killedAtEach(
+  what: string,
+  look: (place: Place, at: number, done: boolean) => void,
+  begin: (places: readonly Place[]) => Promise<unknown> | void = () => {},
+): Promise<number> {
+  const [whole] = prepare(1)
+  await begin([whole!])
+  const total = Number(/^changes (\d+) of 0$/m.exec(await killed(what, [whole!], [0]))![1])
+  const places = prepare(total)
+  await begin(places)
+  const ats = places.map((_, n) => n + 1)
+  assert.equal(await killed(what, places, ats), '', 'none came to its end')
+  for (const [n, place] of [...places, whole!].entries()) {
+    within(place, () => look(place, n + 1, n === total))
+    unseen.delete(place)
+  }
+  return total
 }
 
 for (const [what, sizes] of Object.entries(allowed))
   test(`${what}: killed at each call`, async (t) => {
-    let total = 0
-    for (let at = 1; total === 0; at++) {
-      const name = freshSegment()
-      if (['reclaim', 'open', 'openOrCreate'].includes(what)) await killed('create', name, 0)
-      const said = await killed(what, name, at)
-      total = Number(/^calls (\d+)$/m.exec(said)?.[1] ?? 0)
+    const look = ({ name, directory }: Place, at: number, done: boolean): void => {
       let size = 0
       try {
         using memory = SharedMemory.open(name)
@@ -49,31 +97,29 @@ for (const [what, sizes] of Object.entries(allowed))
         fails('NOT_FOUND')(reason)
       }
       assert.ok(sizes.includes(size), `call ${at}: ${size} bytes`)
-      if (total > 0) assert.equal(size, what === 'close' ? 64 : 0)
+      if (done) assert.equal(size, what === 'close' ? 64 : 0)
       // It can be made anew, and be used.
       using anew = SharedMemory.create(name, 16)
       assert.equal(anew.size, 16)
       anew.unlink()
       assert.ok(!exists(name))
       SharedMemory.clean()
-      assert.deepEqual(readdirSync(join(place, 'run/memory')), ['lock'], `call ${at}: nothing is left behind`)
+      assert.deepEqual(readdirSync(join(directory, 'memory')), ['lock'], `call ${at}: nothing is left behind`)
     }
+    const made = ['reclaim', 'open', 'openOrCreate'].includes(what)
+    const total = await killedAtEach(what, look, (places) => (made ? killed('make', places, []).then(() => {}) : undefined))
     t.diagnostic(`${total} calls`)
     assert.ok(total >= 5, 'the calls were counted')
   })
 
 test('seal: killed at each call, an array is whole; sealed it is for everybody, also when its mode was not yet changed', async (t) => {
-  let total = 0
-  for (let at = 1; total === 0; at++) {
-    const name = freshSegment()
-    const said = await killed('seal', name, at)
-    total = Number(/^calls (\d+)$/m.exec(said)?.[1] ?? 0)
+  const total = await killedAtEach('seal', ({ name }, at) => {
     using array = SharedArray.open(name, { dtype: 'f8', readOnly: true })
     assert.deepEqual([array.shape, array.strides, array.values.length], [[4, 4], [4, 1], 16])
     assert.deepEqual([array.sealed, array.generation], [true, 1], `call ${at}`)
     assert.throws(() => SharedArray.open(name), fails('PERMISSION_DENIED'))
     array.unlink()
-  }
+  })
   t.diagnostic(`${total} calls`)
   assert.ok(total >= 2, 'the calls were counted')
 })

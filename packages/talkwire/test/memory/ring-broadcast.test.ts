@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { test } from 'node:test'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
@@ -7,9 +6,9 @@ import { BroadcastRing, type BroadcastWriter } from '../../src/memory/broadcast.
 import type { BroadcastReader } from '../../src/memory/broadcast-reader.js'
 import { NUMBERS, RING_HEADER, WORD } from '../../src/memory/ring-layout.js'
 import { SharedMemory } from '../../src/memory/shared-memory.js'
-import { fixture, run } from '../session/processes.js'
-import { CAPACITY, MESSAGES, NOTES, readNumber, RING } from './rings.js'
-import { fileURLToPath } from 'node:url'
+import { fixture } from '../session/processes.js'
+import { createPlace, deadAtEach, type Place } from './ring-sweeps.js'
+import { CAPACITY, MESSAGES, readNumber, RING } from './rings.js'
 
 /** As `writeNumber`, for a writer that always has room. */
 function write(writer: BroadcastWriter, n: number): void {
@@ -172,20 +171,18 @@ test('a writer at full speed and four readers, each a process: nothing torn, rea
 })
 
 test('the writer is killed at each change: readers and its successor go on', async (t) => {
-  const script = fileURLToPath(new URL('fixtures/ring-sweep.js', import.meta.url))
-  let points = 0
-  for (let at = 1; points === 0; at++) {
-    const segment = `tw-test-${freshName()}`
-    using memory = SharedMemory.create(segment, NOTES + 64)
-    const notes = memory.array(Int32Array, NOTES, 16)
-    const ring = new BroadcastRing({ memory, ...RING })
-    const before = ring.writer()
-    for (let n = 0; n < 40; n++) before.write(new Uint8Array(14))
-    before.close()
-    using reader = ring.reader()
-    const running = run(process.execPath, [script, 'broadcast', segment, String(at)])
-    await once(running.child, 'exit')
-    if (running.child.signalCode !== 'SIGKILL') points = Number((await running.line('changes ')).split(' ')[1])
+  const prepare = (count: number): (Place & { ring: BroadcastRing; reader: BroadcastReader })[] =>
+    Array.from({ length: count }, () => {
+      const place = createPlace()
+      const ring = new BroadcastRing({ memory: place.memory, ...RING })
+      const before = ring.writer()
+      for (let n = 0; n < 40; n++) before.write(new Uint8Array(14))
+      before.close()
+      return { ...place, ring, reader: ring.reader() }
+    })
+  const points = await deadAtEach('broadcast', prepare, (place, at) => {
+    const { ring, notes } = place
+    using reader = place.reader
     using writer = ring.writer()
     writer.write(new Uint8Array(1))
     const got: number[] = []
@@ -202,8 +199,7 @@ test('the writer is killed at each change: readers and its successor go on', asy
     )
     assert.ok(got.length >= notes[0]! && got.length <= notes[1]!, `change ${at}`)
     assert.equal(reader.lost, 0)
-    memory.unlink()
-  }
+  })
   t.diagnostic(`${points} changes`)
   assert.ok(points > MESSAGES)
 })
