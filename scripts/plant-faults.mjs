@@ -1035,6 +1035,7 @@ const FAULTS = [
     'protocols/mcp-server.js',
     ['protocols/mcp'],
     [
+      ['mcp: nobody is told which tool was meant', 'near === undefined ?', 'true ?'],
       ['mcp: a cancelled call goes on', "if (method === 'notifications/cancelled')", 'if (false)'],
       ['mcp: an endless stream is collected for ever', 'this.items.length === MOST_ITEMS || this.size > MOST_BYTES', 'false'],
       ['mcp: credit is granted without being asked', 'call?.grant(bytes);', ';', 'short'],
@@ -1311,6 +1312,12 @@ const FAULTS = [
     'protocols/graphql.js',
     ['protocols/graphql'],
     [
+      [
+        'GraphQL: a wrong content type has no reason',
+        'return sendBare(response, status, headers);',
+        "return send(response, status, '', headers);",
+      ],
+      ['GraphQL: nobody is told where subscriptions are', 'error.message === NOT_HERE', 'false'],
       ['GraphQL: an image of any page may ask', "(site === 'cross-site' || site === 'same-site')", 'false'],
       ['GraphQL: the reason of an undeclared error is told', 'if (place.path !== undefined && cause !== undefined)', 'if (false)'],
       ['GraphQL: the connection closes before its answer', 'const paid = exchange.owe();', 'const paid = () => {};'],
@@ -3057,9 +3064,36 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/http-meta.js',
+    ['protocols/http'],
+    [
+      ['HTTP: any text is the name of a header', 'if (!NAME.test(key))', 'if (false)'],
+      ['HTTP: half a character ends the call', 'encodeURI(wellFormed(value))', 'encodeURI(value)'],
+      ['HTTP: metadata is written as it is', 'encodeURI(wellFormed(value))', 'wellFormed(value)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-problem.js',
+    ['protocols/graphql'],
+    [['HTTP: a status of others has no meaning', "426: ['UNSUPPORTED', 'not-sent'],", '']],
+  ),
+  ...faultsOf(
+    'protocols/grpc-server.js',
+    ['protocols/grpc-web'],
+    [['gRPC: nobody is told which method was meant', 'near === undefined ?', 'true ?']],
+  ),
+  ...faultsOf(
+    'protocols/grpc-http2-client.js',
+    ['protocols/grpc'],
+    [['gRPC: who speaks no HTTP/2 has only ended', 'if (this.heard)', 'if (true)']],
+  ),
+  ...faultsOf(
     'protocols/http.js',
     ['protocols/http'],
     [
+      ['HTTP: a weight of 0 is a yes', '.filter((each) => !/;\\s*q=0(\\.0*)?\\s*$/i.test(each))', ''],
+      ['HTTP: nobody is told which path was meant', 'near === undefined ?', 'true ?'],
+      ['HTTP: an event is nowhere', "response.setHeader('allow', 'GET');", ''],
       ['a stream has no end', "response.end(eventText('null', 'end'));", 'response.end();'],
       ['the last line of an input is dropped', 'if (last)', 'if (false)'],
       ['any content type is taken', 'if (hasBody && !isType(type, wanted))', 'if (false)'],
@@ -3079,6 +3113,7 @@ const FAULTS = [
     'transports/ws.js',
     ['transports/ws'],
     [
+      ['a page that asks a WebSocket is told nothing', '`here is a WebSocket, and nothing else: ${scheme}://…\\n`', "''"],
       ['whoever ends ends both directions', 'this.socket.ping(END);', 'this.finish();'],
       ['a send never says false', 'if (this.socket.bufferedAmount < HIGH)', 'if (true)', 'short'],
       ['nobody is told that more is taken', 'this.sink.drained();', ';'],

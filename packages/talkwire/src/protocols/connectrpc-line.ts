@@ -6,7 +6,7 @@ import type { ConnectionBase } from '../transports/transport.js'
 import type { DialectClientOptions } from './dialect.js'
 import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
 import { AgentConnection, failures, isSecure, openPlace, type Place } from './http-agent.js'
-import { dialSocket, lost } from './socket-site.js'
+import { dialSocket } from './socket-site.js'
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants
 
@@ -157,9 +157,10 @@ function overHttp2(connection: Http2ClientConnection, prefix: string): Line {
 }
 
 /** Why the answer is not whole. */
-function reasonOf(stream: http2.ClientHttp2Stream, { address, cause, session }: Http2ClientConnection): TalkwireError {
+function reasonOf(stream: http2.ClientHttp2Stream, connection: Http2ClientConnection): TalkwireError {
+  const { address, session } = connection
   if (stream.rstCode === NGHTTP2_REFUSED_STREAM) return new TalkwireError('UNAVAILABLE', `${address} refused the call; try again`)
-  if (stream.id === undefined || stream.pending) return lost(cause).withOutcome('not-sent')
-  if (session.destroyed || stream.rstCode === NGHTTP2_NO_ERROR) return lost(cause)
+  if (stream.id === undefined || stream.pending) return connection.lost().withOutcome('not-sent')
+  if (session.destroyed || stream.rstCode === NGHTTP2_NO_ERROR) return connection.lost()
   return new TalkwireError('CONNECTION_LOST', `${address} cut the call off (code ${stream.rstCode} of HTTP/2)`, { outcome: 'maybe-ran' })
 }

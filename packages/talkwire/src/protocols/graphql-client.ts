@@ -55,7 +55,7 @@ async function query(
 ): Promise<unknown> {
   const headers = { 'content-type': 'application/json', accept: ACCEPT }
   const told = await ask(place, { method: 'POST', path, headers, body: JSON.stringify({ query: text }) }, limits, signal)
-  return answerIn(told, limits).data
+  return answerIn(told, limits, place.address).data
 }
 
 /** Of a service of ours. */
@@ -105,7 +105,7 @@ export async function discoverGraphql(address: string, options: DialectDiscoverO
 }
 
 /** Throws what a refusal means, INVALID_MESSAGE and the like. Errors of GraphQL are no refusal, unless the status is one of who may ask. */
-function answerIn({ status, body }: Told, limits: DialectClientOptions['limits']): Reply {
+function answerIn({ status, body }: Told, limits: DialectClientOptions['limits'], who?: string): Reply {
   let reply: unknown
   try {
     reply = fromJson(body, limits)
@@ -119,7 +119,7 @@ function answerIn({ status, body }: Told, limits: DialectClientOptions['limits']
     const error = errorFrom(errors[0])
     throw error.code === 'INVALID_REQUEST' ? fromProblem(status, { title: error.message }).withOutcome('not-sent') : error
   }
-  if (status >= 300) throw fromProblem(status, undefined)
+  if (status >= 300) throw fromProblem(status, undefined, who)
   if (typeof reply !== 'object' || reply === null || !('data' in reply))
     throw new TalkwireError('INVALID_MESSAGE', 'the answer is no GraphQL: it has neither data nor errors')
   return reply

@@ -173,6 +173,22 @@ interface Asked {
   wrong: boolean
 }
 
+/** What `graphql-http` says of a subscription. */
+const NOT_HERE = 'Subscriptions are not supported'
+const WHERE = 'a subscription wants accept: text/event-stream, or a WebSocket of graphql-transport-ws'
+
+/** What `graphql-http` says by the status alone. */
+const BARE: Readonly<Record<number, string>> = {
+  405: 'GraphQL is asked by POST, queries by GET too',
+  406: 'answers are application/graphql-response+json, application/json or text/event-stream; accept one of them',
+  415: 'GraphQL is POSTed with content-type: application/json',
+}
+
+function sendBare(response: Response, status: number, headers: Readonly<Record<string, string>> = {}): void {
+  const error = formatted(new TalkwireError('INVALID_REQUEST', BARE[status] ?? 'this is no request of GraphQL'))
+  send(response, status, JSON.stringify({ errors: [error] }), { ...headers, 'content-type': TYPE })
+}
+
 function createAnswer({ createHandler, parseRequestParams }: Libraries['http'], served: Served): AnswerRequest {
   const { schema, reader } = served
   const handler = createHandler<Asked>({
@@ -180,7 +196,7 @@ function createAnswer({ createHandler, parseRequestParams }: Libraries['http'], 
     parse: (text) => reader.parse(text as string),
     validate: (_schema, document) => reader.validate(document),
     context: ({ raw: { context } }, { extensions }) => context(extensions) as never,
-    formatError: (error) => served.format(error) as never,
+    formatError: (error) => served.format(error.message === NOT_HERE ? new Error(WHERE) : error) as never,
     onOperation({ raw }, _args, result) {
       raw.wrong = !('data' in result)
     },
@@ -195,7 +211,7 @@ function createAnswer({ createHandler, parseRequestParams }: Libraries['http'], 
     }
     if (/\btext\/event-stream\b/i.test(request.headers.accept ?? '')) {
       const params = await told(() => parseRequestParams({ ...asked, raw: undefined }))
-      if ('length' in params) return send(response, params[1].status, '', params[1].headers)
+      if ('length' in params) return sendBare(response, params[1].status, params[1].headers)
       if (params instanceof Error) return send(response, 400, JSON.stringify({ errors: [served.format(params)] }))
       return new Streamed(served, exchange, lasts).run(params, context)
     }
@@ -206,7 +222,8 @@ function createAnswer({ createHandler, parseRequestParams }: Libraries['http'], 
     const status = raw.wrong && headers?.['content-type'] === TYPE ? 400 : init.status
     if (text !== null && text.length > served.options.limits.message)
       throw new TalkwireError('MESSAGE_TOO_LARGE', 'the answer is larger than limits.message; select less', { outcome: 'ran' })
-    send(response, status, text ?? '', headers)
+    if (text === null) return sendBare(response, status, headers)
+    send(response, status, text, headers)
   }
 }
 
@@ -303,7 +320,7 @@ class Streamed {
     if ('length' in args) return this.refuse(args)
     const operation = served.library.getOperationAST(args.document, args.operationName)
     if (!operation) return this.refuse([new Error('there is no such operation in the document')])
-    if (request.method === 'GET' && operation.operation === 'mutation') return send(response, 405, '', { allow: 'POST' })
+    if (request.method === 'GET' && operation.operation === 'mutation') return sendBare(response, 405, { allow: 'POST' })
     const execute = operation.operation === 'subscription' ? served.library.subscribe : served.library.execute
     const result = await told(async () => {
       const contextValue = context(params.extensions)

@@ -14,7 +14,7 @@ import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
 import type { Meta } from './message.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
-import { dialSocket, lost } from './socket-site.js'
+import { dialSocket } from './socket-site.js'
 
 /** Bytes of a stream's output that may be unread. */
 const WINDOW = 256 * 1024
@@ -209,12 +209,12 @@ class GrpcCall {
       return new TalkwireError('INVALID_MESSAGE', `${connection.address} answers, but not with gRPC`, { outcome: 'maybe-ran' })
     if (http !== 200) return fromStatus(statusOfHttp(http), `${connection.address} answered with the status ${http} of HTTP`, [], undefined)
     const never = stream.id === undefined || stream.pending
-    if (never) return lost(connection.cause).withOutcome('not-sent')
+    if (never) return connection.lost().withOutcome('not-sent')
     const cut = stream.rstCode !== NGHTTP2_NO_ERROR && !connection.session.destroyed
     return cut
       ? new TalkwireError('CONNECTION_LOST', `${connection.address} cut the call off (code ${stream.rstCode} of HTTP/2)`, {
           outcome: 'maybe-ran',
         })
-      : lost(connection.cause)
+      : connection.lost()
   }
 }

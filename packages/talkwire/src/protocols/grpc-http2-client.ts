@@ -9,7 +9,7 @@ import type { Peer } from '../transports/transport.js'
 import { peerOf } from '../transports/unix.js'
 import type { DialectClientOptions } from './dialect.js'
 import { Http2ConnectionBase } from './grpc-http2.js'
-import { isPath } from './socket-site.js'
+import { isPath, lost } from './socket-site.js'
 
 const MEGABYTE = 1_000_000
 
@@ -67,6 +67,7 @@ export class Http2ClientConnection extends Http2ConnectionBase {
       maxSessionMemory: Math.ceil((2 * (limits.message + limits.outgoing)) / MEGABYTE),
     })
     this.session.on('error', (reason) => (this.cause ??= fromSystem(reason, 'the connection broke')))
+    this.session.once('remoteSettings', () => (this.heard = true))
     this.session.once('connect', () => this.session.setLocalWindowSize(Math.max(limits.window * 4, 1 << 20)))
     this.session.on('goaway', () => this.leave())
     this.session.once('close', () =>
@@ -77,6 +78,15 @@ export class Http2ClientConnection extends Http2ConnectionBase {
   /** Whoever takes no more calls on this connection gets them on another one. */
   gone = false
   private closing = false
+  /** The other side has said something of HTTP/2. */
+  private heard = false
+
+  /** Why a call was not answered. */
+  lost(): TalkwireError {
+    if (this.heard) return lost(this.cause)
+    const text = `${this.address} ended the connection without a word of HTTP/2; is gRPC or Connect there, and without TLS?`
+    return lost(this.cause ?? new TalkwireError('CONNECTION_LOST', text))
+  }
 
   private leave(): void {
     this.gone = true

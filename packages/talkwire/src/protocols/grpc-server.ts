@@ -1,5 +1,6 @@
 /** A service of ours as gRPC, gRPC-Web and Connect: which path is which method, who hears of events, health and reflection. */
 import { TalkwireError } from '../error.js'
+import { nearest } from '../suggest.js'
 import { inputOf, type Service } from '../session/service.js'
 import type { Listener } from '../transports/transport.js'
 import type { Admit, DialectServerOptions, OpenCall } from './dialect.js'
@@ -139,11 +140,15 @@ function reflecting(files: () => Promise<Known>, answer: ServerCall, release: ()
   }
 }
 
-const notFound = (path: string, file: File): TalkwireError =>
-  new TalkwireError(
-    'METHOD_NOT_FOUND',
-    `there is nothing at ${JSON.stringify(path.slice(0, 200))}; this is ${fullName(file)}, and reflection tells its methods`,
+function notFound(path: string, file: File): TalkwireError {
+  const asked = path.slice(0, 200)
+  const near = nearest(
+    asked,
+    file.methods.map(({ name }) => pathOf(file, name)),
   )
+  const hint = near === undefined ? `this is ${fullName(file)}, and` : `did you mean "${near}"?`
+  return new TalkwireError('METHOD_NOT_FOUND', `there is nothing at ${JSON.stringify(asked)}; ${hint} reflection tells its methods`)
+}
 
 /** No event is called so. */
 const HELD = ''

@@ -31,7 +31,7 @@ export async function connectHttp(address: string, options: DialectClientOptions
 /** The name under which the service's methods are found: from /openapi.json, which says the contract, too. */
 async function askName(place: Place, { contract, limits, signal }: DialectClientOptions): Promise<string> {
   const { status, body } = await ask(place, { method: 'GET', path: '/openapi.json' }, limits, signal)
-  if (status !== 200) throw fromProblem(status, readable(body)).withOutcome('not-sent')
+  if (status !== 200) throw fromProblem(status, readable(body), `${place.address}/openapi.json`).withOutcome('not-sent')
   const told = readable(body) as { 'x-talkwire'?: { name?: unknown; contract?: unknown } } | undefined
   const served = told?.['x-talkwire']
   if (typeof served?.name !== 'string')

@@ -39,11 +39,20 @@ function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
   return timeout
 }
 
-/** The headers that `metaOf` reads. */
+/** What a header's name may hold: RFC 9110 § 5.6.2. */
+const NAME = /^[\w!#$%&'*+.^`|~-]*$/
+
+/** The headers that `metaOf` reads. Throws TypeError for keys that no header may have. */
 export function metaHeaders(meta: Meta | undefined): Record<string, string | number> {
   const headers: Record<string, string | number> = {}
   if (meta?.timeout !== undefined) headers[TIMEOUT] = Math.ceil(meta.timeout)
-  for (const [key, value] of Object.entries(meta?.metadata ?? {}))
-    headers[TRACE.includes(key) ? key : `${METADATA}${key}`] = encodeURI(value)
+  for (const [key, value] of Object.entries(meta?.metadata ?? {})) {
+    if (!NAME.test(key))
+      throw new TypeError(`metadata cannot be called ${JSON.stringify(key)} over HTTP; take letters, digits, "_", "-" and "."`)
+    headers[TRACE.includes(key) ? key : `${METADATA}${key}`] = encodeURI(wellFormed(value))
+  }
   return headers
 }
+
+/** Half of a character, which no header can hold, becomes the sign for one that is unknown. */
+const wellFormed = (text: string): string => (/[\uD800-\uDFFF]/.test(text) ? Buffer.from(text).toString() : text)

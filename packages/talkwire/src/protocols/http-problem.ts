@@ -1,4 +1,5 @@
 /** Errors over HTTP: problem details of RFC 9457, and back. Sans I/O. */
+import { STATUS_CODES } from 'node:http'
 import { TalkwireError, plainMessage, type Outcome } from '../error.js'
 
 const statuses: Readonly<Record<string, number>> = {
@@ -57,23 +58,29 @@ const byStatus: Readonly<Record<number, [code: string, outcome: Outcome]>> = {
   403: ['PERMISSION_DENIED', 'not-sent'],
   404: ['METHOD_NOT_FOUND', 'not-sent'],
   405: ['METHOD_NOT_FOUND', 'not-sent'],
+  406: ['INVALID_REQUEST', 'not-sent'],
   408: ['DEADLINE_EXCEEDED', 'maybe-ran'],
   413: ['MESSAGE_TOO_LARGE', 'not-sent'],
+  414: ['MESSAGE_TOO_LARGE', 'not-sent'],
   415: ['INVALID_REQUEST', 'not-sent'],
   422: ['INVALID_INPUT', 'ran'],
+  426: ['UNSUPPORTED', 'not-sent'],
   429: ['LIMIT_EXCEEDED', 'not-sent'],
+  431: ['MESSAGE_TOO_LARGE', 'not-sent'],
   501: ['UNSUPPORTED', 'not-sent'],
   503: ['UNAVAILABLE', 'maybe-ran'],
   504: ['DEADLINE_EXCEEDED', 'maybe-ran'],
 }
 
-/** Never throws: an error is also made of what a foreign server calls one. */
-export function fromProblem(status: number, body: unknown): TalkwireError {
+/** Never throws: an error is also made of what a foreign server calls one. `who`: where nobody says more. */
+export function fromProblem(status: number, body: unknown, who = 'the server'): TalkwireError {
   const { code, detail, title, outcome, declared, details } = (typeof body === 'object' && body !== null ? body : {}) as Partial<
     Record<keyof Problem, unknown>
   >
   const [name, meaning] = byStatus[status] ?? ['UNKNOWN', 'ran']
-  const text = [detail, title].find((each) => typeof each === 'string') ?? `the server answered with status ${status}`
+  const text =
+    [detail, title].find((each) => typeof each === 'string') ??
+    `${who} answered with status ${status} (${STATUS_CODES[status] ?? 'unknown'})`
   const ours = typeof code === 'string' && outcomes.has(outcome)
   return new TalkwireError(ours ? code : name, text as string, {
     outcome: ours ? (outcome as Outcome) : meaning,

@@ -7,6 +7,7 @@ import { brotliCompress, constants, gzip } from 'node:zlib'
 import { fromJson, LineReader, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
+import { nearest } from '../suggest.js'
 import { paramsOf, type Method, type Service } from '../session/service.js'
 import type { Dialect, DialectServerOptions, DialectTraits, OpenCall } from './dialect.js'
 import { connectHttp } from './http-client.js'
@@ -98,7 +99,11 @@ async function createSite(scheme: 'http' | 'https', service: Service, options: D
       if (route) return new HttpCall(exchange, route, options).run()
       const event = eventOf(service, path)
       if (event !== undefined && request.method === 'GET') return listen(exchange, event, listeners)
-      sendProblem(response, notFound(path, routes, event))
+      if (event === undefined) sendProblem(response, notFound(path, service.name, [...routes.keys()]))
+      else {
+        response.setHeader('allow', 'GET')
+        sendProblem(response, new TalkwireError('METHOD_NOT_FOUND', `"${event}" is an event; GET it`), 405)
+      }
       request.resume()
     },
   }
@@ -137,13 +142,12 @@ function eventOf({ name, contract }: Service, path: string): string | undefined 
   )
 }
 
-const notFound = (path: string, routes: ReadonlyMap<string, Route>, event: string | undefined): TalkwireError =>
-  new TalkwireError(
-    'METHOD_NOT_FOUND',
-    event === undefined
-      ? `there is nothing at ${path.slice(0, 200)}; methods are at ${[...routes.keys()].slice(0, 3).join(', ')}, all of them in /openapi.json`
-      : `"${event}" is an event; GET it`,
-  )
+function notFound(path: string, service: string, known: readonly string[]): TalkwireError {
+  const asked = path.slice(0, 200)
+  const near = known.find((each) => each === `/${service}${asked}`) ?? nearest(asked, known)
+  const hint = near === undefined ? `methods are at ${known.slice(0, 3).join(', ')};` : `did you mean ${near}?`
+  return new TalkwireError('METHOD_NOT_FOUND', `there is nothing at ${asked}; ${hint} /openapi.json has all of them`)
+}
 
 /** One request to a method, until its answer has left. */
 class HttpCall {
@@ -314,10 +318,18 @@ function sendProblem(response: Response, error: TalkwireError, status = statusOf
   response.writeHead(status, { 'content-type': PROBLEM_TYPE, 'content-length': Buffer.byteLength(text) }).end(text)
 }
 
+/** RFC 9110 § 12.5.3: a weight of 0 is a no. */
+function encodingFor(accepts: string | string[] = ''): 'br' | 'gzip' | undefined {
+  const taken = String(accepts)
+    .split(',')
+    .filter((each) => !/;\s*q=0(\.0*)?\s*$/i.test(each))
+    .map((each) => each.split(';', 1)[0]!.trim().toLowerCase())
+  return (['br', 'gzip'] as const).find((each) => taken.includes(each))
+}
+
 function sendText({ request, response }: Exchange, status: number, type: string, text: string): void {
   const size = Buffer.byteLength(text)
-  const accepts = size > SMALL ? request.headers['accept-encoding'] : undefined
-  const encoding = accepts === undefined ? undefined : /\bbr\b/.test(accepts) ? 'br' : /\bgzip\b/.test(accepts) ? 'gzip' : undefined
+  const encoding = size > SMALL ? encodingFor(request.headers['accept-encoding']) : undefined
   if (encoding === undefined) return void response.writeHead(status, { 'content-type': type, 'content-length': size }).end(text)
   const send = (reason: Error | null, body: Buffer): void => {
     if (reason) return sendProblem(response, TalkwireError.from(reason, 'INTERNAL', 'ran'))

@@ -126,7 +126,7 @@ class HttpLink implements McpLink {
     const why = over
       ? lost
       : error === undefined || status === 401 || status === 403
-        ? fromProblem(status, own(error, 'data') ?? told)
+        ? fromProblem(status, own(error, 'data') ?? told, this.place.address)
         : fromWireError(error)
     if (id !== undefined && this.requests.delete(id)) this.callee.failed(id, why)
     if (over) this.connection.abort(lost)

@@ -1,6 +1,7 @@
 /** The serving side of MCP: requests become calls of a session, whatever carried them. */
 import { toJson } from '../codecs/plain-json.js'
 import { plainMessage, TalkwireError } from '../error.js'
+import { nearest } from '../suggest.js'
 import type { Service } from '../session/service.js'
 import type { Answer, Caller, DialectServerOptions, OpenCall } from './dialect.js'
 import { Code, isId, isRecord, OURS, own, VERSIONS, type McpId, type Request } from './mcp-message.js'
@@ -149,8 +150,14 @@ export class McpPeer {
 
   private callTool(params: Request['params'], id: McpId, caller: Caller, out: Out): void {
     const { name } = params
-    const tool = typeof name === 'string' ? this.site.catalog.tools.get(name) : undefined
-    if (!tool) return out.error(Code.params, `there is no tool ${JSON.stringify(String(name).slice(0, 100))}; tools/list names them`)
+    const { tools } = this.site.catalog
+    const tool = typeof name === 'string' ? tools.get(name) : undefined
+    if (!tool) {
+      const asked = String(name).slice(0, 100)
+      const near = nearest(asked, [...tools.keys()])
+      const hint = near === undefined ? 'tools/list names them' : `did you mean ${JSON.stringify(near)}?`
+      return out.error(Code.params, `there is no tool ${JSON.stringify(asked)}; ${hint}`)
+    }
     new ToolCall(tool, params, this.site.options, out).begin(caller, this.tracked(id))
   }
 

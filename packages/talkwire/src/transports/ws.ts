@@ -136,7 +136,10 @@ async function listen(scheme: 'ws' | 'wss', address: string, accept: (connection
     noDelay: true,
   }
   const server = secure ? https.createServer({ ...settings, ...(options.tls as object) }) : http.createServer(settings)
-  server.on('request', (_request, response) => response.writeHead(426, { connection: 'upgrade, close', upgrade: 'websocket' }).end())
+  server.on('request', (_request, response) => {
+    response.writeHead(426, { connection: 'upgrade, close', upgrade: 'websocket', 'content-type': 'text/plain' })
+    response.end(`here is a WebSocket, and nothing else: ${scheme}://…\n`)
+  })
   server.on('upgrade', (await upgrading(scheme, address, accept, options))(guard))
   return listenGuarded(server, guard, { host, port }, address)
 }

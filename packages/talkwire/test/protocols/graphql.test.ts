@@ -336,7 +336,7 @@ test('graphql: server-sent events by hand, for subscriptions and for queries', a
   }
   assert.equal(await statusOf(`${urlOf(service)}?query=mutation{note(input:"")}`, { headers: { accept: 'text/event-stream' } }), 405)
   const plain = await post('subscription { watch(account: "a") { balance } }', 'application/json')
-  assert.match(await plain.text(), /Subscriptions are not supported/)
+  assert.match(await plain.text(), /a subscription wants accept: text\/event-stream, or a WebSocket/)
 })
 
 // ── strangers are called ─────────────────────────────────────────────────────────────────────────
@@ -475,6 +475,14 @@ test('graphql: a server of the reference libraries is called by a contract, with
   await assert.rejects(connect(server.address, { reconnect: false }), fails('UNSUPPORTED'))
   await using page = await serve('echo', { echo: () => 1 }, { listen: 'http://127.0.0.1:0', token: false })
   await assert.rejects(connect(foreign, `graphql+${page.addresses[0]!}`, { reconnect: false }), fails('METHOD_NOT_FOUND'))
+  await using socket = await serve('echo', { echo: () => 1 }, { listen: 'ws://127.0.0.1:0', token: false })
+  const { port } = new URL(socket.addresses[0]!)
+  for (const scheme of ['graphql+http', 'mcp+http', 'http']) {
+    await assert.rejects(connect(foreign, `${scheme}://127.0.0.1:${port}`, { reconnect: false }), (error: Error) => {
+      assert.match(error.message, new RegExp(`^\\[UNSUPPORTED\\] .*127.0.0.1:${port}.* answered with status 426 \\(Upgrade Required\\)`))
+      return true
+    })
+  }
 })
 
 test('graphql: a server that tells nobody its schema is called with the types of the contract', async () => {
@@ -695,9 +703,9 @@ test('graphql: bad requests are told what is wrong with them, and cost no more t
     return [response.status, text === '' ? undefined : (JSON.parse(text) as any).errors[0].extensions.code]
   }
   const query = 'mutation ($a: JSON) { echo(input: $a) }'
-  assert.deepEqual(await send('{"query":"{ tree { a { b { c } } } }"}', { 'content-type': 'text/plain' }), [415, undefined])
-  assert.deepEqual(await send('query={tree}', { 'content-type': 'application/x-www-form-urlencoded' }), [415, undefined])
-  assert.deepEqual(await send('{"query":"{ tree { a { b { c } } } }"}', { accept: 'image/png' }), [406, undefined])
+  assert.deepEqual(await send('{"query":"{ tree { a { b { c } } } }"}', { 'content-type': 'text/plain' }), [415, 'INVALID_REQUEST'])
+  assert.deepEqual(await send('query={tree}', { 'content-type': 'application/x-www-form-urlencoded' }), [415, 'INVALID_REQUEST'])
+  assert.deepEqual(await send('{"query":"{ tree { a { b { c } } } }"}', { accept: 'image/png' }), [406, 'INVALID_REQUEST'])
   assert.deepEqual(await send('[{"query":"{ _contract }"},{"query":"{ _contract }"}]'), [400, 'INVALID_REQUEST'])
   assert.deepEqual(await send('{"query":'), [400, 'INVALID_MESSAGE'])
   assert.deepEqual(await send('null'), [400, 'INVALID_REQUEST'])

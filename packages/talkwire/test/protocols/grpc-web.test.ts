@@ -210,6 +210,14 @@ test('grpc: curl calls by Connect, and is told what is wrong with the status of 
     assert.deepEqual([told, answer.code], [status, code], `${path} ${body.slice(0, 40)} → ${JSON.stringify(answer)}`)
     assert.ok(!JSON.stringify(answer).includes('"secret"'))
   }
+  for (const [asked, meant] of [
+    ['bank.v1.Bank/deposit', '/bank.v1.Bank/Deposit'],
+    ['bank.v1.Bank/Depsoit', '/bank.v1.Bank/Deposit'],
+    ['else.Where/Else', undefined],
+  ] as const) {
+    const [, { message }] = await post(asked, '{}')
+    assert.equal(/did you mean "(.*)"\?/.exec(message)?.[1], meant, message)
+  }
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/grpc', ''])
     assert.equal((await post('bank.v1.Bank/Deposit', '{}', { 'content-type': type }))[0], 415, type)
   const got = await fetch(`${url}/bank.v1.Bank/Balance?encoding=json&message=${encodeURIComponent('{"account":"abc"}')}`, {

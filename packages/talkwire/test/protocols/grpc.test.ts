@@ -5,7 +5,7 @@ import net from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { test } from 'node:test'
 import * as z from 'zod'
-import { codeOf, soon } from '../../compliance/ends.js'
+import { soon } from '../../compliance/ends.js'
 import { testDialect } from '../../compliance/index.js'
 import { Random } from '../../compliance/random.js'
 import { connect, contract, rpc, serve, stream, type Contract, type ServeOptions } from '../../src/index.js'
@@ -482,9 +482,14 @@ test('grpc: the token, the contract and the protocol are asked for when connecti
     connect(contract('words/2', { a: rpc({}) }), at, { reconnect: false, token: 'a-token-for-the-tests' }),
     fails('CONTRACT_MISMATCH'),
   )
-  await using page = await serve('page', { add: () => 1 }, { listen: `http://${ownHost}:0`, token: false })
-  assert.match(
-    await codeOf(connect(words, page.addresses[0]!.replace('http:', 'grpc:'), { reconnect: false, limits: { handshake: 1000 } })),
-    /^(CONNECTION_LOST|CONNECTION_CLOSED|PEER_NOT_FOUND|INVALID_MESSAGE)\/not-sent$/,
-  )
+  const other = net.createServer((socket) => socket.on('error', () => {}).once('data', () => socket.end())).listen(0, ownHost)
+  await once(other, 'listening')
+  try {
+    for (const scheme of ['grpc', 'connect+h2c']) {
+      const called = connect(words, `${scheme}://${ownHost}:${(other.address() as net.AddressInfo).port}`, { reconnect: false })
+      await assert.rejects(called, /^TalkwireError: \[CONNECTION_LOST\] .* without a word of HTTP\/2/, scheme)
+    }
+  } finally {
+    other.close()
+  }
 })

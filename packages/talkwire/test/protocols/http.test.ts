@@ -4,8 +4,10 @@ import net from 'node:net'
 import { test } from 'node:test'
 import { JSONRPCClient } from 'json-rpc-2.0'
 import { promisify } from 'node:util'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
+import * as z from 'zod'
 import { testDialect } from '../../compliance/index.js'
-import { connect, contract, rpc, serve, stream, type RunningService, type StandardSchema } from '../../src/index.js'
+import { connect, contract, event, rpc, serve, stream, type RunningService, type StandardSchema } from '../../src/index.js'
 import { http } from '../../src/protocols/http.js'
 import { fails } from '../helpers/expect.js'
 
@@ -56,6 +58,127 @@ test('http: curl calls, streams, and is told what is wrong', async () => {
     const told = await curl(...(args as string[]))
     assert.deepEqual([told.status, told.type, JSON.parse(told.body).code], [status, 'application/problem+json', code], args.join(' '))
   }
+})
+
+const anything: StandardSchema<any, any> = {
+  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as unknown }) },
+}
+/** `told` says what reached it, `words` sends so many letters back. */
+const openBank = (onAbort = (): void => {}) =>
+  serve(
+    contract('bank/1', {
+      told: rpc({ output: anything, idempotent: true }),
+      words: rpc({ input: z.object({ many: z.number().default(0), text: z.string().default('') }), output: z.string(), idempotent: true }),
+      wait: rpc({}),
+      overdrawn: event(anything),
+    }),
+    {
+      told: (_, { metadata, deadline }) => ({
+        ...metadata,
+        deadline: deadline === undefined ? 'none' : deadline < performance.now() + 90_000,
+      }),
+      words: ({ many, text }) => 'x'.repeat(many) + text,
+      wait: async (_, { signal }) =>
+        new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => {
+            onAbort()
+            reject(signal.reason as Error)
+          }),
+        ),
+    },
+    { listen: 'http://127.0.0.1:0', token: false, limits: { message: 100_000 }, onError: () => {} },
+  )
+
+test('http: curl says deadline, metadata and trace by headers, and is told what it may have meant', async () => {
+  let aborted!: () => void
+  const stopped = new Promise<void>((resolve) => (aborted = resolve))
+  await using service = await openBank(aborted)
+  const at = `${service.addresses[0]!}/bank`
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const headers = [`traceparent: ${traceparent}`, 'talkwire-meta-who: a%20b%20%C3%A4', 'talkwire-meta-odd: %zz', 'prefer: wait=60']
+  assert.deepEqual(JSON.parse((await curl(...headers.flatMap((each) => ['-H', each]), `${at}/told`)).body), {
+    traceparent,
+    who: 'a b ä',
+    odd: '%zz',
+    deadline: true,
+  })
+  assert.deepEqual(JSON.parse((await curl(`${at}/told`)).body), { deadline: 'none' })
+  const late = await curl('-H', 'talkwire-timeout: 20', '-X', 'POST', `${at}/wait`)
+  assert.deepEqual([late.status, JSON.parse(late.body).code], [504, 'DEADLINE_EXCEEDED'])
+  await stopped
+  assert.equal((await curl('-H', 'talkwire-timeout: soon', `${at}/told`)).status, 400)
+  for (const [path, meant] of [
+    ['/bank/tolt', '/bank/told'],
+    ['/bank/told/', '/bank/told'],
+    ['/words', '/bank/words'],
+    ['/Bank/Words', '/bank/words'],
+    ['/else/where', undefined],
+  ] as const) {
+    const { status, body } = await curl(`${service.addresses[0]!}${path}`)
+    assert.equal(status, 404, path)
+    assert.equal(/did you mean (\S+)\?/.exec(JSON.parse(body).detail)?.[1], meant, path)
+  }
+  const posted = await curl('-D', '-', '--json', '{}', `${at}/overdrawn`)
+  assert.match(posted.body, /^HTTP\/1\.1 405 .*^allow: GET\r$.*is an event; GET it/ims)
+})
+
+test('http: bodies are packed as curl wants them, both ways, and a bomb is refused at the limit', async () => {
+  await using service = await openBank()
+  const at = `${service.addresses[0]!}/bank/words`
+  const packedBy = async (accepts: string): Promise<string | undefined> => {
+    const { body } = await curl('-D', '-', '-o', '/dev/null', '-H', `accept-encoding: ${accepts}`, `${at}?many=5000`)
+    return /^content-encoding: (.*)\r$/im.exec(body)?.[1]
+  }
+  for (const [accepts, packed] of [
+    ['gzip, br', 'br'],
+    ['gzip', 'gzip'],
+    ['br;q=0, GZIP;q=0.5', 'gzip'],
+    ['br;q=0.000,gzip;q=0', undefined],
+    ['zstd, identity', undefined],
+    ['brotli, x-gzip2', undefined],
+  ] as const)
+    assert.equal(await packedBy(accepts), packed, accepts)
+  assert.equal((await curl('--compressed', `${at}?many=5000`)).body, JSON.stringify('x'.repeat(5000)))
+  const text = JSON.stringify({ text: 'ä'.repeat(20_000) })
+  const packers: readonly [string, (text: string) => Buffer][] = [
+    ['gzip', gzipSync],
+    ['br', brotliCompressSync],
+    ['deflate', deflateSync],
+  ]
+  const post = async (encoding: string, body: Buffer): Promise<[number, unknown]> => {
+    const response = await fetch(at, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'content-encoding': encoding },
+      body: new Uint8Array(body),
+    })
+    const told = (await response.json()) as string | { code: string }
+    return [response.status, typeof told === 'string' ? told.length : told.code]
+  }
+  for (const [encoding, pack] of packers) {
+    assert.deepEqual(await post(encoding, pack(text)), [200, 20_000], encoding)
+    // A thousand to one, and more.
+    assert.deepEqual(await post(encoding, pack(JSON.stringify({ text: 'x'.repeat(20e6) }))), [413, 'MESSAGE_TOO_LARGE'], encoding)
+    assert.deepEqual(await post(encoding, pack(text).subarray(0, -9)), [400, 'INVALID_MESSAGE'], encoding)
+    assert.deepEqual(await post(encoding, Buffer.from(text)), [400, 'INVALID_MESSAGE'], encoding)
+  }
+  assert.equal((await curl('-H', `x: ${'a'.repeat(20_000)}`, at)).status, 431)
+  assert.equal((await curl(`${at}?text=${'a'.repeat(20_000)}`)).status, 431)
+  assert.equal((await curl(`${at}?text=a`)).body, '"a"')
+})
+
+test('http: metadata that no header can hold is refused before anything is sent, and none adds a header', async () => {
+  await using service = await openBank()
+  const members = { told: rpc({ output: anything, idempotent: true }) }
+  await using client = await connect(contract('bank/1', members), service.addresses[0]!)
+  for (const key of ['a\r\nx: y', 'a b', 'ä', 'a:', '\0'])
+    await assert.rejects(client.told(undefined, { metadata: { [key]: 'x' } }), /^TypeError: metadata cannot be called/, key)
+  assert.deepEqual(await client.told(undefined, { metadata: { Who: 'a\r\ntraceparent: b', half: 'a\ud800', host: 'evil.test' } }), {
+    who: 'a\r\ntraceparent: b',
+    half: 'a\ufffd',
+    host: 'evil.test',
+    deadline: 'none',
+  })
+  await assert.rejects(client.told(undefined, { metadata: { long: 'x'.repeat(20_000) } }), fails('MESSAGE_TOO_LARGE'))
 })
 
 test('http: pages of others are refused, whatever they send and under whatever name', async () => {
@@ -133,9 +256,6 @@ test('http: json-rpc-2.0 calls over POST /rpc, one by one and in batches', async
 })
 
 test('http: the last line of an input needs no end', async () => {
-  const anything: StandardSchema<number, number> = {
-    '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as number }) },
-  }
   const totals = contract('totals/1', { sum: rpc({ input: stream(anything), output: anything }) })
   const sum = async (items: AsyncIterable<number>): Promise<number> => {
     let total = 0
@@ -151,9 +271,6 @@ test('http: the last line of an input needs no end', async () => {
 })
 
 test('http: a thousand calls at once share some connections, and streams beside them keep none of these', async () => {
-  const anything: StandardSchema<any, any> = {
-    '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as unknown }) },
-  }
   const busy = contract('busy/1', { twice: rpc({ input: anything, output: anything }), watch: rpc({ output: stream(anything) }) })
   let most = 0
   let watching = 0

@@ -280,6 +280,14 @@ test('mcp: what is no message is answered with the error of JSON-RPC, over HTTP'
     [JSON.stringify(ping), 200, undefined],
   ] as const)
     assert.deepEqual(await post(body), [status, code], body.slice(0, 100))
+  for (const [name, hint] of [
+    ['wrok', 'there is no tool "wrok"; did you mean "work"?'],
+    ['elsewhere', 'there is no tool "elsewhere"; tools/list names them'],
+  ]) {
+    const body = JSON.stringify({ ...ping, method: 'tools/call', params: { name } })
+    const response = await fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
+    assert.equal(((await response.json()) as any).error.message, hint)
+  }
   assert.deepEqual(await post(JSON.stringify(ping), { 'content-type': 'text/plain' }), [415, -32600])
   assert.deepEqual(await post(JSON.stringify(ping), { 'mcp-protocol-version': '1999-01-01' }), [400, -32600])
   assert.deepEqual(await post(JSON.stringify(ping), { 'mcp-session-id': 'nobody' }), [404, -32600])

@@ -65,6 +65,8 @@ test('ws: our client is told what is missing', async () => {
   await assert.rejects(connect(address), fails('UNAUTHENTICATED'))
   await using client = await connect<typeof functions>(address, { token: service.token! })
   assert.equal(await client.add(2, 5), 7)
+  const page = await fetch(address.replace('ws:', 'http:'))
+  assert.deepEqual([page.status, await page.text()], [426, 'here is a WebSocket, and nothing else: ws://…\n'])
   await using web = await serve('other', functions, { listen: 'http://127.0.0.1:0', token: false })
   await assert.rejects(connect(web.addresses[0]!.replace('http', 'ws')), fails('PEER_NOT_FOUND'))
 })
