@@ -72,12 +72,17 @@ const interpreter = python()
 spawnSync(interpreter, ['-m', 'compileall', '-q', 'clients/python/talkwire'], { cwd: root, stdio: 'inherit' })
 const none = { passed: 0, failed: 0, skipped: 0 }
 const run = followRun()
+/** What tests compile, once for all files: test/helpers/c.ts. */
+const compiled = privateFolder()
 const pythons = pythonTests.length ? runPytest(interpreter, run) : Promise.resolve(none)
 const results = await Promise.all([
-  nodeTests.length ? runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter }, run, verbose, pythons) : none,
+  nodeTests.length
+    ? runFiles(nodeTests, { ...process.env, TALKWIRE_PYTHON: interpreter, TALKWIRE_COMPILED: compiled.path }, run, verbose, pythons)
+    : none,
   pythons,
 ])
 run.end()
+compiled.remove()
 const left = run.left()
 for (const { of, what } of left) console.log(`test: ${of} left ${what}; a test takes away what it makes, also when it fails`)
 for (const { of, what } of run.unclear())

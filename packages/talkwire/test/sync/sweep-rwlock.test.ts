@@ -55,10 +55,12 @@ for (const how of HOW) {
 
     if (how !== 'upgrade')
       test(`${how}, after a dead writer: ${killed} at each change`, (t) =>
-        each(t, `rwlock ${how}`, async (place) => {
-          await dead('rwlock release write', place, 1)
-          return scene(place)
-        }))
+        each(
+          t,
+          `rwlock ${how}`,
+          (place) => scene(place),
+          (places) => dead('rwlock release write', places),
+        ))
 
     test(`${how}, after waiting: ${killed} at each change`, (t) =>
       each(t, `rwlock ${how}`, (place) => {

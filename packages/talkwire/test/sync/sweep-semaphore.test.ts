@@ -44,10 +44,12 @@ for (const [killed, each] of KILLS) {
   test(`semaphore: ${killed} at each change`, (t) => each(t, 'semaphore sync', (place) => scene(place, () => ({}))))
 
   test(`semaphore, of a dead one: ${killed} at each change`, (t) =>
-    each(t, 'semaphore sync', async (place) => {
-      await dead('semaphore release', place, 1)
-      return scene(place, () => ({}))
-    }))
+    each(
+      t,
+      'semaphore sync',
+      (place) => scene(place, () => ({})),
+      (places) => dead('semaphore release', places),
+    ))
 }
 
 for (const operation of ['semaphore sync', 'semaphore async']) {

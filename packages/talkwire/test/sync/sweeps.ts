@@ -83,12 +83,15 @@ async function start(operation: string, { name, segment }: Place, at: number, si
 /** What it said of all it did. */
 const told = ({ lines }: Running): string[] => lines.filter((line) => line.startsWith('changes '))
 
-/** Somebody did that, and died in place of change number `at`. */
-export async function dead(operation: string, place: Place, at: number): Promise<void> {
-  const actor = await start(operation, place, at, 'SIGKILL')
-  actor.begin()
-  await until(actor.isOver, 'it hangs')
-  assert.ok(actor.isKilled())
+/** Somebody prepared that in each of these places, and died. */
+export async function dead(operation: string, places: readonly Place[]): Promise<void> {
+  const running = run(process.execPath, [script])
+  for (const [n, { name, segment }] of places.entries()) {
+    running.child.stdin!.write(`${JSON.stringify([operation, name, segment, 0, 'SIGKILL'])}\n`)
+    await running.line('ready', n)
+    running.child.stdin!.write('stay\n')
+  }
+  await running.kill()
 }
 
 export const isStopped = (pid: number): boolean => processStat(pid)?.state === 'T'
@@ -98,69 +101,95 @@ export async function until(holds: () => boolean, what: string): Promise<void> {
   for (const end = performance.now() + FOREVER; !holds(); await delay(1)) assert.ok(performance.now() < end, what)
 }
 
+/** The places of several changes are prepared together: most of the time is the start of the process that does it. */
+const LOT = 8
+
+interface Prepared extends Place {
+  readonly memory: SharedMemory
+}
+
+function createPlace(): Prepared {
+  const name = freshName()
+  const segment = `tw-test-${name}`
+  const memory = SharedMemory.create(segment, 64)
+  return { name, segment, memory, notes: memory.array(Int32Array) }
+}
+
+function removePlace({ memory }: Prepared): void {
+  memory.unlink()
+  memory.close()
+}
+
+type Begin = (place: Place) => Promise<Scene> | Scene
+/** What was done in these places before. */
+type Before = (places: readonly Place[]) => Promise<void>
+
 /** Once for each change, and once more without being disturbed. */
-async function atEach(
-  t: TestContext,
-  operation: string,
-  signal: NodeJS.Signals,
-  begin: (place: Place) => Promise<Scene> | Scene,
-): Promise<void> {
+async function atEach(t: TestContext, operation: string, signal: NodeJS.Signals, begin: Begin, before?: Before): Promise<void> {
   let points = 0
+  const places: Prepared[] = []
   /** Who was stopped and went on does the next one, too: a new process for each costs more than all the rest. */
   let again: Running | undefined
-  for (let at = 1; ; at++) {
-    const name = freshName()
-    const segment = `tw-test-${name}`
-    using memory = SharedMemory.create(segment, 64)
-    const place = { name, segment, notes: memory.array(Int32Array) }
-    const scene = await begin(place)
-    const actor = await start(operation, place, at, signal, again)
-    await scene.prepared?.()
-    actor.begin()
-    const meanwhile = scene.meanwhile?.(actor)
-    let reached = false
-    again = undefined
-    try {
-      if (signal === 'SIGSTOP') {
-        await until(() => (reached = isStopped(actor.pid)) || actor.isOver(), 'it neither came to that change nor to its end')
-        if (reached) await scene.stopped?.(actor)
-        actor.goOn()
+  try {
+    for (let at = 1; ; at++) {
+      if (places.length === 0) {
+        places.push(...Array.from({ length: before ? LOT : 1 }, createPlace))
+        await before?.(places)
       }
-      await meanwhile
-      await until(actor.isOver, 'it hangs')
-      reached ||= actor.isKilled()
-      const { exitCode, signalCode } = actor.running.child
-      if (!actor.isKilled()) assert.deepEqual([exitCode ?? 0, signalCode], [0, null])
-      await scene.after(!actor.isKilled())
-      assert.equal(place.notes[NOTE.wrong], 0, 'two were within')
-      if (reached && signal === 'SIGSTOP') again = actor.running
-      if (!reached) points = await actor.changes()
-    } catch (reason) {
-      throw new Error(`change ${at} of ${operation}: ${String(reason)}`, { cause: reason })
-    } finally {
-      if (!again) await actor.running.kill()
-      memory.unlink()
-      scene.end()
+      const place = places.shift()!
+      const scene = await begin(place)
+      const actor = await start(operation, place, at, signal, again)
+      await scene.prepared?.()
+      actor.begin()
+      const meanwhile = scene.meanwhile?.(actor)
+      let reached = false
+      again = undefined
+      try {
+        if (signal === 'SIGSTOP') {
+          await until(() => (reached = isStopped(actor.pid)) || actor.isOver(), 'it neither came to that change nor to its end')
+          if (reached) await scene.stopped?.(actor)
+          actor.goOn()
+        }
+        await meanwhile
+        await until(actor.isOver, 'it hangs')
+        reached ||= actor.isKilled()
+        const { exitCode, signalCode } = actor.running.child
+        if (!actor.isKilled()) assert.deepEqual([exitCode ?? 0, signalCode], [0, null])
+        await scene.after(!actor.isKilled())
+        assert.equal(place.notes[NOTE.wrong], 0, 'two were within')
+        if (reached && signal === 'SIGSTOP') again = actor.running
+        if (!reached) points = await actor.changes()
+      } catch (reason) {
+        throw new Error(`change ${at} of ${operation}: ${String(reason)}`, { cause: reason })
+      } finally {
+        if (!again) await actor.running.kill()
+        removePlace(place)
+        scene.end()
+      }
+      if (reached) continue
+      assert.ok(at > points, 'it was not disturbed before its end')
+      break
     }
-    if (reached) continue
-    assert.ok(at > points, 'it was not disturbed before its end')
-    break
+  } finally {
+    for (const place of places) {
+      removePlace(place)
+      ;(await begin(place)).end()
+    }
   }
   t.diagnostic(`${points} changes`)
   assert.ok(points > 0, 'the changes were counted')
 }
 
 /** Killed at each change: whoever comes then finds all in order. */
-export const killedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
-  atEach(t, operation, 'SIGKILL', begin)
+export const killedAtEach = (t: TestContext, operation: string, begin: Begin, before?: Before): Promise<void> =>
+  atEach(t, operation, 'SIGKILL', begin, before)
 
 /** The same in C. */
-export const killedInC = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
-  atEach(t, IN_C + operation, 'SIGKILL', begin)
+export const killedInC = (t: TestContext, operation: string, begin: Begin, before?: Before): Promise<void> =>
+  atEach(t, IN_C + operation, 'SIGKILL', begin, before)
 
 /** Stopped at each change, while another one does something; then it goes on to its end. */
-export const stoppedAtEach = (t: TestContext, operation: string, begin: (place: Place) => Promise<Scene> | Scene): Promise<void> =>
-  atEach(t, operation, 'SIGSTOP', begin)
+export const stoppedAtEach = (t: TestContext, operation: string, begin: Begin): Promise<void> => atEach(t, operation, 'SIGSTOP', begin)
 
 /** Who waits in the queue of that lock. */
 export const queueOf = (kind: Kind, name: string): number => waiters(openLock(kind, name)).length
