@@ -7,12 +7,19 @@ import { soon } from '../../compliance/ends.js'
 import { connect } from '../../src/connect.js'
 import { contract, rpc, stream } from '../../src/contract/contract.js'
 import { serve } from '../../src/serve.js'
+import { freshPort, ownHost } from '../helpers/loopback.js'
 import { freshName, freshPath } from '../helpers/place.js'
 
 testSession({ test, name: 'session over memory', address: () => `memory:${freshName()}` })
 testSession({ test, name: 'session over unix', address: () => `unix:${freshPath('.sock')}` })
 testSession({ test, name: 'session over mq', address: () => `mq:${freshName()}` })
 testSession({ test, name: 'session over shared memory', address: () => `shm:${freshName()}` })
+testSession({
+  test,
+  name: 'session over WebSocket',
+  address: () => `ws://${ownHost}:${freshPort()}`,
+  listenOptions: { token: false },
+})
 testSession({ test, name: 'session over unix, JSON', address: () => `unix:${freshPath('.sock')}`, connectOptions: { codecs: ['json'] } })
 
 type Message = Record<string, any>

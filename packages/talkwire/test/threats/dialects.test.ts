@@ -1,4 +1,4 @@
-/** Rows 1, 2, 3, 12, 15, 17, 20, 33 against every protocol at once, by hand. What is special to one is in its own test. */
+/** Rows 1, 2, 3, 11, 12, 13, 15, 16, 17, 20, 33 against every protocol at once, by hand. What is special to one is in its own test. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import net from 'node:net'
@@ -258,15 +258,91 @@ test('rows 1 and 2: nor over a protocol that wants a contract', async () => {
       return /^HTTP\/1\.1 (\d+)/.exec(got)?.[1] ?? got
     }
     const before = handled
-    for (const origin of ['null', 'http://evil.test', `http://evil.${own}`]) await status({ origin })
+    for (const origin of ['null', 'http://evil.test', `http://evil.${own}`])
+      assert.equal(await status({ origin }), '403', `${scheme} ${origin}`)
     for (const other of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])
       assert.equal(await status({ 'content-type': other }), '415', `${scheme} ${other}`)
-    for (const host of ['evil.test', `evil.test:${own.split(':')[1]}`]) await status({ host })
-    for (const authorization of ['', 'Bearer wrong']) await status({ authorization })
+    for (const host of ['evil.test', `evil.test:${own.split(':')[1]}`]) assert.equal(await status({ host }), '403', `${scheme} ${host}`)
+    for (const authorization of ['', 'Bearer wrong']) assert.equal(await status({ authorization }), '401', `${scheme} ${authorization}`)
     assert.equal(handled, before, scheme)
     assert.equal(await status({}), '200', scheme)
     assert.equal(handled, before + 1, scheme)
   }
+})
+
+const anything = contract('org.example.echo/1', {
+  echo: rpc({ input: z.object({ value: z.any() }), output: z.object({ value: z.any() }) }),
+})
+
+function xmlOf(value: unknown): string {
+  if (Array.isArray(value)) return `<value><array><data>${value.map(xmlOf).join('')}</data></array></value>`
+  if (typeof value === 'number') return `<value><int>${value}</int></value>`
+  const members = Object.entries(value as object).map(([key, each]) => `<member><name>${key}</name>${xmlOf(each)}</member>`)
+  return `<value><struct>${members.join('')}</struct></value>`
+}
+
+/** A call of `echo` with what was written as JSON, in protocols that carry any value. */
+const ECHOES: readonly (readonly [scheme: string, path: string, type: string, body: (value: string) => string])[] = [
+  ['http', '/org.example.echo/echo', 'application/json', (value) => `{"value":${value}}`],
+  ['http', '/rpc', 'application/json', (value) => `{"jsonrpc":"2.0","id":1,"method":"echo","params":{"value":${value}}}`],
+  [
+    'mcp+http',
+    '/mcp',
+    'application/json',
+    (value) => `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"value":${value}}}}`,
+  ],
+  [
+    'graphql+http',
+    '/graphql',
+    'application/json',
+    (value) => `{"query":"mutation($v: JSON) { echo(value: $v) { value } }","variables":{"v":${value}}}`,
+  ],
+  ['grpc', '/org.example.echo.v1.Echo/Echo', 'application/json', (value) => `{"value":${value}}`],
+  [
+    'xmlrpc+http',
+    '/RPC2',
+    'text/xml',
+    (value) =>
+      `<methodCall><methodName>echo</methodName><params><param>${xmlOf({ value: JSON.parse(value) })}</param></params></methodCall>`,
+  ],
+]
+
+test('rows 11, 13 and 16: keys that lead to a prototype and depth are refused wherever they are, "then" is data; and the next call is served', async () => {
+  let served = 0
+  await using service = await serve(
+    anything,
+    { echo: ({ value }) => (served++, { value }) },
+    { listen: [...new Set(ECHOES.map(([scheme]) => `${scheme}://127.0.0.1:0`))], token: false, onError: () => {} },
+  )
+  const deep = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth)
+  const nested = (text: string, depth: number): string =>
+    depth === 0 ? text : depth % 2 ? `{"a":${nested(text, depth - 1)}}` : `[${nested(text, depth - 1)}]`
+  const keys = ['{"__proto__":{"polluted":1}}', '{"__proto__":1}', '{"constructor":{"prototype":{"polluted":1}}}', '{"a":1,"__proto__":[]}']
+  for (const [scheme, path, type, body] of ECHOES) {
+    const post = async (value: string): Promise<string> => {
+      const headers = { 'content-type': type, accept: 'application/json, text/event-stream' }
+      const response = await fetch(`http://${portOf(service, scheme)}${path}`, { method: 'POST', headers, body: body(value) })
+      return response.text()
+    }
+    const depths = [65, 1000, ...(scheme === 'xmlrpc+http' ? [] : [1_000_000])]
+    const bad = [...keys.flatMap((key) => [0, 1, 2, 3, 4, 5].map((depth) => nested(key, depth))), ...depths.map(deep)]
+    for (const value of bad) {
+      const before = served
+      const what = `${scheme} ${path}: ${value.slice(0, 100)}`
+      assert.match(
+        await post(value),
+        /FORBIDDEN_KEY|TOO_DEEP|LIMIT_EXCEEDED|-3200[278]|(__proto__|constructor)\\" is refused|nested deeper|more than 1000000 values/,
+        what,
+      )
+      assert.equal(served, before, what)
+      assert.equal(({} as { polluted?: number }).polluted, undefined, what)
+    }
+    for (const value of ['{"then":1}', '{"then":{"a":1}}', deep(50)]) {
+      const answer = await post(value)
+      assert.ok(answer.replaceAll(/\s/g, '').includes(scheme === 'xmlrpc+http' ? xmlOf(JSON.parse(value)).slice(0, 40) : value), answer)
+    }
+  }
+  assert.equal(served, 3 * ECHOES.length)
 })
 
 /** What begins a message; node-ipc's clients may just listen. */
