@@ -19,6 +19,10 @@ const KAFKA_JARS = {
 
 const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\./
 
+const SQS = /\/hub\/drivers\/sqs[^/]*\.test\./
+
+const SQS_JARS = { name: 'elasticmq', version: '1.7.1', packages: ['org.elasticmq:elasticmq-server_2.13:1.7.1'] }
+
 const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
 const PHP = /\/protocols\/soap-php\.test\./
@@ -37,9 +41,10 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
-  java: { debian: 'default-jre-headless', tests: new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}`) },
-  mvn: { debian: 'maven', tests: KAFKA },
+  java: { debian: 'default-jre-headless', tests: new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}|${SQS.source}`) },
+  mvn: { debian: 'maven', tests: new RegExp(`${KAFKA.source}|${SQS.source}`) },
   kafka: { jars: KAFKA_JARS, tests: KAFKA, file: path.join(folderOf(KAFKA_JARS), 'kafka_2.13-4.1.1.jar') },
+  elasticmq: { jars: SQS_JARS, tests: SQS, file: path.join(folderOf(SQS_JARS), 'elasticmq-server_2.13-1.7.1.jar') },
   beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
   mosquitto: { debian: 'mosquitto', tests: MQTT },
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },

@@ -18,6 +18,7 @@ export const HUB_TRAITS = {
   requests: 'request and reply',
   unanswered: 'knowing at once that nobody answers a request',
   queues: 'work queues',
+  ordered: 'jobs in the order in which they were pushed',
   durable: 'jobs that survive a restart of the broker',
   nack: 'giving a job back',
   visibility: 'jobs that come back when their consumer says nothing for a time',

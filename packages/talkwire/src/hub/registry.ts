@@ -18,6 +18,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   rediss: async () => (await import('./drivers/redis.js')).redis,
   stomp: async () => (await import('./drivers/stomp.js')).stomp,
   stomps: async () => (await import('./drivers/stomp.js')).stomp,
+  'sqs+http': async () => (await import('./drivers/sqs.js')).sqs,
+  'sqs+https': async () => (await import('./drivers/sqs.js')).sqs,
   'zmq+ipc': async () => (await import('./drivers/zmq.js')).zmq,
   'zmq+tcp': async () => (await import('./drivers/zmq.js')).zmq,
 }

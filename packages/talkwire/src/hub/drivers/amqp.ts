@@ -9,7 +9,7 @@ export const amqp: HubDriver = {
   name: 'amqp',
   traits: [
     ...(['topics', 'wildcards', 'headers', 'confirmed', 'groups', 'resume', 'backpressure', 'requests', 'unanswered'] as const),
-    ...(['queues', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
+    ...(['queues', 'ordered', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
   ],
   async open(address, options) {
     const connection = await connectAmqp(address, options)

@@ -11,7 +11,7 @@ export const nats: HubDriver = {
   name: 'nats',
   traits: [
     ...(['topics', 'wildcards', 'headers', 'confirmed', 'replay', 'groups', 'resume', 'backpressure', 'requests', 'unanswered'] as const),
-    ...(['queues', 'durable', 'nack', 'visibility', 'extend', 'attempts', 'dead', 'dedupe', 'inspect'] as const),
+    ...(['queues', 'ordered', 'durable', 'nack', 'visibility', 'extend', 'attempts', 'dead', 'dedupe', 'inspect'] as const),
     ...(['state', 'cas', 'list', 'watch', 'leases', 'fencing', 'counters'] as const),
   ],
   async open(address, options) {

@@ -24,7 +24,7 @@ export const redis: HubDriver = {
       'requests',
       'unanswered',
     ] as const),
-    ...(['queues', 'durable', 'nack', 'visibility', 'receipts', 'extend', 'attempts', 'dead', 'delay', 'priority', 'dedupe'] as const),
+    ...(['queues', 'ordered', 'durable', 'nack', 'visibility', 'receipts', 'extend', 'attempts', 'dead', 'delay', 'priority', 'dedupe'] as const),
     ...(['inspect', 'purge', 'state', 'cas', 'ttl', 'batch', 'list', 'watch'] as const),
     ...(['leases', 'fencing', 'waiters', 'permits', 'counters'] as const),
   ],

@@ -14,7 +14,7 @@ export const stomp: HubDriver = {
   name: 'stomp',
   traits: [
     ...(['topics', 'wildcards', 'headers', 'confirmed', 'groups', 'resume', 'backpressure', 'requests'] as const),
-    ...(['queues', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
+    ...(['queues', 'ordered', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
   ],
   async open(address, options) {
     const { url, host, user, password, prefix } = brokerAddress(address, ['stomp', 'stomps'], /^\/?$/, FORM)

@@ -160,3 +160,32 @@ export const ACTIVEMQ: BrokerPlan = {
   },
   answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
 }
+
+/** scripts/system.mjs puts them there. */
+const SQS_JARS = new URL('../../../../../../.jars/elasticmq-1.7.1/', import.meta.url)
+const LIST = 'POST / HTTP/1.1\r\nHost: sqs\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS.ListQueues\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'
+
+/** What stands in for Amazon's SQS. With its limits, and with every message on disk when it was sent. */
+export const ELASTICMQ: BrokerPlan = {
+  command(host, port, folder) {
+    const config = join(folder, 'elasticmq.conf')
+    writeFileSync(config, elasticmqConf(host, port, folder))
+    const java = '-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
+    return ['java', ...java, `-Dconfig.file=${config}`, '-cp', join(fileURLToPath(SQS_JARS), '*'), 'org.elasticmq.server.Main']
+  },
+  answers: (host, port) => asks(host, port, LIST, ' 200 '),
+}
+
+const elasticmqConf = (host: string, port: number, folder: string): string => `include classpath("application.conf")
+node-address { protocol = http, host = "${host}", port = ${port}, context-path = "" }
+rest-sqs { enabled = true, bind-port = ${port}, bind-hostname = "${host}", sqs-limits = strict }
+rest-stats { enabled = false }
+messages-storage {
+  enabled = true
+  driver-class = "org.h2.Driver"
+  uri = "jdbc:h2:${folder}/messages;WRITE_DELAY=0"
+  username = "sa"
+  password = ""
+  prune-data-on-init = false
+}
+`
