@@ -5,7 +5,21 @@ import { queues } from './beanstalk/queues.js'
 
 export const beanstalk: HubDriver = {
   name: 'beanstalk',
-  traits: ['queues', 'ordered', 'durable', 'nack', 'visibility', 'receipts', 'extend', 'attempts', 'dead', 'delay', 'priority', 'inspect', 'purge'],
+  traits: [
+    'queues',
+    'ordered',
+    'durable',
+    'nack',
+    'visibility',
+    'receipts',
+    'extend',
+    'attempts',
+    'dead',
+    'delay',
+    'priority',
+    'inspect',
+    'purge',
+  ],
   async open(address, options) {
     const connection = await connectBeanstalk(address, options)
     return { queues: queues(connection), close: () => connection.close() }

@@ -163,7 +163,8 @@ export const ACTIVEMQ: BrokerPlan = {
 
 /** scripts/system.mjs puts them there. */
 const SQS_JARS = new URL('../../../../../../.jars/elasticmq-1.7.1/', import.meta.url)
-const LIST = 'POST / HTTP/1.1\r\nHost: sqs\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS.ListQueues\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'
+const LIST =
+  'POST / HTTP/1.1\r\nHost: sqs\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Target: AmazonSQS.ListQueues\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'
 
 /** What stands in for Amazon's SQS. With its limits, and with every message on disk when it was sent. */
 export const ELASTICMQ: BrokerPlan = {

@@ -167,7 +167,7 @@ function errorOf(reason: unknown, outcome: Outcome): TalkwireError {
       outcome: how,
     })
   if (CREDENTIALS.test(name) || REFUSED.test(name)) return say('UNAUTHENTICATED', 'not-sent')
-  if (/^AccessDenied/.test(name)) return say('PERMISSION_DENIED', 'not-sent')
+  if (name.startsWith('AccessDenied')) return say('PERMISSION_DENIED', 'not-sent')
   if (NOBODY.test(code ?? '')) return say('UNAVAILABLE', 'not-sent')
   if ($metadata?.httpStatusCode === undefined) return say(outcome === 'not-sent' ? 'UNAVAILABLE' : 'CONNECTION_LOST', outcome)
   if (BUSY.test(name)) return say('LIMIT_EXCEEDED', 'not-sent')

@@ -4,7 +4,7 @@
  */
 import type { BatchResultErrorEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
-import type { Consumption, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
+import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { isAway, pauses } from '../broker.js'
 import { isAborted, type Sqs } from './connection.js'
 import { alive, dead, LARGEST, readMessage, sizeOf, whyDead, written } from './messages.js'
@@ -36,16 +36,20 @@ const escape = (name: string): string =>
 interface Place {
   readonly live: string
   readonly dead: string
+  /** How often a job is handed out before SQS moves it; 0: it never does. */
+  readonly most: number
 }
+
+/** Of who declared nothing. */
+const UNSAID: QueueSettings = { visibility: 30_000, attempts: 0, dedupe: 0 }
 
 export function queues(sqs: Sqs): QueuesDriver {
   const declared = new Map<string, QueueSettings>()
   const places = new Map<string, Promise<Place>>()
-  const settingsOf = (queue: string): QueueSettings => declared.get(queue) ?? { visibility: 30_000, attempts: 0, dedupe: 0 }
   const placeOf = (queue: string): Promise<Place> => {
     let place = places.get(queue)
     if (!place) {
-      place = ensure(sqs, queue, settingsOf(queue))
+      place = ensure(sqs, queue, declared.get(queue))
       places.set(queue, place)
       place.catch(() => places.delete(queue))
     }
@@ -75,7 +79,7 @@ export function queues(sqs: Sqs): QueuesDriver {
         return ids
       })
     },
-    consume: (queue, sink) => consume({ sqs, queue, settings: settingsOf(queue), inPlace: (run) => inPlace(queue, run), sink }),
+    consume: (queue, sink) => consume({ sqs, queue, settings: declared.get(queue) ?? UNSAID, inPlace: (run) => inPlace(queue, run), sink }),
     counts: (queue) =>
       inPlace(queue, async (place) => {
         const [now, letters] = await Promise.all([place.live, place.dead].map((url) => countsOf(sqs, url)))
@@ -90,7 +94,7 @@ export function queues(sqs: Sqs): QueuesDriver {
       inPlace(queue, async (place) => {
         const found: Message[] = []
         await look(sqs, place.dead, limit, async (message) => void found.push(message))
-        return found.toSorted((one, other) => sentAt(one) - sentAt(other)).map((message) => letterOf(message, settingsOf(queue)))
+        return found.toSorted((one, other) => sentAt(one) - sentAt(other)).map((message) => letterOf(message, place.most))
       }),
     revive: (queue, ids) =>
       inPlace(queue, async (place) => {
@@ -111,32 +115,36 @@ export function queues(sqs: Sqs): QueuesDriver {
 const isNoQueue = (reason: unknown): boolean =>
   reason instanceof TalkwireError && /QueueDoesNotExist|NonExistentQueue/.test((reason.cause as Error | undefined)?.name ?? '')
 
-function entryOf({ delay, priority, key, ...message }: NewJob, index: number): SendMessageBatchRequestEntry & { readonly size: number } {
+interface Entry {
+  readonly entry: SendMessageBatchRequestEntry
+  readonly size: number
+}
+
+function entryOf({ delay, priority, key, ...message }: NewJob, index: number): Entry {
   const no = (what: string): TalkwireError => new TalkwireError('UNSUPPORTED', `SQS ${what}`, { outcome: 'not-sent' })
   if (priority > 0) throw no('has no priorities')
   if (key !== undefined) throw no('de-duplicates in FIFO queues only, where jobs of a group wait for each other')
   if (seconds(delay) > LONGEST_DELAY) throw no('delays a job by 15 minutes at most')
   const body = written(message)
-  return { Id: String(index), ...body, DelaySeconds: seconds(delay), size: sizeOf(body) }
+  return { entry: { Id: String(index), ...body, DelaySeconds: seconds(delay) }, size: sizeOf(body) }
 }
 
-function* batches<T extends { readonly size: number }>(entries: readonly T[]): Generator<T[]> {
-  let batch: T[] = []
+function* batches(entries: readonly Entry[]): Generator<SendMessageBatchRequestEntry[]> {
+  let batch: SendMessageBatchRequestEntry[] = []
   let size = 0
-  for (const entry of entries) {
-    if (batch.length === MOST || size + entry.size > LARGEST) {
+  for (const { entry, size: its } of entries) {
+    if (batch.length === MOST || size + its > LARGEST) {
       yield batch
       batch = []
       size = 0
     }
     batch.push(entry)
-    size += entry.size
+    size += its
   }
   if (batch.length > 0) yield batch
 }
 
-async function sendBatch(sqs: Sqs, url: string, batch: (SendMessageBatchRequestEntry & { readonly size: number })[]): Promise<string[]> {
-  const entries = batch.map(({ size: _, ...entry }) => entry)
+async function sendBatch(sqs: Sqs, url: string, entries: SendMessageBatchRequestEntry[]): Promise<string[]> {
   const { Successful = [], Failed = [] } = await sqs.ask((to) => to.sendMessageBatch({ QueueUrl: url, Entries: entries }))
   if (Failed.length > 0) throw failedOf(Failed[0]!, Successful.length > 0)
   const ids = new Map(Successful.map(({ Id, MessageId }) => [Id, MessageId!]))
@@ -162,7 +170,8 @@ async function countsOf(sqs: Sqs, url: string): Promise<(name: QueueAttributeNam
   return (name) => Number(all[name] ?? 0)
 }
 
-async function ensure(sqs: Sqs, queue: string, settings: QueueSettings): Promise<Place> {
+async function ensure(sqs: Sqs, queue: string, declared: QueueSettings | undefined): Promise<Place> {
+  const settings = declared ?? UNSAID
   const name = `${sqs.prefix}-${escape(queue)}`
   // No byte of a name is written so.
   const deadName = `${name}_dlq`
@@ -180,14 +189,14 @@ async function ensure(sqs: Sqs, queue: string, settings: QueueSettings): Promise
       ...(settings.attempts > 0 && { RedrivePolicy: policy }),
     }))
   const { RedrivePolicy } = await attributesOf(sqs, live, ['RedrivePolicy'])
-  const most = RedrivePolicy ? Number((JSON.parse(RedrivePolicy) as { maxReceiveCount: unknown }).maxReceiveCount) : undefined
-  if (most !== undefined && most !== settings.attempts)
+  const most = RedrivePolicy ? Number((JSON.parse(RedrivePolicy) as { maxReceiveCount: unknown }).maxReceiveCount) : 0
+  if (declared && most > 0 && most !== settings.attempts)
     throw new TalkwireError(
       'UNSUPPORTED',
       `the queue ${name} of SQS has jobs handed out ${most} times, not ${settings.attempts}: ask for as many attempts, or change its RedrivePolicy`,
       { outcome: 'not-sent' },
     )
-  return { live, dead: letters }
+  return { live, dead: letters, most }
 }
 
 async function urlOf(sqs: Sqs, name: string): Promise<string | undefined> {
@@ -230,7 +239,7 @@ const comesIn = (sqs: Sqs, url: string, { ReceiptHandle }: Message, after: numbe
 
 const sentAt = ({ Attributes }: Message): number => Number(Attributes?.SentTimestamp ?? 0)
 
-function letterOf(message: Message, { attempts: most }: QueueSettings) {
+function letterOf(message: Message, most: number): DeadLetter {
   const { reason, attempts } = whyDead(message) ?? { reason: `was handed out ${most} times`, attempts: most }
   return { ...readMessage(message), id: message.MessageId!, reason, attempts }
 }
