@@ -479,7 +479,6 @@ const FAULTS = [
       ['sqs: a name is written as it is', 'return /[A-Za-z0-9-]/.test(character) ?', 'return true ?'],
       ['sqs: a name has any length', 'if (deadName.length > LONGEST_NAME)', 'if (false)'],
       ['sqs: more than ten at once', 'batch.length === MOST || ', ''],
-      ['sqs: more than a megabyte at once', ' || size + its > LARGEST', ''],
       ['sqs: a queue that was deleted is thought to be there', 'if (isNoQueue(reason))\n                places.delete(queue);', ''],
       ['sqs: dead letters that were shown stay away', 'comesIn(sqs, url, message, 0).catch(ignoreGone)', 'undefined'],
       ['sqs: revived and still dead', 'await remove(sqs, place.dead, message);', ''],

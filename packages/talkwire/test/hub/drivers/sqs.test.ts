@@ -112,10 +112,21 @@ print('null')
     )
     await assert.rejects(kit.worker(hub, other, { attempts: 2 }), /UNSUPPORTED.*7 times, not 2/)
     await kit.worker(hub, other, { attempts: 7 })
+    await kit.worker(hub, ours, { attempts: 2 })
+    await assert.rejects(kit.worker(hub, ours, { attempts: 3 }), /UNSUPPORTED.*2 times, not 3/)
     for (const queue of [ours, without]) {
       // Each of two has it for a second and says nothing; a third gets nothing.
       const workers = await Promise.all(upTo(3).map(() => kit.worker(hub, queue, { attempts: 2, visibility: 1000 })))
       await hub.queues!.push(queue, [job('slow')])
+      // It was dead before, which is forgotten.
+      const first = await kit.worker(hub, queue, { attempts: 2 })
+      first.consumption.want(1)
+      const [first_] = await first.until(1)
+      // Else it asks for another, and gets this one.
+      first.consumption.want(0)
+      await first_!.dead('no good')
+      const [letter] = await hub.queues!.deadLetters!(queue, 1)
+      assert.equal(await hub.queues!.revive!(queue, [letter!.id]), 1)
       for (const [index, worker] of workers.slice(0, 2).entries()) {
         worker.consumption.want(1)
         assert.equal((await worker.until(1))[0]!.attempt, index + 1)
@@ -170,7 +181,10 @@ test('many go ten at a time; what SQS does not take is refused before it is sent
     await refused('MESSAGE_TOO_LARGE', { body: Buffer.alloc(1024 * 1024 - 2048, 'a') })
     await refused('INVALID_INPUT', { headers: { 'content-type': 'mine' } })
     await refused('INVALID_INPUT', { headers: { größe: 'x' } })
-    await refused('INVALID_INPUT', { headers: { empty: '' } })
+    await assert.rejects(
+      hub.queues!.push(queue, [job('x', { headers: { none: '' } })]),
+      /INVALID_INPUT.*SQS keeps no header "none" that is empty/,
+    )
     await refused('INVALID_INPUT', { headers: Object.fromEntries(upTo(8).map((index) => [`h${index}`, 'x'])) })
     await refused('INVALID_INPUT', {}, 'x'.repeat(80))
     assert.equal((await hub.queues!.counts!(queue)).ready, 28)
