@@ -470,7 +470,7 @@ const FAULTS = [
     [
       ['sqs: who gives back in the last try has it tried again', 'attempt >= settings.attempts', 'false'],
       ['sqs: without a policy attempts have no end', 'else if (settings.attempts > 0 && attempt > settings.attempts)', 'else if (false)'],
-      ['sqs: SQS is told of no policy', '...(settings.attempts > 0 && { RedrivePolicy: policy })', ''],
+      ['sqs: SQS is told of no policy', '...(settings.attempts > 0 && { RedrivePolicy: policy })', '...{}'],
       ['sqs: any policy fits', 'if (declared && most > 0 && most !== settings.attempts)', 'if (false)'],
       ['sqs: what is late is acknowledged', 'if (performance.now() < until)', 'if (true)'],
       ['sqs: extend is not remembered', 'until = from + 1000 * seconds(milliseconds);', ''],
