@@ -905,6 +905,25 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/grpc-http2-client.js',
+    ['protocols/grpc-http2'],
+    [
+      ['http2: who says what is no HTTP/2 is waited for', 'waitingIn(socket) === 0', 'false', 'short'],
+      ['http2: who does not read says nonsense', 'waitingIn(socket) === 0', 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/http-agent.js',
+    ['protocols/xmlrpc'],
+    [
+      [
+        'http: a call whose answer cannot be read has no end',
+        "answer.error(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'));",
+        ';',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'protocols/http-agent.js',
     ['protocols/http', 'protocols/http-foreign'],
     [

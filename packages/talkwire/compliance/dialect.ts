@@ -14,6 +14,7 @@ import { connect, type ConnectOptions } from '../src/connect.js'
 import { TalkwireError } from '../src/error.js'
 import type { Dialect } from '../src/protocols/dialect.js'
 import { serve, type ServeOptions } from '../src/serve.js'
+import { openBetween, type Between } from './dialect-between.js'
 import { handlersFor, proofFor, type ProofState } from './dialect-proof.js'
 import { codeOf, soon, turns } from './ends.js'
 import { Random } from './random.js'
@@ -54,7 +55,10 @@ export function testDialect(suite: DialectSuite): void {
   testContext(withPair, suite)
   testShapes(withPair, suite)
   testEnds(withPair, suite)
-  if (suite.raw) testGarbage(withPair, suite.raw)
+  if (suite.raw) {
+    testGarbage(withPair, suite.raw)
+    testNonsense(suite)
+  }
 }
 
 type WithPair = (what: string, body: (running: Running) => Promise<void>) => unknown
@@ -385,11 +389,11 @@ function testEnds(withPair: WithPair, suite: DialectSuite): void {
 
 const noState: ProofState = { notes: [], produced: 0, onHappening: () => {}, answer: new Promise(() => {}) }
 
-/** Nothing that arrives may crash, stop or disturb what is served. */
-function testGarbage(withPair: WithPair, raw: (address: string) => Socket): void {
+/** What is no message of any protocol. */
+function garbage(): Buffer[] {
   const random = new Random(4711)
   const noise = (size: number): Buffer => Buffer.from(Array.from({ length: size }, () => random.below(256)))
-  const payloads = [
+  return [
     ...[1, 2, 8, 64, 1000, 100_000].map(noise),
     Buffer.alloc(1000),
     Buffer.alloc(1000, 0xff),
@@ -399,8 +403,12 @@ function testGarbage(withPair: WithPair, raw: (address: string) => Socket): void
     Buffer.from('{"jsonrpc":"2.0","id":1,"method":"double"}\n'),
     Buffer.from('<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
   ]
+}
+
+/** Nothing that arrives may crash, stop or disturb what is served. */
+function testGarbage(withPair: WithPair, raw: (address: string) => Socket): void {
   withPair('garbage harms nobody', async ({ client, service }) => {
-    for (const payload of payloads) {
+    for (const payload of garbage()) {
       const socket = raw(service.addresses[0]).on('error', () => {})
       socket.write(payload)
       socket.resume()
@@ -409,6 +417,75 @@ function testGarbage(withPair: WithPair, raw: (address: string) => Socket): void
       // `once` would reject for a reset, which is an end like another.
       if (!socket.closed)
         await soon(new Promise<void>((resolve) => socket.once('close', () => resolve())), 'the end of a connection of garbage')
+    }
+  })
+}
+
+/** The same for who calls: each call is settled, by an error of ours unless the answer is whole by chance, and the next client is served. */
+function testNonsense({ test, dialect: { scheme, traits }, address, listenOptions, connectOptions }: DialectSuite): void {
+  const withService = (what: string, body: (between: Between, open: () => Promise<any>) => Promise<void>): unknown =>
+    test(`${scheme}: ${what}`, async () => {
+      const place = address()
+      const between = await openBetween(place)
+      const service: any = await serve(proofFor(traits), handlersFor(traits, noState), {
+        listen: place,
+        onError: () => {},
+        ...(between.host !== undefined && { hosts: [between.host] }),
+        ...listenOptions,
+      })
+      const at = between.before(service.addresses[0])
+      const open = (): Promise<any> => connect(proofFor(traits), at, optionsFor(service, connectOptions))
+      try {
+        await body(between, open)
+        between.spoil = undefined
+        const client = await open()
+        assert.deepEqual(await client.double({ value: 2 }), { value: 4 })
+        await soon(client.close(), 'client.close()')
+      } finally {
+        await between.close()
+        await soon(service.close({ timeout: 100 }), 'service.close()')
+      }
+    })
+  const settled = async (call: Promise<unknown>, what: string): Promise<unknown> => {
+    const error: unknown = await soon(
+      call.then(
+        () => undefined,
+        (reason: unknown) => reason,
+      ),
+      `an end of the call: ${what}`,
+    )
+    assert.ok(error === undefined || error instanceof TalkwireError, `${what}: ${String(error)}`)
+    return error
+  }
+
+  withService('a service that answers with garbage: connecting and calling fail, and nothing else', async (between, open) => {
+    for (const payload of garbage()) {
+      const what = payload.toString('latin1', 0, 40)
+      between.spoil = () => payload
+      // Some protocols begin without a word of the service.
+      const begun = open().then((client) => client.echo(entryOf(4)).finally(() => client.close()))
+      assert.ok(await settled(begun, what), what)
+      between.spoil = undefined
+      const client = await open()
+      between.spoil = () => payload
+      assert.ok(await settled(client.echo(entryOf(4)), what), what)
+      await soon(client.close(), 'client.close()')
+    }
+  })
+
+  withService('an answer that is cut or changed on its way ends its call', async (between, open) => {
+    const random = new Random(815)
+    for (let round = 0; round < 20; round++) {
+      between.spoil = undefined
+      const client = await open()
+      between.spoil = (bytes) => {
+        const spoilt = Buffer.from(bytes.subarray(0, round % 2 === 0 ? bytes.length : random.below(bytes.length)))
+        for (let changes = random.below(3); changes >= 0 && spoilt.length > 0; changes--)
+          spoilt[random.below(spoilt.length)] = random.below(256)
+        return spoilt
+      }
+      await settled(client.echo(entryOf(round)), `round ${round}`)
+      await soon(client.close(), 'client.close()')
     }
   })
 }

@@ -12,6 +12,8 @@ import { Http2ConnectionBase } from './grpc-http2.js'
 import { isPath, lost } from './socket-site.js'
 
 const MEGABYTE = 1_000_000
+/** How often a connection is looked at, in milliseconds. */
+const LOOK = 250
 
 type Opening = Pick<DialectClientOptions, 'tls' | 'limits' | 'signal'>
 
@@ -68,7 +70,11 @@ export class Http2ClientConnection extends Http2ConnectionBase {
     })
     this.session.on('error', (reason) => (this.cause ??= fromSystem(reason, 'the connection broke')))
     this.session.once('remoteSettings', () => (this.heard = true))
-    this.session.once('connect', () => this.session.setLocalWindowSize(Math.max(limits.window * 4, 1 << 20)))
+    this.session.once('connect', () => {
+      this.session.setLocalWindowSize(Math.max(limits.window * 4, 1 << 20))
+      const timer = setInterval(() => this.look(), LOOK).unref()
+      this.session.once('close', () => clearInterval(timer))
+    })
     this.session.on('goaway', () => this.leave())
     this.session.once('close', () =>
       onClosed(this.closing ? undefined : (this.cause ?? new TalkwireError('CONNECTION_CLOSED', `${address} ended the connection`))),
@@ -93,6 +99,25 @@ export class Http2ClientConnection extends Http2ConnectionBase {
     if (!this.session.destroyed) this.session.close()
   }
 
+  private seen = 0
+  private asked: number | undefined
+
+  /**
+   * Who has read what is no HTTP/2 reads and writes no more, and Node tells nobody: calls would wait for ever. So after bytes have come
+   * something harmless is written; where that does not leave although the socket takes more, the connection is over.
+   */
+  private look(): void {
+    const { session, socket } = this
+    if (session.destroyed) return
+    if (this.asked === undefined) {
+      if (socket.bytesRead === this.seen) return
+      this.seen = socket.bytesRead
+      session.setLocalWindowSize(session.state.effectiveLocalWindowSize! + 1)
+      this.asked = socket.bytesWritten
+    } else if (session.state.outboundQueueSize === 0 || socket.bytesWritten !== this.asked) this.asked = undefined
+    else if (waitingIn(socket) === 0) this.abort(new TalkwireError('INVALID_MESSAGE', `${this.address} says what is no HTTP/2${this.heard ? '' : '; is gRPC or Connect there, and without TLS?'}`))
+  }
+
   get buffered(): number {
     return this.socket.writableLength
   }
@@ -101,3 +126,7 @@ export class Http2ClientConnection extends Http2ConnectionBase {
     this.closing = true
   }
 }
+
+/** Bytes that the kernel has not taken. */
+const waitingIn = (socket: net.Socket): number =>
+  (socket as unknown as { _handle?: { writeQueueSize?: number } | null })._handle?.writeQueueSize ?? 0

@@ -179,6 +179,7 @@ const lamp = contract(`${LAMP}/1`, {
   level: rpc({ output: z.number(), idempotent: true }),
   setLevel: rpc({ input: z.object({ value: z.number() }), errors: { TooBright: z.object({ most: z.number() }) } }),
   levelChanged: event(z.number()),
+  levelReached: event(z.number()),
   name: rpc({ output: z.string(), idempotent: true }),
   nameChanged: event(z.number()),
 })
@@ -192,6 +193,7 @@ async function serveLamp(): Promise<RunningService> {
       setLevel({ value }, ctx) {
         if (value > 100) throw ctx.error('TooBright', { most: 100 })
         level = value
+        service.emit('levelReached', -1)
         service.emit('levelChanged', level)
       },
       name: () => 'lamp',
@@ -201,7 +203,7 @@ async function serveLamp(): Promise<RunningService> {
   return service
 }
 
-test('dbus: a property is set by busctl, and its change is told as PropertiesChanged', async () => {
+test('dbus: a property is set by busctl, and its change is told as PropertiesChanged, other events are not', async () => {
   await using _service = await serveLamp()
   const at = [LAMP, '/org/example/Lamp', LAMP] as const
   const introspected = await busctl('introspect', ...at)
