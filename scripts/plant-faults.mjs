@@ -913,6 +913,14 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/http-meta.js',
+    ['protocols/xmlrpc'],
+    [
+      ['http: escapes of baggage are taken out', 'key === name ? value : decoded(value)', 'decoded(value)'],
+      ['http: escapes of baggage are escaped', 'text.replace(UNSAID, encodeURIComponent)', 'encodeURI(text)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/http-agent.js',
     ['protocols/xmlrpc'],
     [
@@ -1066,6 +1074,7 @@ const FAULTS = [
     'protocols/socket-site.js',
     ['threats/dialects'],
     [
+      ['sockets: a key is named where none is proved', 'guarded === undefined', 'false'],
       ['sockets: who says nothing stays for ever', 'this.timer ??= this.wait(this.handshake)', ''],
       ['sockets: half a message may wait for ever', 'this.partial() === undefined)', 'true)'],
       ['sockets: who never stops is taken for one who does not go on', 'whole() {\n        this.begun = undefined;', 'whole() {'],

@@ -186,7 +186,12 @@ function testUnary(withPair: WithPair): void {
 function testContext(withPair: WithPair, { dialect: { traits } }: DialectSuite): void {
   if (traits.metadata)
     withPair('metadata and trace context reach the handler', async ({ client }) => {
-      const metadata = { who: 'a b ä', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1' }
+      const metadata = {
+        who: 'a b ä',
+        traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+        tracestate: 'a=1',
+        baggage: 'k=a%2Cb;p,l=%25',
+      }
       for (const [key, value] of Object.entries(metadata))
         assert.equal(((await soon(client.told({ text: key }, { metadata }), 'the answer')) as any).text, value)
       assert.equal((await client.told({ text: 'who' })).text, '')

@@ -7,6 +7,8 @@ const TIMEOUT = 'talkwire-timeout'
 const METADATA = 'talkwire-meta-'
 /** W3C Trace Context and Baggage. */
 const TRACE = ['traceparent', 'tracestate', 'baggage']
+/** What a header cannot hold. Baggage has escapes of its own, which stay as they are. */
+const UNSAID = /[^\x20-\x7e]/gu
 
 /** What the headers of a request say of its call, beside `more`. Throws INVALID_REQUEST. */
 export function metaOf(headers: IncomingHttpHeaders, more?: Meta): Meta | undefined {
@@ -14,7 +16,8 @@ export function metaOf(headers: IncomingHttpHeaders, more?: Meta): Meta | undefi
   for (const name in headers) {
     const key = name.startsWith(METADATA) ? name.slice(METADATA.length) : TRACE.includes(name) ? name : undefined
     const value = headers[name]
-    if (key !== undefined && key !== '__proto__' && typeof value === 'string') (metadata ??= {})[key] = decoded(value)
+    if (key !== undefined && key !== '__proto__' && typeof value === 'string')
+      (metadata ??= {})[key] = key === name ? value : decoded(value)
   }
   const timeout = timeoutOf(headers)
   if (metadata === undefined && timeout === undefined) return more
@@ -49,7 +52,9 @@ export function metaHeaders(meta: Meta | undefined): Record<string, string | num
   for (const [key, value] of Object.entries(meta?.metadata ?? {})) {
     if (!NAME.test(key))
       throw new TypeError(`metadata cannot be called ${JSON.stringify(key)} over HTTP; take letters, digits, "_", "-" and "."`)
-    headers[TRACE.includes(key) ? key : `${METADATA}${key}`] = encodeURI(wellFormed(value))
+    const text = wellFormed(value)
+    if (TRACE.includes(key)) headers[key] = text.replace(UNSAID, encodeURIComponent)
+    else headers[`${METADATA}${key}`] = encodeURI(text)
   }
   return headers
 }

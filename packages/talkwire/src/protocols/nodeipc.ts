@@ -41,7 +41,7 @@ export const nodeipc: Dialect = {
   speaks: 'calls',
   traits,
   listen: (address, service, admit, options) =>
-    listenSockets(placed(address), false, options, (socket, peer) => new Served(socket, peer, service, admit, options)),
+    listenSockets(placed(address), undefined, options, (socket, peer) => new Served(socket, peer, service, admit, options)),
   connect: (address, options) => connectNodeIpc(placed(address), options),
 }
 

@@ -49,12 +49,12 @@ function strangers(patience: number): { meet(socket: net.Socket): () => void; en
 }
 
 /**
- * Listens at `scheme://host:port` or `scheme:/path`; `guarded`: whoever connects over TCP has to show who it is.
+ * Listens at `scheme://host:port` or `scheme:/path`; `guarded`: whoever connects over TCP has to show who it is; undefined: the protocol has no way to.
  * `paused`: what came is not read by Node. Rejects as `Dialect.listen`.
  */
 export async function listenSockets(
   address: string,
-  guarded: boolean,
+  guarded: boolean | undefined,
   options: DialectServerOptions,
   begin: Begin,
   paused = false,
@@ -80,7 +80,11 @@ export async function listenSockets(
     const listener = await listenPath(server, address, socketPath(address))
     return { address, close: async () => (unknown.end(), listener.close()) }
   }
-  const { host, port } = await bindable(address, guarded || options.insecure, 'give both sides an authkey, or say insecure: true')
+  const { host, port } = await bindable(
+    address,
+    guarded === true || options.insecure,
+    guarded === undefined ? 'say insecure: true' : 'give both sides an authkey, or say insecure: true',
+  )
   server.on('connection', (socket) => void socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE))
   await listening(server, () => server.listen({ host, port }), address)
   return { address: boundAddress(address, server), close: async () => (unknown.end(), void server.close()) }

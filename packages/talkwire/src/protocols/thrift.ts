@@ -50,7 +50,7 @@ const socketDialect = (scheme: string, crossHost: boolean): Dialect => ({
   traits: { ...overSockets, crossHost },
   async listen(address, service, admit, options) {
     const served = await servedBy(service)
-    return listenSockets(address, false, options, (socket, peer) => new Served(socket, peer, served, admit, options))
+    return listenSockets(address, undefined, options, (socket, peer) => new Served(socket, peer, served, admit, options))
   },
   async guest(_address, service, admit, options) {
     const served = await servedBy(service)

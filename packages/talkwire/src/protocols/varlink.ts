@@ -58,7 +58,7 @@ export const varlink: Dialect = {
   traits,
   async listen(address, service, admit, options) {
     const offered = await offer(service.contract!)
-    return listenSockets(address, false, options, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
+    return listenSockets(address, undefined, options, (socket, peer) => new Served(socket, peer, service, offered, admit, options))
   },
   async guest(_address, service, admit, options) {
     const offered = await offer(service.contract!)

@@ -104,6 +104,30 @@ except x.ProtocolError as e: print(e.errcode)
   ])
 })
 
+test("xmlrpc: deadline, trace context and metadata of Python's xmlrpc.client reach the handler as it says them", async () => {
+  const told = contract('told/1', {
+    told: rpc({ input: z.object({ keys: z.array(z.string()) }), output: z.object({ said: z.array(z.string()), left: z.boolean() }) }),
+  })
+  const handlers = {
+    told: ({ keys }: { keys: string[] }, { metadata, deadline }: any) => ({
+      said: keys.map((key) => String(metadata[key])),
+      left: deadline !== undefined,
+    }),
+  }
+  await using service = await serve(told, handlers, { listen: ADDRESS, token: false })
+  const out = await python(
+    `
+import sys, xmlrpc.client as x
+said = {'traceparent': '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', 'tracestate': 'a=1', 'baggage': 'k=a%2Cb;p,l=%25', 'talkwire-meta-who': '%C3%A4'}
+s = x.ServerProxy(sys.argv[1], headers=[*said.items(), ('talkwire-timeout', '60000')])
+t = s.told({'keys': ['traceparent', 'tracestate', 'baggage', 'who']})
+print(t['said'] == [*list(said.values())[:3], '\u00e4'], t['left'], x.ServerProxy(sys.argv[1]).told({'keys': ['who']}))
+`,
+    httpOf(service.addresses[0]!),
+  )
+  assert.equal(out, "True True {'said': ['undefined'], 'left': False}\n")
+})
+
 test("xmlrpc: every type of Python's xmlrpc.client goes there and back", async () => {
   await using service = await serve('echo', echoes, { listen: ADDRESS, token: false })
   const out = await python(

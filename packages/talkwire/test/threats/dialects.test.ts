@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { after, before, mock, test } from 'node:test'
 import * as z from 'zod'
-import { connect, contract, rpc, serve, type RunningService } from '../../src/index.js'
+import { connect, contract, rpc, serve, type RunningService, type ServeOptions, type TalkwireError } from '../../src/index.js'
 import { Pace, type SocketConnection } from '../../src/protocols/socket-site.js'
 import { dial, memoryOf, staysHealthy, startVictim, until, type Victim } from './attack.js'
 import { SECRET } from './secret.js'
@@ -343,6 +343,19 @@ test('rows 11, 13 and 16: keys that lead to a prototype and depth are refused wh
     }
   }
   assert.equal(served, 3 * ECHOES.length)
+test('row 4: who listens for others is told what would do, and what is told does', async () => {
+  for (const scheme of ['xmlrpc+http', 'soap+http', 'thrift+http', 'thrift+tcp', 'varlink', 'nodeipc', 'pymp']) {
+    const listen = `${scheme}://0.0.0.0:0`
+    const refusal = (options: ServeOptions): Promise<TalkwireError | undefined> =>
+      serve(calc, { add: ({ a, b }) => a + b }, { listen, token: false, ...options }).then(
+        async (service) => void (await service.close()),
+        (reason: TalkwireError) => reason,
+      )
+    const refused = await refusal({})
+    assert.equal(refused?.code, 'PERMISSION_DENIED', scheme)
+    assert.match(refused.message, /say insecure: true/)
+    if (refused.message.includes('authkey')) assert.equal(await refusal({ authkey: 'a key for these tests' }), undefined, scheme)
+  }
 })
 
 /** What begins a message; node-ipc's clients may just listen. */
