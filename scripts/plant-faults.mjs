@@ -3149,8 +3149,8 @@ const FAULTS = [
     ['protocols/http'],
     [
       ['HTTP: any text is the name of a header', 'if (!NAME.test(key))', 'if (false)'],
-      ['HTTP: half a character ends the call', 'encodeURI(wellFormed(value))', 'encodeURI(value)'],
-      ['HTTP: metadata is written as it is', 'encodeURI(wellFormed(value))', 'wellFormed(value)'],
+      ['HTTP: half a character ends the call', 'text = wellFormed(value)', 'text = value'],
+      ['HTTP: metadata is written as it is', 'encodeURI(text)', 'text'],
     ],
   ),
   ...faultsOf(

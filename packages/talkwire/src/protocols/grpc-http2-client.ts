@@ -115,7 +115,13 @@ export class Http2ClientConnection extends Http2ConnectionBase {
       session.setLocalWindowSize(session.state.effectiveLocalWindowSize! + 1)
       this.asked = socket.bytesWritten
     } else if (session.state.outboundQueueSize === 0 || socket.bytesWritten !== this.asked) this.asked = undefined
-    else if (waitingIn(socket) === 0) this.abort(new TalkwireError('INVALID_MESSAGE', `${this.address} says what is no HTTP/2${this.heard ? '' : '; is gRPC or Connect there, and without TLS?'}`))
+    else if (waitingIn(socket) === 0)
+      this.abort(
+        new TalkwireError(
+          'INVALID_MESSAGE',
+          `${this.address} says what is no HTTP/2${this.heard ? '' : '; is gRPC or Connect there, and without TLS?'}`,
+        ),
+      )
   }
 
   get buffered(): number {
