@@ -14,6 +14,9 @@ import { isPath, lost } from './socket-site.js'
 const MEGABYTE = 1_000_000
 /** How often a connection is looked at, in milliseconds. */
 const LOOK = 250
+/** Bytes of the answer to settings; Node ends a session that waits for ten of them. */
+const ANSWER = 9
+const MOST_UNANSWERED = 5
 
 type Opening = Pick<DialectClientOptions, 'tls' | 'limits' | 'signal'>
 
@@ -101,6 +104,7 @@ export class Http2ClientConnection extends Http2ConnectionBase {
 
   private seen = 0
   private asked: number | undefined
+  private unanswered = 0
 
   /**
    * Who has read what is no HTTP/2 reads and writes no more, and Node tells nobody: calls would wait for ever. So after bytes have come
@@ -110,9 +114,14 @@ export class Http2ClientConnection extends Http2ConnectionBase {
     const { session, socket } = this
     if (session.destroyed) return
     if (this.asked === undefined) {
-      if (socket.bytesRead === this.seen) return
+      if (socket.bytesRead === this.seen || this.unanswered === MOST_UNANSWERED) return
       this.seen = socket.bytesRead
-      session.setLocalWindowSize(session.state.effectiveLocalWindowSize! + 1)
+      this.unanswered++
+      // A window that grows would not be written before something else is. The answer is nothing to look at again.
+      session.settings({}, () => {
+        this.unanswered--
+        this.seen += ANSWER
+      })
       this.asked = socket.bytesWritten
     } else if (session.state.outboundQueueSize === 0 || socket.bytesWritten !== this.asked) this.asked = undefined
     else if (waitingIn(socket) === 0)
