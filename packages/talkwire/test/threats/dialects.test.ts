@@ -343,6 +343,8 @@ test('rows 11, 13 and 16: keys that lead to a prototype and depth are refused wh
     }
   }
   assert.equal(served, 3 * ECHOES.length)
+})
+
 test('row 4: who listens for others is told what would do, and what is told does', async () => {
   for (const scheme of ['xmlrpc+http', 'soap+http', 'thrift+http', 'thrift+tcp', 'varlink', 'nodeipc', 'pymp']) {
     const listen = `${scheme}://0.0.0.0:0`
