@@ -680,7 +680,7 @@ const FAULTS = [
       ['stomp: a job that comes again looks like the first time', "headers.get('redelivered') === 'true'", 'false'],
       ['stomp: the end of a browsed queue is a dead letter', "headers.get('browser') === 'end'", 'false'],
       ['stomp: what waits is not told that the connection is lost', 'failed(cause);', ''],
-      ['stomp: what came before an answer is nobody’s', 'if (slot.has === frame)', 'if (true)', 'short'],
+      ['stomp: what came before an answer is nobody’s', 'if (slot.has === frame)', 'if (true)'],
       ['stomp: more are out than are wanted', 'slots.size < wanted', 'slots.size < 100'],
       ['stomp: less is wanted, and as many come', 'slots.size - (closed ? 0 : wanted)', '0'],
     ],
