@@ -1,4 +1,4 @@
-/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, replies by an id. */
+/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, what a close waits for, replies by an id. */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../error.js'
 import type { BodyType, Reply } from '../driver.js'
@@ -70,6 +70,55 @@ export function pauses(): Pauses {
         }
       }),
     end: () => end(),
+  }
+}
+
+/** Asks with pauses until `there` has an answer. Resolves with false when `over` came first. */
+export async function untilAnswered(there: () => Promise<void>, pause: Pauses, over: () => boolean): Promise<boolean> {
+  for (let answers = false; !answers;) {
+    await pause.next()
+    if (over()) return false
+    answers = await there().then(
+      () => true,
+      () => false,
+    )
+  }
+  return !over()
+}
+
+/** What is on its way when a hub or a consumer closes, which waits for it. */
+export interface Underway {
+  /** Settles as what it was given does. */
+  readonly keep: <T>(work: Promise<T>) => Promise<T>
+  /** Resolves when all that is kept now has settled. */
+  readonly settled: () => Promise<unknown>
+}
+
+export function underway(): Underway {
+  const known = new Set<Promise<unknown>>()
+  return {
+    keep(work) {
+      const kept = work.finally(() => known.delete(kept))
+      known.add(kept)
+      return kept
+    },
+    settled: () => Promise.allSettled(known),
+  }
+}
+
+/** For libraries whose opening no signal ends. Rejects with the signal's reason; whoever calls closes what opens after that. */
+export async function orAborted<T>(opening: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return await opening
+  let abort: () => void = () => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error)
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+  })
+  try {
+    return await Promise.race([opening, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
   }
 }
 

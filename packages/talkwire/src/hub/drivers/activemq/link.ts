@@ -4,7 +4,7 @@
  */
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
-import { calls, LONGEST_PAUSE, pauses } from '../broker.js'
+import { calls, LONGEST_PAUSE, pauses, underway } from '../broker.js'
 import type { Dial, Line, Receiver, Sent } from './line.js'
 import { namesOf, type Names } from './names.js'
 
@@ -57,7 +57,7 @@ export async function openLink({ name, prefix, dial }: LinkPlan, { onConnection,
   const backs = calls()
   const downs = calls()
   const closings = calls()
-  const sending = new Set<Promise<unknown>>()
+  const sending = underway()
   let link: Pair | undefined
   let state: 'open' | 'closing' | 'closed' = 'open'
   let wake: (() => void) | undefined
@@ -200,15 +200,13 @@ export async function openLink({ name, prefix, dial }: LinkPlan, { onConnection,
     closing: (what) => closings.add(what),
     send(sent) {
       if (state !== 'open') return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      const run = (async () => linked().publishes.send(sent))().finally(() => sending.delete(run))
-      sending.add(run)
-      return run
+      return sending.keep((async () => linked().publishes.send(sent))())
     },
     async close() {
       if (state !== 'open') return
       await closings.all()
       state = 'closing'
-      await Promise.allSettled(sending)
+      await sending.settled()
       state = 'closed'
       wake?.()
       if (!link) return

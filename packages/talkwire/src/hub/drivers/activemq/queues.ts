@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway } from '../broker.js'
+import { isAway, underway } from '../broker.js'
 import { abilities, type Ability } from './abilities.js'
 import { ATTEMPT, FENCE, ID, ownHeaders, REASON, type Arrived, type Line, type Sent } from './line.js'
 import type { ActiveMq } from './link.js'
@@ -126,17 +126,9 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
   let closed = false
   /** Came after less was wanted. */
   let held: { readonly message: Arrived; readonly failures: number }[] = []
-  const settling = new Set<Promise<unknown>>()
+  const { keep, settled } = underway()
   const [queue, dead] = [mq.names.queue(name), mq.names.dead(name)]
 
-  const keep = async <T>(running: Promise<T>): Promise<T> => {
-    settling.add(running)
-    try {
-      return await running
-    } finally {
-      settling.delete(running)
-    }
-  }
   /** The original ends when the copy is safe. */
   const replace = async (message: Arrived, sent: Sent): Promise<void> => {
     try {
@@ -229,7 +221,7 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
     await under.end()
     await under.receiver?.close()
     letGo()
-    await Promise.allSettled(settling)
+    await settled()
     sink.ended()
   }
   const forget = mq.closing(end)

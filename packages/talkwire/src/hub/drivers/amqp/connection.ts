@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Incoming, OpenOptions, Outgoing } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, packageOf, pauses } from '../broker.js'
+import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses, underway } from '../broker.js'
 
 export interface Sending {
   readonly exchange: string
@@ -97,7 +97,7 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
   signal?.throwIfAborted()
   const backs = calls()
   const closings = calls()
-  const sending = new Set<Promise<unknown>>()
+  const sending = underway()
   /** The ids of messages that would have gone nowhere. */
   const returned = new Set<string>()
   let link: Link | undefined
@@ -289,17 +289,13 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
   }
 
   const opening = openLink()
-  let abort: (() => void) | undefined
-  const aborted = new Promise<never>((_, reject) => signal?.addEventListener('abort', (abort = () => reject(signal.reason as Error))))
   try {
-    link = await Promise.race([opening, aborted])
+    link = await orAborted(opening, signal)
   } catch (reason) {
     state = 'closed'
     opening.then(shut, () => {})
     signal?.throwIfAborted()
     throw errorOf(reason)
-  } finally {
-    if (abort) signal!.removeEventListener('abort', abort)
   }
   return {
     prefix,
@@ -314,9 +310,7 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
     },
     send(what) {
       if (state !== 'open') return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      const run = deliver(what).finally(() => sending.delete(run))
-      sending.add(run)
-      return run
+      return sending.keep(deliver(what))
     },
     async ensure(name, run) {
       const { declared } = linked()
@@ -332,7 +326,7 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
       if (state !== 'open') return
       await closings.all()
       state = 'closing'
-      await Promise.allSettled(sending)
+      await sending.settled()
       state = 'closed'
       wake?.()
       if (!link) return

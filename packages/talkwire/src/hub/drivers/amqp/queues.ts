@@ -7,7 +7,7 @@ import type { Channel, ConsumeMessage, GetMessage, Message, Options } from 'amqp
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway } from '../broker.js'
+import { isAway, underway } from '../broker.js'
 import { acknowledge, ATTEMPT, incoming, propertiesOf, REASON, resent, short, type Amqp } from './connection.js'
 import { DELAY_BYTES, delays, type Delays } from './delays.js'
 
@@ -183,16 +183,8 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
   /** Came after less was wanted. */
   let held: { readonly message: ConsumeMessage; readonly failures: number }[] = []
   let changing: Promise<void> = Promise.resolve()
-  const settling = new Set<Promise<unknown>>()
+  const { keep, settled } = underway()
 
-  const keep = async <T>(running: Promise<T>): Promise<T> => {
-    settling.add(running)
-    try {
-      return await running
-    } finally {
-      settling.delete(running)
-    }
-  }
   /** The original ends when the copy is safe. */
   const replace = async (
     channel: Channel,
@@ -340,7 +332,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     forget()
     await under.end()
     await look()
-    await Promise.allSettled(settling)
+    await settled()
     await done()
     sink.ended()
   }

@@ -6,7 +6,7 @@ import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, isAway, packageOf, pauses, type Pauses } from '../broker.js'
+import { calls, isAway, orAborted, packageOf, pauses, underway, untilAnswered, type Pauses } from '../broker.js'
 
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
 
@@ -91,15 +91,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
     onConnection({ state: 'lost', cause: new TalkwireError('CONNECTION_LOST', textOf(reason), { cause: reason, outcome: 'maybe-ran' }) })
     const pause = pauses()
     wake = pause.end
-    for (let answers = false; !answers;) {
-      await pause.next()
-      if (ending()) return
-      answers = await there().then(
-        () => true,
-        () => false,
-      )
-    }
-    if (ending()) return
+    if (!(await untilAnswered(there, pause, ending))) return
     state = 'open'
     onConnection({ state: 'connected' })
     await backs.all()
@@ -177,7 +169,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
 
   /** What came while the last request was on its way goes together in the next. */
   const queued: Queued[] = []
-  const produced = new Set<Promise<void>>()
+  const produced = underway()
   let sending: Promise<void> | undefined
   const put = async (topic: string, record: NewRecord): Promise<void> => {
     await ensure(topic)
@@ -211,22 +203,18 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
   }
 
   const opening = there()
-  let abort: (() => void) | undefined
-  const aborted = new Promise<never>((_, reject) => signal?.addEventListener('abort', (abort = () => reject(signal.reason as Error))))
   const end = async (): Promise<void> => {
     clearInterval(timer)
     await Promise.all([admin.close(), producer.close()])
   }
   try {
-    await Promise.race([opening, aborted])
+    await orAborted(opening, signal)
   } catch (reason) {
     state = 'closed'
     opening.catch(() => {})
     await end()
     signal?.throwIfAborted()
     throw errorOf(reason)
-  } finally {
-    if (abort) signal!.removeEventListener('abort', abort)
   }
   return {
     prefix,
@@ -236,9 +224,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
     ensure,
     produce(topic, record) {
       if (ending()) return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      const run = put(topic, record).finally(() => produced.delete(run))
-      produced.add(run)
-      return run
+      return produced.keep(put(topic, record))
     },
     reader(group) {
       ready()
@@ -259,7 +245,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
       if (ending()) return
       state = state === 'away' ? 'closed' : 'closing'
       wake?.()
-      await Promise.allSettled(produced)
+      await produced.settled()
       state = 'closed'
       await looking
       await end()

@@ -1,7 +1,7 @@
 /** One connection to a broker, made again by itself, with its subscriptions. */
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt'
 import { TalkwireError } from '../../../error.js'
-import { pauses } from '../broker.js'
+import { pauses, underway } from '../broker.js'
 import { matchesFilter, overlap } from './names.js'
 
 export type Library = typeof import('mqtt')
@@ -72,7 +72,7 @@ interface Window {
 export async function openLine({ library, options, signal, kept }: LinePlan, told: Told): Promise<Line> {
   const hearings = new Set<Hearing>()
   const asked = new Set<(reason: TalkwireError) => void>()
-  const publishing = new Set<Promise<unknown>>()
+  const publishing = underway()
   let client: MqttClient | undefined
   let window: Window = { free: 0, waiting: [] }
   /** Publications that the broker had no subscriber for: the library does not pass it on. */
@@ -199,13 +199,7 @@ export async function openLine({ library, options, signal, kept }: LinePlan, tol
     get idle() {
       return hearings.size === 0
     },
-    publish(topic, body, wish) {
-      const run = publish(topic, body, wish)
-      const forget = (): void => void publishing.delete(run)
-      publishing.add(run)
-      run.then(forget, forget)
-      return run
-    },
+    publish: (topic, body, wish) => publishing.keep(publish(topic, body, wish)),
     overlaps: (filter) => [...hearings].some((hearing) => overlap(hearing.filter, filter)),
     async hear(hearing) {
       hearings.add(hearing)
@@ -227,7 +221,7 @@ export async function openLine({ library, options, signal, kept }: LinePlan, tol
     },
     async close() {
       if (closed) return
-      await Promise.allSettled(publishing)
+      await publishing.settled()
       closed = true
       hurry?.()
       await redialling

@@ -5,6 +5,7 @@
 import type { Msg } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
+import { underway } from '../broker.js'
 import { delivery, jetStreamCode, NO_MESSAGE, puller, token, type Nats } from './connection.js'
 
 const CONSUMER = 'workers'
@@ -118,7 +119,7 @@ async function consume(
   let closed = false
   /** Came after less was wanted: kept here, and alive, until more is. */
   const held: Msg[] = []
-  const settling = new Set<Promise<unknown>>()
+  const settling = underway()
   const answer = async (message: Msg, how: string): Promise<void> => {
     // With an answer from the server: without one nobody knows whether it has it.
     await nats.ask(message.reply!, how)
@@ -135,12 +136,9 @@ async function consume(
     let keeping: NodeJS.Timeout | undefined
     const settle = async (run: () => Promise<void>): Promise<void> => {
       clearTimeout(keeping)
-      const running = run()
-      settling.add(running)
       try {
-        await running
+        await settling.keep(run())
       } finally {
-        settling.delete(running)
         out--
         look()
       }
@@ -177,10 +175,8 @@ async function consume(
       const { attempt } = delivery(message.reply!)
       const most = attempts.get(queue) ?? 0
       if (most > 0 && attempt > most) {
-        const running = bury(message, `was handed out ${attempt - 1} times`, attempt - 1)
-          .catch((reason: unknown) => nats.onError(reason, queue))
-          .finally(() => settling.delete(running))
-        settling.add(running)
+        const burying = bury(message, `was handed out ${attempt - 1} times`, attempt - 1)
+        void settling.keep(burying.catch((reason: unknown) => nats.onError(reason, queue)))
         continue
       }
       out++
@@ -220,7 +216,7 @@ async function consume(
     clearInterval(alive)
     for (const message of held.splice(0)) message.respond('-NAK')
     pull.stop()
-    await Promise.allSettled(settling)
+    await settling.settled()
     if (!nats.away && !nats.closed) await nats.connection.flush().catch(() => {})
     sink.ended()
   }

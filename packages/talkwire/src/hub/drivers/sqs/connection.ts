@@ -3,7 +3,7 @@ import type { SQS, SQSClientConfig } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, isAway, packageOf, pauses, type Pauses } from '../broker.js'
+import { calls, isAway, packageOf, pauses, underway, untilAnswered, type Pauses } from '../broker.js'
 
 export interface Sqs {
   /** Every queue's name begins with it. */
@@ -56,7 +56,7 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
   signal?.throwIfAborted()
   const backs = calls()
   const closings = calls()
-  const asked = new Set<Promise<unknown>>()
+  const asked = underway()
   let state: 'open' | 'away' | 'closing' | 'closed' = 'open'
   let wake: (() => void) | undefined
   const client = new lib.SQS(config)
@@ -76,15 +76,7 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
     onConnection({ state: 'lost', cause })
     const pause = pauses()
     wake = pause.end
-    for (let answers = false; !answers;) {
-      await pause.next()
-      if (ending()) return
-      answers = await there().then(
-        () => true,
-        () => false,
-      )
-    }
-    if (ending()) return
+    if (!(await untilAnswered(there, pause, ending))) return
     state = 'open'
     onConnection({ state: 'connected' })
     await backs.all()
@@ -116,11 +108,7 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
     prefix,
     onError,
     closing: (what) => closings.add(what),
-    async ask(what, outcome = 'maybe-ran') {
-      const asking = run(what, outcome).finally(() => asked.delete(asking))
-      asked.add(asking)
-      return asking
-    },
+    ask: (what, outcome = 'maybe-ran') => asked.keep(run(what, outcome)),
     async again(pause, reason, what) {
       if (!isAway(reason)) onError(reason, what)
       const forget = [closings.add(pause.end)]
@@ -134,7 +122,7 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
       if (ending()) return
       state = 'closing'
       wake?.()
-      await Promise.allSettled(asked)
+      await asked.settled()
       state = 'closed'
       client.destroy()
     },
