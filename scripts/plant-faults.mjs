@@ -1940,10 +1940,34 @@ const FAULTS = [
   ),
   ...faultsOf(
     'protocols/message.js',
+    ['interop/npm-clients'],
+    [
+      ['json-rpc: a declared error of a stranger is none', "'outcome' in data || number === DECLARED", "'outcome' in data", 'short'],
+      ['json-rpc: the number of an unknown error is lost', "...(!ours && name === 'UNKNOWN' && { cause: wire })", '...{}'],
+    ],
+  ),
+  ...faultsOf(
+    'session/link.js',
+    ['interop/npm-clients'],
+    [
+      ['json-rpc: who knows no subscriptions is not heard', "!session.strange || reason.code !== 'METHOD_NOT_FOUND'", 'true', 'short'],
+      [
+        'json-rpc: what is subscribed to is not healed with strangers',
+        "map((event) => ask(session, 'rpc.on', event))",
+        "map((event) => session.call('rpc.on', { event }))",
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/message.js',
     ['protocols/jsonrpc', 'protocols/values'],
     [
       ['a deadline of the past is accepted', "(typeof timeout === 'number' && timeout >= 0)", 'true'],
-      ['a foreign error is taken for one of ours', "'code' in data && 'outcome' in data ? data : undefined", 'true ? data : undefined'],
+      [
+        'a foreign error is taken for one of ours',
+        "said && ('outcome' in data || number === DECLARED) ? data : undefined",
+        'true ? data : undefined',
+      ],
       ['an error forgets its outcome', 'outcomes.has(ours.outcome) ? ours.outcome : fallback', 'false ? ours.outcome : fallback'],
     ],
   ),

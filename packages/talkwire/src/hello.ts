@@ -60,11 +60,14 @@ export async function sayHello(session: Session, options: HelloOptions): Promise
     answer = ((await session.call('rpc.hello', params, { timeout })) ?? {}) as Hello
   } catch (reason) {
     if (!(reason instanceof TalkwireError)) throw reason
-    if (reason.code === 'METHOD_NOT_FOUND') return refuseWithoutChannel(options, undefined)
+    if (reason.code === 'METHOD_NOT_FOUND') {
+      session.strange = true
+      return refuseWithoutChannel(options, undefined)
+    }
     if (reason.code !== 'DEADLINE_EXCEEDED') throw reason
     throw new TalkwireError(
       'DEADLINE_EXCEEDED',
-      `the other side was reached, but answered nothing within ${timeout} ms; check that it speaks JSON-RPC, or raise limits.handshake`,
+      `the other side was reached, but answered nothing within ${timeout} ms; check that it speaks JSON-RPC and by which framing (with { framing: 'header' } Content-Length goes before each message, with 'line' each is a line), or raise limits.handshake`,
       { cause: reason, outcome: reason.outcome },
     )
   }

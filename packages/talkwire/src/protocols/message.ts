@@ -110,8 +110,10 @@ export function fromWireError(wire: unknown): TalkwireError {
     data?: unknown
   }
   const number = typeof code === 'number' ? code : 0
-  const ours = (typeof data === 'object' && data !== null && 'code' in data && 'outcome' in data ? data : undefined) as
-    | { code: unknown; outcome: unknown; details?: unknown }
+  const said = typeof data === 'object' && data !== null && 'code' in data
+  // By hand, a declared error is said without an outcome: it has one.
+  const ours = (said && ('outcome' in data || number === DECLARED) ? data : undefined) as
+    | { code: unknown; outcome?: unknown; details?: unknown }
     | undefined
   const declared = number === DECLARED && ours !== undefined
   const name = ours && typeof ours.code === 'string' ? ours.code : (names.get(number) ?? 'UNKNOWN')
@@ -120,6 +122,7 @@ export function fromWireError(wire: unknown): TalkwireError {
     declared,
     outcome: ours && outcomes.has(ours.outcome) ? (ours.outcome as Outcome) : fallback,
     details: ours ? ours.details : data,
+    ...(!ours && name === 'UNKNOWN' && { cause: wire }),
   })
 }
 

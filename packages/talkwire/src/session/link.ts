@@ -220,15 +220,20 @@ export class Link {
     if (!subscription) this.subscriptions.set(event, (subscription = { listeners: new Set(), lost: 0 }))
     subscription.listeners.add(listener)
     try {
-      await (subscription.accepted ??= this.unary('rpc.on', { event }, undefined, undefined, true))
+      await (subscription.accepted ??= this.subscribed(event))
     } catch (reason) {
       this.dropListener(event, listener)
       throw reason
     }
     const off = async (): Promise<void> => {
-      if (this.dropListener(event, listener) && this.session?.isOpen) await this.session.call('rpc.off', { event })
+      if (this.dropListener(event, listener) && this.session?.isOpen) await ask(this.session, 'rpc.off', event)
     }
     return Object.assign(off, { [Symbol.asyncDispose]: off })
+  }
+
+  private subscribed(event: string): Promise<unknown> {
+    if (this.session?.isOpen) return ask(this.session, 'rpc.on', event)
+    return this.later(undefined, (session) => ask(session, 'rpc.on', event))
   }
 
   /** True when it was the last. */
@@ -335,7 +340,7 @@ export class Link {
   }
 
   private async heal(session: Session): Promise<void> {
-    await Promise.all([...this.subscriptions.keys()].map((event) => session.call('rpc.on', { event })))
+    await Promise.all([...this.subscriptions.keys()].map((event) => ask(session, 'rpc.on', event)))
   }
 
   /** A call that a lost connection left behind and that may run again, within the time and the signals that it had. */
@@ -373,6 +378,15 @@ export class Link {
         cause: this.lastCause,
       },
     )
+  }
+}
+
+/** Begins or ends an event. Who knows no subscriptions tells everybody what it tells. */
+async function ask(session: Session, method: 'rpc.on' | 'rpc.off', event: string): Promise<void> {
+  try {
+    await session.call(method, { event }, undefined, undefined, true)
+  } catch (reason) {
+    if (!session.strange || (reason as TalkwireError).code !== 'METHOD_NOT_FOUND') throw reason
   }
 }
 

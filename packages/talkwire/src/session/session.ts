@@ -88,6 +88,8 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
   peerWindow: number | undefined
   /** Methods of the peer that are known to stream. */
   peerStreams: Set<string> | undefined
+  /** The peer said that it knows no hello: a JSON-RPC server that is not Talkwire. */
+  strange = false
   readonly references: ReferenceTable
   /** Agreed by hello, and the channel is there. */
   descriptors: DescriptorTable | undefined
