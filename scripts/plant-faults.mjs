@@ -1939,6 +1939,22 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/dbus-address.js',
+    ['protocols/dbus-bus'],
+    [
+      ['dbus places: an empty variable is an address', 'DBUS_SESSION_BUS_ADDRESS ||', 'DBUS_SESSION_BUS_ADDRESS ??'],
+      [
+        'dbus places: a runtime directory is read as an address',
+        'encodeURIComponent(`${XDG_RUNTIME_DIR}/bus`)',
+        '`${XDG_RUNTIME_DIR}/bus`',
+        'short',
+      ],
+      ['dbus places: the variable of the system bus is not read', 'DBUS_SYSTEM_BUS_ADDRESS || SYSTEM', 'SYSTEM'],
+      ['dbus places: the runtime directory comes first', 'DBUS_SESSION_BUS_ADDRESS || (XDG', '(XDG'],
+      ['dbus places: nobody says where a bus should be', "if (reason.code !== 'PEER_NOT_FOUND')", 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/message.js',
     ['interop/npm-clients'],
     [

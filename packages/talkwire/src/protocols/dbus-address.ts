@@ -2,7 +2,7 @@
 import type net from 'node:net'
 import { parseAddress } from '../address.js'
 import type { Contract } from '../contract/contract.js'
-import { TalkwireError } from '../error.js'
+import { plainMessage, TalkwireError } from '../error.js'
 import { isBusName, isInterface, isMember } from './dbus-message.js'
 import { isObjectPath } from './dbus-values.js'
 
@@ -13,7 +13,8 @@ export interface Place {
   readonly path: string | undefined
 }
 
-const SYSTEM = 'unix:path=/var/run/dbus/system_bus_socket'
+/** What the specification says, and where it is when nothing links one to the other. */
+const SYSTEM = 'unix:path=/var/run/dbus/system_bus_socket;unix:path=/run/dbus/system_bus_socket'
 const invalid = (text: string): TalkwireError => new TalkwireError('INVALID_ADDRESS', text)
 
 /** Throws INVALID_ADDRESS. */
@@ -33,18 +34,34 @@ export function placeOf(address: string): Place {
 
 /** Where the sockets of a bus may be, best first. Throws INVALID_ADDRESS, PEER_NOT_FOUND, UNSUPPORTED. */
 export function targetsOf(bus: string): net.NetConnectOpts[] {
-  const { rest } = parseAddress(bus)
-  const targets = busAddress(rest).split(';').filter(Boolean).map(targetOf)
+  const said = busAddress(parseAddress(bus).rest)
+  const targets = said.split(';').filter(Boolean).map(targetOf)
   const usable = targets.filter((target) => target !== undefined)
   if (usable.length > 0) return usable
-  throw new TalkwireError('UNSUPPORTED', `${bus} names no socket that is supported; there are unix:path=… and unix:abstract=…`)
+  throw new TalkwireError(
+    'UNSUPPORTED',
+    `${bus} names no socket that is supported (${JSON.stringify(said.slice(0, 120))}); there are unix:path=… and unix:abstract=…`,
+  )
+}
+
+/** There is no bus at a place where one should be. */
+export function noBus(bus: string, reason: TalkwireError): TalkwireError {
+  if (reason.code !== 'PEER_NOT_FOUND') return reason
+  const name = parseAddress(bus).rest
+  const fix =
+    name === 'session' || name === 'system'
+      ? `start one, or say where it is: DBUS_${name.toUpperCase()}_BUS_ADDRESS=unix:path=… in the environment, or dbus:unix:path=… as the address`
+      : 'start one there (dbus-daemon --session --address=…)'
+  const why = reason.cause instanceof Error ? reason.cause.message : plainMessage(reason)
+  return new TalkwireError('PEER_NOT_FOUND', `there is no bus at ${bus}: ${why}; ${fix}`, { cause: reason.cause })
 }
 
 function busAddress(rest: string): string {
   const { DBUS_SESSION_BUS_ADDRESS, DBUS_SYSTEM_BUS_ADDRESS, XDG_RUNTIME_DIR } = process.env
-  if (rest === 'system') return DBUS_SYSTEM_BUS_ADDRESS ?? SYSTEM
+  if (rest === 'system') return DBUS_SYSTEM_BUS_ADDRESS || SYSTEM
   if (rest !== 'session') return rest
-  const found = DBUS_SESSION_BUS_ADDRESS ?? (XDG_RUNTIME_DIR && `unix:path=${XDG_RUNTIME_DIR}/bus`)
+  // Of what stands in a path, an address would take some for borders.
+  const found = DBUS_SESSION_BUS_ADDRESS || (XDG_RUNTIME_DIR && `unix:path=${encodeURIComponent(`${XDG_RUNTIME_DIR}/bus`)}`)
   if (found) return found
   throw new TalkwireError(
     'PEER_NOT_FOUND',

@@ -12,7 +12,7 @@ import type { Service } from '../session/service.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import type { Guest } from '../transports/one-port.js'
 import { admit as admitPeer, peerOf } from '../transports/unix.js'
-import { interfaceOf, knownInterface, pathOf, placeOf, targetsOf } from './dbus-address.js'
+import { interfaceOf, knownInterface, noBus, pathOf, placeOf, targetsOf } from './dbus-address.js'
 import { clientAuthentication, serverAuthentication, type Authentication } from './dbus-auth.js'
 import { contractTargets, ObjectCallee, ownTargets, plainTargets, type ObjectPlace, type Targets } from './dbus-client.js'
 import { contractOfObject } from './dbus-contract.js'
@@ -147,12 +147,13 @@ async function openBus(bus: string, options: Opening, on: Pick<LineEvents, 'call
 
 /** An address may name several sockets: the first that there is. */
 async function dialBus(bus: string, options: Opening, on: Pick<LineEvents, 'call' | 'signal' | 'closed'>): Promise<Line> {
-  let failure: unknown
+  let failure: TalkwireError | undefined
   for (const target of targetsOf(bus))
     try {
       return await openLine(bus, (paused) => dialTarget(target, bus, options, paused), options, on)
     } catch (reason) {
-      failure ??= reason
+      options.signal?.throwIfAborted()
+      failure ??= noBus(bus, TalkwireError.from(reason))
     }
   throw failure
 }

@@ -1,13 +1,16 @@
 import '../helpers/place.js'
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import type { NetConnectOpts } from 'node:net'
+import { hostname } from 'node:os'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import * as z from 'zod'
 import { testDialect } from '../../compliance/index.js'
 import { connect, contract, Descriptor, discover, event, fd, rpc, serve, type RunningService } from '../../src/index.js'
+import { targetsOf } from '../../src/protocols/dbus-address.js'
 import { dbus, Variant } from '../../src/protocols/dbus.js'
 import { fails } from '../helpers/expect.js'
 import { freshPath } from '../helpers/place.js'
@@ -458,6 +461,125 @@ test('dbus: the bus itself is an object like another', async () => {
   assert.equal(await client.NameHasOwner('org.example.Nobody'), false)
   assert.match(await client.GetId(), /^[0-9a-f]{32}$/)
   await client.close()
+})
+
+// ── where the buses are, and what is there ───────────────────────────────────────────────────────
+
+const VARIABLES = ['DBUS_SESSION_BUS_ADDRESS', 'DBUS_SYSTEM_BUS_ADDRESS', 'XDG_RUNTIME_DIR']
+
+/** With these variables, and none of the others. */
+async function withVariables(variables: Record<string, string>, body: () => Promise<void>): Promise<void> {
+  const before = VARIABLES.map((name) => [name, process.env[name]] as const)
+  for (const name of VARIABLES) delete process.env[name]
+  Object.assign(process.env, variables)
+  try {
+    await body()
+  } finally {
+    for (const [name, value] of before) {
+      delete process.env[name]
+      if (value !== undefined) process.env[name] = value
+    }
+  }
+}
+
+/** A runtime directory with the bus in it, whose name an address has to escape. */
+function runtimeDirectory(): string {
+  const directory = freshPath('a,b;c=%41')
+  mkdirSync(directory)
+  symlinkSync(bus.slice('unix:path='.length), `${directory}/bus`)
+  return directory
+}
+
+const deposit = ['--dest', NAME, '--object-path', PATH, '--method', `${NAME}.deposit`, 'savings', '5.5']
+const placesOfSession = (): Record<string, string>[] => [
+  { DBUS_SESSION_BUS_ADDRESS: bus, XDG_RUNTIME_DIR: '/nowhere' },
+  { XDG_RUNTIME_DIR: runtimeDirectory() },
+]
+
+test('dbus: the session bus is where gdbus looks for it', async () => {
+  for (const variables of placesOfSession())
+    await withVariables(variables, async () => {
+      await using _service = await serveBank('dbus:session')
+      assert.equal((await program('gdbus', ['call', '--session', ...deposit])).stdout, "('savings', 5.5)\n")
+      await using client = await connect(bank, 'dbus:session', { reconnect: false })
+      assert.equal(await client.balance(), 7.5)
+    })
+  await withVariables({ DBUS_SESSION_BUS_ADDRESS: '', XDG_RUNTIME_DIR: runtimeDirectory() }, async () => {
+    await using client: any = await connect('dbus:session#org.freedesktop.DBus', { reconnect: false })
+    assert.match(await client.GetId(), /^[0-9a-f]{32}$/)
+  })
+})
+
+test('dbus: on the system bus, where busctl looks for it, a service of systemd is called, and ours by busctl', () =>
+  withVariables({ DBUS_SYSTEM_BUS_ADDRESS: bus }, async () => {
+    const hostnamed = run('/lib/systemd/systemd-hostnamed', [])
+    try {
+      await using client: any = await connect('dbus:system#org.freedesktop.hostname1', { reconnect: false, wait: 60_000 })
+      assert.equal(await client.Hostname(), hostname())
+      await assert.rejects(client.SetHostname(5, false), TypeError)
+      await assert.rejects(client.Hostnames(), fails('METHOD_NOT_FOUND'))
+    } finally {
+      await hostnamed.kill()
+    }
+    await using _service = await serveBank('dbus:system')
+    const { stdout } = await program('busctl', ['--system', 'call', NAME, PATH, NAME, 'deposit', 'sd', 'savings', '5.5'])
+    assert.equal(stdout, 'sd "savings" 5.5\n')
+  }))
+
+test('dbus: where there is no bus the error says which variable tells where it is', async () => {
+  const directory = freshPath()
+  const missing = (path: string, variable: string): RegExp => new RegExp(`ENOENT ${path};.*${variable}=unix:path=`)
+  for (const [variables, of, code, text] of [
+    [{}, 'session', 'PEER_NOT_FOUND', /neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR/],
+    [{ XDG_RUNTIME_DIR: directory }, 'session', 'PEER_NOT_FOUND', missing(`${directory}/bus`, 'DBUS_SESSION_BUS_ADDRESS')],
+    [{ DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nowhere' }, 'session', 'PEER_NOT_FOUND', missing('/nowhere', 'DBUS_SESSION_BUS_ADDRESS')],
+    [{ DBUS_SESSION_BUS_ADDRESS: 'autolaunch:' }, 'session', 'UNSUPPORTED', /"autolaunch:"/],
+    [{ DBUS_SYSTEM_BUS_ADDRESS: 'unix:path=/nowhere' }, 'system', 'PEER_NOT_FOUND', missing('/nowhere', 'DBUS_SYSTEM_BUS_ADDRESS')],
+  ] as const)
+    await withVariables(variables, () =>
+      assert.rejects(
+        connect(`dbus:${of}#org.example.Nobody`, { reconnect: false }),
+        (error: any) => error.code === code && error.outcome === 'not-sent' && text.test(error.message),
+      ),
+    )
+  await withVariables({}, async () => {
+    const at = (each: NetConnectOpts): unknown => (each as { path: string }).path
+    assert.deepEqual(targetsOf('dbus:system').map(at), ['/var/run/dbus/system_bus_socket', '/run/dbus/system_bus_socket'])
+  })
+})
+
+test('dbus: notifications and systemd are called by their names, and tell what they have done', async () => {
+  const desktop = run(PYTHON, [fileURLToPath(new URL('../../../test/protocols/fixtures/dbus_desktop.py', import.meta.url)), bus])
+  try {
+    await desktop.line('ready')
+    await withVariables({ DBUS_SESSION_BUS_ADDRESS: bus }, async () => {
+      await using notifications: any = await connect('dbus:session#org.freedesktop.Notifications', { reconnect: false })
+      assert.deepEqual(await notifications.GetCapabilities(), ['actions', 'body'])
+      const told: unknown[] = []
+      const closed = new Promise<unknown>((resolve) => void notifications.on('NotificationClosed', resolve))
+      await notifications.on('ActionInvoked', (value: unknown) => void told.push(value))
+      const show = (actions: string[], id = 0): Promise<number> =>
+        notifications.Notify('app', id, '', 'Title', 'Text', actions, { urgency: new Variant('y', 1) }, -1)
+      assert.deepEqual([await show([]), await show(['open', 'Open'])], [1, 2])
+      assert.equal(await show([], 1), 1)
+      await notifications.CloseNotification(1)
+      assert.deepEqual([await closed, told], [[1, 3], [[1, 'Title: 1']]])
+
+      await using systemd: any = await connect('dbus:session#org.freedesktop.systemd1', { reconnect: false })
+      const [[name, , , active, , , path]] = await systemd.ListUnits()
+      assert.deepEqual([name, active], ['ssh.service', 'active'])
+      assert.equal(await systemd.GetUnit('ssh.service'), path)
+      await assert.rejects(
+        systemd.GetUnit('shh.service'),
+        (error: any) => error.code === 'UNKNOWN' && error.details.name === 'org.freedesktop.systemd1.NoSuchUnit',
+      )
+      const removed = new Promise<unknown>((resolve, reject) => void systemd.on('JobRemoved', resolve).catch(reject))
+      const job = await systemd.StartUnit('ssh.service', 'replace')
+      assert.deepEqual(await removed, [1, job, 'ssh.service', 'done'])
+    })
+  } finally {
+    await desktop.kill()
+  }
 })
 
 // ── names ────────────────────────────────────────────────────────────────────────────────────────
