@@ -23,6 +23,8 @@ test('each client of the README is answered by the one bank', async (t) => {
     PROTO: at('bank.proto'),
     THRIFT: at('thrift'),
     VARLINK: at('varlink'),
+    NODEIPC: at('nodeipc'),
+    WEBRTC: at('webrtc'),
     BUS,
   })
   const bus = start('dbus-daemon', '--session', `--address=${BUS}`, '--nofork', '--nosyslog', '--print-address=1')
@@ -31,7 +33,7 @@ test('each client of the README is answered by the one bank', async (t) => {
   const [, port] = await bank.line(/^tcp:\/\/127\.0\.0\.1:(\d+)$/)
   await bank.line(/^the bank is open$/)
   env.PORT = port
-  assert.equal(commands.length, 14)
+  assert.equal(commands.length, 16)
   await Promise.all(commands.map(async (command) => assert.match(await run('sh', '-c', command), /(^|\D)5(\.0)?\D*$/, command)))
   assert.equal(readFileSync(new URL('bank.thrift', import.meta.url), 'utf8'), await thriftIdl(contract))
   bank.child.kill('SIGTERM')
