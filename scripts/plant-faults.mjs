@@ -910,6 +910,9 @@ const FAULTS = [
     [
       ['http2: who says what is no HTTP/2 is waited for', 'waitingIn(socket) === 0', 'false', 'short'],
       ['http2: who does not read says nonsense', 'waitingIn(socket) === 0', 'true'],
+      ['http2: what is asked is asked about again', 'this.seen += ANSWER;', ';', 'short'],
+      ['http2: who answers nothing is asked on and on', 'const MOST_UNANSWERED = 5', 'const MOST_UNANSWERED = 9'],
+      ['http2: an answer is forgotten', 'this.unanswered--;', ';'],
     ],
   ),
   ...faultsOf(
