@@ -1175,7 +1175,11 @@ const FAULTS = [
     ['protocols/xmlrpc'],
     [
       ['XML: a DOCTYPE is taken', "parser.on('doctype', () => {", "parser.on('comment', () => {"],
-      ['XML: elements inside each other have no limit', 'if (this.path.length >= this.limits.depth)', 'if (false)'],
+      [
+        'XML: elements inside each other have no limit',
+        'if (this.path.length >= (this.limits.elements ?? this.limits.depth))',
+        'if (false)',
+      ],
       ['XML: elements are not counted', 'if (++this.counted > this.limits.values)', 'if (false)'],
       ['XML: what stands in text is not escaped', 'SPECIAL.test(text) ? text.replace(EACH, escaped) : text', 'text'],
       ['XML: the encoding that a document declares is not read', '?? declared(body) ??', '??'],
@@ -1361,11 +1365,7 @@ const FAULTS = [
     [
       ['node-ipc: nobody hears a broadcast', 'this.caller.subscribe(event).catch(() => { });', ';'],
       ['node-ipc: an answer has another type', 'this.end(turn, { type: name, data:', "this.end(turn, { type: name + ':ok', data:"],
-      [
-        'node-ipc: an unknown type is not answered',
-        'this.send(`${message.type.slice(0, 128)}${ERROR}`',
-        'void (`${message.type.slice(0, 128)}${ERROR}`',
-      ],
+      ['node-ipc: an unknown type is not answered', 'this.send(`${type.slice(0, 128)}${ERROR}`', 'void (`${type.slice(0, 128)}${ERROR}`'],
       [
         'node-ipc: what is no message ends the connection',
         "return void this.send('error', errorData(TalkwireError.from(reason)));",
@@ -3246,6 +3246,71 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'codecs/codec.js',
+    ['threats/depth'],
+    [
+      ['depth: what is in a Map counts for nothing', '[...value].some((pair) => pair.some(inner))', 'false'],
+      ['depth: a list without elements is a scalar', 'return depth < 2 || value.some(inner);', 'return value.some(inner);'],
+    ],
+  ),
+  ...faultsOf('codecs/plain-json.js', ['threats/depth'], [['depth: what stands around a value counts', '1 - around', '1', 'short']]),
+  ...faultsOf(
+    'protocols/dialect.js',
+    ['threats/depth'],
+    [
+      ['depth: params are let in however deep', 'const error = this.tooDeep(params);', 'const error = undefined;', 'short'],
+      ['depth: we say what is too deep', 'value, meta) {\n        this.check(kind, value);', 'value, meta) {'],
+      [
+        'depth: we answer what is too deep',
+        'send(kind, id, method, value) {\n        this.check(kind, value);',
+        'send(kind, id, method, value) {',
+      ],
+      [
+        'depth: an answer is taken however deep',
+        "const error = this.tooDeep(value);\n        if (error)\n            this.error(error.withOutcome('ran'));\n        else\n            this.last",
+        "const error = undefined;\n        if (error)\n            this.error(error.withOutcome('ran'));\n        else\n            this.last",
+      ],
+      ['depth: an error is counted with what is around its details', 'isError ? value?.data?.details : value', 'value'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/jsonrpc.js',
+    ['threats/depth'],
+    [
+      ['depth: JSON-RPC: an error is counted with what is around its details', 'const ERROR = -1', 'const ERROR = 1'],
+      ['depth: JSON-RPC: an element is counted with its notification', 'kindOf.has(method) ? 0 : 1', '1'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-values.js',
+    ['threats/depth'],
+    [['depth: D-Bus: a signature may have any number of arrays', "only.split('a').length <= DEEPEST", 'true']],
+  ),
+  ...faultsOf('protocols/varlink.js', ['threats/bytes'], [['varlink: what is refused is run', 'if (request.refusal)', 'if (false)']]),
+  ...faultsOf(
+    'protocols/nodeipc.js',
+    ['threats/bytes'],
+    [['node-ipc: nobody is told which call was refused', 'return void refuse(message.type, TalkwireError.from(reason));', 'throw reason;']],
+  ),
+  ...faultsOf(
+    'protocols/growing.js',
+    ['threats/bytes'],
+    [['memory is taken for a length that was only said', 'Math.min(need, FIRST)', 'need', 'short']],
+  ),
+  ...faultsOf(
+    'protocols/graphql-schema.js',
+    ['threats/dialects'],
+    [['GraphQL: what the document itself holds may lead to a prototype', 'checkJson(value, LOOKED_AT)', 'value']],
+  ),
+  ...faultsOf(
+    'protocols/graphql-reader.js',
+    ['protocols/graphql'],
+    [
+      ['GraphQL: a document is parsed however deep', 'if (isNested(text, BRACKETS * limits.depth))', 'if (false)'],
+      ['GraphQL: brackets in texts count', "if (char === '\"')", 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'protocols/pickle.js',
     ['protocols/pymp'],
     [
@@ -3304,7 +3369,7 @@ const FAULTS = [
       ['a text may hold NUL', "|| text.includes('\\0'))", ')'],
       [
         'variants nest without end',
-        'if (++this.depth > depthOf(this.limits))\n            throw tooDeep(depthOf(this.limits));\n        const value',
+        'if (++this.depth > depthOf(this.limits))\n            throw tooDeep(Math.min(this.limits.depth ?? DEPTH, DEPTH));\n        const value',
         'const value',
       ],
       ['values are not counted', 'if (--this.left < 0)', 'if (false)'],
@@ -3359,7 +3424,7 @@ const FAULTS = [
     ['protocols/thrift'],
     [
       ['a container may say anything', 'if (count < 0 || count * least > this.bytes.length - this.at)', 'if (false)', 'short'],
-      ['the walk has no bottom', 'if (code >= Code.struct && code !== Code.uuid && depth >= most)', 'if (false)'],
+      ['the walk has no bottom', 'if (code >= Code.struct && code !== Code.uuid && depth >= mostNested(this.limits))', 'if (false)'],
       ['the walk counts nothing', 'if (count > most)', 'if (false)'],
       [
         'fields of a struct are numbered on from the one inside',

@@ -4,7 +4,7 @@ import { checkDialectCalls } from './abilities.js'
 import type { Contract } from './contract/contract.js'
 import { TalkwireError } from './error.js'
 import { newSession } from './open-session.js'
-import { CallingWire, type Dialect } from './protocols/dialect.js'
+import { CallingWire, dialectLimits, type Dialect } from './protocols/dialect.js'
 import type { Limits } from './session/limits.js'
 import { linkEnded } from './session/link.js'
 import type { Session } from './session/session.js'
@@ -35,7 +35,7 @@ export async function dialDialect(
     },
   })
   const { connection, callee } = await dialect.connect!(address, {
-    limits,
+    limits: dialectLimits(limits),
     contract,
     onEvent: (event, payload) => onEvent(event, payload, 0),
     onClosed: (cause) => session.closed(cause),
@@ -49,7 +49,7 @@ export async function dialDialect(
     ...(options.detached && { detached: true }),
     ...(options.signal && { signal: options.signal }),
   })
-  session.open(connection, new CallingWire(callee, session))
+  session.open(connection, new CallingWire(callee, session, limits.depth))
   session.state = 'open'
   session.peerWindow = limits.window
   return session

@@ -1,7 +1,7 @@
 /** Foreign protocols of a service: a session for each peer that a dialect lets in. */
 import { checkDialectServes } from './abilities.js'
 import { newSession } from './open-session.js'
-import { ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
+import { dialectLimits, ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
 import type { Limits } from './session/limits.js'
 import type { Service } from './session/service.js'
@@ -31,7 +31,7 @@ export const admitFor =
   (dialect: Dialect | undefined, { forEach, limits, added }: DialectService): Admit =>
   (connection, onEvent) => {
     const session = newSession(dialect?.provesKey ? { ...forEach, auth: undefined } : forEach)
-    const wire = new ServedWire(session, onEvent)
+    const wire = new ServedWire(session, onEvent, limits.depth)
     session.open(connection, wire)
     session.admit()
     session.peerWindow = limits.window
@@ -41,7 +41,7 @@ export const admitFor =
 
 export function dialectOptions({ options, limits, token }: DialectService): DialectServerOptions {
   return {
-    limits,
+    limits: dialectLimits(limits),
     token,
     insecure: options.insecure === true,
     onError: options.onError ?? warn,

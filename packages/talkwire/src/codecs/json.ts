@@ -9,10 +9,10 @@ export { revive } from './json-values.js'
 
 // ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
-/** The JSON text of a value; binary goes to `writer.attachments`. */
-export function stringify(writer: Writer, value: unknown, context: CodecContext): string {
+/** The JSON text of a value; binary goes to `writer.attachments`. `depth`: where the value stands. */
+export function stringify(writer: Writer, value: unknown, context: CodecContext, depth = 1): string {
   return JSON.stringify(
-    isOrdinary(value, 1, context) ? value : context.extended ? tagged(value, 1, writer, context) : plain(value, 1, context),
+    isOrdinary(value, depth, context) ? value : context.extended ? tagged(value, depth, writer, context) : plain(value, depth, context),
   )
 }
 

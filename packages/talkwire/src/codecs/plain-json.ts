@@ -1,13 +1,15 @@
 /** JSON for peers that know nothing else: spec/wire.md § 5, the table's last column. Sans I/O. */
 import { TalkwireError } from '../error.js'
-import { DEPTH, tooMany, VALUES, type CodecContext } from './codec.js'
+import { DEPTH, tooMany, VALUES, type CodecContext, type DepthLimits } from './codec.js'
 import { hasMoreValues, parse, revive, stringify } from './json.js'
 import { Writer } from './writer.js'
 
-export interface PlainLimits {
-  readonly depth?: number
+export interface PlainLimits extends DepthLimits {
   readonly values?: number
 }
+
+/** For values whose depth was looked at before. */
+export const LOOKED_AT: PlainLimits = { depth: Infinity }
 
 const context = ({ depth = DEPTH, values = VALUES }: PlainLimits): CodecContext => ({
   depth,
@@ -16,18 +18,25 @@ const context = ({ depth = DEPTH, values = VALUES }: PlainLimits): CodecContext 
   binary: false,
   references: undefined,
 })
+/** The depth of what is outermost. */
+const first = ({ around = 0 }: PlainLimits): number => 1 - around
 const unused = new Writer()
 const nothing = { all: [], taken: 0 }
 
 /** The text of a value: dates as ISO 8601, bytes as base64, big integers as text. Throws TypeError for what cannot be sent, TOO_DEEP, FORBIDDEN_KEY. */
-export const toJson = (value: unknown, limits: PlainLimits = {}): string => stringify(unused, value, context(limits))
+export const toJson = (value: unknown, limits: PlainLimits = {}): string => stringify(unused, value, context(limits), first(limits))
 
 /** The value of a text. Throws INVALID_MESSAGE, TOO_DEEP, FORBIDDEN_KEY, LIMIT_EXCEEDED. */
-export function fromJson(bytes: Buffer, limits: PlainLimits = {}): unknown {
-  const settings = context(limits)
-  if (hasMoreValues(bytes, 0, bytes.length, settings.values!)) throw tooMany(settings.values!)
-  return revive(parse(bytes, 0, bytes.length), 1, nothing, settings)
+export const fromJson = (bytes: Buffer, limits: PlainLimits = {}): unknown => checkJson(parseJson(bytes, limits), limits)
+
+/** The same in two steps, for those who answer what they refuse: a value that nobody has looked at. Throws INVALID_MESSAGE, LIMIT_EXCEEDED. */
+export function parseJson(bytes: Buffer, { values = VALUES }: PlainLimits = {}): unknown {
+  if (hasMoreValues(bytes, 0, bytes.length, values)) throw tooMany(values)
+  return parse(bytes, 0, bytes.length)
 }
+
+/** That value. Throws TOO_DEEP, FORBIDDEN_KEY. */
+export const checkJson = (value: unknown, limits: PlainLimits = {}): unknown => revive(value, first(limits), nothing, context(limits))
 
 /** The value of a text that is one already. Throws as `fromJson`. */
 export function fromJsonText(text: string, limits: PlainLimits = {}): unknown {

@@ -92,7 +92,7 @@ const isBasic = (code: string): boolean => Object.hasOwn(ALIGNMENT, code) && !'v
 
 /** Most bytes of a signature, and most arrays and structs in each other. */
 const LONGEST = 255
-const DEEPEST = 32
+export const DEEPEST = 32
 
 const wrong = (signature: string): TalkwireError =>
   new TalkwireError('INVALID_MESSAGE', `${JSON.stringify(signature.slice(0, 80))} is no signature of D-Bus`)

@@ -1,11 +1,12 @@
 /** Values of D-Bus as bytes, in both directions. Sans I/O. Source: D-Bus Specification, "Marshaling (Wire Format)". */
 import { isUtf8 } from 'node:buffer'
-import { DEPTH, VALUES, forbidden, forbiddenKey, tooDeep, tooMany } from '../codecs/codec.js'
+import { DEPTH, VALUES, forbidden, forbiddenKey, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
 import { Descriptor } from '../descriptor.js'
 import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 import { typeOfHint, type Arguments } from './dbus-schema.js'
 import {
+  DEEPEST,
   splitSignature,
   typeOf,
   Variant,
@@ -24,13 +25,13 @@ export const MAX_MESSAGE = 128 * 1024 * 1024
 const MAX_ARRAY = 64 * 1024 * 1024
 export const MAX_DESCRIPTORS = 16
 
-export interface ValueLimits {
+export interface ValueLimits extends DepthLimits {
   readonly message?: number
-  readonly depth?: number
   readonly values?: number
 }
 
-const depthOf = ({ depth = DEPTH }: ValueLimits): number => Math.min(depth, DEPTH)
+/** D-Bus itself ends at 64, and counts variants, too. */
+const depthOf = (limits: ValueLimits): number => Math.min(mostNested(limits), DEPTH)
 /** A surrogate without its partner. */
 const HALF = /\p{Cs}/u
 const PATH = /^\/([A-Za-z0-9_]+(\/[A-Za-z0-9_]+)*)?$/
@@ -117,7 +118,7 @@ export class Writer {
   write(type: Type, value: unknown): void {
     if (type.kind === 'basic') return this.basic(type.signature, value, type.as)
     if (type.kind === 'bytes') return this.binary(value)
-    if (++this.depth > depthOf(this.limits)) throw tooDeep(depthOf(this.limits))
+    if (++this.depth > depthOf(this.limits)) throw tooDeep(Math.min(this.limits.depth ?? DEPTH, DEPTH))
     if (type.kind === 'array') this.list(type, value)
     else if (type.kind === 'numbers') this.numbers(type, value)
     else if (type.kind === 'dict') this.dict(type, value)
@@ -304,7 +305,9 @@ function infer(value: unknown, depth: number): string {
   if (value instanceof Descriptor) return 'h'
   if (Array.isArray(value)) {
     const types = new Set(value.map((item: unknown) => infer(item, depth + 1)))
-    return types.size === 1 ? `a${[...types][0]}` : 'av'
+    const [only = ''] = types
+    // A signature ends at 32 arrays in each other; a variant has one of its own.
+    return types.size === 1 && only.split('a').length <= DEEPEST ? `a${only}` : 'av'
   }
   if (typeof value === 'object' && value !== null && isPlain(value)) return 'a{sv}'
   return unfit('v', value)
@@ -408,7 +411,7 @@ export class Reader {
   read(type: Type): unknown {
     if (type.kind === 'basic') return this.basic(type.signature, type.as)
     if (type.kind === 'bytes') return this.binary()
-    if (++this.depth > depthOf(this.limits)) throw tooDeep(depthOf(this.limits))
+    if (++this.depth > depthOf(this.limits)) throw tooDeep(Math.min(this.limits.depth ?? DEPTH, DEPTH))
     const value = this.container(type)
     this.depth--
     return value

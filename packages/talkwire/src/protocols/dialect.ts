@@ -4,6 +4,7 @@
  *
  * Third parties write dialects against this file and prove them with `testDialect` of `talkwire/compliance`.
  */
+import { isDeeper, tooDeep } from '../codecs/codec.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'
@@ -76,8 +77,17 @@ export interface Caller extends Callee {
 /** How a dialect begins with a peer, at its first call at the latest. `onEvent` gets the events that it subscribed to, and returns false while the peer is too slow for more. */
 export type Admit = (connection: ConnectionBase, onEvent?: (event: string, payload: unknown) => boolean) => Caller
 
+/** Levels for what a protocol may put around a value, before the value itself is looked at. */
+const AROUND = 8
+
+/** `depth` holds for values, which are looked at here, once for all dialects; a dialect's codec lets `around` levels more pass. */
+export interface DialectLimits extends Limits {
+  readonly around?: number
+}
+export const dialectLimits = (limits: Limits): DialectLimits => ({ ...limits, around: AROUND })
+
 export interface DialectServerOptions {
-  readonly limits: Limits
+  readonly limits: DialectLimits
   /** Clients show it as the dialect's own idiom has it; false: none is wanted. */
   readonly token?: string | false
   /** A secret that both sides prove to know, for protocols that have such a proof. */
@@ -95,7 +105,7 @@ export interface DialectServerOptions {
 }
 
 export interface DialectClientOptions {
-  readonly limits: Limits
+  readonly limits: DialectLimits
   readonly contract: Contract | undefined
   readonly token?: string
   /** For services that want several secrets: by the names that their description has for them. */
@@ -154,6 +164,19 @@ abstract class DialectWire implements Wire {
   readonly codecs = []
   readonly binary = false
 
+  constructor(private readonly depth: number) {}
+
+  protected tooDeep(value: unknown): TalkwireError | undefined {
+    return isDeeper(value, this.depth) ? tooDeep(this.depth) : undefined
+  }
+
+  /** Throws TOO_DEEP. Of an error it is the details that are a value. */
+  protected check(kind: Kind, value: unknown): void {
+    const isError = kind === Kind.error || kind === Kind.end
+    const error = this.tooDeep(isError ? (value as { data?: { details?: unknown } } | undefined)?.data?.details : value)
+    if (error) throw error
+  }
+
   abstract send(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): boolean
   extend(): void {}
   limitSend(): void {}
@@ -181,7 +204,7 @@ class ServedCall implements OpenCall {
   }
 
   input(value: unknown, size: number): number {
-    this.wire.tell(this.id, Kind.input, value, size)
+    this.wire.input(this.id, value, size)
     return size
   }
 
@@ -198,15 +221,26 @@ export class ServedWire extends DialectWire implements Caller {
   constructor(
     private readonly session: Receiver & Pick<Sink, 'drained' | 'closed'>,
     private readonly onEvent: ((event: string, payload: unknown) => boolean) | undefined,
+    depth: number,
   ) {
-    super()
+    super(depth)
   }
 
   call(method: string, params: unknown, meta: Meta | undefined, answer: Answer): OpenCall {
     const id = ++this.lastId
-    this.answers.set(id, answer)
-    this.session.receive(Kind.call, id, method, params, meta, 0)
+    const error = this.tooDeep(params)
+    if (error) answer.error(error)
+    else {
+      this.answers.set(id, answer)
+      this.session.receive(Kind.call, id, method, params, meta, 0)
+    }
     return new ServedCall(this, id)
+  }
+
+  input(id: Id, value: unknown, size: number): void {
+    const error = this.tooDeep(value)
+    if (error) this.tell(id, Kind.end, toWireError(error))
+    else this.tell(id, Kind.input, value, size)
   }
 
   /** Of a call that is answered nothing is heard any more. */
@@ -237,6 +271,7 @@ export class ServedWire extends DialectWire implements Caller {
   }
 
   send(kind: Kind, id: Id, method: string, value: unknown): boolean {
+    this.check(kind, value)
     if (kind === Kind.notify) return this.onEvent?.(method, inputOf(value)) ?? true
     if (kind === Kind.call) throw new TalkwireError('UNSUPPORTED', `"${method}" cannot be called: on this wire only the other side calls`)
     const answer = this.answers.get(id)
@@ -248,8 +283,8 @@ export class ServedWire extends DialectWire implements Caller {
       answer.result(value)
       this.answers.delete(id)
     } else {
-      this.answers.delete(id)
       answer.error(fromWireError(value))
+      this.answers.delete(id)
     }
     return true
   }
@@ -263,10 +298,13 @@ class Answered implements Answer {
     private readonly open: Map<Id, OpenCall>,
     private readonly session: Receiver,
     private readonly id: Id,
+    private readonly tooDeep: (value: unknown) => TalkwireError | undefined,
   ) {}
 
   result(value: unknown): void {
-    this.last(Kind.result, value)
+    const error = this.tooDeep(value)
+    if (error) this.error(error.withOutcome('ran'))
+    else this.last(Kind.result, value)
   }
 
   error(error: TalkwireError): void {
@@ -274,7 +312,9 @@ class Answered implements Answer {
   }
 
   item(value: unknown, size: number): number {
-    this.tell(Kind.item, value, size)
+    const error = this.tooDeep(value)
+    if (error) this.error(error.withOutcome('ran'))
+    else this.tell(Kind.item, value, size)
     return size
   }
 
@@ -304,11 +344,13 @@ export class CallingWire extends DialectWire {
   constructor(
     private readonly callee: Callee,
     private readonly session: Receiver,
+    depth: number,
   ) {
-    super()
+    super(depth)
   }
 
   send(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): boolean {
+    this.check(kind, value)
     if (kind === Kind.call) this.begin(id, method, value, meta)
     else if (kind === Kind.notify) this.tell(method, value)
     else if (kind === Kind.cancel) {
@@ -322,7 +364,7 @@ export class CallingWire extends DialectWire {
 
   private begin(id: Id, method: string, params: unknown, meta: Meta | undefined): void {
     if (method === 'rpc.on' || method === 'rpc.off') return this.subscription(id, method, (params as { event: string }).event)
-    const answer = new Answered(this.open, this.session, id)
+    const answer = new Answered(this.open, this.session, id, (value) => this.tooDeep(value))
     const call = this.callee.call(method, params, meta, answer)
     if (!answer.over) this.open.set(id, call)
   }

@@ -35,9 +35,13 @@ export function createReader(library: Library, schema: GraphQLSchema, limits: Li
     parse(text) {
       const before = known.get(text)
       if (before) return before
+      const refuse = (error: TalkwireError): never => {
+        throw new library.GraphQLError(error.message, { extensions: extensionsOf(error) })
+      }
+      if (isNested(text, BRACKETS * limits.depth)) refuse(deeper(limits.depth))
       const document = library.parse(text, { maxTokens: TOKENS })
       const error = new Measure(document, limits).error()
-      if (error) throw new library.GraphQLError(error.message, { extensions: extensionsOf(error) })
+      if (error) refuse(error)
       texts.set(document, text)
       return document
     },
@@ -56,6 +60,41 @@ export function createReader(library: Library, schema: GraphQLSchema, limits: Li
   }
 }
 
+/** Of brackets in each other, for each level of a value or a selection: a document is parsed by a function that calls itself. */
+const BRACKETS = 4
+
+/** Whether a document has more brackets inside each other than that. */
+function isNested(text: string, most: number): boolean {
+  let open = 0
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at]!
+    if (char === '"') at = endOfText(text, at)
+    else if (char === '#') at = indexOf(text, '\n', at)
+    else if ('[({'.includes(char) && ++open > most) return true
+    else if ('])}'.includes(char)) open--
+  }
+  return false
+}
+
+/** Where a text ends that begins there, or the end: parsing tells what is wrong with it. */
+function endOfText(text: string, start: number): number {
+  let at = start
+  if (!text.startsWith('"""', start)) {
+    for (at++; at < text.length && text[at] !== '"' && text[at] !== '\n'; at++) if (text[at] === '\\') at++
+    return at
+  }
+  do at = indexOf(text, '"""', at + 3)
+  while (text[at - 1] === '\\')
+  return at + 2
+}
+
+function indexOf(text: string, what: string, from: number): number {
+  const at = text.indexOf(what, from)
+  return at < 0 ? text.length : at
+}
+
+const deeper = (depth: number): TalkwireError =>
+  new TalkwireError('TOO_DEEP', `fields or values nested deeper than ${depth}; see limits.depth`)
 const beyond = (text: string): TalkwireError => new TalkwireError('LIMIT_EXCEEDED', text)
 
 /** How much a document selects. What is no valid GraphQL is let pass here: validation tells it better. */
@@ -97,7 +136,7 @@ class Measure {
   }
 
   private below(set: SelectionSetNode, depth: number): void {
-    if (depth > this.limits.depth) throw new TalkwireError('TOO_DEEP', `fields nested deeper than ${this.limits.depth}; see limits.depth`)
+    if (depth > this.limits.depth) throw deeper(this.limits.depth)
     const keys = new Map<string, Set<string>>()
     for (const { name, alias, selectionSet } of this.fieldsOf(set)) {
       const names = keys.get(name.value) ?? new Set()

@@ -7,7 +7,7 @@ import type {
   GraphQLSchema,
   GraphQLSchemaConfig,
 } from 'graphql'
-import { toJson } from '../codecs/plain-json.js'
+import { checkJson, LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { CONTRACT, inputFrom, SCALARS, type Field, type Operation, type ScalarName, type Shape } from './operations.js'
 import type { Library } from './graphql-reader.js'
@@ -26,11 +26,12 @@ export type Element = { readonly value: unknown } | { readonly error: Error }
 type FieldConfig = GraphQLFieldConfig<any, FieldContext>
 
 /** Of any type, what JSON says. */
-const ANY = { description: 'Any JSON value.', write: anyToJson, read: (value: unknown) => value }
+/** What is written in the document itself nobody has looked at. */
+const ANY = { description: 'Any JSON value.', write: anyToJson, read: (value: unknown) => checkJson(value, LOOKED_AT) }
 
 function anyToJson(value: unknown): unknown {
   return typeof value === 'object' && value !== null
-    ? (JSON.parse(toJson(value)) as unknown)
+    ? (JSON.parse(toJson(value, LOOKED_AT)) as unknown)
     : typeof value === 'bigint'
       ? String(value)
       : value

@@ -107,7 +107,7 @@ export function subscribeEvents({ place, path, options, connection, payload, met
     const isStream = (response.headers['content-type'] ?? '').startsWith('text/event-stream')
     if (response.statusCode === 200 && isStream) return pour(response, flow, on, limits)
     collect(response, limits.message).then(
-      (bytes) => flow.end(refusalIn(response.statusCode!, bytes)),
+      (bytes) => flow.end(refusalIn(response.statusCode!, bytes, limits)),
       (reason: unknown) => flow.end(TalkwireError.from(reason, 'CONNECTION_LOST')),
     )
   })
@@ -115,9 +115,9 @@ export function subscribeEvents({ place, path, options, connection, payload, met
   return flow.call
 }
 
-function refusalIn(status: number, body: Buffer): TalkwireError {
+function refusalIn(status: number, body: Buffer, limits: DialectClientOptions['limits']): TalkwireError {
   try {
-    const { errors } = fromJson(body) as { errors?: unknown }
+    const { errors } = fromJson(body, limits) as { errors?: unknown }
     if (Array.isArray(errors) && errors.length > 0) return errorFrom(errors[0])
   } catch {
     // No GraphQL: the status says what it is.

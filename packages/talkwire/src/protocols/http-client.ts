@@ -1,6 +1,6 @@
 /** The calling side of HTTP: a service of ours, as docs/protocols/http.md has it. */
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
-import { fromJson, fromJsonText, toJson } from '../codecs/plain-json.js'
+import { fromJson, fromJsonText, toJson, type PlainLimits } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { isStream } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
@@ -47,9 +47,9 @@ async function askName(place: Place, { contract, limits, signal }: DialectClient
   return served.name
 }
 
-function readable(body: Buffer): unknown {
+function readable(body: Buffer, limits: PlainLimits = {}): unknown {
   try {
-    return fromJson(body)
+    return fromJson(body, limits)
   } catch {
     return undefined
   }
@@ -88,7 +88,7 @@ class HttpCallee implements Callee {
       request.on('response', (response) => {
         if (response.statusCode !== 200)
           return void collect(response, this.options.limits.message).then(
-            (all) => reject(fromProblem(response.statusCode!, readable(all))),
+            (all) => reject(fromProblem(response.statusCode!, readable(all, this.options.limits))),
             reject,
           )
         resolve()
@@ -207,7 +207,7 @@ class ClientCall implements OpenCall {
     if (this.settled) return
     this.settled = true
     try {
-      if (status >= 300) this.answer.error(fromProblem(status, readable(body)))
+      if (status >= 300) this.answer.error(fromProblem(status, readable(body, this.options.limits)))
       else this.answer.result(body.length === 0 ? undefined : fromJson(body, this.options.limits))
     } catch (reason) {
       this.answer.error(TalkwireError.from(reason, 'INVALID_MESSAGE').withOutcome('ran'))

@@ -1,5 +1,5 @@
 /** JSON-RPC 2.0 over HTTP: `POST /rpc` with one request or a batch. Status 200 whatever the answers say, 204 where there is none. */
-import { fromJson, toJson } from '../codecs/plain-json.js'
+import { fromJson, LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import { TalkwireError } from '../error.js'
 import type { Service } from '../session/service.js'
 import type { Caller, DialectServerOptions, OpenCall } from './dialect.js'
@@ -96,7 +96,7 @@ function one(
     done(answer)
   }
   const call = caller.call(method, params, meta, {
-    result: (value) => tell(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${toJson(value ?? null)}}`),
+    result: (value) => tell(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${toJson(value ?? null, LOOKED_AT)}}`),
     error: (error) => tell(errorText(id, error)),
     item() {
       tell(errorText(id, streams(method)))
@@ -126,4 +126,4 @@ function idOf(entry: unknown): Id {
 }
 
 const errorText = (id: Id, error: TalkwireError): string =>
-  `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${toJson(toWireError(error))}}`
+  `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":${toJson(toWireError(error), LOOKED_AT)}}`

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import { brotliCompress, constants, gzip } from 'node:zlib'
-import { fromJson, LineReader, toJson } from '../codecs/plain-json.js'
+import { fromJson, LineReader, LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import { nearest } from '../suggest.js'
@@ -287,7 +287,7 @@ class HttpCall {
     const { response } = this.exchange
     if (!response.headersSent) return this.fail(error)
     this.done = true
-    response.end(eventText(toJson(problemOf(error)), 'error'))
+    response.end(eventText(toJson(problemOf(error), LOOKED_AT), 'error'))
   }
 
   private fail(error: TalkwireError, status = statusOf(error)): void {
@@ -314,7 +314,7 @@ const isType = (header: string | undefined, wanted: string): boolean => {
 
 function sendProblem(response: Response, error: TalkwireError, status = statusOf(error)): void {
   if (response.headersSent) return void response.destroy()
-  const text = toJson(problemOf(error, status))
+  const text = toJson(problemOf(error, status), LOOKED_AT)
   response.writeHead(status, { 'content-type': PROBLEM_TYPE, 'content-length': Buffer.byteLength(text) }).end(text)
 }
 
@@ -355,7 +355,7 @@ class EventStream {
       const lost = payload as { event: string; count: number }
       return lost.event !== this.event || this.response.write(eventText(String(lost.count), 'lost'))
     }
-    return event !== this.event || this.response.write(eventText(toJson(payload)))
+    return event !== this.event || this.response.write(eventText(toJson(payload, LOOKED_AT)))
   }
 }
 

@@ -31,7 +31,11 @@ const methodOf: Partial<Record<Kind, string>> = {
   [Kind.cancel]: '$/cancelRequest',
   [Kind.progress]: '$/progress',
 }
+/** The depth at which an error begins, so that its details, in `data`, begin at 1: values are counted without what is around them. */
+const ERROR = -1
 const kindOf = new Map(Object.entries(methodOf).map(([kind, method]) => [method, Number(kind) as Kind]))
+/** The same for params: around an element of a stream there are those of its notification. */
+const depthOf = (method: string): number => (method === methodOf[Kind.end] ? ERROR - 1 : kindOf.has(method) ? 0 : 1)
 /** Length of a MessagePack message by kind: least, most. */
 const LENGTHS: readonly (readonly [number, number])[] = [
   [4, 5],
@@ -139,7 +143,7 @@ export class JsonRpc implements Wire {
       case Kind.result:
         return `${HEAD},"id":${printId(id)},"result":${json.stringify(writer, value, this.context)}}`
       case Kind.error:
-        return `${HEAD},"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}}`
+        return `${HEAD},"id":${printId(id)},"error":${json.stringify(writer, value, this.context, ERROR)}}`
       default:
         return `${HEAD},"method":"${methodOf[kind]}","params":{${this.members(writer, kind, id, value)}}}`
     }
@@ -149,7 +153,9 @@ export class JsonRpc implements Wire {
     if (kind === Kind.progress) return `"token":${printId(id)},"value":${json.stringify(writer, value, this.context)}`
     if (kind === Kind.cancel) return `"id":${printId(id)}`
     if (kind === Kind.end)
-      return value === undefined ? `"id":${printId(id)}` : `"id":${printId(id)},"error":${json.stringify(writer, value, this.context)}`
+      return value === undefined
+        ? `"id":${printId(id)}`
+        : `"id":${printId(id)},"error":${json.stringify(writer, value, this.context, ERROR)}`
     if (kind === Kind.credit || kind === Kind.inputCredit) return `"id":${printId(id)},"bytes":${value as number}`
     return `"id":${printId(id)},"value":${json.stringify(writer, value, this.context)}`
   }
@@ -183,7 +189,7 @@ export class JsonRpc implements Wire {
         writer.buffer[writer.position++] = 0x93
         writer.buffer[writer.position++] = Kind.result
         msgpack.writeValue(writer, id, context, 1)
-        msgpack.writeValue(writer, value, context, 1)
+        msgpack.writeValue(writer, value, context, ERROR)
         return
       case Kind.notify:
         writer.buffer[writer.position++] = value === undefined ? 0x92 : 0x93
@@ -196,7 +202,7 @@ export class JsonRpc implements Wire {
         writer.buffer[writer.position++] = short ? 0x92 : 0x93
         writer.buffer[writer.position++] = kind
         msgpack.writeValue(writer, id, context, 1)
-        if (!short) msgpack.writeValue(writer, value, context, 1)
+        if (!short) msgpack.writeValue(writer, value, context, kind === Kind.end ? ERROR : 1)
       }
     }
   }
@@ -247,13 +253,13 @@ export class JsonRpc implements Wire {
       if (kind !== Kind.notify) id = msgpack.readId()
       if (kind === Kind.call || kind === Kind.notify) method = msgpack.readNameValue()
       if (kind === Kind.result) {
-        const error = msgpack.readValue(1)
+        const error = msgpack.readValue(ERROR)
         if (length === 3 || error !== null) {
           kind = Kind.error
           value = error
           if (length === 4) msgpack.readValue(1)
         } else value = msgpack.readValue(1)
-      } else if (length > 2 && !(kind === Kind.notify && length === 2)) value = msgpack.readValue(1)
+      } else if (length > 2 && !(kind === Kind.notify && length === 2)) value = msgpack.readValue(kind === Kind.end ? ERROR : 1)
       if (kind === Kind.call && length === 5) meta = readMeta(msgpack.readValue(1))
       msgpack.finish()
       if ((kind === Kind.call || kind === Kind.notify) && !isParams(value))
@@ -356,7 +362,7 @@ export class JsonRpc implements Wire {
       const beside = { all: attachments, taken: 0 }
       if (typeof message['method'] === 'string') {
         method = message['method']
-        value = json.revive(message['params'], 1, beside, this.context)
+        value = json.revive(message['params'], depthOf(method), beside, this.context)
         if (!isParams(value)) throw new TalkwireError('INVALID_REQUEST', 'params is an array or an object')
         if (Object.hasOwn(message, 'id')) {
           kind = Kind.call
@@ -370,7 +376,7 @@ export class JsonRpc implements Wire {
         value = json.revive(message['result'], 1, beside, this.context)
       } else if (Object.hasOwn(message, 'error')) {
         kind = Kind.error
-        value = json.revive(message['error'], 1, beside, this.context)
+        value = json.revive(message['error'], ERROR, beside, this.context)
       } else
         throw new TalkwireError(
           'INVALID_REQUEST',

@@ -115,7 +115,7 @@ class HttpLink implements McpLink {
   private refused(status: number, body: Buffer, id: number | undefined): void {
     let told: unknown
     try {
-      told = fromJson(body)
+      told = fromJson(body, this.options.limits)
     } catch {
       // Some proxies answer with a page.
     }

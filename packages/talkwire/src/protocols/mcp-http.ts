@@ -1,7 +1,7 @@
 /** MCP over streamable HTTP: `POST /mcp` carries each message, `GET /mcp` the events, `DELETE /mcp` ends the session. */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { fromJson, toJson } from '../codecs/plain-json.js'
+import { fromJson, LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import { plainMessage, TalkwireError } from '../error.js'
 import { BEAT, eventText } from './http-events.js'
 import { statusOf } from './http-problem.js'
@@ -157,7 +157,7 @@ class HttpOut implements Out {
   }
 
   error(code: number, message: string, data?: unknown): void {
-    this.last(toJson({ jsonrpc: '2.0', id: this.id, error: { code, message, ...(data !== undefined && { data }) } }))
+    this.last(toJson({ jsonrpc: '2.0', id: this.id, error: { code, message, ...(data !== undefined && { data }) } }, LOOKED_AT))
   }
 
   notify(method: string, params: unknown): number {
@@ -194,7 +194,7 @@ function listen({ request, response, caller }: Exchange, peer: McpPeer, streams:
   const { socket } = request
   const listening: Listening = {
     caller,
-    notify: (method, params) => response.write(eventText(toJson({ jsonrpc: '2.0', method, params }))),
+    notify: (method, params) => response.write(eventText(toJson({ jsonrpc: '2.0', method, params }, LOOKED_AT))),
   }
   response.writeHead(200, { 'content-type': EVENTS_TYPE, 'cache-control': 'no-store' })
   response.flushHeaders()

@@ -1,5 +1,5 @@
 /** The serving side of MCP: requests become calls of a session, whatever carried them. */
-import { toJson } from '../codecs/plain-json.js'
+import { LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import { plainMessage, TalkwireError } from '../error.js'
 import { nearest } from '../suggest.js'
 import type { Service } from '../session/service.js'
@@ -190,7 +190,7 @@ export class McpPeer {
     if (!resource)
       return out.error(Code.resource, 'there is no such resource; resources/list and resources/templates/list name them', { uri })
     const answer = (value: unknown): void =>
-      out.result({ contents: value === undefined ? [] : [{ uri, mimeType: 'application/json', text: toJson(value) }] })
+      out.result({ contents: value === undefined ? [] : [{ uri, mimeType: 'application/json', text: toJson(value, LOOKED_AT) }] })
     if (!resource.fields) return answer(this.latest.get(resource.name))
     const track = this.tracked(id)
     const call = caller.call(resource.name, resource.fields.read(query), metaOf(params), {
@@ -377,7 +377,7 @@ class ToolCall implements Answer {
     this.waiting = items
     while (this.next < items.length && this.inputCredit > 0 && !this.done) {
       const item = items[this.next++]
-      const size = Buffer.byteLength(toJson(item))
+      const size = Buffer.byteLength(toJson(item, LOOKED_AT))
       this.inputCredit -= size
       this.call!.input(item, size)
     }
@@ -441,7 +441,8 @@ class ToolCall implements Answer {
     if (this.done || this.token === undefined || this.out.full) return
     if (this.raw) return void this.out.notify('notifications/progress', this.step({ [OURS.progress]: value }))
     const { progress, total, message } = (isRecord(value) ? value : { progress: value }) as Record<string, unknown>
-    if (typeof progress !== 'number') return void this.out.notify('notifications/progress', { ...this.step(), message: toJson(value) })
+    if (typeof progress !== 'number')
+      return void this.out.notify('notifications/progress', { ...this.step(), message: toJson(value, LOOKED_AT) })
     // MCP: it increases with each notification.
     if (!(progress > this.reached)) return
     this.reached = progress

@@ -1,5 +1,5 @@
 /** A service as MCP shows it: methods as tools, reads and events as resources. docs/protocols/mcp.md. Sans I/O. */
-import { toJson } from '../codecs/plain-json.js'
+import { LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import type { Rpc } from '../contract/contract.js'
 import { describeMethod, type JsonSchema, type MethodDescription, type ValueDescription } from '../contract/json-schema.js'
 import { parameterNames } from '../contract/parameters.js'
@@ -181,7 +181,7 @@ function within(schema: Subschema, place: string): Subschema {
   return typeof ref === 'string' && ref.startsWith('#') ? { ...copy, $ref: `#${place}${ref.slice(1)}` } : copy
 }
 
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : toJson(value))
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : toJson(value, LOOKED_AT))
 
 const resultOf = (value: unknown, structured: unknown): Readonly<Record<string, unknown>> => ({
   content: value === undefined ? [] : [{ type: 'text', text: textOf(value) }],
@@ -192,7 +192,7 @@ const resultOf = (value: unknown, structured: unknown): Readonly<Record<string, 
 function failureOf(error: TalkwireError, hasSchema: boolean): Readonly<Record<string, unknown>> {
   const { code, outcome, declared, details } = error
   const message = plainMessage(error)
-  const text = `${code}: ${message}${details === undefined ? '' : `\n${toJson(details)}`}`
+  const text = `${code}: ${message}${details === undefined ? '' : `\n${toJson(details, LOOKED_AT)}`}`
   return {
     content: [{ type: 'text', text }],
     isError: true,

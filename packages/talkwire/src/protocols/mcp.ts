@@ -3,7 +3,7 @@
  * such a server, `mcp+http:` is streamable HTTP. docs/protocols/mcp.md.
  */
 import { parseAddress } from '../address.js'
-import { fromJson, toJson } from '../codecs/plain-json.js'
+import { fromJson, LOOKED_AT, toJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { plainMessage, TalkwireError } from '../error.js'
 import { spawnStdio } from '../transports/spawn.js'
@@ -163,7 +163,7 @@ class LineOut implements Out {
   }
 
   error(code: number, message: string, data?: unknown): void {
-    this.write(toJson({ jsonrpc: '2.0', id: this.id ?? null, error: { code, message, ...(data !== undefined && { data }) } }))
+    this.write(toJson({ jsonrpc: '2.0', id: this.id ?? null, error: { code, message, ...(data !== undefined && { data }) } }, LOOKED_AT))
   }
 
   notify(method: string, params: unknown): number {

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import { parseAddress, validateName } from '../address.js'
-import { fromJson } from '../codecs/plain-json.js'
+import { checkJson, parseJson } from '../codecs/plain-json.js'
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
 import { inputOf, notFound, paramsOf, type Method, type Service } from '../session/service.js'
 import type { ConnectionBase, Peer } from '../transports/transport.js'
@@ -62,11 +62,20 @@ interface Message {
   readonly data: unknown
 }
 
-/** Throws INVALID_MESSAGE and the like. */
-function readMessage(bytes: Buffer, limits: DialectServerOptions['limits']): Message {
-  const message = fromJson(bytes, limits) as Partial<Message> | null
+/** Throws INVALID_MESSAGE and the like; what of it was read so far that it can be answered, `refuse` says why. */
+function readMessage(
+  bytes: Buffer,
+  limits: DialectServerOptions['limits'],
+  refuse: (type: string, error: TalkwireError) => void,
+): Message | undefined {
+  const message = parseJson(bytes, limits) as Partial<Message> | null
   if (typeof message !== 'object' || message === null || typeof message.type !== 'string')
     throw new TalkwireError('INVALID_MESSAGE', 'a message of node-ipc is {"type":"…","data":…}; for raw buffers there is no place')
+  try {
+    checkJson(message, limits)
+  } catch (reason) {
+    return void refuse(message.type, TalkwireError.from(reason))
+  }
   return { type: message.type, data: message.data }
 }
 
@@ -131,23 +140,34 @@ class Served {
   }
 
   private message(bytes: Buffer): void {
-    let message: Message
+    let message: Message | undefined
     try {
-      message = readMessage(bytes, this.options.limits)
+      message = readMessage(bytes, this.options.limits, (type, error) => this.refuse(type, error))
     } catch (reason) {
       return void this.send('error', errorData(TalkwireError.from(reason)))
     }
+    if (!message) return
     const method = this.service.methods.get(message.type)
-    if (method) return this.call(method, message.data)
-    this.send(`${message.type.slice(0, 128)}${ERROR}`, errorData(notFound(this.service, message.type)))
+    if (method) this.call(method, message.data)
+    else this.refuse(message.type, notFound(this.service, message.type))
+  }
+
+  private refuse(type: string, error: TalkwireError): void {
+    const method = this.service.methods.get(type)
+    if (!method) this.send(`${type.slice(0, 128)}${ERROR}`, errorData(error))
+    else if (!method.oneway) this.end(this.turnOf(type), { type: type + ERROR, data: errorData(error) })
+  }
+
+  private turnOf(method: string): Turn {
+    let answers = this.answers.get(method)
+    if (!answers) this.answers.set(method, (answers = new InOrder((bytes) => void this.socket.write(bytes))))
+    this.count(1)
+    return answers.next()
   }
 
   private call(method: Method, data: unknown): void {
     const { name, oneway } = method
-    let answers = this.answers.get(name)
-    if (!answers) this.answers.set(name, (answers = new InOrder((bytes) => void this.socket.write(bytes))))
-    const turn = oneway ? undefined : answers.next()
-    if (turn) this.count(1)
+    const turn = oneway ? undefined : this.turnOf(name)
     const fail = (error: TalkwireError): void => {
       try {
         this.end(turn, { type: name + ERROR, data: errorData(error) })
@@ -201,7 +221,8 @@ async function connectNodeIpc(address: string, options: DialectClientOptions): P
     try {
       for (const bytes of reader.push(chunk)) {
         if (socket.destroyed) return
-        callee.message(readMessage(bytes, options.limits))
+        const message = readMessage(bytes, options.limits, (type, error) => callee.refused(type, error))
+        if (message) callee.message(message)
       }
     } catch (reason) {
       connection.abort(TalkwireError.from(reason, 'INVALID_MESSAGE'))
@@ -244,6 +265,12 @@ class NodeIpcCallee implements Callee {
     const failed = type.endsWith(ERROR) ? this.pending.get(type.slice(0, -ERROR.length))?.shift() : undefined
     if (failed) failed.error(errorFrom(data))
     else if (this.events.has(type)) this.options.onEvent(type, data)
+  }
+
+  /** What the answer holds cannot be taken. */
+  refused(type: string, error: TalkwireError): void {
+    const method = type.endsWith(ERROR) && !this.pending.get(type)?.first ? type.slice(0, -ERROR.length) : type
+    this.pending.get(method)?.shift()?.error(error.withOutcome('ran'))
   }
 
   private result(method: string, answer: Answer, data: unknown): void {

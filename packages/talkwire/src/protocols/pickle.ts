@@ -5,7 +5,7 @@
  * compared with the few in CALLS, and nothing is ever looked up, imported or called.
  * Source: the opcodes of Python's Lib/pickletools.py.
  */
-import { DEPTH, VALUES, forbidden, forbiddenKey, tooDeep, tooMany } from '../codecs/codec.js'
+import { DEPTH, VALUES, forbidden, forbiddenKey, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 
@@ -18,9 +18,8 @@ export class PickledError {
   ) {}
 }
 
-export interface PickleLimits {
+export interface PickleLimits extends DepthLimits {
   readonly message?: number
-  readonly depth?: number
   readonly values?: number
   /** Whether the elements of the outermost tuple may be exceptions of Python's own. */
   readonly errors?: boolean
@@ -231,7 +230,7 @@ class Machine {
       case Op.frozenSet:
         return this.push(new Set(this.sinceMark()))
       case Op.append:
-        return this.append(this.last(1))
+        return this.appendOne(this.pop())
       case Op.appends:
         return this.append(this.sinceMark())
       case Op.setItem:
@@ -284,9 +283,18 @@ class Machine {
   }
 
   private append(items: readonly unknown[]): void {
+    const list = this.list()
+    for (const item of items) list.push(item)
+  }
+
+  private appendOne(item: unknown): void {
+    this.list().push(item)
+  }
+
+  private list(): unknown[] {
     const list = this.top()
     if (!Array.isArray(list)) throw broken('it appends to what is no list')
-    for (const item of items) list.push(item)
+    return list
   }
 
   private addItems(items: readonly unknown[]): void {
@@ -319,8 +327,8 @@ class Machine {
   }
 
   private last(count: number): unknown[] {
-    const values: unknown[] = []
-    for (let index = 0; index < count; index++) values.unshift(this.pop())
+    const values = new Array<unknown>(count)
+    for (let index = count - 1; index >= 0; index--) values[index] = this.pop()
     return values
   }
 
@@ -340,7 +348,8 @@ class Machine {
   }
 
   private u8(): number {
-    return this.take(1)[0]!
+    if (this.at === this.bytes.length) throw broken('it ends too early')
+    return this.bytes[this.at++]!
   }
 
   private u32(): number {
@@ -383,7 +392,7 @@ class Finisher {
   constructor(private readonly limits: PickleLimits) {
     this.left = limits.values ?? VALUES
     this.bytes = limits.message ?? Infinity
-    this.depth = limits.depth ?? DEPTH
+    this.depth = mostNested(limits)
   }
 
   finish(value: unknown, depth: number): unknown {
@@ -391,7 +400,7 @@ class Finisher {
     if (typeof value !== 'object' || value === null) return value
     if (Buffer.isBuffer(value)) return this.sized(value, value.length)
     if (value instanceof Name) throw notPlain(`the name ${value.text.replace(' ', '.').slice(0, 100)}`)
-    if (depth > this.depth) throw tooDeep(this.depth)
+    if (depth > this.depth) throw tooDeep(this.limits.depth ?? DEPTH)
     if (Array.isArray(value)) {
       this.count(value.length)
       return value.map((item) => this.finish(item, depth + 1))
@@ -450,11 +459,11 @@ const LARGE = 256 * 1024
 let writer = new Writer()
 
 /** Bytes of the caller's own. Throws TypeError for what is not plain, TOO_DEEP, FORBIDDEN_KEY. */
-export function pickle(value: unknown, { depth = DEPTH }: PickleLimits = {}): Buffer {
+export function pickle(value: unknown, limits: PickleLimits = {}): Buffer {
   writer.position = 0
   byte(Op.proto)
   byte(4)
-  write(value, depth)
+  write(value, mostNested(limits))
   byte(Op.stop)
   const bytes = Buffer.from(writer.buffer.subarray(0, writer.position))
   if (writer.buffer.length > LARGE) writer = new Writer()

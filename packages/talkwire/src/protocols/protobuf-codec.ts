@@ -1,12 +1,11 @@
 /** Values of ours to bytes of protobuf and back, as messages say. Sans I/O. https://protobuf.dev/programming-guides/encoding/ */
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire'
-import { DEPTH, forbidden, forbiddenKey, isPlainObject, tooDeep, tooMany, VALUES } from '../codecs/codec.js'
+import { DEPTH, forbidden, forbiddenKey, isPlainObject, mostNested, tooDeep, tooMany, VALUES, type DepthLimits } from '../codecs/codec.js'
 import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 import { WIDE, type Enum, type Field, type Message, type Scalar, type Type } from './protobuf-model.js'
 
-export interface ProtobufLimits {
-  readonly depth?: number
+export interface ProtobufLimits extends DepthLimits {
   readonly values?: number
 }
 
@@ -34,10 +33,10 @@ const writer = new BinaryWriter()
  * The bytes of a value, behind `room` bytes that the caller fills. They are the caller's. Throws TypeError for what is no such
  * value, TOO_DEEP, FORBIDDEN_KEY.
  */
-export function encode(message: Message, value: unknown, room = 0, { depth = DEPTH }: ProtobufLimits = {}): Uint8Array {
+export function encode(message: Message, value: unknown, room = 0, limits: ProtobufLimits = {}): Uint8Array {
   try {
     for (let left = room; left > 0; left--) writer.bool(false)
-    codecOf(message).write(writer, value, depth)
+    codecOf(message).write(writer, value, mostNested(limits))
     return writer.finish()
   } catch (reason) {
     writer.finish()
@@ -46,10 +45,11 @@ export function encode(message: Message, value: unknown, room = 0, { depth = DEP
 }
 
 /** Throws INVALID_MESSAGE, TOO_DEEP, LIMIT_EXCEEDED, FORBIDDEN_KEY. */
-export function decode(message: Message, bytes: Uint8Array, { depth = DEPTH, values = VALUES }: ProtobufLimits = {}): unknown {
+export function decode(message: Message, bytes: Uint8Array, limits: ProtobufLimits = {}): unknown {
+  const { depth = DEPTH, values = VALUES } = limits
   const reader = new BinaryReader(bytes)
   try {
-    return codecOf(message).read(reader, bytes.length, { depth, values, limits: { depth, values } })
+    return codecOf(message).read(reader, bytes.length, { depth: mostNested(limits), values, limits: { depth, values } })
   } catch (reason) {
     if (reason instanceof TalkwireError) throw reason
     throw new TalkwireError('INVALID_MESSAGE', `no ${message.name}: ${(reason as Error).message}`, { cause: reason })
@@ -526,7 +526,6 @@ const timestamp: Codec = {
 /** google.protobuf.Value: null_value 1, number_value 2, string_value 3, bool_value 4, struct_value 5, list_value 6. */
 const anyValue: Codec = {
   write(out, value, depth) {
-    if (depth === 0) throw tooDeep(DEPTH)
     if (value === null || value === undefined) out.uint32(8).int32(0)
     else if (typeof value === 'number') out.uint32(17).double(value)
     else if (typeof value === 'string') out.uint32(26).string(value)
@@ -534,6 +533,7 @@ const anyValue: Codec = {
     else if (typeof value === 'bigint') out.uint32(26).string(value.toString())
     else if (value instanceof Date) out.uint32(26).string(value.toISOString())
     else if (value instanceof Uint8Array) out.uint32(26).string(Buffer.from(value).toString('base64'))
+    else if (depth === 0) throw tooDeep(DEPTH)
     else if (Array.isArray(value)) {
       out.uint32(50).fork()
       for (const item of value) {

@@ -117,7 +117,8 @@ function fromTraceback(text: string): TalkwireError {
 
 export const answerLimits = (limits: PickleLimits): PickleLimits => ({
   message: limits.message!,
-  depth: limits.depth! + 1,
+  depth: limits.depth!,
+  around: limits.around ?? 0,
   values: limits.values!,
   errors: true,
 })

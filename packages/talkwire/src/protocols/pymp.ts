@@ -174,7 +174,7 @@ class Served {
     const turn = this.answers.next()
     let manager = false
     try {
-      const call = readCall(unpickle(message, { ...limits, depth: limits.depth + 2 }))
+      const call = readCall(unpickle(message, limits))
       manager = call.ident !== undefined
       if (call.ident === null) this.end(turn, this.managed.answer(call))
       else this.call(call, turn)
@@ -197,7 +197,7 @@ class Served {
     this.caller!.call(method, paramsFrom(call), undefined, {
       result: (value) => {
         // Throws for what has no pickle; `error` follows.
-        turn.end(pickle(resultOf(manager, value), { depth: this.options.limits.depth + 1 }))
+        turn.end(pickle(resultOf(manager, value), this.options.limits))
         this.hold()
       },
       error: (error) => this.end(turn, errorOf(manager, error)),
@@ -214,7 +214,7 @@ class Served {
   /** Details of an error may be what cannot be pickled. */
   private packed(message: Tuple): Buffer {
     try {
-      return pickle(message, { depth: this.options.limits.depth + 3 })
+      return pickle(message, this.options.limits)
     } catch (reason) {
       const manager = String(message.items[0]).startsWith('#')
       return pickle(errorOf(manager, TalkwireError.from(reason, 'INTERNAL', 'ran')))
@@ -300,7 +300,7 @@ class PythonCallee implements Callee {
 
   private say(call: Tuple, answer: Answer): OpenCall {
     const { limits } = this.options
-    const message = pickle(call, { depth: limits.depth + 2 })
+    const message = pickle(call, limits)
     if (message.length > limits.message)
       throw new TalkwireError('MESSAGE_TOO_LARGE', `a call of ${message.length} bytes, the limit is ${limits.message}; send less at a time`)
     this.pending.add(answer)

@@ -1,7 +1,9 @@
 /** Envelopes and faults of SOAP 1.1 (w3.org/TR/2000/NOTE-SOAP-20000508) and 1.2 (w3.org/TR/soap12-part1). Sans I/O. */
+import type { DepthLimits } from '../codecs/codec.js'
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
+import type { Limits } from '../session/limits.js'
 import { readMessage, writeMessage, XSI, type Message, type Operation } from './soap-schema.js'
-import { childOf, cleanText, DECLARATION, escapeAttribute, escapeText, type Element, type Xml, type XmlLimits } from './xml.js'
+import { childOf, cleanText, DECLARATION, escapeAttribute, escapeText, type Element, type Xml } from './xml.js'
 
 export type Version = '1.1' | '1.2'
 export const TYPES: Readonly<Record<Version, string>> = { '1.1': 'text/xml; charset=utf-8', '1.2': 'application/soap+xml; charset=utf-8' }
@@ -22,8 +24,12 @@ export interface Envelope {
 }
 
 /** The one element in the body. Throws INVALID_MESSAGE, TOO_DEEP, LIMIT_EXCEEDED, UNSUPPORTED for a header that must be understood. */
-export function readEnvelope(xml: Xml, text: string, { depth, values }: XmlLimits): Envelope {
-  const root = xml.parse(text, { depth: depth + AROUND, values }, true)
+export function readEnvelope(
+  xml: Xml,
+  text: string,
+  { depth, around = 0, values }: Pick<Limits, 'depth' | 'values'> & DepthLimits,
+): Envelope {
+  const root = xml.parse(text, { depth, elements: depth + around + AROUND, values }, true)
   const version = root.uri === NAMESPACES['1.1'] ? '1.1' : root.uri === NAMESPACES['1.2'] ? '1.2' : undefined
   if (root.name !== 'Envelope' || !version) throw invalid('the root is the Envelope of SOAP 1.1 or 1.2')
   const body = root.children.find(({ name, uri }) => name === 'Body' && uri === root.uri)

@@ -3,7 +3,7 @@
  * thrift-compact-protocol.md of Apache Thrift.
  */
 import { isUtf8 } from 'node:buffer'
-import { DEPTH, VALUES, tooDeep, tooMany } from '../codecs/codec.js'
+import { DEPTH, VALUES, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 
 /** Types on the wire, by the numbers of the binary protocol. */
@@ -26,9 +26,8 @@ export const Kind = { call: 1, reply: 2, exception: 3, oneway: 4 } as const
 
 export type Format = 'binary' | 'compact'
 
-export interface WireLimits {
+export interface WireLimits extends DepthLimits {
   readonly message?: number
-  readonly depth?: number
   readonly values?: number
 }
 
@@ -106,8 +105,7 @@ export class Writer {
   /** `fields` writes fields; a stop follows. Throws TOO_DEEP. */
   struct(fields: () => void): void {
     const { last } = this
-    const limit = this.limits.depth ?? DEPTH
-    if (++this.depth > limit) throw tooDeep(limit)
+    if (++this.depth > mostNested(this.limits)) throw tooDeep(this.limits.depth ?? DEPTH)
     this.last = 0
     fields()
     this.byte(Code.stop)
@@ -160,8 +158,7 @@ export class Writer {
 
   /** Containers count against the depth, too. */
   nested(inside: () => void): void {
-    const limit = this.limits.depth ?? DEPTH
-    if (++this.depth > limit) throw tooDeep(limit)
+    if (++this.depth > mostNested(this.limits)) throw tooDeep(this.limits.depth ?? DEPTH)
     inside()
     this.depth--
   }
@@ -301,8 +298,7 @@ export class Reader {
   }
 
   private deeper(): void {
-    const limit = this.limits.depth ?? DEPTH
-    if (++this.depth > limit) throw tooDeep(limit)
+    if (++this.depth > mostNested(this.limits)) throw tooDeep(this.limits.depth ?? DEPTH)
   }
 
   private count(more: number): void {
@@ -611,8 +607,7 @@ export class MessageCutter {
 
   private *value(code: number, depth: number): Generator<void, void> {
     const compact = this.mode!.format === 'compact'
-    const most = this.limits.depth ?? DEPTH
-    if (code >= Code.struct && code !== Code.uuid && depth >= most) throw tooDeep(most)
+    if (code >= Code.struct && code !== Code.uuid && depth >= mostNested(this.limits)) throw tooDeep(this.limits.depth ?? DEPTH)
     if (compact && (code === Code.i16 || code === Code.i32 || code === Code.i64)) yield* this.varint()
     else if (code === Code.string) yield* this.take(compact ? yield* this.varint() : yield* this.number())
     else if (code === Code.struct) yield* this.fields(depth)

@@ -113,7 +113,7 @@ function readCall(
   { limits }: DialectServerOptions,
   onHead: (head: Head, operation: Operation | undefined) => void,
 ): Read {
-  const reader = new Reader(bytes, format, { ...limits, depth: limits.depth + 1 })
+  const reader = new Reader(bytes, format, limits)
   const head = reader.message()
   onHead(head, undefined)
   // Of several services on one connection the name stands before the method's: TMultiplexedProtocol.
@@ -147,7 +147,7 @@ class Served {
   ) {
     this.connection = new SocketConnection(socket, peer, (cause) => this.caller.closed(cause))
     this.answers = new InOrder((bytes) => socket.writable && socket.write(bytes))
-    this.cutter = new MessageCutter({ ...options.limits, depth: options.limits.depth + 2 })
+    this.cutter = new MessageCutter(options.limits)
     this.pace = new Pace(this.connection, options.limits.handshake, () => this.cutter.partial)
     this.pace.look(true)
     this.caller = admit(this.connection)
@@ -345,7 +345,7 @@ class SocketCallee implements Callee {
     private readonly operations: Operations,
     private readonly options: DialectClientOptions,
   ) {
-    this.cutter = new MessageCutter({ ...options.limits, depth: options.limits.depth + 2 })
+    this.cutter = new MessageCutter(options.limits)
     this.connection = new SocketConnection(socket, { address: wish.address }, (cause) => {
       for (const { answer } of this.waiting.values()) answer.error(lost(cause))
       this.waiting.clear()
@@ -374,7 +374,7 @@ class SocketCallee implements Callee {
 
   private message({ bytes, format }: Whole): void {
     const { limits } = this.options
-    const reader = new Reader(bytes, format, { ...limits, depth: limits.depth + 2 })
+    const reader = new Reader(bytes, format, limits)
     const head = reader.message()
     const waiting = this.waiting.get(head.sequence)
     if (!waiting) throw new TalkwireError('INVALID_MESSAGE', `Thrift: an answer to no call, ${head.sequence}`)
@@ -433,7 +433,7 @@ class HttpCallee implements Callee {
     return post(this.place, this.connection, question, answer, limits, ({ status, body: told }) => {
       if (status !== 200) return answer.error(fromProblem(status, undefined))
       if (operation.oneway) return answer.result(undefined)
-      const reader = new Reader(told, formatOf(told), { ...limits, depth: limits.depth + 2 })
+      const reader = new Reader(told, formatOf(told), limits)
       settle(reader, reader.message(), { operation, answer })
     })
   }

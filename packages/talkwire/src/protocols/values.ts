@@ -20,6 +20,9 @@ import { isParams, Kind, readMeta, type Id, type Meta, type Receiver, type Wire 
 /** What a stream element counts against credit, besides its typed arrays. */
 const BASE_SIZE = 1024
 
+/** Where a value begins: of an error, its details are the value. */
+const depthOf = (kind: Kind): number => (kind === Kind.error || kind === Kind.end ? -1 : 1)
+
 interface Walk {
   readonly depth: number
   readonly references: References | undefined
@@ -54,7 +57,7 @@ export class ValueProtocol implements Wire {
 
   send(kind: Kind, id: Id, method: string, value: unknown, meta?: Meta): boolean {
     const walk: Walk = { depth: this.depth, references: this.references, size: BASE_SIZE }
-    const packed = pack(value, 1, walk)
+    const packed = pack(value, depthOf(kind), walk)
     this.sent = walk.size
     return this.connection.post([kind, id, method, packed, meta], walk.size)
   }
@@ -68,7 +71,7 @@ export class ValueProtocol implements Wire {
     let fields: [Kind, Id, string, unknown, Meta | undefined]
     try {
       fields = checkFields(message)
-      fields[3] = unpack(fields[3], 1, walk)
+      fields[3] = unpack(fields[3], depthOf(fields[0]), walk)
       checkRequest(fields)
     } catch (reason) {
       return this.receiver.misunderstood(TalkwireError.from(reason, 'INVALID_MESSAGE'), idOf(message), isResponse(message))

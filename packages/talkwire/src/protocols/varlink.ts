@@ -3,7 +3,7 @@
  * `varlink+spawn:varlinkctl bridge`. A contract as an interface, with org.varlink.service. docs/protocols/varlink.md.
  */
 import { parseAddress } from '../address.js'
-import { fromJson } from '../codecs/plain-json.js'
+import { checkJson, fromJson, parseJson } from '../codecs/plain-json.js'
 import type { Contract } from '../contract/contract.js'
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
 import { inputOf, paramsOf, type Service } from '../session/service.js'
@@ -112,6 +112,8 @@ interface Request {
   readonly more?: boolean
   readonly oneway?: boolean
   readonly upgrade?: boolean
+  /** It was read so far that it can be answered. */
+  readonly refusal?: TalkwireError | undefined
 }
 interface Reply {
   readonly parameters?: Record<string, unknown> | null
@@ -207,11 +209,17 @@ class Served {
   }
 
   private read(bytes: Buffer): Request {
-    const request = fromJson(bytes, this.options.limits) as Partial<Request> | null
+    const { limits } = this.options
+    const request = parseJson(bytes, limits) as Partial<Request> | null
+    try {
+      checkJson(request, limits)
+    } catch (reason) {
+      return { method: '', oneway: request?.oneway === true, refusal: TalkwireError.from(reason) }
+    }
     const { parameters } = request ?? {}
     if (typeof request?.method !== 'string' || (parameters !== undefined && parameters !== null && !isRecord(parameters)))
       throw new TalkwireError('INVALID_MESSAGE', 'a call of varlink is { method, parameters }')
-    return request as Request
+    return { ...(request as Request), refusal: undefined }
   }
 
   private next(): void {
@@ -220,6 +228,7 @@ class Served {
   }
 
   private run(request: Request): void {
+    if (request.refusal) return void this.reply(request, errorReply(this.offered.name, request.refusal))
     const mark = request.method.lastIndexOf('.')
     const [name, method] = [request.method.slice(0, mark), request.method.slice(mark + 1)]
     if (request.upgrade === true) return void this.reply(request, fault('MethodNotImplemented', { method: request.method.slice(0, 256) }))

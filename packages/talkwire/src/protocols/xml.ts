@@ -20,8 +20,9 @@ export interface Element {
 }
 
 export interface XmlLimits {
-  /** Most elements inside each other. */
   readonly depth: number
+  /** Most elements inside each other, where a value of that depth takes more. */
+  readonly elements?: number
   /** Most elements and attributes. */
   readonly values: number
 }
@@ -80,7 +81,7 @@ class Tree {
   open(name: string, uri: string, attributes: Map<string, string>, own: (prefix: string) => string | undefined): void {
     this.count()
     const parent = this.path.at(-1)
-    if (this.path.length >= this.limits.depth) throw tooDeep(this.limits.depth)
+    if (this.path.length >= (this.limits.elements ?? this.limits.depth)) throw tooDeep(this.limits.depth)
     const element: Element = {
       name,
       uri,

@@ -1,11 +1,11 @@
 /** Calls, answers and values of XML-RPC (xmlrpc.com/spec.md), with nil, i8 and fault codes as others extend it. Sans I/O. */
-import { forbidden, forbiddenKey, tooDeep, unsendable } from '../codecs/codec.js'
+import { forbidden, forbiddenKey, mostNested, tooDeep, unsendable, type DepthLimits } from '../codecs/codec.js'
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'
 import { fromWireError, toWireError } from './message.js'
 import { childOf, cleanText, DECLARATION, escapeText, type Element, type Xml } from './xml.js'
 
-export type ValueLimits = Pick<Limits, 'depth' | 'values'>
+export type ValueLimits = Pick<Limits, 'depth' | 'values'> & DepthLimits
 
 export interface XmlCall {
   readonly method: string
@@ -20,8 +20,8 @@ const ELEMENTS_AROUND = 6
 
 const invalid = (what: string): TalkwireError => new TalkwireError('INVALID_MESSAGE', `no XML-RPC: ${what}`)
 
-const parse = (xml: Xml, text: string, { depth, values }: ValueLimits): Element =>
-  xml.parse(text, { depth: depth * ELEMENTS_A_LEVEL + ELEMENTS_AROUND, values })
+const parse = (xml: Xml, text: string, { depth, around = 0, values }: ValueLimits): Element =>
+  xml.parse(text, { depth, elements: (depth + around) * ELEMENTS_A_LEVEL + ELEMENTS_AROUND, values })
 
 /** Throws INVALID_MESSAGE, TOO_DEEP, FORBIDDEN_KEY, LIMIT_EXCEEDED. */
 export function readCall(xml: Xml, text: string, limits: ValueLimits): XmlCall {
@@ -70,7 +70,7 @@ function readValue(value: Element, depth: number, limits: ValueLimits): unknown 
 }
 
 function readStruct(struct: Element, depth: number, limits: ValueLimits): Record<string, unknown> {
-  if (depth >= limits.depth) throw tooDeep(limits.depth)
+  if (depth > mostNested(limits)) throw tooDeep(limits.depth)
   const object: Record<string, unknown> = {}
   for (const member of struct.children) {
     const key = childOf(member, 'name')?.text
@@ -83,7 +83,7 @@ function readStruct(struct: Element, depth: number, limits: ValueLimits): Record
 }
 
 function readArray(array: Element, depth: number, limits: ValueLimits): unknown[] {
-  if (depth >= limits.depth) throw tooDeep(limits.depth)
+  if (depth > mostNested(limits)) throw tooDeep(limits.depth)
   const data = array.children[0]
   if (data?.name !== 'data' || array.children.length > 1) throw invalid('<array> holds one <data>')
   return data.children.map((item) => {
@@ -220,7 +220,7 @@ function decimal(value: number): string {
 function writeObject(value: object, depth: number, limits: ValueLimits): string {
   if (value instanceof Date) return `<dateTime.iso8601>${compactDate(value)}</dateTime.iso8601>`
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `<base64>${bytesOf(value).toString('base64')}</base64>`
-  if (depth >= limits.depth) throw tooDeep(limits.depth)
+  if (depth > mostNested(limits)) throw tooDeep(limits.depth)
   if (Array.isArray(value) || value instanceof Set)
     return `<array><data>${Array.from(value, (item) => writeValue(item, depth + 1, limits)).join('')}</data></array>`
   if (value instanceof Map) return writeStruct(value, depth, limits)

@@ -677,9 +677,9 @@ test('graphql: bad requests are told what is wrong with them, and cost no more t
     ['INVALID_REQUEST', 'mutation { echo(input: $nobody) }'],
     ['INVALID_REQUEST', 'type Query { a: Int }'],
     ['INVALID_INPUT', 'mutation ($a: JSON!) { echo(input: $a) }'],
-    ['INVALID_REQUEST', '{'.repeat(100_000)],
+    ['TOO_DEEP', '{'.repeat(100_000)],
     ['INVALID_REQUEST', `{ tree(${'a: 1 '.repeat(5000)}) { a { b { c } } } }`],
-    ['INVALID_REQUEST', `mutation { echo(input: ${'['.repeat(3000)}${']'.repeat(3000)}) }`],
+    ['TOO_DEEP', `mutation { echo(input: ${'['.repeat(3000)}${']'.repeat(3000)}) }`],
     ['LIMIT_EXCEEDED', `{ ${Array.from({ length: 11 }, (_, at) => `a${at}: tree { a { b { c } } }`).join(' ')} }`],
     ['LIMIT_EXCEEDED', `{ ${'tree { a { b { c } } } '.repeat(300)} }`],
     ['LIMIT_EXCEEDED', `{ tree { a { b { ${Array.from({ length: 5 }, (_, at) => `c${at}: c`).join(' ')} } } } }`],
@@ -696,6 +696,16 @@ test('graphql: bad requests are told what is wrong with them, and cost no more t
     )
     assert.ok(body.errors.length <= 21)
   }
+  // Of a text or a comment brackets are no nesting; one that does not end is left to the parser.
+  const brackets = '['.repeat(200)
+  for (const [status, query] of [
+    [200, `{ _contract } # ${brackets}`],
+    [200, `mutation { echo(input: "\\"${brackets}") }`],
+    [200, `mutation { echo(input: """ \\""" ${brackets} """) }`],
+    [400, `mutation { echo(input: "${brackets}`],
+    [400, `mutation { echo(input: """${brackets}`],
+  ] as const)
+    assert.equal((await ask(url, query, undefined, accept)).status, status, query.slice(0, 60))
   const deep = (depth: number) => JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`) as unknown
   const send = async (body: string, headers: Record<string, string> = {}): Promise<[number, string | undefined]> => {
     const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json', ...accept, ...headers }, body })

@@ -271,7 +271,7 @@ test('mcp: what is no message is answered with the error of JSON-RPC, over HTTP'
     ['{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}', 400, -32600],
     ['{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"__proto__":{"a":1}}}', 400, -32008],
     ['['.repeat(1e5), 400, -32700],
-    [`${'['.repeat(65)}${']'.repeat(65)}`, 400, -32007],
+    [`${'['.repeat(80)}${']'.repeat(80)}`, 400, -32007],
     ['{"jsonrpc":"2.0","id":1,"method":"toString"}', 200, -32601],
     ['{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"toString"}}', 200, -32602],
     ['{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"work","_meta":{"talkwire/call":{"timeout":"x"}}}}', 200, undefined],

@@ -235,15 +235,11 @@ test('varlink: wrong calls have the errors of varlink, an upgrade is refused, an
     assert.equal(answer.error, `org.varlink.service.${error}`, call)
     assert.equal(after.error, undefined)
   }
-  for (const garbage of [
-    '',
-    '{',
-    'null',
-    '[]',
-    '{"method":1}',
-    '{"method":"a.b","parameters":[]}',
-    '{"method":"a.b","parameters":{"__proto__":1}}',
-  ])
+  const forbidden = '{"method":"org.example.bank.Note","parameters":{"__proto__":1}'
+  const [refused, served] = await exchange(at, [`${forbidden}}`, good], 2)
+  assert.deepEqual([refused.error, refused.parameters.code, served.error], ['org.talkwire.Error', 'FORBIDDEN_KEY', undefined])
+  assert.equal((await exchange(at, [`${forbidden},"oneway":true}`, good], 1))[0].error, undefined)
+  for (const garbage of ['', '{', 'null', '[]', '{"method":1}', '{"method":"a.b","parameters":[]}'])
     assert.deepEqual(await exchange(at, [garbage, good], 1), [], garbage)
   const [, answer] = await exchange(at, ['{"method":"org.example.bank.Note","parameters":{"text":"x"},"oneway":true}', good, good], 2)
   assert.equal(answer.error, undefined)

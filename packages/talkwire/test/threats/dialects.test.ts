@@ -297,6 +297,12 @@ const ECHOES: readonly (readonly [scheme: string, path: string, type: string, bo
     'application/json',
     (value) => `{"query":"mutation($v: JSON) { echo(value: $v) { value } }","variables":{"v":${value}}}`,
   ],
+  [
+    'graphql+http',
+    '/graphql',
+    'application/json',
+    (value) => JSON.stringify({ query: `mutation { echo(value: ${value.replaceAll(/"(\w+)":/g, '$1:')}) { value } }` }),
+  ],
   ['grpc', '/org.example.echo.v1.Echo/Echo', 'application/json', (value) => `{"value":${value}}`],
   [
     'xmlrpc+http',
@@ -325,24 +331,26 @@ test('rows 11, 13 and 16: keys that lead to a prototype and depth are refused wh
       return response.text()
     }
     const depths = [65, 1000, ...(scheme === 'xmlrpc+http' ? [] : [1_000_000])]
-    const bad = [...keys.flatMap((key) => [0, 1, 2, 3, 4, 5].map((depth) => nested(key, depth))), ...depths.map(deep)]
+    // The params are one level, and so is what stands in the innermost list.
+    const deepest = depths.map((depth) => deep(depth - 2))
+    const bad = [...keys.flatMap((key) => [0, 1, 2, 3, 4, 5].map((depth) => nested(key, depth))), ...deepest]
     for (const value of bad) {
       const before = served
       const what = `${scheme} ${path}: ${value.slice(0, 100)}`
       assert.match(
         await post(value),
-        /FORBIDDEN_KEY|TOO_DEEP|LIMIT_EXCEEDED|-3200[278]|(__proto__|constructor)\\" is refused|nested deeper|more than 1000000 values/,
+        /FORBIDDEN_KEY|TOO_DEEP|LIMIT_EXCEEDED|-3200[278]|(__proto__|constructor)\\" is refused|nested deeper|more than 1000000 values|Document contains more than/,
         what,
       )
       assert.equal(served, before, what)
       assert.equal(({} as { polluted?: number }).polluted, undefined, what)
     }
-    for (const value of ['{"then":1}', '{"then":{"a":1}}', deep(50)]) {
+    for (const value of ['{"then":1}', '{"then":{"a":1}}', deep(63 - 2), deep(64 - 2)]) {
       const answer = await post(value)
       assert.ok(answer.replaceAll(/\s/g, '').includes(scheme === 'xmlrpc+http' ? xmlOf(JSON.parse(value)).slice(0, 40) : value), answer)
     }
   }
-  assert.equal(served, 3 * ECHOES.length)
+  assert.equal(served, 4 * ECHOES.length)
 })
 
 test('row 4: who listens for others is told what would do, and what is told does', async () => {
