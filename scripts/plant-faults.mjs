@@ -3246,7 +3246,7 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'codecs/codec.js',
+    'codecs/depth.js',
     ['threats/depth'],
     [
       ['depth: what is in a Map counts for nothing', '[...value].some((pair) => pair.some(inner))', 'false'],

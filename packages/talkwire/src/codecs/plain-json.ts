@@ -1,6 +1,7 @@
 /** JSON for peers that know nothing else: spec/wire.md § 5, the table's last column. Sans I/O. */
 import { TalkwireError } from '../error.js'
-import { DEPTH, tooMany, VALUES, type CodecContext, type DepthLimits } from './codec.js'
+import { DEPTH, tooMany, VALUES, type CodecContext } from './codec.js'
+import type { DepthLimits } from './depth.js'
 import { hasMoreValues, parse, revive, stringify } from './json.js'
 import { Writer } from './writer.js'
 

@@ -1,6 +1,7 @@
 /** Values of D-Bus as bytes, in both directions. Sans I/O. Source: D-Bus Specification, "Marshaling (Wire Format)". */
 import { isUtf8 } from 'node:buffer'
-import { DEPTH, VALUES, forbidden, forbiddenKey, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
+import { DEPTH, VALUES, forbidden, forbiddenKey, tooDeep, tooMany } from '../codecs/codec.js'
+import { mostNested, type DepthLimits } from '../codecs/depth.js'
 import { Descriptor } from '../descriptor.js'
 import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'

@@ -4,7 +4,8 @@
  *
  * Third parties write dialects against this file and prove them with `testDialect` of `talkwire/compliance`.
  */
-import { isDeeper, tooDeep } from '../codecs/codec.js'
+import { tooDeep } from '../codecs/codec.js'
+import { isDeeper } from '../codecs/depth.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'

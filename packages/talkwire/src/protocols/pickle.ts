@@ -5,7 +5,8 @@
  * compared with the few in CALLS, and nothing is ever looked up, imported or called.
  * Source: the opcodes of Python's Lib/pickletools.py.
  */
-import { DEPTH, VALUES, forbidden, forbiddenKey, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
+import { DEPTH, VALUES, forbidden, forbiddenKey, tooDeep, tooMany } from '../codecs/codec.js'
+import { mostNested, type DepthLimits } from '../codecs/depth.js'
 import { Writer } from '../codecs/writer.js'
 import { TalkwireError } from '../error.js'
 

@@ -1,6 +1,7 @@
 /** Values of ours to bytes of protobuf and back, as messages say. Sans I/O. https://protobuf.dev/programming-guides/encoding/ */
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire'
-import { DEPTH, forbidden, forbiddenKey, isPlainObject, mostNested, tooDeep, tooMany, VALUES, type DepthLimits } from '../codecs/codec.js'
+import { DEPTH, forbidden, forbiddenKey, isPlainObject, tooDeep, tooMany, VALUES } from '../codecs/codec.js'
+import { mostNested, type DepthLimits } from '../codecs/depth.js'
 import { ARRAYS } from '../dtypes.js'
 import { TalkwireError } from '../error.js'
 import { WIDE, type Enum, type Field, type Message, type Scalar, type Type } from './protobuf-model.js'

@@ -1,5 +1,5 @@
 /** Envelopes and faults of SOAP 1.1 (w3.org/TR/2000/NOTE-SOAP-20000508) and 1.2 (w3.org/TR/soap12-part1). Sans I/O. */
-import type { DepthLimits } from '../codecs/codec.js'
+import type { DepthLimits } from '../codecs/depth.js'
 import { plainMessage, TalkwireError, type Outcome } from '../error.js'
 import type { Limits } from '../session/limits.js'
 import { readMessage, writeMessage, XSI, type Message, type Operation } from './soap-schema.js'

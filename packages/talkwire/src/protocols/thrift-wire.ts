@@ -3,7 +3,8 @@
  * thrift-compact-protocol.md of Apache Thrift.
  */
 import { isUtf8 } from 'node:buffer'
-import { DEPTH, VALUES, mostNested, tooDeep, tooMany, type DepthLimits } from '../codecs/codec.js'
+import { DEPTH, VALUES, tooDeep, tooMany } from '../codecs/codec.js'
+import { mostNested, type DepthLimits } from '../codecs/depth.js'
 import { TalkwireError } from '../error.js'
 
 /** Types on the wire, by the numbers of the binary protocol. */

@@ -1,5 +1,6 @@
 /** Calls, answers and values of XML-RPC (xmlrpc.com/spec.md), with nil, i8 and fault codes as others extend it. Sans I/O. */
-import { forbidden, forbiddenKey, mostNested, tooDeep, unsendable, type DepthLimits } from '../codecs/codec.js'
+import { forbidden, forbiddenKey, tooDeep, unsendable } from '../codecs/codec.js'
+import { mostNested, type DepthLimits } from '../codecs/depth.js'
 import { TalkwireError } from '../error.js'
 import type { Limits } from '../session/limits.js'
 import { fromWireError, toWireError } from './message.js'

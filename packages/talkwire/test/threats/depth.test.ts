@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as z from 'zod'
-import { isDeeper } from '../../src/codecs/codec.js'
+import { isDeeper } from '../../src/codecs/depth.js'
 import { connect, contract, rpc, serve, stream, TalkwireError, type ConnectOptions } from '../../src/index.js'
 import { freshPath } from '../helpers/place.js'
 import { fails } from '../session/harness.js'
