@@ -767,6 +767,16 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/redis/connection.js',
+    ['hub/drivers/redis-foreign'],
+    [['redis: what cannot be written for five seconds fails', 'commandOptions: { timeout: 0 },', '']],
+  ),
+  ...faultsOf(
+    'protocols/soap.js',
+    ['protocols/soap-foreign'],
+    [['soap: a foreign service is not told of deadline and metadata', '            ...metaHeaders(meta),\n', '']],
+  ),
+  ...faultsOf(
     'hub/drivers/redis/queues.js',
     ['hub/drivers/redis'],
     [['redis: a job whose answer was lost is out for ever', 'out--;\n                look();', 'look();']],

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type net from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
@@ -72,10 +72,18 @@ const RPC = `<?xml version="1.0"?>
  <service name="Calc"><port name="B" binding="tns:B"><s:address location="http://127.0.0.1/calc"/></port></service>
 </definitions>`
 
-async function npmServer(t: TestContext, path: string, services: object, wsdl: string): Promise<string> {
+/** `allow` says which requests are heard. */
+async function npmServer(
+  t: TestContext,
+  path: string,
+  services: object,
+  wsdl: string,
+  allow?: (request: IncomingMessage, response: ServerResponse) => boolean,
+): Promise<string> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  npmSoap.listen(server, path, services as never, wsdl)
+  const heard = npmSoap.listen(server, path, services as never, wsdl)
+  if (allow) heard.authorizeConnection = allow as never
   t.after(() => {
     server.closeAllConnections()
     server.close()
@@ -187,6 +195,36 @@ test('soap: attributes, declared faults and one-way operations of a foreign WSDL
   assert.deepEqual(await failure(403), ['Refusal', true, 'never <you>', 'ran', 'no'])
   assert.equal(await client['Tell']!(), undefined)
   assert.equal(stored.length, 1)
+})
+
+test('soap: a foreign service is shown the token, for its WSDL too, and told the deadline, the trace context and the metadata', async (t) => {
+  const asked: IncomingHttpHeaders[] = []
+  const address = await npmServer(
+    t,
+    '/calc',
+    { Calc: { B: { add: ({ a, b }: any) => ({ sum: Number(a.$value ?? a) + Number(b.$value ?? b) }) } } },
+    RPC,
+    ({ headers }, response) => {
+      asked.push(headers)
+      if (headers.authorization !== 'Bearer of a secret') response.statusCode = 401
+      return response.statusCode === 200
+    },
+  )
+  const shown = { token: 'of a secret' }
+  await assert.rejects(discover(address), fails('UNAUTHENTICATED'))
+  const made = await discover(address, shown)
+  await assert.rejects(connect(made, address, { reconnect: false, token: 'of another' }), fails('UNAUTHENTICATED'))
+  await using client: any = await connect(made, address, { reconnect: false, ...shown })
+  const metadata = {
+    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+    tracestate: 'a=1',
+    baggage: 'k=a%2Cb;p,l=%25',
+    who: 'ä',
+  }
+  assert.equal(await client.add({ a: 2, b: 5 }, { metadata, timeout: 60_000 }), 7)
+  const { traceparent, tracestate, baggage, 'talkwire-meta-who': who, 'talkwire-timeout': left } = asked.at(-1)!
+  assert.deepEqual({ traceparent, tracestate, baggage, who }, { ...metadata, who: '%C3%A4' })
+  assert.ok(Number(left) > 0 && Number(left) <= 60_000, `${left!} ms left`)
 })
 
 test('soap: RPC style', async (t) => {

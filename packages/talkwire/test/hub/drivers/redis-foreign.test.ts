@@ -1,6 +1,8 @@
 /** Programs that know nothing of us: redis-cli beside the driver. */
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -124,9 +126,10 @@ test('a foreign program answers requests', () =>
     assert.equal(await soon(answered, 'a reply'), 3)
   }))
 
+const options = { credentials: undefined, onConnection() {}, onError() {}, signal: undefined }
+
 test('a password that is wrong fails with UNAUTHENTICATED; addresses and credentials say it', async () => {
   await cli('CONFIG', 'SET', 'requirepass', 'secret')
-  const options = { credentials: undefined, onConnection() {}, onError() {}, signal: undefined }
   try {
     for (const wrong of [address, `redis://:wrong@${broker.host}:${broker.port}`])
       await assert.rejects(redis.open(wrong, options), fails('UNAUTHENTICATED'))
@@ -157,3 +160,39 @@ test('while there is no Redis what is sent fails at once as not sent', () =>
     await soon(connected, 'connected')
     assert.equal(await hub.counters!.add('a', 1), 1)
   }))
+
+test('what cannot be written for a while waits for its turn, however long that takes', async (t) => {
+  // Somebody between, who can be busy.
+  const sockets: net.Socket[] = []
+  const between = net.createServer((near) => {
+    const far = net.connect(broker.port, broker.host)
+    for (const each of [near, far]) sockets.push(each.on('error', () => {}))
+    near.pipe(far).pipe(near)
+  })
+  between.listen(0, '127.0.0.1')
+  await once(between, 'listening')
+  // Time passes when the test says so.
+  const clocks: AbortController[] = []
+  const timeout = t.mock.method(AbortSignal, 'timeout', () => {
+    clocks.push(new AbortController())
+    return clocks.at(-1)!.signal
+  })
+  const port = (between.address() as net.AddressInfo).port
+  const hub = await redis.open(`redis://127.0.0.1:${port}/0?prefix=waiting`, options)
+  try {
+    for (const each of sockets) each.unpipe().pause()
+    // More than the kernel takes, and what stands behind it.
+    const calls = [hub.state!.set('large', Buffer.alloc(1 << 25), 'bytes', {}), ...[1, 2, 3].map(() => hub.counters!.add('n', 1))]
+    const settled = soon(Promise.all(calls), 'the answers')
+    settled.catch(() => {})
+    for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve))
+    for (const clock of clocks) clock.abort(new DOMException('five seconds', 'TimeoutError'))
+    for (const [index, each] of sockets.entries()) each.pipe(sockets[index ^ 1]!)
+    assert.deepEqual((await settled).slice(1), [1, 2, 3])
+  } finally {
+    timeout.mock.restore()
+    await hub.close()
+    for (const each of sockets) each.destroy()
+    between.close()
+  }
+})
