@@ -1968,6 +1968,24 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'serve-dialect.js',
+    ['threats/dialects'],
+    [['dialects: an authkey that nobody can prove is asked for', 'authkey === undefined || provesKey', 'true', 'short']],
+  ),
+  ...faultsOf(
+    'protocols/varlink.js',
+    ['protocols/varlink'],
+    [
+      ['varlink: a method without its interface has half a name', 'if (mark < 0)', 'if (false)'],
+      ['varlink: a list is taken for parameters', 'if (!isRecord(request.parameters ?? {}))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/dbus-object.js',
+    ['protocols/dbus-bus'],
+    [['dbus: nobody says what was meant', "own ? this.meant(of, member) : ''", "''"]],
+  ),
+  ...faultsOf(
     'protocols/message.js',
     ['interop/npm-clients'],
     [

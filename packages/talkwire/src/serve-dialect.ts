@@ -1,5 +1,6 @@
 /** Foreign protocols of a service: a session for each peer that a dialect lets in. */
 import { checkDialectServes } from './abilities.js'
+import { TalkwireError } from './error.js'
 import { newSession } from './open-session.js'
 import { dialectLimits, ServedWire, type Admit, type Dialect, type DialectServerOptions } from './protocols/dialect.js'
 import type { ServeOptions } from './serve.js'
@@ -22,8 +23,18 @@ export interface DialectService {
 /** Rejects as `serve`. */
 export async function listenDialect(dialect: Dialect, address: string, served: DialectService): Promise<Listener> {
   checkDialectServes(dialect, served.service)
+  checkKey(dialect, served.options)
   if (served.options.descriptors) (await import('./channel.js')).checkDialectDescriptors(dialect)
   return dialect.listen!(address, served.service, admitFor(dialect, served), dialectOptions(served))
+}
+
+/** Throws UNSUPPORTED where whoever calls has no way to prove the authkey. */
+export function checkKey({ scheme, provesKey }: Dialect, { authkey }: ServeOptions): void {
+  if (authkey === undefined || provesKey) return
+  throw new TalkwireError(
+    'UNSUPPORTED',
+    `${scheme}: cannot prove an authkey, so nobody could call there; serve that address by a serve(…) of its own, without authkey`,
+  )
 }
 
 /** A session for each peer that a dialect lets in. */

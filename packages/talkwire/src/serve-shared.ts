@@ -5,7 +5,7 @@ import { TalkwireError } from './error.js'
 import type { Dialect } from './protocols/dialect.js'
 import type { Site } from './protocols/http-server.js'
 import { adapterFor, isDialect, shareable } from './registry.js'
-import { admitFor, dialectOptions, type DialectService } from './serve-dialect.js'
+import { admitFor, checkKey, dialectOptions, type DialectService } from './serve-dialect.js'
 import { suggestion } from './suggest.js'
 import type { Guest } from './transports/one-port.js'
 import type { Accept } from './transports/transport.js'
@@ -111,8 +111,7 @@ async function dialectOf(name: string, kind: Kind): Promise<Dialect> {
 /** Throws UNSUPPORTED. */
 function checkShares(dialect: Dialect, { service, options }: DialectService): void {
   checkDialectServes(dialect, service)
-  if (options.authkey !== undefined && !dialect.provesKey)
-    throw new TalkwireError('UNSUPPORTED', `${dialect.scheme}: cannot prove an authkey; serve it on an address of its own, or without one`)
+  checkKey(dialect, options)
 }
 
 /** Where only WebSocket is spoken. */

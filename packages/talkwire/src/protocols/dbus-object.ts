@@ -6,6 +6,7 @@ import { toJsonSchema } from '../contract/schema-libraries.js'
 import { closeGiven } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { paramsOf, type Service } from '../session/service.js'
+import { suggestion } from '../suggest.js'
 import type { Answer, Caller } from './dialect.js'
 import { validateMember } from './dbus-address.js'
 import { writeObject, type InterfaceNode, type ObjectNode } from './dbus-introspection.js'
@@ -196,7 +197,7 @@ export class ServedObject {
     if (is(PEER, 'Ping')) return reply.values('')
     if (is(PEER, 'GetMachineId')) return reply.values('s', machineId())
     const xml = this.describe(path!)
-    if (xml === undefined) throw unknown(`there is no object at ${path!}`)
+    if (xml === undefined) throw unknown(`there is no object at ${path!}; ${this.of} is at ${this.path}`)
     if (is(INTROSPECTABLE, 'Introspect')) return reply.values('s', xml)
     if (own && is(PROPERTIES, 'Get', 'GetAll', 'Set')) return this.property(line, caller, message, reply)
     if (own && is(CONTRACT, 'Describe'))
@@ -210,7 +211,12 @@ export class ServedObject {
         (values) => reply.write('a{oa{sa{sv}}}', (writer) => this.writeObjects(writer, values)),
         (reason: unknown) => reply.error(TalkwireError.from(reason)),
       )
-    throw unknown(`${of === undefined ? '' : `${of}.`}${member!} is not at ${path!}`)
+    throw unknown(`${of === undefined ? '' : `${of}.`}${member!} is not at ${path!}${own ? this.meant(of, member!) : ''}`)
+  }
+
+  private meant(of: string | undefined, member: string): string {
+    if (of === undefined || of === this.of) return suggestion(member, [...this.operations.methods.keys()])
+    return suggestion(of, [this.of])
   }
 
   private method(line: Line, caller: Caller, message: Message, { name, inputs, outputs, errors }: Operation, reply: Reply): void {

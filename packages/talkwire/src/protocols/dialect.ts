@@ -135,7 +135,7 @@ export interface Dialect {
   readonly traits: DialectTraits
   /** Others than us reach it: clients show a token, and where browsers do, Host and Origin are checked. */
   readonly tokens?: true
-  /** Whether its own handshake proves the authkey. Where not, a service with an authkey cannot be called over it. */
+  /** Whether its own handshake proves the authkey. Where not, a service with an authkey is refused at start. */
   readonly provesKey?: true
   /** Whether it carries descriptors, on Linux with koffi. */
   readonly descriptors?: true

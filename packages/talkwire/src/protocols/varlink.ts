@@ -216,9 +216,7 @@ class Served {
     } catch (reason) {
       return { method: '', oneway: request?.oneway === true, refusal: TalkwireError.from(reason) }
     }
-    const { parameters } = request ?? {}
-    if (typeof request?.method !== 'string' || (parameters !== undefined && parameters !== null && !isRecord(parameters)))
-      throw new TalkwireError('INVALID_MESSAGE', 'a call of varlink is { method, parameters }')
+    if (typeof request?.method !== 'string') throw new TalkwireError('INVALID_MESSAGE', 'a call of varlink is { method, parameters }')
     return { ...(request as Request), refusal: undefined }
   }
 
@@ -230,6 +228,8 @@ class Served {
   private run(request: Request): void {
     if (request.refusal) return void this.reply(request, errorReply(this.offered.name, request.refusal))
     const mark = request.method.lastIndexOf('.')
+    if (mark < 0) return void this.reply(request, fault('MethodNotFound', { method: request.method.slice(0, 256) }))
+    if (!isRecord(request.parameters ?? {})) return void this.reply(request, fault('InvalidParameter', { parameter: 'parameters' }))
     const [name, method] = [request.method.slice(0, mark), request.method.slice(mark + 1)]
     if (request.upgrade === true) return void this.reply(request, fault('MethodNotImplemented', { method: request.method.slice(0, 256) }))
     if (name === SERVICE) return void this.reply(request, this.tell(method, request.parameters ?? {}))

@@ -110,7 +110,9 @@ test('dbus: busctl introspects, calls, and reads properties', async () => {
     (error: any) => !error.message.includes('secret\n'),
   )
   await assert.rejects(busctl('call', NAME, PATH, NAME, 'deposit', 'si', 'a', '1'), /takes "sd", not "si"/)
-  await assert.rejects(busctl('call', NAME, PATH, NAME, 'nothing'), /is not at/)
+  await assert.rejects(busctl('call', NAME, PATH, NAME, 'depositt'), /depositt is not at \S+; did you mean "deposit"\?/)
+  await assert.rejects(busctl('call', NAME, PATH, 'org.example.Bnk', 'deposit'), /did you mean "org\.example\.Bank"\?/)
+  await assert.rejects(busctl('call', NAME, '/org/example/Bnk', NAME, 'deposit'), /org\.example\.Bank is at \/org\/example\/Bank/)
   await assert.rejects(busctl('set-property', NAME, PATH, NAME, 'balance', 'd', '5'), /Access denied/)
   assert.match(await busctl('tree', NAME), /org.example.Bank|\/org\/example\/Bank/)
 })

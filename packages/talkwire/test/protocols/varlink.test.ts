@@ -220,7 +220,9 @@ test('varlink: wrong calls have the errors of varlink, an upgrade is refused, an
   const good = '{"method":"org.example.bank.CountAll"}'
   for (const [error, call] of [
     ['InterfaceNotFound', '{"method":"org.nobody.Ping"}'],
-    ['InterfaceNotFound', '{"method":""}'],
+    ['MethodNotFound', '{"method":""}'],
+    ['MethodNotFound', '{"method":"Deposit"}'],
+    ['InvalidParameter', '{"method":"org.example.bank.Deposit","parameters":[1]}'],
     ['MethodNotFound', '{"method":"org.example.bank.Nobody"}'],
     ['MethodNotFound', '{"method":"org.example.bank.constructor"}'],
     ['MethodNotFound', '{"method":"org.varlink.service.Nobody"}'],
@@ -234,12 +236,13 @@ test('varlink: wrong calls have the errors of varlink, an upgrade is refused, an
     const [answer, after] = await exchange(at, [call, good], 2)
     assert.equal(answer.error, `org.varlink.service.${error}`, call)
     assert.equal(after.error, undefined)
+    if (error === 'MethodNotFound') assert.deepEqual(answer.parameters, { method: (JSON.parse(call) as { method: string }).method })
   }
   const forbidden = '{"method":"org.example.bank.Note","parameters":{"__proto__":1}'
   const [refused, served] = await exchange(at, [`${forbidden}}`, good], 2)
   assert.deepEqual([refused.error, refused.parameters.code, served.error], ['org.talkwire.Error', 'FORBIDDEN_KEY', undefined])
   assert.equal((await exchange(at, [`${forbidden},"oneway":true}`, good], 1))[0].error, undefined)
-  for (const garbage of ['', '{', 'null', '[]', '{"method":1}', '{"method":"a.b","parameters":[]}'])
+  for (const garbage of ['', '{', 'null', '[]', '{"method":1}'])
     assert.deepEqual(await exchange(at, [garbage, good], 1), [], garbage)
   const [, answer] = await exchange(at, ['{"method":"org.example.bank.Note","parameters":{"text":"x"},"oneway":true}', good, good], 2)
   assert.equal(answer.error, undefined)

@@ -368,6 +368,22 @@ test('row 4: who listens for others is told what would do, and what is told does
   }
 })
 
+test('where nobody could prove an authkey, a service that has one is refused at start', async () => {
+  const start = (listen: string): Promise<string | undefined> =>
+    serve(calc, { add: ({ a, b }) => a + b }, { listen, authkey: 'a key for these tests', token: false }).then(
+      async (service) => void (await service.close()),
+      ({ code, message }: TalkwireError) => `${code} ${/of its own, without authkey/.test(message)}`,
+    )
+  const overHttp = ['http', 'xmlrpc+http', 'soap+http', 'thrift+http', 'mcp+http', 'graphql+http', 'grpc']
+  for (const listen of [
+    ...[...overHttp, 'thrift+tcp', 'varlink', 'nodeipc'].map((scheme) => `${scheme}://127.0.0.1:0`),
+    `dbus+unix:${freshPath()}`,
+    `varlink:${freshPath()}`,
+  ])
+    assert.equal(await start(listen), 'UNSUPPORTED true', listen)
+  for (const listen of ['pymp://127.0.0.1:0', 'tcp://127.0.0.1:0', 'ws://127.0.0.1:0']) assert.equal(await start(listen), undefined, listen)
+})
+
 /** What begins a message; node-ipc's clients may just listen. */
 const HALVES: readonly (readonly [scheme: string, half: string, silent: boolean])[] = [
   ['thrift+tcp', '\x80\x01\0\x01\0\0', true],
