@@ -222,7 +222,7 @@ test('varlink: wrong calls have the errors of varlink, an upgrade is refused, an
     ['InterfaceNotFound', '{"method":"org.nobody.Ping"}'],
     ['MethodNotFound', '{"method":""}'],
     ['MethodNotFound', '{"method":"Deposit"}'],
-    ['InvalidParameter', '{"method":"org.example.bank.Deposit","parameters":[1]}'],
+    ['InvalidParameter', '{"method":"org.example.bank.CountAll","parameters":[]}'],
     ['MethodNotFound', '{"method":"org.example.bank.Nobody"}'],
     ['MethodNotFound', '{"method":"org.example.bank.constructor"}'],
     ['MethodNotFound', '{"method":"org.varlink.service.Nobody"}'],
