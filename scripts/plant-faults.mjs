@@ -1121,7 +1121,7 @@ const FAULTS = [
     ['protocols/one-port'],
     [
       ['one port: what is not spoken inside of TLS is answered there', "own ?? (kind === 'unix' ? tcp : undefined)", 'own ?? tcp'],
-      ['one port: who cannot prove the key answers', 'options.authkey !== undefined && !dialect.provesKey', 'false'],
+      ['one port: who cannot prove the key answers', 'checkKey(dialect, options);', ''],
       ['one port: a local caller has to show a token', 'local ? { ...shared, token: false } : shared', 'shared'],
     ],
   ),
