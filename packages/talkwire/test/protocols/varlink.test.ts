@@ -242,8 +242,7 @@ test('varlink: wrong calls have the errors of varlink, an upgrade is refused, an
   const [refused, served] = await exchange(at, [`${forbidden}}`, good], 2)
   assert.deepEqual([refused.error, refused.parameters.code, served.error], ['org.talkwire.Error', 'FORBIDDEN_KEY', undefined])
   assert.equal((await exchange(at, [`${forbidden},"oneway":true}`, good], 1))[0].error, undefined)
-  for (const garbage of ['', '{', 'null', '[]', '{"method":1}'])
-    assert.deepEqual(await exchange(at, [garbage, good], 1), [], garbage)
+  for (const garbage of ['', '{', 'null', '[]', '{"method":1}']) assert.deepEqual(await exchange(at, [garbage, good], 1), [], garbage)
   const [, answer] = await exchange(at, ['{"method":"org.example.bank.Note","parameters":{"text":"x"},"oneway":true}', good, good], 2)
   assert.equal(answer.error, undefined)
   const described = (
