@@ -4,12 +4,11 @@ import { TalkwireError } from '../error.js'
 /** `wait`: the sender, or the broker, waits. `drop-oldest`: the oldest are left out, and counted. `disconnect`: the subscription ends with LIMIT_EXCEEDED. */
 export type SlowPolicy = 'wait' | 'drop-oldest' | 'disconnect'
 
-/** Reads like a queue, at a cost that does not grow with it: what was taken is cut off in pieces. */
-const CUT = 1024
-
 export class Inbox<T> implements AsyncIterableIterator<T> {
-  private items: (T | undefined)[] = []
+  /** What is read, from `first` on; what comes gathers behind it, so that neither is ever moved. */
+  private reading: (T | undefined)[] = []
   private first = 0
+  private coming: T[] = []
   private readers: { resolve: (result: IteratorResult<T>) => void; reject: (reason: unknown) => void }[] = []
   private over: { readonly error: TalkwireError | undefined } | undefined
   private paused = false
@@ -25,7 +24,7 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
   ) {}
 
   get size(): number {
-    return this.items.length - this.first
+    return this.reading.length - this.first + this.coming.length
   }
 
   /** False: enough for now. */
@@ -36,7 +35,7 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
       reader.resolve({ value: this.told(item), done: false })
       return true
     }
-    this.items.push(item)
+    this.coming.push(item)
     if (this.size < this.limit) return true
     if (this.policy === 'wait') return !(this.paused = true)
     if (this.size > this.limit) this.overflow()
@@ -71,7 +70,8 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
 
   /** Nothing more is wanted: what is here is dropped. */
   async return(): Promise<IteratorResult<T>> {
-    this.items = []
+    this.reading = []
+    this.coming = []
     this.first = 0
     this.end()
     await this.hooks.stop()
@@ -83,12 +83,13 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
   }
 
   private take(): T {
-    const item = this.items[this.first]!
-    this.items[this.first++] = undefined
-    if (this.first === this.items.length || this.first >= CUT) {
-      this.items.splice(0, this.first)
+    if (this.first === this.reading.length) {
+      this.reading = this.coming
+      this.coming = []
       this.first = 0
     }
+    const item = this.reading[this.first]!
+    this.reading[this.first++] = undefined
     if (this.paused && this.size <= this.limit >> 1) {
       this.paused = false
       this.hooks.room()

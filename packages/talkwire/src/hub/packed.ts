@@ -42,24 +42,77 @@ function bytesOf(topic: string): Buffer {
 }
 
 /** One message as bytes of its own. */
-export function pack(flags: number, topic: string, headers: Headers, body: Uint8Array, stamp?: { position: number; time: number }): Buffer {
-  const named = Object.keys(headers).length > 0
-  const text = named ? Buffer.from(JSON.stringify(headers)) : undefined
-  const topicBytes = bytesOf(topic)
-  const size = FIXED + topicBytes.length + (text ? 4 + text.length : 0) + (stamp ? STAMP : 0) + body.length
-  const bytes = Buffer.allocUnsafe(size)
-  bytes.writeUInt32LE(size - 4, 0)
-  bytes[4] = (flags & ~(HEADERS | STAMPED)) | (text ? HEADERS : 0) | (stamp ? STAMPED : 0)
-  bytes.writeUInt16LE(topicBytes.length, 5)
-  bytes.set(topicBytes, FIXED)
-  let at = FIXED + topicBytes.length
-  if (text) {
-    at = bytes.writeUInt32LE(text.length, at)
-    at += text.copy(bytes, at)
+export function pack(flags: number, topic: string, headers: Headers, body: Uint8Array, stamp?: Stamp): Buffer {
+  const text = textOf(headers)
+  const bytes = Buffer.allocUnsafe(sizeOf(topic, text, body, stamp))
+  write(bytes, 0, bytes.length, flags, topic, text, body, stamp)
+  return bytes
+}
+
+/** Messages, one behind the other, without bytes of their own for any. */
+export class Packing {
+  private bytes = Buffer.allocUnsafe(FIRST)
+  private length = 0
+  /** Messages. */
+  count = 0
+
+  /** Copies it. */
+  add(flags: number, topic: string, headers: Headers, body: Uint8Array): void {
+    const text = textOf(headers)
+    const size = sizeOf(topic, text, body)
+    if (this.length + size > this.bytes.length) this.grow(this.length + size)
+    write(this.bytes, this.length, size, flags, topic, text, body)
+    this.length += size
+    this.count++
+  }
+
+  /** A view of all of them, valid until the next is added. */
+  get all(): Buffer {
+    return this.bytes.subarray(0, this.length)
+  }
+
+  private grow(size: number): void {
+    const larger = Buffer.allocUnsafe(Math.max(2 * this.bytes.length, size))
+    larger.set(this.all)
+    this.bytes = larger
+  }
+}
+
+const FIRST = 1024
+
+interface Stamp {
+  readonly position: number
+  readonly time: number
+}
+
+const textOf = (headers: Headers): Buffer | undefined =>
+  Object.keys(headers).length > 0 ? Buffer.from(JSON.stringify(headers)) : undefined
+
+const sizeOf = (topic: string, headers: Buffer | undefined, body: Uint8Array, stamp?: Stamp): number =>
+  FIXED + bytesOf(topic).length + (headers ? 4 + headers.length : 0) + (stamp ? STAMP : 0) + body.length
+
+function write(
+  bytes: Buffer,
+  start: number,
+  size: number,
+  flags: number,
+  topic: string,
+  headers: Buffer | undefined,
+  body: Uint8Array,
+  stamp?: Stamp,
+): void {
+  const name = bytesOf(topic)
+  bytes.writeUInt32LE(size - 4, start)
+  bytes[start + 4] = (flags & ~(HEADERS | STAMPED)) | (headers ? HEADERS : 0) | (stamp ? STAMPED : 0)
+  bytes.writeUInt16LE(name.length, start + 5)
+  bytes.set(name, start + FIXED)
+  let at = start + FIXED + name.length
+  if (headers) {
+    at = bytes.writeUInt32LE(headers.length, at)
+    at += headers.copy(bytes, at)
   }
   if (stamp) at = bytes.writeDoubleLE(stamp.time, bytes.writeDoubleLE(stamp.position, at))
   bytes.set(body, at)
-  return bytes
 }
 
 /** The same bytes. */
@@ -110,18 +163,33 @@ export function readAt(bytes: Buffer, at: number, end: number, topic = topicAt(b
   return { flags, topic, headers, position, time, body: bytes.subarray(from, end) }
 }
 
+/** The messages of a piece, one after another: who asks for them one at a time keeps none of them alive. */
+export class Unpacking {
+  private readonly bytes: Buffer
+  private at = 0
+  private before = -1
+  private topic = ''
+
+  constructor(piece: Uint8Array) {
+    this.bytes = viewOf(piece)
+  }
+
+  /** Undefined: there are no more. Throws INVALID_INPUT. */
+  next(): Packed | undefined {
+    const { bytes, at, before } = this
+    if (at >= bytes.length) return undefined
+    const end = endOf(bytes, at)
+    if (before < 0 || !sameTopic(bytes, before, at)) this.topic = topicAt(bytes, at)
+    this.before = at
+    this.at = end
+    return readAt(bytes, at, end, this.topic)
+  }
+}
+
 /** All messages of a piece. Throws INVALID_INPUT. */
 export function unpack(piece: Uint8Array, each: (message: Packed) => void): void {
-  const bytes = viewOf(piece)
-  let before = -1
-  let topic = ''
-  for (let at = 0; at < bytes.length;) {
-    const end = endOf(bytes, at)
-    if (before < 0 || !sameTopic(bytes, before, at)) topic = topicAt(bytes, at)
-    each(readAt(bytes, at, end, topic))
-    before = at
-    at = end
-  }
+  const messages = new Unpacking(piece)
+  for (let message = messages.next(); message; message = messages.next()) each(message)
 }
 
 function headersOf(text: string): Headers {

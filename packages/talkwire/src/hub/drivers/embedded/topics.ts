@@ -12,7 +12,7 @@ const REPLY_TO = 'talkwire-reply'
 const MORE = 'talkwire-more'
 
 interface Turn {
-  readonly messages: Buffer[]
+  readonly messages: packed.Packing
   /** Resolves when the hub has them. */
   readonly sent: Promise<void>
   /** Of requests: which of them nobody hears, once they are sent. */
@@ -20,38 +20,36 @@ interface Turn {
 }
 
 /** Adds a message to those of this turn, which leave in one request and share its promise. Throws where there is no connection. */
-type Outbox = (message: Buffer) => Turn
+type Outbox = (flags: number, topic: string, message: Outgoing, headers?: Headers) => Turn
 
 function createOutbox(link: HubLink): Outbox {
   let turn: Turn | undefined
   const begin = (): Turn => {
-    const messages: Buffer[] = []
+    const messages = new packed.Packing()
     const leave = async (): Promise<void> => {
       turn = undefined
-      const bytes = Buffer.concat(messages)
+      const bytes = messages.all
       begun.unheard = new Set(await link.publish<readonly number[]>(['publish', bytes], bytes.length))
     }
     const sent = new Promise<void>((resolve, reject) => process.nextTick(() => leave().then(resolve, reject)))
     const begun: Turn = { messages, sent, unheard: new Set() }
     return begun
   }
-  return (message) => {
+  return (flags, topic, { body, type, headers }, more = headers) => {
     link.check()
     turn ??= begin()
-    turn.messages.push(message)
+    turn.messages.add(flags | packed.typeNumber(type), topic, more, body)
     return turn
   }
 }
 
 export function embeddedTopics(link: HubLink): { topics: TopicsDriver; requests: RequestsDriver } {
   const outbox = createOutbox(link)
-  const pack = (flags: number, topic: string, { body, type, headers }: Outgoing, more: Headers = headers): Buffer =>
-    packed.pack(flags | packed.typeNumber(type), topic, more, body)
   return {
     topics: {
       publish(topic, message, { retain }) {
         try {
-          return outbox(pack(retain ? packed.RETAIN : 0, topic, message)).sent
+          return outbox(retain ? packed.RETAIN : 0, topic, message).sent
         } catch (reason) {
           return Promise.reject(reason)
         }
@@ -69,7 +67,7 @@ export function embeddedTopics(link: HubLink): { topics: TopicsDriver; requests:
           sink,
         ),
     },
-    requests: requestsOf(link, outbox, pack),
+    requests: requestsOf(link, outbox),
   }
 }
 
@@ -105,12 +103,9 @@ async function subscribe(link: HubLink, { pattern, group, from, slow = 'wait', r
         return undefined
       }
       if (lost > 0) sink.lost(lost)
-      const messages: packed.Packed[] = []
-      packed.unpack(bytes, (each) => messages.push(each))
-      let next = 0
+      const messages = new packed.Unpacking(bytes)
       const hand = (): Rest => {
-        while (next < messages.length) {
-          const each = messages[next++]!
+        for (let each = messages.next(); each; each = messages.next()) {
           if (position >= 0 && each.position > 0) position = each.position
           if (!sink.message(messageOf(each))) return hand
         }
@@ -141,11 +136,7 @@ function messageOf({ flags, topic, headers, position, time, body }: packed.Packe
   }
 }
 
-function requestsOf(
-  link: HubLink,
-  outbox: Outbox,
-  pack: (flags: number, topic: string, message: Outgoing, headers?: Headers) => Buffer,
-): RequestsDriver {
+function requestsOf(link: HubLink, outbox: Outbox): RequestsDriver {
   const inbox = `reply.${randomBytes(12).toString('hex')}`
   const asked = new Map<string, (reply: Reply) => void>()
   let listening: Promise<Subscription> | undefined
@@ -170,8 +161,8 @@ function requestsOf(
       const to = `${inbox}.${++number}`
       asked.set(to, onReply)
       try {
-        const turn = outbox(pack(packed.REQUEST, topic, message, { ...message.headers, [REPLY_TO]: to }))
-        const index = turn.messages.length - 1
+        const turn = outbox(packed.REQUEST, topic, message, { ...message.headers, [REPLY_TO]: to })
+        const index = turn.messages.count - 1
         await turn.sent
         if (!turn.unheard.has(index)) return { stop: () => void asked.delete(to) }
       } catch (reason) {
@@ -193,7 +184,7 @@ function requestsOf(
               headers,
               async reply(answer, more) {
                 if (to !== undefined)
-                  await outbox(pack(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers)).sent
+                  await outbox(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers).sent
               },
             }
             onRequest(request)
