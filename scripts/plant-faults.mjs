@@ -88,17 +88,40 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/gather.js',
+    ['hub/drivers/gather', 'hub/embedded'],
+    [
+      ['gather: all pay for one', 'asked.length === 1 || !tookNone(reason)', 'true'],
+      ['gather: what may have been done is done again', 'asked.length === 1 || !tookNone(reason)', 'asked.length === 1'],
+      ['gather: answers go to the first who asked', '(from += items.length)', 'items.length'],
+      ['gather: requests grow without end', 'known.bytes + more <= MOST_BYTES && ', ''],
+      ['gather: more items than a script can take', ' && known.count + items.length <= MOST', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/queues.js',
+    ['hub/jobs', 'hub/hub'],
+    [
+      ['queues: a signal that is asked for late does not abort', 'if (this.lost)', 'if (false)'],
+      ['queues: the signal does not abort', 'this.controller?.abort(reason)', ''],
+      ['queues: a job that is another’s is given back', '&& seen.lost', '&& false'],
+      ['queues: a worker closes before its jobs are done', 'await running.settled();', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/queues.js',
+    ['hub/drivers/redis'],
+    [['redis: who has a job no more acknowledges it', "redis.call('HGET', job, 'receipt') == ARGV[i + 1]", 'true']],
+  ),
+  ...faultsOf(
     'hub/drivers/nats/connection.js',
     ['hub/drivers/nats', 'protocols/broker'],
     [
       ['nats: headers of ours are left out', 'talkwire-(more|reason|attempts)$', 'talkwire-'],
       ['nats: too much is said to be no server', '/max_payload/.test(message)', 'false'],
-      ['nats: what was on its way waits for its time', 'for (const fail of waiting)\n            fail(new Error(DISCONNECTED));', ''],
-      [
-        'nats: what is asked without a connection waits',
-        "if (away)\n            throw new TalkwireError('UNAVAILABLE'",
-        "if (false)\n            throw new TalkwireError('UNAVAILABLE'",
-      ],
+      ['nats: what was on its way waits for its time', 'answers.fail(new Error(DISCONNECTED));', ''],
+      ['nats: what is asked without a connection waits', 'if (!closed && away)', 'if (false)'],
+      ['nats: what the server refuses to publish is waited for', "if (operation === 'publish')", 'if (false)'],
     ],
   ),
   ...faultsOf(

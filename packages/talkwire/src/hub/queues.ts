@@ -2,11 +2,12 @@
 import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
-import type { DeadLetter as DriverDeadLetter, Headers, Job as DriverJob, NewJob, QueueCounts, QueueSettings } from './driver.js'
+import type { DeadLetter as DriverDeadLetter, Headers, Job as DriverJob, NewJob, Outgoing, QueueCounts, QueueSettings } from './driver.js'
 import { onceDone } from './once-done.js'
 import { Pace, type Rate } from './pace.js'
 import { results, type Results } from './results.js'
 import { validateTopic } from './topic-names.js'
+import { underway } from './underway.js'
 import { valuesOf, type ValueOptions, type Values } from './values.js'
 
 export interface QueueOptions<S extends StandardSchema<any, any> = StandardSchema<any, any>> extends ValueOptions<S> {
@@ -113,14 +114,20 @@ export function queue(base: Base, name: string, options: QueueOptions<any>): Que
   const values = valuesOf(options, `the queue "${name}"`)
   const kept = options.results === undefined ? undefined : results(base, name, positive('results', options.results))
   const ready = onceDone(() => declare(base, name, settings, options))
-  const pushAll = async (jobs: readonly { data: unknown; options?: PushOptions }[]): Promise<readonly string[]> => {
-    await ready()
-    const written = await Promise.all(jobs.map((job) => newJob(base, values, job.data, job.options ?? {})))
-    return base.driver.queues!.push(name, written)
-  }
   return {
-    pushAll,
-    push: async (data, wish = {}) => (await pushAll([{ data, options: wish }]))[0]!,
+    async pushAll(jobs) {
+      await ready()
+      const written = await Promise.all(jobs.map(async (job) => newJob(base, values, job.data, job.options)))
+      return base.driver.queues!.push(name, written)
+    },
+    // Jobs come by the ten thousand: nothing is waited for that is there already.
+    async push(data, wish) {
+      const waits = ready()
+      if (waits) await waits
+      const job = newJob(base, values, data, wish)
+      const [id] = await base.driver.queues!.push(name, [job instanceof Promise ? await job : job])
+      return id!
+    },
     async consume(handler, { concurrency = 1, rate } = {}) {
       positive('concurrency', concurrency)
       const pace = rate && new Pace(rate)
@@ -160,15 +167,20 @@ async function declare(base: Base, name: string, settings: QueueSettings, option
   await base.driver.queues!.declare(name, settings)
 }
 
-async function newJob(base: Base, values: Values, data: unknown, { delay = 0, priority = 0, key, headers }: PushOptions): Promise<NewJob> {
+function newJob(base: Base, values: Values, data: unknown, options: PushOptions = {}): NewJob | Promise<NewJob> {
+  const { delay = 0, priority = 0, key, headers } = options
   if (!(delay >= 0) || !Number.isFinite(delay)) throw new TypeError('delay is a number of milliseconds, such as 5000')
   if (!Number.isInteger(priority) || priority < 0 || priority > 9)
     throw new TypeError('priority is a whole number from 0, ordinary, to 9, sooner')
-  if (delay > 0) await base.need('delay')
-  if (priority > 0) await base.need('priority')
-  if (key !== undefined) await base.need('dedupe')
-  if (headers) await base.need('headers')
-  return { ...(await values.write(data, headers)), delay, priority, key }
+  const refused =
+    (delay > 0 ? base.need('delay') : undefined) ??
+    (priority > 0 ? base.need('priority') : undefined) ??
+    (key !== undefined ? base.need('dedupe') : undefined) ??
+    (headers ? base.need('headers') : undefined)
+  if (refused) return refused
+  const job = ({ body, type, headers: named }: Outgoing): NewJob => ({ body, type, headers: named, delay, priority, key })
+  const written = values.write(data, headers)
+  return written instanceof Promise ? written.then(job) : job(written)
 }
 
 async function readLetter(values: Values, letter: DriverDeadLetter): Promise<DeadLetter> {
@@ -197,31 +209,28 @@ interface Work {
 
 async function work({ concurrency, pace, ...rest }: Work): Promise<Worker> {
   const { base, name } = rest
-  const running = new Set<Promise<void>>()
+  const running = underway()
   let closing: Promise<void> | undefined
   let settle!: { resolve(): void; reject(reason: unknown): void }
   const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }))
   closed.catch(() => {})
   const begin = async (job: DriverJob): Promise<void> => {
     try {
-      await pace?.turn()
+      if (pace) await pace.turn()
       await attempt(rest, job)
     } catch (reason) {
       base.onError(reason, name)
     }
   }
   const under = await base.driver.queues!.consume(name, {
-    job(job) {
-      const run = begin(job).finally(() => running.delete(run))
-      running.add(run)
-    },
+    job: (job) => void running.keep(begin(job)),
     ended: (error) => void (error ? settle.reject(error) : undefined),
   })
   under.want(concurrency)
   const close = (): Promise<void> =>
     (closing ??= (async () => {
       await under.close()
-      await Promise.all(running)
+      await running.settled()
       settle.resolve()
     })())
   return { closed, close, [Symbol.asyncDispose]: close }
@@ -234,47 +243,28 @@ async function attempt(
 ): Promise<void> {
   let data: unknown
   try {
-    data = await values.read(job)
+    data = values.read(job)
+    if (data instanceof Promise) data = await data
   } catch (reason) {
     await bury(base, job, reasonOf(reason))
     return
   }
-  const lease = keep(base, job, settings.visibility)
-  let buried = false
-  const seen: Job = {
-    id: job.id,
-    data,
-    headers: job.headers,
-    attempt: job.attempt,
-    time: job.time === undefined ? undefined : new Date(job.time),
-    signal: lease.signal,
-    progress: async (value) => kept?.progress(job.id, value),
-    extend: async (milliseconds) => {
-      await base.need('extend')
-      await job.extend(milliseconds)
-    },
-    dead: async (reason) => {
-      await base.need('dead')
-      buried = true
-      await bury(base, job, reason)
-      await kept?.failed(job.id, reason)
-    },
-  }
+  const seen = new Attempt(base, job, data, kept, settings.visibility)
   try {
     const value = await handler(seen)
-    if (buried) return
-    await kept?.done(job.id, value)
+    if (seen.buried) return
+    if (kept) await kept.done(job.id, value)
     await job.ack()
   } catch (reason) {
-    if (buried) throw reason
-    if (reason instanceof TalkwireError && reason.code === 'NOT_FOUND' && lease.signal.aborted) throw reason
+    if (seen.buried) throw reason
+    if (reason instanceof TalkwireError && reason.code === 'NOT_FOUND' && seen.lost) throw reason
     if (job.attempt >= settings.attempts && base.has('dead')) {
       await bury(base, job, reasonOf(reason))
       await kept?.failed(job.id, reasonOf(reason))
     } else await job.nack(base.has('delay') ? pause(job.attempt) : 0)
     throw reason
   } finally {
-    lease.stop()
+    seen.stop()
   }
 }
 
@@ -283,17 +273,62 @@ const bury = (base: Base, job: DriverJob, reason: string): Promise<void> =>
 
 const reasonOf = (reason: unknown): string => (reason instanceof Error ? reason.message : String(reason)).slice(0, LONGEST_REASON)
 
-/** Asks for more time before half of it is over, as long as the handler runs. */
-function keep(base: Base, job: DriverJob, visibility: number): { readonly signal: AbortSignal; stop(): void } {
-  const lost = new AbortController()
-  if (!base.has('extend')) return { signal: lost.signal, stop() {} }
-  const timer = setInterval(
-    () => {
-      job.extend(visibility).catch((reason: unknown) => lost.abort(reason))
-    },
-    Math.max(1, visibility >> 1),
-  )
-  return { signal: lost.signal, stop: () => clearInterval(timer) }
+/** A job in its handler's hands, with what is done for it meanwhile. A class, because an object with a getter of its own takes 2.7 KB. */
+class Attempt implements Job {
+  readonly id: string
+  readonly headers: Headers
+  readonly attempt: number
+  readonly time: Date | undefined
+  buried = false
+  lost = false
+  private reason: unknown
+  private controller: AbortController | undefined
+  private readonly timer: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly base: Base,
+    private readonly job: DriverJob,
+    readonly data: unknown,
+    private readonly kept: Results | undefined,
+    visibility: number,
+  ) {
+    this.id = job.id
+    this.headers = job.headers
+    this.attempt = job.attempt
+    this.time = job.time === undefined ? undefined : new Date(job.time)
+    // Before half of the time is over, as long as the handler runs.
+    if (base.has('extend')) this.timer = setInterval(() => void job.extend(visibility).catch(this.lose), Math.max(1, visibility >> 1))
+  }
+
+  /** Made for who asks: few do. */
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController()
+    if (this.lost) this.controller.abort(this.reason)
+    return this.controller.signal
+  }
+
+  // Handlers may take a job apart: `({ data, progress }) => …`.
+  readonly progress = async (value: unknown): Promise<void> => this.kept?.progress(this.id, value)
+  readonly extend = async (milliseconds: number): Promise<void> => {
+    await this.base.need('extend')
+    await this.job.extend(milliseconds)
+  }
+  readonly dead = async (reason: string): Promise<void> => {
+    await this.base.need('dead')
+    this.buried = true
+    await bury(this.base, this.job, reason)
+    await this.kept?.failed(this.id, reason)
+  }
+
+  stop(): void {
+    clearInterval(this.timer)
+  }
+
+  private readonly lose = (reason: unknown): void => {
+    this.lost = true
+    this.reason ??= reason
+    this.controller?.abort(reason)
+  }
 }
 
 function pausesOf({ first = 1_000, factor = 2, max = 60_000 }: Backoff): (attempt: number) => number {

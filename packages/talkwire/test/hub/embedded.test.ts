@@ -72,6 +72,20 @@ test('a plain call publishes what a driver subscribed to, and reads what it set'
     assert.equal(((await client.get({ key: 'a' })) as { data: unknown }).data, 'x')
   }))
 
+test('a job that is too large is refused, and not those that were pushed in the same turn', () =>
+  withHub({ limits: { message: 1000 } }, async (open) => {
+    const { queues } = await open()
+    await queues!.declare('mail', { visibility: 1000, attempts: 5, dedupe: 1000 })
+    const push = (length: number): Promise<unknown> =>
+      queues!.push('mail', [{ body: Buffer.alloc(length), type: 'bytes', headers: {}, delay: 0, priority: 0, key: undefined }])
+    const pushed = await Promise.allSettled([push(10), push(1001), push(20)])
+    assert.deepEqual(
+      pushed.map((each) => (each.status === 'fulfilled' ? each.value : TalkwireError.from(each.reason).code)),
+      [['1'], 'LIMIT_EXCEEDED', ['2']],
+    )
+    assert.equal((await queues!.counts!('mail')).ready, 2)
+  }))
+
 test('one who subscribes without end is refused, and others go on', () =>
   withHub({ limits: { subscriptions: 5 } }, async (open) => {
     const [greedy, other] = [await open(), await open()]

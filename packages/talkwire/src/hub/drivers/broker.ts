@@ -1,4 +1,4 @@
-/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, what a close waits for, replies by an id. */
+/** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, replies by an id. */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../error.js'
 import type { BodyType, Reply } from '../driver.js'
@@ -18,8 +18,9 @@ export const CONTENT_TYPES: Readonly<Record<BodyType, string>> = {
   text: 'text/plain; charset=utf-8',
   bytes: 'application/octet-stream',
 }
-export const bodyTypeOf = (said: string): BodyType | undefined =>
-  (Object.keys(CONTENT_TYPES) as BodyType[]).find((type) => said.split(';')[0] === CONTENT_TYPES[type].split(';')[0])
+const essence = (said: string): string => said.split(';', 1)[0]!
+const BODY_TYPES = new Map(Object.entries(CONTENT_TYPES).map(([type, said]) => [essence(said), type as BodyType]))
+export const bodyTypeOf = (said: string): BodyType | undefined => BODY_TYPES.get(said) ?? BODY_TYPES.get(essence(said))
 
 /** There is no connection: who listens is told when there is one again. */
 export const isAway = (reason: unknown): boolean =>
@@ -84,26 +85,6 @@ export async function untilAnswered(there: () => Promise<void>, pause: Pauses, o
     )
   }
   return !over()
-}
-
-/** What is on its way when a hub or a consumer closes, which waits for it. */
-export interface Underway {
-  /** Settles as what it was given does. */
-  readonly keep: <T>(work: Promise<T>) => Promise<T>
-  /** Resolves when all that is kept now has settled. */
-  readonly settled: () => Promise<unknown>
-}
-
-export function underway(): Underway {
-  const known = new Set<Promise<unknown>>()
-  return {
-    keep(work) {
-      const kept = work.finally(() => known.delete(kept))
-      known.add(kept)
-      return kept
-    },
-    settled: () => Promise.allSettled(known),
-  }
 }
 
 /** For libraries whose opening no signal ends. Rejects with the signal's reason; whoever calls closes what opens after that. */

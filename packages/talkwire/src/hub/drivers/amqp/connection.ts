@@ -7,7 +7,8 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Incoming, OpenOptions, Outgoing } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses, underway } from '../broker.js'
+import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses } from '../broker.js'
+import { underway } from '../../underway.js'
 
 export interface Sending {
   readonly exchange: string

@@ -7,7 +7,8 @@ import type { Channel, ConsumeMessage, GetMessage, Message, Options } from 'amqp
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway, underway } from '../broker.js'
+import { isAway } from '../broker.js'
+import { underway } from '../../underway.js'
 import { acknowledge, ATTEMPT, incoming, propertiesOf, REASON, resent, short, type Amqp } from './connection.js'
 import { DELAY_BYTES, delays, type Delays } from './delays.js'
 

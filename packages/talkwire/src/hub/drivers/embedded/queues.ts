@@ -1,42 +1,26 @@
 /** Work queues of the embedded hub. */
 import { TalkwireError } from '../../../error.js'
-import type { Consumption, DeadLetter, Headers, Job, JobSink, QueuesDriver } from '../../driver.js'
+import type { Consumption, DeadLetter, Headers, Job, JobSink, NewJob, QueuesDriver } from '../../driver.js'
 import type { RawJob } from '../../embedded/streams.js'
 import { typeName, typeNumber, viewOf } from '../../packed.js'
+import { gather } from '../gather.js'
 import { beginsAgain, openFlow, type HubLink } from './link.js'
 
-/** Jobs of all callers of a turn go in one list, and so do acknowledgements. */
-function gather<T, R>(send: (queue: string, items: readonly T[]) => Promise<readonly R[]>): (queue: string, item: T) => Promise<R> {
-  let lists = new Map<string, { readonly item: T; resolve: (answer: R) => void; reject: (reason: unknown) => void }[]>()
-  const leave = (): void => {
-    const all = lists
-    lists = new Map()
-    for (const [queue, list] of all)
-      send(
-        queue,
-        list.map(({ item }) => item),
-      ).then(
-        (answers) => {
-          for (const [index, { resolve }] of list.entries()) resolve(answers[index]!)
-        },
-        (reason: unknown) => {
-          for (const { reject } of list) reject(reason)
-        },
-      )
-  }
-  return (queue, item) =>
-    new Promise((resolve, reject) => {
-      if (lists.size === 0) process.nextTick(leave)
-      const list = lists.get(queue) ?? []
-      if (list.length === 0) lists.set(queue, list)
-      list.push({ item, resolve, reject })
-    })
-}
-
+type Receipt = readonly [id: number, receipt: number]
+type Ack = (queue: string, receipts: readonly Receipt[]) => Promise<readonly boolean[]>
 type RawNew = readonly [body: Uint8Array, type: number, headers: Headers | null, delay: number, priority: number, key: string | null]
 
+/** The hub looked at all before it took any. */
+const TOOK_NONE = new Set(['INVALID_INPUT', 'LIMIT_EXCEEDED', 'MESSAGE_TOO_LARGE'])
+const tookNone = (reason: unknown): boolean => reason instanceof TalkwireError && TOOK_NONE.has(reason.code)
+
 export function embeddedQueues(link: HubLink): QueuesDriver {
-  const ack = gather<readonly [number, number], boolean>((queue, receipts) => link.later(['ack', queue, receipts]))
+  const ack = gather<Receipt, boolean>({ send: (queue, receipts) => link.later(['ack', queue, receipts]) })
+  const push = gather<RawNew, number>({
+    send: (queue, jobs) => link.later(['push', queue, jobs], sizeOf(jobs)),
+    bytes: ([body]) => body.length,
+    tookNone,
+  })
   let consumers = 0
   return {
     async declare(queue, { visibility, attempts, dedupe }) {
@@ -44,18 +28,7 @@ export function embeddedQueues(link: HubLink): QueuesDriver {
     },
     async push(queue, jobs) {
       link.check()
-      const raw = jobs.map(({ body, type, headers, delay, priority, key }): RawNew => [
-        body,
-        typeNumber(type),
-        Object.keys(headers).length > 0 ? headers : null,
-        delay,
-        priority,
-        key ?? null,
-      ])
-      const ids = await link.ask<number[]>(
-        ['push', queue, raw],
-        raw.reduce((bytes, [body]) => bytes + body.length, 0),
-      )
+      const ids = await push(queue, jobs.map(rawOf))
       return ids.map(String)
     },
     consume: (queue, sink) => consume(link, queue, ++consumers, sink, ack),
@@ -85,13 +58,17 @@ export function embeddedQueues(link: HubLink): QueuesDriver {
   }
 }
 
-async function consume(
-  link: HubLink,
-  queue: string,
-  consumer: number,
-  sink: JobSink,
-  ack: (queue: string, receipt: readonly [number, number]) => Promise<boolean>,
-): Promise<Consumption> {
+const rawOf = ({ body, type, headers, delay, priority, key }: NewJob): RawNew => [
+  body,
+  typeNumber(type),
+  Object.keys(headers).length > 0 ? headers : null,
+  delay,
+  priority,
+  key ?? null,
+]
+const sizeOf = (jobs: readonly RawNew[]): number => jobs.reduce((bytes, [body]) => bytes + body.length, 0)
+
+async function consume(link: HubLink, queue: string, consumer: number, sink: JobSink, ack: Ack): Promise<Consumption> {
   let wanted = 0
   let closed = false
   const flow = await openFlow(link, {
@@ -119,12 +96,7 @@ async function consume(
   }
 }
 
-function jobOf(
-  link: HubLink,
-  queue: string,
-  [id, receipt, attempt, time, type, headers, body]: RawJob,
-  ack: (queue: string, receipt: readonly [number, number]) => Promise<boolean>,
-): Job {
+function jobOf(link: HubLink, queue: string, [id, receipt, attempt, time, type, headers, body]: RawJob, ack: Ack): Job {
   const settle = async (...words: unknown[]): Promise<void> => {
     const [name, ...rest] = words
     await link.ask([name, queue, id, receipt, ...rest])
@@ -138,7 +110,7 @@ function jobOf(
     body: viewOf(body),
     async ack() {
       link.check()
-      if (await ack(queue, [id, receipt])) return
+      if ((await ack(queue, [[id, receipt]]))[0]) return
       throw new TalkwireError('NOT_FOUND', `the job ${id} is not ours any more: its time was over, or it is done`, { outcome: 'ran' })
     },
     nack: (delay) => settle('nack', delay),

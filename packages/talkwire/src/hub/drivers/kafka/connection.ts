@@ -6,7 +6,8 @@ import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, isAway, orAborted, packageOf, pauses, underway, untilAnswered, type Pauses } from '../broker.js'
+import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
+import { underway } from '../../underway.js'
 
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
 

@@ -4,6 +4,7 @@ import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
 import type { Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
+import { asking } from './asking.js'
 
 type Library = typeof import('@nats-io/transport-node')
 
@@ -93,20 +94,25 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   let away = false
   const backs = calls()
   const closings = calls()
-  /** Who is answered: what the library sent, or would have sent, is not sent again, and it tells nobody before their time is over. */
-  const waiting = new Set<(reason: Error) => void>()
+  const answers = asking(connection, lib.createInbox(), ANSWER)
   const watch = async (): Promise<void> => {
-    for await (const { type } of connection.status()) {
-      if (type === 'disconnect' && !closed) lost()
-      else if (type === 'reconnect' && !closed) void again(++times)
+    for await (const status of connection.status()) {
+      if (status.type === 'disconnect' && !closed) lost()
+      else if (status.type === 'reconnect' && !closed) void again(++times)
+      else if (status.type === 'error') refused(status.error)
     }
+  }
+  const refused = (reason: Error): void => {
+    const { subject, operation } = reason as { subject?: string; operation?: string }
+    if (operation === 'publish') answers.fail(reason, (asked) => asked === subject)
   }
   let times = 0
   const lost = (): void => {
     times++
     const isFirst = !away
     away = true
-    for (const fail of waiting) fail(new Error(DISCONNECTED))
+    // What was sent, or would have been, is not sent again.
+    answers.fail(new Error(DISCONNECTED))
     if (isFirst)
       options.onConnection({
         state: 'lost',
@@ -127,19 +133,14 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   const request = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> => {
     open()
-    let fail!: (reason: Error) => void
-    const isLost = new Promise<never>((_, reject) => waiting.add((fail = reject)))
     try {
-      return await Promise.race([connection.request(subject, body, { timeout: ANSWER, ...(headers && { headers }) }), isLost])
+      return await answers.ask(subject, body, headers)
     } catch (reason) {
       throw errorOf(reason)
-    } finally {
-      waiting.delete(fail)
     }
   }
   const ask: Nats['ask'] = async (subject, body, headers) => {
-    open()
-    if (away) throw new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
+    if (!closed && away) throw new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
     return request(subject, body, headers)
   }
   const checked = (message: Msg): any => {
@@ -195,6 +196,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       if (!away) await connection.flush().catch(() => {})
       closed = true
       await connection.close()
+      answers.fail(new TalkwireError('CLOSED', 'the hub was closed', { outcome: 'maybe-ran' }))
     },
   }
   try {

@@ -49,7 +49,7 @@ export function bucket(nats: Nats, name: string): Bucket {
     }
   }
   return {
-    ready,
+    ready: async () => ready(),
     stream,
     root,
     async last(key) {

@@ -15,7 +15,11 @@ export interface Script {
 }
 
 /** The milliseconds of Redis' own clock: those of the clients may differ. */
-const NOW = `local function now() local t = redis.call('TIME'); return t[1] * 1000 + math.floor(t[2] / 1000) end
+const NOW = `local clock
+local function now()
+  if not clock then local t = redis.call('TIME') clock = t[1] * 1000 + math.floor(t[2] / 1000) end
+  return clock
+end
 local function whole(n) return string.format('%.0f', n) end
 `
 export function script(text: string): Script {

@@ -5,8 +5,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
-import type { Consumption, DeadLetter, Job, JobSink, QueuesDriver } from '../../driver.js'
+import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver } from '../../driver.js'
 import { isAway } from '../broker.js'
+import { gather, type Gathered } from '../gather.js'
 import { headersText, incomingOf, items, script, text, view, type Answer, type Redis } from './connection.js'
 import { looking } from './looking.js'
 
@@ -18,12 +19,17 @@ const MOST = 100
 const QUEUE = `
 local q = KEYS[1]
 local function setting(name) return tonumber(redis.call('HGET', q .. 'settings', name) or '0') end
-local function add(body, type, headers, delay, priority)
-  local seq = redis.call('INCR', q .. 'seq')
+-- One call for many costs little more than one for one; Lua hands on some thousands at most.
+local function parts(list, run) for i = 1, #list, 1000 do run(unpack(list, i, math.min(i + 999, #list))) end end
+local function put(set, list) parts(list, function(...) redis.call('ZADD', q .. set, ...) end) end
+local function drop(set, ids) parts(ids, function(...) redis.call('ZREM', q .. set, ...) end) end
+local function numbers(count) return redis.call('INCRBY', q .. 'seq', whole(count)) - count end
+local function append(list, score, id) list[#list + 1] = score list[#list + 1] = id end
+local function add(seq, body, type, headers, delay, priority, ready, later)
   local id = whole(seq)
   local place = whole((9 - priority) * 1e14 + seq)
   redis.call('HSET', q .. 'job:' .. id, 'body', body, 'type', type, 'headers', headers, 'time', whole(now()), 'place', place, 'attempt', '0')
-  if delay > 0 then redis.call('ZADD', q .. 'later', whole(now() + delay), id) else redis.call('ZADD', q .. 'ready', place, id) end
+  if delay > 0 then append(later, whole(now() + delay), id) else append(ready, place, id) end
   return id
 end
 local function bury(id, reason)
@@ -40,53 +46,64 @@ local function back(id, delay)
 end
 local function due(set)
   local ids = redis.call('ZRANGEBYSCORE', q .. set, '-inf', whole(now()), 'LIMIT', 0, 1000)
-  for _, id in ipairs(ids) do redis.call('ZREM', q .. set, id) end
+  drop(set, ids)
   return ids
 end
 local function sweep()
-  for _, id in ipairs(due('later')) do redis.call('ZADD', q .. 'ready', redis.call('HGET', q .. 'job:' .. id, 'place'), id) end
+  local ready = {}
+  for _, id in ipairs(due('later')) do append(ready, redis.call('HGET', q .. 'job:' .. id, 'place'), id) end
   for _, id in ipairs(due('taken')) do back(id, 0) end
-  for _, entry in ipairs(redis.call('XRANGE', q .. 'in', '-', '+', 'COUNT', 1000)) do
+  local foreign = redis.call('XRANGE', q .. 'in', '-', '+', 'COUNT', 1000)
+  local seq = #foreign > 0 and numbers(#foreign)
+  for n, entry in ipairs(foreign) do
     local f = { body = '', type = '', headers = '' }
     for i = 1, #entry[2], 2 do f[entry[2][i]] = entry[2][i + 1] end
-    add(f.body, f.type, f.headers, 0, 0)
+    add(seq + n, f.body, f.type, f.headers, 0, 0, ready)
     redis.call('XDEL', q .. 'in', entry[1])
   end
+  put('ready', ready)
 end
 local function wake() redis.call('PUBLISH', q .. 'wake', '') end
 `
 
 const push = script(`${QUEUE}
-local ids = {}
+local ids, ready, later = {}, {}, {}
 local dedupe = setting('dedupe')
+local seq = numbers(#ARGV / 6)
 for i = 1, #ARGV, 6 do
   local key = q .. 'key:' .. ARGV[i + 5]
   local id = ARGV[i + 5] ~= '' and redis.call('GET', key)
   if not id then
-    id = add(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]))
+    seq = seq + 1
+    id = add(seq, ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ready, later)
     if ARGV[i + 5] ~= '' and dedupe > 0 then redis.call('SET', key, id, 'PX', whole(dedupe)) end
   end
   ids[#ids + 1] = id
 end
+put('ready', ready)
+put('later', later)
 wake()
 return ids`)
 
 /** The jobs, and in how many milliseconds one comes back; -1: none will. */
 const take = script(`${QUEUE}
 sweep()
-local taken = {}
-local visibility = setting('visibility')
-for _ = 1, tonumber(ARGV[1]) do
-  local id = redis.call('ZPOPMIN', q .. 'ready')[1]
-  if not id then break end
+local taken, times = {}, {}
+local back = whole(now() + setting('visibility'))
+local popped = redis.call('ZPOPMIN', q .. 'ready', ARGV[1])
+local seq = #popped > 0 and numbers(#popped / 2)
+for i = 1, #popped, 2 do
+  local id = popped[i]
   local job = q .. 'job:' .. id
-  local attempt = redis.call('HINCRBY', job, 'attempt', 1)
-  local receipt = ARGV[2] .. ':' .. redis.call('INCR', q .. 'seq')
-  redis.call('HSET', job, 'receipt', receipt)
-  redis.call('ZADD', q .. 'taken', whole(now() + visibility), id)
-  local f = redis.call('HMGET', job, 'time', 'type', 'headers', 'body')
+  local f = redis.call('HMGET', job, 'time', 'type', 'headers', 'body', 'attempt')
+  local attempt = tonumber(f[5] or '0') + 1
+  seq = seq + 1
+  local receipt = ARGV[2] .. ':' .. whole(seq)
+  redis.call('HSET', job, 'receipt', receipt, 'attempt', whole(attempt))
+  append(times, back, id)
   taken[#taken + 1] = { id, receipt, attempt, f[1], f[2], f[3], f[4] }
 end
+put('taken', times)
 local next = -1
 for _, set in ipairs({ 'later', 'taken' }) do
   local first = redis.call('ZRANGE', q .. set, 0, 0, 'WITHSCORES')[2]
@@ -97,7 +114,24 @@ for _, set in ipairs({ 'later', 'taken' }) do
 end
 return { next, taken }`)
 
-/** 0: it is somebody else's by now, or nobody's. */
+/** For each: 0: it is somebody else's by now, or nobody's. */
+const acknowledge = script(`${QUEUE}
+local done, ids, jobs, seen = {}, {}, {}, {}
+for i = 1, #ARGV, 2 do
+  local job = q .. 'job:' .. ARGV[i]
+  local ours = not seen[job] and redis.call('HGET', job, 'receipt') == ARGV[i + 1]
+  if ours then
+    seen[job] = true
+    ids[#ids + 1] = ARGV[i]
+    jobs[#jobs + 1] = job
+  end
+  done[#done + 1] = ours and 1 or 0
+end
+drop('taken', ids)
+parts(jobs, function(...) redis.call('DEL', ...) end)
+return done`)
+
+/** The same, for one. */
 const settle = script(`${QUEUE}
 local id, receipt, how, word = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local job = q .. 'job:' .. id
@@ -108,8 +142,7 @@ if how == 'extend' then
   return 1
 end
 redis.call('ZREM', q .. 'taken', id)
-if how == 'ack' then redis.call('DEL', job)
-elseif how == 'dead' then bury(id, word)
+if how == 'dead' then bury(id, word)
 else
   if how == 'return' then redis.call('HINCRBY', job, 'attempt', -1) end
   back(id, tonumber(word))
@@ -161,23 +194,20 @@ export function queues(redis: Redis): QueuesDriver {
   const keyOf = (queue: string): string => `${redis.prefix}:queue:${queue}:`
   const run = (what: Parameters<Redis['run']>[0], queue: string, ...words: (string | Buffer)[]): Promise<Answer> =>
     redis.run(what, [keyOf(queue)], words)
+  const pushed = gather<NewJob, string>({
+    send: async (queue, jobs) => items(await run(push, queue, ...jobs.flatMap(wordsOf))).map(text),
+    bytes: ({ body }) => body.length,
+  })
+  const acked = gather<readonly [id: string, receipt: string], Answer>({
+    send: async (key, receipts) => items(await redis.run(acknowledge, [key], receipts.flat())),
+  })
   return {
     async declare(queue, { visibility, attempts, dedupe }) {
       const words = ['visibility', String(visibility), 'attempts', String(attempts), 'dedupe', String(dedupe)]
       await redis.command('HSET', `${keyOf(queue)}settings`, ...words)
     },
-    async push(queue, jobs) {
-      const words = jobs.flatMap(({ body, type, headers, delay, priority, key = '' }) => [
-        view(body),
-        type,
-        headersText(headers),
-        String(delay),
-        String(priority),
-        key,
-      ])
-      return items(await run(push, queue, ...words)).map(text)
-    },
-    consume: (queue, sink) => consume(redis, keyOf(queue), queue, sink),
+    push: pushed,
+    consume: (queue, sink) => consume(redis, keyOf(queue), queue, sink, acked),
     async counts(queue) {
       const [ready, delayed, taken, dead] = items(await run(count, queue)).map(Number)
       return { ready: ready!, delayed: delayed!, taken: taken!, dead: dead! }
@@ -202,7 +232,22 @@ export function queues(redis: Redis): QueuesDriver {
   }
 }
 
-async function consume(redis: Redis, key: string, queue: string, sink: JobSink): Promise<Consumption> {
+const wordsOf = ({ body, type, headers, delay, priority, key = '' }: NewJob): (string | Buffer)[] => [
+  view(body),
+  type,
+  headersText(headers),
+  String(delay),
+  String(priority),
+  key,
+]
+
+async function consume(
+  redis: Redis,
+  key: string,
+  queue: string,
+  sink: JobSink,
+  acked: Gathered<readonly [id: string, receipt: string], Answer>,
+): Promise<Consumption> {
   const me = randomUUID()
   let wanted = 0
   let out = 0
@@ -212,21 +257,23 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
     redis.run(settle, [key], [id, receipt, how, word])
   const jobOf = (answer: Answer): Job => {
     const [id, receipt, attempt, time, type, headers, body] = items(answer)
-    const finish = async (how: 'ack' | 'nack' | 'dead', word: string): Promise<void> => {
-      const done = await settleJob(text(id), text(receipt), how, word).finally(() => {
+    const finish = async (settling: Promise<Answer | undefined>): Promise<void> => {
+      try {
+        if ((await settling) !== 1) throw gone(text(id))
+      } finally {
         out--
         look()
-      })
-      if (done !== 1) throw gone(text(id))
+      }
     }
+    const settleThis = (how: 'nack' | 'dead', word: string): Promise<void> => finish(settleJob(text(id), text(receipt), how, word))
     return {
       id: text(id),
       attempt: Number(attempt),
       time: Number(text(time)),
       ...incomingOf(type, headers, body),
-      ack: () => finish('ack', ''),
-      nack: (delay) => finish('nack', String(delay)),
-      dead: (reason) => finish('dead', reason),
+      ack: () => finish(acked(key, [[text(id), text(receipt)]]).then(([done]) => done)),
+      nack: (delay) => settleThis('nack', String(delay)),
+      dead: (reason) => settleThis('dead', reason),
       async extend(milliseconds) {
         if ((await settleJob(text(id), text(receipt), 'extend', String(milliseconds))) !== 1) throw gone(text(id))
       },

@@ -1,0 +1,25 @@
+/** What is on its way when a hub or a consumer closes, which waits for it. */
+export interface Underway {
+  /** Returns what it was given. */
+  readonly keep: <T>(work: Promise<T>) => Promise<T>
+  /** Resolves when nothing is on its way. */
+  readonly settled: () => Promise<void>
+}
+
+export function underway(): Underway {
+  let count = 0
+  let idle: (() => void)[] = []
+  const ended = (): void => {
+    if (--count > 0) return
+    for (const resolve of idle) resolve()
+    idle = []
+  }
+  return {
+    keep(work) {
+      count++
+      work.then(ended, ended)
+      return work
+    },
+    settled: () => (count === 0 ? Promise.resolve() : new Promise((resolve) => idle.push(resolve))),
+  }
+}
