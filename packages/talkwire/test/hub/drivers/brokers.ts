@@ -62,7 +62,12 @@ export const RABBITMQ: BrokerPlan = {
     RABBITMQ_FEATURE_FLAGS: 'quorum_queue,stream_queue,implicit_default_bindings',
     // The server itself instead of a shell that waits for it.
     RABBITMQ_ALLOW_INPUT: '1',
-    RABBITMQ_SERVER_START_ARGS: `-noinput -kernel inet_dist_use_interface {${host.replaceAll('.', ',')}}`,
+    RABBITMQ_SERVER_START_ARGS: [
+      '-noinput',
+      `-kernel inet_dist_use_interface {${host.replaceAll('.', ',')}}`,
+      // What was on its way between two queues when it was killed is tried again after that, three minutes otherwise.
+      '-rabbit dead_letter_worker_publisher_confirm_timeout 2000',
+    ].join(' '),
     ERL_EPMD_PORT: String(await startEpmd()),
   }),
   answers: (host, port) => asks(host, port, 'AMQP\0\0\x09\x01', 'PLAIN'),
