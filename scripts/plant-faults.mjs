@@ -1205,6 +1205,30 @@ const FAULTS = [
   ),
   ...faultsOf(
     'protocols/xml.js',
+    ['protocols/xml'],
+    [
+      [
+        'XML: parts of a document are documents',
+        'xmlns: namespaces, position: false',
+        'xmlns: namespaces, position: false, fragment: true',
+        'short',
+      ],
+      ['XML: bytes that are no text are mended', 'fatal: true', 'fatal: false'],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/soap.js',
+    ['protocols/xml'],
+    [
+      [
+        'SOAP: what a WSDL imports is fetched from anywhere',
+        "await ask(place, { method: 'GET', path }, limits, signal);\n        if (status !== 200)\n            throw status === 404",
+        "(await Promise.all(documents.flatMap(importsOf).map((each) => fetch(each).catch(() => {}))), await ask(place, { method: 'GET', path }, limits, signal));\n        if (status !== 200)\n            throw status === 404",
+      ],
+    ],
+  ),
+  ...faultsOf(
+    'protocols/xml.js',
     ['protocols/xmlrpc'],
     [
       ['XML: a DOCTYPE is taken', "parser.on('doctype', () => {", "parser.on('comment', () => {"],
