@@ -9,7 +9,7 @@ import path from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import * as z from 'zod'
-import { connect, contract, discover, rpc, serve } from '../../src/index.js'
+import { connect, contract, discover, rpc, serve, type TalkwireError } from '../../src/index.js'
 import { wsdl, wsdlContract } from '../../src/protocols/soap.js'
 import { loadXml, readXmlText } from '../../src/protocols/xml.js'
 import { freshPath } from '../helpers/place.js'
@@ -238,7 +238,7 @@ test('row 22: nor whatever a WSDL says, as a text, and as what a service tells o
     const told = await wsdlContract(text).catch((reason: Error) => reason)
     if (text.includes('?><!')) assert.match((told as Error).message, /a DOCTYPE is refused/)
     const { server, host } = await answering([], text)
-    await discover(`soap+http://${host}/said`).catch((reason: { code?: unknown }) => assert.ok(reason.code, String(reason)))
+    await discover(`soap+http://${host}/said`).catch((reason: TalkwireError) => assert.ok(reason.code, reason.stack))
     await new Promise((resolve) => server.close(resolve))
   }
   assert.ok((await wsdlContract(good)).members['echo'])
