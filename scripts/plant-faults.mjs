@@ -420,7 +420,7 @@ const FAULTS = [
       ['kafka: a topic has any number of partitions', 'if (partitions === 1)', 'if (partitions !== undefined)'],
       ['kafka: nobody hears of a lost connection', "if (state === 'open')\n            looking ??=", 'if (false)\n            looking ??='],
       ['kafka: nobody goes on after a restart', 'await backs.all();', ''],
-      ['kafka: a wrong password is no answer', "code === 'PLT_KFK_AUTHENTICATION'", 'false'],
+      ['kafka: a wrong password is no answer', '/AUTHORIZATION_FAILED|SASL/', '/AUTHORIZATION_FAILED/'],
       ['kafka: close leaves behind what was published', 'await produced.settled();', ''],
       ['kafka: a topic that was removed is thought to be there', 'known.delete(topic);\n                    reject', 'reject'],
     ],
@@ -731,7 +731,7 @@ const FAULTS = [
   ),
   ...faultsOf(
     'hub/drivers/activemq/topics.js',
-    ['hub/drivers/activemq'],
+    ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
     [
       ['activemq: a pattern takes the topic before it', 'if (group !== undefined || matchesPattern(pattern, topic))', ''],
       ['activemq: who is slow is given everything', 'while (room && ', 'while ('],

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { soon } from '../../../compliance/ends.js'
 import { fresh, hubKit, json, upTo, valueOf, Waiting, type HubKit } from '../../../compliance/hub-kit.js'
-import type { NewJob, OpenOptions } from '../../../src/hub/driver.js'
+import type { NewJob, OpenOptions, Request } from '../../../src/hub/driver.js'
 import { stomp } from '../../../src/hub/drivers/stomp.js'
 import { openHub } from '../../../src/hub/index.js'
 import { startBroker } from '../../helpers/broker.js'
@@ -52,11 +52,14 @@ connection.disconnect()
   return async () => JSON.parse((await soon(lines.next(), 'a line of stomp.py')).value as string)
 }
 
-/** A way to the broker that can be cut. */
-async function cuttable(): Promise<{ address: string; cut(): void }> {
+/** A way to the broker that can be cut, or the first connection of it. */
+async function cuttable(): Promise<{ address: string; cut(): void; cutOne(): void; lines: Waiting & { count: number } }> {
   const sockets = new Set<net.Socket>()
+  const lines = Object.assign(new Waiting(), { count: 0 })
   const server = net.createServer((socket) => {
     const on = net.connect(broker.port, broker.host)
+    lines.count++
+    socket.once('close', () => (lines.count--, lines.happened()))
     for (const [one, other] of [
       [socket, on],
       [on, socket],
@@ -72,7 +75,8 @@ async function cuttable(): Promise<{ address: string; cut(): void }> {
     for (const socket of sockets) socket.destroy()
   }
   after(() => (server.close(), cut()))
-  return { address: `stomp://${broker.host}:${(server.address() as net.AddressInfo).port}`, cut }
+  const cutOne = (): void => void [...sockets][0]!.destroy()
+  return { address: `stomp://${broker.host}:${(server.address() as net.AddressInfo).port}`, cut, cutOne, lines }
 }
 
 /** Somebody who answers each frame with what `says` of it. */
@@ -343,6 +347,40 @@ test('who lost the connection is told at the acknowledgement, subscribers hear a
     for (let sent = 0; !(await ears[0]!.something()); sent++) await other.topics!.publish(topic, json(sent), { retain: false })
     await hub.close()
   }))
+
+test('of two connections neither stays when the other is lost', () =>
+  kit.within(async () => {
+    const way = await cuttable()
+    const seen: string[] = []
+    const waiting = new Waiting()
+    const hub = await stomp.open(way.address, { ...options, onConnection: ({ state }) => (seen.push(state), waiting.happened()) })
+    way.cutOne()
+    await waiting.until('another connection', () => (seen.includes('connected') ? true : undefined))
+    await way.lines.until('the end of the other', () => (way.lines.count === 2 ? true : undefined))
+    assert.deepEqual(seen, ['lost', 'connected'])
+    await hub.close()
+  }))
+
+test('an answer to somebody who is gone is no failure; another one is', async () => {
+  let reason = 'The destination temp-queue://ID:gone does not exist.'
+  const place = await stranger((command, headers) => {
+    if (command === 'CONNECT') return CONNECTED
+    const id = headers.get('receipt') ?? ''
+    if (command === 'SEND') return frame('ERROR', { 'receipt-id': id, message: reason })
+    const request = { destination: '/topic/talkwire.requests.a', 'reply-to': '/temp-queue/gone', 'content-length': '0', 'message-id': '1' }
+    return (
+      frame('RECEIPT', { 'receipt-id': id }) +
+      (command === 'SUBSCRIBE' ? frame('MESSAGE', { ...request, subscription: headers.get('id')!, ack: '1' }) : '')
+    )
+  })
+  const hub = await stomp.open(place, options)
+  const asked = new Promise<Request>((resolve) => void hub.requests!.respond('a', undefined, resolve))
+  const { reply } = await soon(asked, 'a request')
+  await reply(json(1), false)
+  reason = 'no room'
+  await assert.rejects(reply(json(1), false), fails('UNKNOWN'))
+  await hub.close()
+})
 
 test('what ActiveMQ cannot carry is refused', () =>
   kit.within(async () => {

@@ -72,6 +72,7 @@ test('kafka-python reads what we publish, and publishes, packed, in transactions
     const hub = await kit.open()
     const root = fresh()
     const ear = await kit.listener(hub, `${root}.*`)
+    const every = await kit.listener(hub, '>')
     const tomorrow = await kit.listener(hub, `${root}.*`, { from: { time: Date.now() + 86_400_000 } })
     await hub.topics!.publish(`${root}.new`, { ...json({ id: 1 }), headers: { to: 'all', 'content-type': 'mine' } }, PLAIN)
     const read = await python(
@@ -126,6 +127,7 @@ print(json.dumps(found))
         ['.last', '"last"', 'json', {}],
       ],
     )
+    assert.deepEqual(await every.until(6), came)
     assert.equal(await tomorrow.something(), false)
   }))
 
@@ -181,6 +183,9 @@ test('what was cut off is counted, and a log that begins anew is read from its b
       for (const each of [ear, late])
         await each.listener.until('the first of the new log', () => (each.values().includes('anew') ? true : undefined))
       assert.equal(late.listener.lostCount, 2)
+      await operate((admin) => admin.deleteTopics({ topics: [topic] }))
+      await again(() => hub.topics!.publish('a', json('made anew'), PLAIN))
+      assert.deepEqual((await (await own.listener(hub, 'a', { from: 'all' })).until(1)).map(valueOf), ['made anew'])
     })
   }))
 
