@@ -709,6 +709,48 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/amqp1/line.js',
+    ['hub/drivers/activemq-amqp1'],
+    [
+      [
+        'amqp1: what is refused is taken for done',
+        "made.on('rejected', done((waiter, { remote_state: said }) => waiter.reject(",
+        "made.on('rejected', done((waiter, { remote_state: said }) => waiter.resolve(",
+      ],
+      ['amqp1: more is sent than there is room for', 'unsent.length > 0 && sender.sendable()', 'unsent.length > 0'],
+      [
+        'amqp1: what waits is not told that the connection is lost',
+        'for (const { reject: failed } of sent.values())\n                failed(cause);',
+        '',
+      ],
+      ['amqp1: receivers are not told that the connection is lost', 'link.lost(cause);', ''],
+      ['amqp1: replies come from nowhere', 'what.asks ? replies : undefined', 'undefined'],
+      ['amqp1: a wrong password is no answer', "condition === 'amqp:unauthorized-access'", 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp1/receiver.js',
+    ['hub/drivers/activemq-amqp1'],
+    [
+      ['amqp1: less is wanted, and as many come', 'if (lacks < 0)', 'if (false)'],
+      ['amqp1: nothing comes after the first', 'credit === 0 || lacks >= most / 4', 'false'],
+      ['amqp1: what was used up is waited for', 'if (draining && credit === 0)', 'if (false)'],
+      ['amqp1: a link with jobs is given back', 'window === undefined && here > 0', 'false'],
+      ['amqp1: done is said once', 'rcv_settle_mode: SECOND', 'rcv_settle_mode: 0'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/amqp1/messages.js',
+    ['hub/drivers/activemq-amqp1'],
+    [
+      ['amqp1: headers of its own are sent as headers', 'if (TAKEN.test(name))\n            throw', 'if (false)\n            throw'],
+      ['amqp1: a job that comes again looks like the first time', 'message.delivery_count ?? 0', '0'],
+      ['amqp1: values of AMQP are no body', 'return Buffer.from(JSON.stringify(', 'return Buffer.alloc(0); (('],
+      ['amqp1: delays are not told', 'delay && {', 'false && {'],
+      ['amqp1: of several places all are the name', "replace(/,.*/s, '')", "replace('', '')"],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/activemq/queues.js',
     ['hub/drivers/activemq-foreign', 'hub/drivers/activemq'],
     [

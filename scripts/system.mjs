@@ -23,6 +23,11 @@ const SQS = /\/hub\/drivers\/sqs[^/]*\.test\./
 
 const SQS_JARS = { name: 'elasticmq', version: '1.7.1', packages: ['org.elasticmq:elasticmq-server_2.13:1.7.1'] }
 
+const JAVA = new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}|${SQS.source}`)
+
+/** Debian's ActiveMQ has no AMQP in it. */
+const AMQP_JARS = { name: 'activemq-amqp', version: '5.17.2', packages: ['org.apache.activemq:activemq-amqp:5.17.2'] }
+
 const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
 
 const PHP = /\/protocols\/soap-php\.test\./
@@ -41,8 +46,8 @@ const PROGRAMS = {
   gdbus: { debian: 'libglib2.0-bin', tests: DBUS },
   'python3-dbus': { debian: 'python3-dbus', tests: DBUS, file: '/usr/lib/python3/dist-packages/dbus/__init__.py' },
   strace: { debian: 'strace', tests: /\/hub\/log-killed\.test\./ },
-  java: { debian: 'default-jre-headless', tests: new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}|${SQS.source}`) },
-  mvn: { debian: 'maven', tests: new RegExp(`${KAFKA.source}|${SQS.source}`) },
+  java: { debian: 'default-jre-headless', tests: JAVA },
+  mvn: { debian: 'maven', tests: JAVA },
   kafka: { jars: KAFKA_JARS, tests: KAFKA, file: path.join(folderOf(KAFKA_JARS), 'kafka_2.13-4.1.1.jar') },
   elasticmq: { jars: SQS_JARS, tests: SQS, file: path.join(folderOf(SQS_JARS), 'elasticmq-server_2.13-1.7.1.jar') },
   beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
@@ -54,6 +59,12 @@ const PROGRAMS = {
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
   activemq: { debian: 'libactivemq-java', tests: ACTIVEMQ, file: '/usr/share/java/activemq-stomp.jar' },
+  'activemq-amqp': { jars: AMQP_JARS, tests: ACTIVEMQ, file: path.join(folderOf(AMQP_JARS), 'activemq-amqp-5.17.2.jar') },
+  'python3-qpid-proton': {
+    debian: 'python3-qpid-proton',
+    tests: /\/hub\/drivers\/activemq-amqp1\.test\./,
+    file: '/usr/lib/python3/dist-packages/proton/__init__.py',
+  },
   'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },

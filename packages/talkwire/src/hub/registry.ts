@@ -11,6 +11,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   mqtts: async () => (await import('./drivers/mqtt.js')).mqtt,
   amqp: async () => (await import('./drivers/amqp.js')).amqp,
   amqps: async () => (await import('./drivers/amqp.js')).amqp,
+  amqp1: async () => (await import('./drivers/amqp1.js')).amqp1,
+  amqp1s: async () => (await import('./drivers/amqp1.js')).amqp1,
   kafka: async () => (await import('./drivers/kafka.js')).kafka,
   kafkas: async () => (await import('./drivers/kafka.js')).kafka,
   nats: async () => (await import('./drivers/nats.js')).nats,

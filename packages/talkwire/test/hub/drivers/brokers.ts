@@ -1,8 +1,8 @@
 /** How each broker of the tests is started: everything on disk at once, as far as it can. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path, { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { asks, type BrokerPlan } from '../../helpers/broker.js'
+import { asks, type Broker, type BrokerPlan } from '../../helpers/broker.js'
 import { startEpmd } from '../../helpers/epmd.js'
 import { freshPort } from '../../helpers/loopback.js'
 
@@ -79,7 +79,7 @@ export const BEANSTALKD: BrokerPlan = {
 }
 
 /** scripts/system.mjs puts them there. */
-const KAFKA_JARS = new URL('../../../../../../.jars/kafka-4.1.1/', import.meta.url)
+const jarsOf = (name: string): string => fileURLToPath(new URL(`../../../../../../.jars/${name}/`, import.meta.url))
 /** Metadata, version 1, of no topic; the answer has one broker. */
 const WHO = '\0\0\0\x0e\0\x03\0\x01\0\0\0\x07\0\0\0\0\0\0'
 const ONE = '\0\0\0\x07\0\0\0\x01'
@@ -94,7 +94,7 @@ export const KAFKA: BrokerPlan = {
       writeFileSync(config, settings(host, port, freshPort(), freshPort(), data))
     }
     const java = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
-    return ['java', ...java, '-cp', join(fileURLToPath(KAFKA_JARS), '*'), 'kafka.Kafka', config]
+    return ['java', ...java, '-cp', join(jarsOf('kafka-4.1.1'), '*'), 'kafka.Kafka', config]
   },
   answers: (host, port) => asks(host, port, WHO, ONE),
 }
@@ -125,7 +125,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 `
 
-/** Debian's ActiveMQ, which has no AMQP in it. */
+/** Debian's ActiveMQ, which has no AMQP in it: scripts/system.mjs gets that elsewhere. */
 const ACTIVEMQ_JARS = `
   activemq-broker activemq-client activemq-console activemq-jaas activemq-kahadb-store activemq-openwire-legacy
   activemq-protobuf activemq-stomp activemq-spring xbean-spring hawtbuf slf4j-api slf4j-nop jcl-over-slf4j
@@ -135,9 +135,10 @@ const ACTIVEMQ_JARS = `
   .trim()
   .split(/\s+/)
   .map((name) => `/usr/share/java/${name}.jar`)
+const AMQP_JARS = ['activemq-amqp-5.17.2.jar', 'proton-j-0.33.10.jar'].map((name) => join(jarsOf('activemq-amqp-5.17.2'), name))
 
 /** Priorities and delays are there only if they are asked for; a hub of the prefix `plain` has no priorities. */
-const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
+const activemqXml = (stomp: string, amqp: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
   xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
   xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
     http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
@@ -151,20 +152,35 @@ const activemqXml = (uri: string, folder: string): string => `<beans xmlns="http
         <users><authenticationUser username="guest" password="right" groups="users" /></users>
       </simpleAuthenticationPlugin>
     </plugins>
-    <transportConnectors><transportConnector uri="${uri}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" /></transportConnectors>
+    <transportConnectors>
+      <transportConnector uri="${amqp}?transport.tcpNoDelay=true&amp;transport.transformer=jms" />
+      <transportConnector uri="${stomp}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" />
+    </transportConnectors>
   </broker>
 </beans>`
 
 export const ACTIVEMQ: BrokerPlan = {
   command(host, port, folder) {
     const config = path.join(folder, 'activemq.xml')
-    writeFileSync(config, activemqXml(`stomp://${host}:${port}`, folder))
+    if (!existsSync(config)) writeFileSync(config, activemqXml(`stomp://${host}:${port}`, `amqp://${host}:${freshPort()}`, folder))
     const java = '-Xmx256m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
     const places = ['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`)
-    return ['java', ...java, ...places, '-cp', ACTIVEMQ_JARS.join(':'), 'org.apache.activemq.console.Main', 'start', `xbean:file:${config}`]
+    return [
+      'java',
+      ...java,
+      ...places,
+      '-cp',
+      [...ACTIVEMQ_JARS, ...AMQP_JARS].join(':'),
+      'org.apache.activemq.console.Main',
+      'start',
+      `xbean:file:${config}`,
+    ]
   },
   answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
 }
+
+/** Where it speaks AMQP. */
+export const amqpOf = ({ folder }: Broker): string => /amqp:\/\/([\d.:]+)/.exec(readFileSync(join(folder, 'activemq.xml'), 'utf8'))![1]!
 
 /** scripts/system.mjs puts them there. */
 const SQS_JARS = new URL('../../../../../../.jars/elasticmq-1.7.1/', import.meta.url)

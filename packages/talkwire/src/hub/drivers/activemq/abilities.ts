@@ -11,6 +11,8 @@ export type Ability = 'delay' | 'priority'
 
 /** Milliseconds after which the broker forgets what nobody read. */
 const STALE = 60_000
+/** Longer than a broker that has no time stands still. */
+const LATE = 10_000
 
 const SAYS: Readonly<Record<Ability, string>> = {
   delay: 'the broker hands out delayed jobs at once; its configuration lacks schedulerSupport="true"',
@@ -41,11 +43,14 @@ const tryOf = (mq: ActiveMq, said: string): Sent => ({
   ttl: STALE,
 })
 
-/** One that was to come later, and came as if it were not, says so. */
+/** One that is to come later is behind the one that was sent after it. */
 async function delays(mq: ActiveMq): Promise<boolean> {
-  const mine = randomUUID()
-  const came = await hear(mq, [mine], () => mq.send({ ...tryOf(mq, mine), delay: 1 }))
-  return !came.early
+  const [late, now] = [randomUUID(), randomUUID()]
+  const came = await hear(mq, [late, now], async () => {
+    await mq.send({ ...tryOf(mq, late), delay: LATE })
+    await mq.send(tryOf(mq, now))
+  })
+  return came.headers[FENCE] === now
 }
 
 async function prefers(mq: ActiveMq): Promise<boolean> {

@@ -38,8 +38,6 @@ export interface Arrived {
   readonly priority: number
   /** How often it was handed out before; `some`: it was, and nobody knows how often. */
   readonly before: number | 'some'
-  /** It was to come later, and the broker did not care. */
-  readonly early: boolean
   readonly correlationId: string | undefined
   readonly replyTo: string | undefined
   /** Resolves when the broker knows that it is done; of a window, when it was told, and knows it before anything that is asked later. Rejects when the line is lost. */

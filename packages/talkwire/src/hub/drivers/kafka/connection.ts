@@ -106,8 +106,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
     if (reason instanceof TalkwireError) return reason
     const all = [...within(reason)]
     const say = (code: string, how = outcome): TalkwireError => new TalkwireError(code, textOf(reason), { cause: reason, outcome: how })
-    if (all.some(({ apiId }) => /AUTHORIZATION_FAILED|SASL/.test(apiId ?? '')))
-      return say('UNAUTHENTICATED', 'not-sent')
+    if (all.some(({ apiId }) => /AUTHORIZATION_FAILED|SASL/.test(apiId ?? ''))) return say('UNAUTHENTICATED', 'not-sent')
     if (all.some(isTooLarge)) return say('MESSAGE_TOO_LARGE', 'not-sent')
     if (isUnknown(reason) || all.some(({ apiId }) => REFUSED.test(apiId ?? ''))) return say('UNAVAILABLE', 'not-sent')
     // Refused before anything was sent; all else may have been on its way.

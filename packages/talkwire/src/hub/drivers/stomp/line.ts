@@ -185,7 +185,6 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       headers: Object.fromEntries([...headers].filter(([name]) => !TAKEN.test(name))),
       priority: Number(headers.get('priority') ?? 4),
       before: headers.get('redelivered') === 'true' ? 'some' : 0,
-      early: headers.has(DELAY),
       correlationId: headers.get('correlation-id'),
       replyTo: headers.get('reply-to'),
       ...settle,
