@@ -15,7 +15,7 @@ export const amqp1: HubDriver = {
   name: 'amqp1',
   traits: [
     ...(['topics', 'wildcards', 'headers', 'confirmed', 'groups', 'resume', 'backpressure', 'requests'] as const),
-    ...(['queues', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
+    ...(['queues', 'ordered', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
   ],
   async open(address, options) {
     const { url, host, user, password, prefix } = brokerAddress(address, ['amqp1', 'amqp1s'], /^\/?$/, FORM)
