@@ -32,6 +32,16 @@ export const bodies = (): Buffer[] => {
 /** Numbers from 0. */
 export const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index)
 
+/** What comes without a word to anybody is asked for, so often at most. */
+const MOST_ASKED = 2_000
+export async function someOf<T>(ask: () => Promise<readonly T[]>): Promise<readonly T[]> {
+  for (let asked = 0; asked < MOST_ASKED; asked++) {
+    const found = await ask()
+    if (found.length > 0) return found
+  }
+  throw new Error(`there is nothing, asked for ${MOST_ASKED} times`)
+}
+
 /** Waits for something that events bring about. */
 export class Waiting {
   private waiters: (() => void)[] = []

@@ -5,18 +5,21 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
+import rhea, { type EventContext, type Sender } from 'rhea'
 import { soon } from '../../../compliance/ends.js'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
-import { fresh, hubKit, json, upTo, valueOf } from '../../../compliance/hub-kit.js'
+import { fresh, hubKit, json, someOf, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import type { Job, NewJob, OpenOptions } from '../../../src/hub/driver.js'
+import type { Arrived, Line } from '../../../src/hub/drivers/activemq/line.js'
 import { amqp1 } from '../../../src/hub/drivers/amqp1.js'
+import { openAmqp1 } from '../../../src/hub/drivers/amqp1/line.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
-import { ACTIVEMQ, amqpOf } from './brokers.js'
+import { ACTIVEMQ, amqpOf, cuttable } from './brokers.js'
 
 const broker = await startBroker(ACTIVEMQ)
-const place = amqpOf(broker)
+const place = amqpOf(broker, 'jms')
 const module = new URL('../../../src/hub/drivers/amqp1.js', import.meta.url).href
 
 testHubDriver({
@@ -164,14 +167,157 @@ test('a job that its consumers die of is a dead letter in the end', () =>
       await gone
     }
     worker.consumption.want(1)
-    const letters = async (): Promise<unknown[]> => {
-      for (;;) {
-        const found = await hub.queues!.deadLetters!(queue, 10)
-        if (found.length > 0) return found.map((letter) => [valueOf(letter), letter.reason, letter.attempts, { ...letter.headers }])
-      }
-    }
-    assert.deepEqual(await soon(letters(), 'a dead letter'), [['deadly', 'was handed out 3 times', 3, { said: 'yes' }]])
+    const letters = await someOf(() => hub.queues!.deadLetters!(queue, 10))
+    assert.deepEqual(
+      letters.map((letter) => [valueOf(letter), letter.reason, letter.attempts, { ...letter.headers }]),
+      [['deadly', 'was handed out 3 times', 3, { said: 'yes' }]],
+    )
     assert.deepEqual(worker.jobs, [])
+  }))
+
+const placeOf = (address: string): { readonly host: string; readonly port: number } => {
+  const [host = '', port] = address.split(':')
+  return { host, port: Number(port) }
+}
+/** A connection without a hub around it. */
+const lineTo = (address: string): Promise<Line> =>
+  openAmqp1(rhea, { ...placeOf(address), tls: undefined, user: '', password: '' }, undefined, () => {})
+
+const plain = (kind: 'queue' | 'reply', name: string) => ({ ...json(1), to: [{ kind, name }] as const, persistent: false })
+
+test('what the broker refuses is refused; somebody who is gone is another matter', async () => {
+  const line = await lineTo(place)
+  await assert.rejects(line.send(plain('reply', '')), fails('UNKNOWN'))
+  await assert.rejects(line.send(plain('reply', 'temp-queue://ID:gone-1:1:1')), fails('NOT_FOUND'))
+  await line.close()
+})
+
+test('more than the broker has room for waits', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const topic = fresh()
+    await Promise.all(upTo(3_000).map((index) => hub.topics!.publish(topic, json(index), { retain: false })))
+  }))
+
+test('what was said and not answered is told that the connection is lost', () =>
+  kit.within(async () => {
+    const way = await cuttable(placeOf(place))
+    const hub = await amqp1.open(`amqp1://${way.place}`, options)
+    const [queue, topic] = [fresh(), fresh()]
+    const worker = await kit.worker(hub, queue)
+    await hub.queues!.push(queue, [job(1)])
+    worker.consumption.want(1)
+    const [first] = await worker.until(1)
+    way.deafen()
+    const open = [hub.topics!.publish(topic, json(1), { retain: false }), first!.ack()]
+    way.cut()
+    for (const each of open) await assert.rejects(soon(each, 'the end of what was open'), fails('CONNECTION_LOST'))
+    await hub.close()
+  }))
+
+test('who wants less is sent less, and somebody else gets it', async () => {
+  const line = await lineTo(place)
+  const queue = fresh()
+  const from = { kind: 'queue', name: queue } as const
+  const came = new Waiting()
+  const [mine, theirs]: [number[], number[]] = [[], []]
+  const taking = (list: number[]) => ({
+    from,
+    arrived: (message: Arrived) => (list.push(JSON.parse(String(message.body)) as number), came.happened()),
+    ended() {},
+  })
+  const one = await line.receive(taking(mine))
+  one.want(5)
+  one.want(1)
+  // Said on the same connection, and answered after that.
+  await line.browse(queue, 1)
+  for (const index of upTo(5)) await line.send({ ...plain('queue', queue), ...json(index) })
+  const other = await line.receive(taking(theirs))
+  other.want(4)
+  await came.until(
+    () => `four for the other; there are ${theirs.length}`,
+    () => (theirs.length === 4 ? true : undefined),
+  )
+  assert.deepEqual([mine, theirs], [[0], [1, 2, 3, 4]])
+  await line.close()
+})
+
+test('a job that comes to somebody who pauses by then goes to somebody else', () =>
+  kit.within(async () => {
+    const [hub, other] = [await kit.open(), await kit.open()]
+    const queue = fresh()
+    const [paused, worker] = [await kit.worker(hub, queue), await kit.worker(other, queue)]
+    for (const round of upTo(20)) {
+      paused.consumption.want(1)
+      const pushed = other.queues!.push(queue, [job(round)])
+      paused.consumption.want(0)
+      worker.consumption.want(1)
+      await pushed
+      const came = (await worker.until(round + 1))[round]!
+      assert.equal(valueOf(came), round)
+      await came.ack()
+      worker.consumption.want(0)
+    }
+    assert.deepEqual(paused.jobs, [])
+  }))
+
+test('a link that brings a job instead of the word that it has none is left, and the job goes back', async () => {
+  const said: string[] = []
+  const waiting = new Waiting()
+  const tell = (what: string): void => (said.push(what), waiting.happened())
+  const told = (what: string): Promise<true> => waiting.until(what, () => (said.includes(what) ? true : undefined))
+  const container = rhea.create_container()
+  container.sasl_server_mechanisms.enable_anonymous()
+  const links: Sender[] = []
+  container.on('sender_open', ({ sender }: EventContext) => {
+    sender!.set_source({ address: sender!.source.address })
+    links.push(sender!)
+  })
+  const draining = new Set<Sender>()
+  container.on('sender_draining', ({ sender }: EventContext) => {
+    draining.add(sender!)
+    sender!.send({ body: '1' })
+  })
+  container.on('sendable', ({ sender }: EventContext) => {
+    if (draining.has(sender!)) return
+    tell(`link ${links.indexOf(sender!)} may send`)
+    if (sender !== links[0]) sender!.send({ body: '2' })
+  })
+  container.on('sender_close', ({ sender }: EventContext) => tell(`link ${links.indexOf(sender!)} is left`))
+  container.on('message', ({ message }: EventContext) => tell(`sent ${String((message!.body as { content: Buffer }).content)}`))
+  container.on('disconnected', () => {})
+  const server = container.listen({ port: 0, host: ownHost, properties: { product: 'ActiveMQ' } })
+  await once(server, 'listening')
+  after(() => server.close())
+  const hub = await amqp1.open(`amqp1://${ownHost}:${(server.address() as net.AddressInfo).port}`, options)
+  const worker = await kit.worker(hub, 'q')
+  worker.consumption.want(1)
+  await told('link 0 may send')
+  worker.consumption.want(0)
+  await told('sent 1')
+  await told('link 0 is left')
+  worker.consumption.want(1)
+  assert.deepEqual((await worker.until(1)).map(valueOf), [2])
+  assert.deepEqual(said, ['link 0 may send', 'sent 1', 'link 0 is left', 'link 1 may send'])
+  await hub.close()
+})
+
+test('a connector that hands on what came as it came: a request to a group and to all has its name', () =>
+  kit.within(async () => {
+    const hub = await amqp1.open(`amqp1://${amqpOf(broker, 'native')}?prefix=native`, options)
+    const topic = fresh()
+    const names: string[] = []
+    for (const group of ['g', undefined])
+      await hub.requests!.respond(topic, group, (request) => {
+        names.push(request.topic)
+        void request.reply(json(1), false)
+      })
+    const replies = new Waiting()
+    let count = 0
+    await hub.requests!.request(topic, json(1), () => (count++, replies.happened()))
+    await replies.until('two replies', () => (count === 2 ? true : undefined))
+    assert.deepEqual(names, [topic, topic])
+    await hub.close()
   }))
 
 test('what is refused says why: a password, names of ActiveMQ’s own, a name that is none', () =>

@@ -1,7 +1,11 @@
 /** How each broker of the tests is started: everything on disk at once, as far as it can. */
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
 import path, { join } from 'node:path'
+import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { Waiting } from '../../../compliance/hub-kit.js'
 import { asks, type Broker, type BrokerPlan } from '../../helpers/broker.js'
 import { startEpmd } from '../../helpers/epmd.js'
 import { freshPort } from '../../helpers/loopback.js'
@@ -137,8 +141,16 @@ const ACTIVEMQ_JARS = `
   .map((name) => `/usr/share/java/${name}.jar`)
 const AMQP_JARS = ['activemq-amqp-5.17.2.jar', 'proton-j-0.33.10.jar'].map((name) => join(jarsOf('activemq-amqp-5.17.2'), name))
 
+/** How it hands on what came in AMQP: as JMS has it, or as it came. */
+type Transformer = 'jms' | 'native'
+const TRANSFORMERS: readonly Transformer[] = ['jms', 'native']
+
 /** Priorities and delays are there only if they are asked for; a hub of the prefix `plain` has no priorities. */
-const activemqXml = (stomp: string, amqp: string, folder: string): string => `<beans xmlns="http://www.springframework.org/schema/beans"
+const activemqXml = (
+  stomp: string,
+  amqp: readonly (readonly [Transformer, string])[],
+  folder: string,
+): string => `<beans xmlns="http://www.springframework.org/schema/beans"
   xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
   xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
     http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
@@ -153,7 +165,7 @@ const activemqXml = (stomp: string, amqp: string, folder: string): string => `<b
       </simpleAuthenticationPlugin>
     </plugins>
     <transportConnectors>
-      <transportConnector uri="${amqp}?transport.tcpNoDelay=true&amp;transport.transformer=jms" />
+${amqp.map(([transformer, uri]) => `      <transportConnector uri="${uri}?transport.tcpNoDelay=true&amp;transport.transformer=${transformer}" />`).join('\n')}
       <transportConnector uri="${stomp}?transport.tcpNoDelay=true&amp;wireFormat.maxDataLength=4000000" />
     </transportConnectors>
   </broker>
@@ -162,7 +174,8 @@ const activemqXml = (stomp: string, amqp: string, folder: string): string => `<b
 export const ACTIVEMQ: BrokerPlan = {
   command(host, port, folder) {
     const config = path.join(folder, 'activemq.xml')
-    if (!existsSync(config)) writeFileSync(config, activemqXml(`stomp://${host}:${port}`, `amqp://${host}:${freshPort()}`, folder))
+    const amqp = TRANSFORMERS.map((each) => [each, `amqp://${host}:${freshPort()}`] as const)
+    if (!existsSync(config)) writeFileSync(config, activemqXml(`stomp://${host}:${port}`, amqp, folder))
     const java = '-Xmx256m -Xss512k -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto'.split(' ')
     const places = ['home', 'base', 'data', 'conf'].map((name) => `-Dactivemq.${name}=${folder}`)
     return [
@@ -180,7 +193,53 @@ export const ACTIVEMQ: BrokerPlan = {
 }
 
 /** Where it speaks AMQP. */
-export const amqpOf = ({ folder }: Broker): string => /amqp:\/\/([\d.:]+)/.exec(readFileSync(join(folder, 'activemq.xml'), 'utf8'))![1]!
+export function amqpOf({ folder }: Broker, transformer: Transformer): string {
+  const lines = readFileSync(join(folder, 'activemq.xml'), 'utf8').split('\n')
+  return /amqp:\/\/([\d.:]+)/.exec(lines.find((line) => line.includes(`transformer=${transformer}`))!)![1]!
+}
+
+/** A way to a broker that can be cut, or the first connection of it. */
+export interface Way {
+  readonly place: string
+  cut(): void
+  cutOne(): void
+  /** What the broker says does not come any more. */
+  deafen(): void
+  readonly lines: Waiting & { count: number }
+}
+
+export async function cuttable({ host, port }: { readonly host: string; readonly port: number }): Promise<Way> {
+  const pairs = new Set<{ readonly near: net.Socket; readonly far: net.Socket }>()
+  const lines = Object.assign(new Waiting(), { count: 0 })
+  const server = net.createServer((near) => {
+    const pair = { near, far: net.connect(port, host) }
+    pairs.add(pair)
+    lines.count++
+    near.once('close', () => (lines.count--, lines.happened()))
+    for (const [one, other] of [
+      [pair.near, pair.far],
+      [pair.far, pair.near],
+    ] as const) {
+      one.on('error', () => {}).on('close', () => (pairs.delete(pair), other.destroy()))
+      one.pipe(other)
+    }
+  })
+  server.listen(0, host)
+  await once(server, 'listening')
+  const cut = (): void => {
+    for (const { near } of pairs) near.destroy()
+  }
+  after(() => (server.close(), cut()))
+  return {
+    place: `${host}:${(server.address() as net.AddressInfo).port}`,
+    cut,
+    cutOne: () => void [...pairs][0]!.near.destroy(),
+    deafen() {
+      for (const { near, far } of pairs) far.unpipe(near)
+    },
+    lines,
+  }
+}
 
 /** scripts/system.mjs puts them there. */
 const SQS_JARS = new URL('../../../../../../.jars/elasticmq-1.7.1/', import.meta.url)

@@ -191,6 +191,8 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
     if (attempts > 0 && all >= attempts) return aside(bury(message, `was handed out ${all} times`, all))
     held.push({ message, failures: all })
     give()
+    // Sent before the broker heard that none is wanted.
+    if (wanted === 0) letGo()
   }
   const give = (): void => {
     while (!closed && out < wanted && held.length > 0) {

@@ -25,7 +25,7 @@ const REPLIES = 1000
 /** A session keeps what came behind a job that is not settled: so many may. */
 const KEPT = 1 << 20
 /** A queue of somebody who is gone. */
-const GONE = /does not exist|temp.*(deleted|removed)/i
+const GONE = /does not exist|temp.*(deleted|removed)|^temp-(queue|topic):/i
 
 interface Waiter {
   readonly resolve: () => void
@@ -156,7 +156,7 @@ export function openAmqp1(
     }
     const open = async (source: Source, plan: Omit<Receiving, 'from'>): Promise<Link> => {
       if (state !== 'open') throw away()
-      const link = openReceiver(sessionOf(), source, { ...plan, away, errorOf, gone: () => links.delete(link) })
+      const link = openReceiver(sessionOf, source, { ...plan, away, errorOf, gone: () => links.delete(link) })
       links.add(link)
       await link.opened
       return link

@@ -1,5 +1,5 @@
 /** A link of AMQP 1.0 on which messages come, each for a credit. */
-import type { Delivery, EventContext, Session, Source } from 'rhea'
+import type { Delivery, EventContext, Receiver as Incoming, Session, Source } from 'rhea'
 import { TalkwireError } from '../../../error.js'
 import type { Receiver, Receiving } from '../activemq/line.js'
 import { arrivedOf } from './messages.js'
@@ -25,11 +25,18 @@ interface Waiter {
   readonly reject: (reason: TalkwireError) => void
 }
 
+/** What is one link to whoever uses it may be several, one after the other. */
+interface Part {
+  readonly receiver: Incoming
+  /** The broker has it. */
+  ready: boolean
+  here: number
+}
+
 /** Confirmed twice: we are done with a message, and the broker knows it. */
 const SECOND = 1
 
-export function openReceiver(session: Session, source: Source, { window, arrived, ended, away, errorOf, gone }: LinkPlan): Link {
-  const receiver = session.open_receiver({ source, credit_window: 0, autoaccept: false, rcv_settle_mode: SECOND })
+export function openReceiver(sessionOf: () => Session, source: Source, { window, arrived, ended, away, errorOf, gone }: LinkPlan): Link {
   const settling = new Map<Delivery, Waiter>()
   let state: 'opening' | 'open' | 'closing' | 'closed' = 'opening'
   let most = window ?? 0
@@ -49,23 +56,23 @@ export function openReceiver(session: Session, source: Source, { window, arrived
       if (credit === 0 || state === 'closed') return resolve()
       if (!draining) {
         draining = []
-        receiver.drain_credit()
+        part.receiver.drain_credit()
       }
       draining.push(resolve)
     })
   const look = (): void => {
-    if (state !== 'open' || draining) return
+    if (state !== 'open' || draining || !part.ready) return
     const lacks = most - here - credit
     if (lacks < 0) void drained()
     // A word to the broker for each message would be one too many, as long as some are on their way.
     else if (lacks > 0 && (credit === 0 || lacks >= most / 4)) {
       credit += lacks
-      receiver.add_credit(lacks)
+      part.receiver.add_credit(lacks)
     }
   }
   const detach = (): void => {
     if (state === 'closed' || (window === undefined && here > 0)) return
-    receiver.close()
+    part.receiver.close()
   }
   const end = (cause: TalkwireError): void => {
     if (state === 'closed') return
@@ -79,62 +86,92 @@ export function openReceiver(session: Session, source: Source, { window, arrived
     shut()
   }
 
-  receiver.on('receiver_open', () => {
-    // One that is refused is opened, too, and closed with the reason.
-    if (state !== 'opening' || !receiver.source?.address) return
-    state = 'open'
-    open.resolve()
-    look()
-  })
-  receiver.on('message', ({ message, delivery }: EventContext) => {
-    credit--
-    here++
-    const settle = (say: () => void): Promise<void> =>
-      new Promise((resolve, reject) => {
-        if (state === 'closed') return reject(over ?? away())
-        settling.set(delivery!, { resolve, reject })
-        say()
-      })
-    arrived(
-      arrivedOf(message!, receiver.source.address, {
-        accept: () => settle(() => delivery!.accept()),
-        release: () => void settle(() => delivery!.modified({ delivery_failed: true })).catch(() => {}),
-      }),
-    )
-    if (draining && credit === 0) isDrained()
-    else look()
-  })
-  receiver.on('settled', ({ delivery }: EventContext) => {
-    here--
-    settling.get(delivery!)?.resolve()
-    settling.delete(delivery!)
-    if (state === 'closing') detach()
-    else look()
-  })
+  const attach = (): Part => {
+    const session = sessionOf()
+    const receiver = session.open_receiver({ source, credit_window: 0, autoaccept: false, rcv_settle_mode: SECOND })
+    const mine: Part = { receiver, ready: false, here: 0 }
+    receiver.on('receiver_open', () => {
+      // One that is refused is opened, too, and closed with the reason.
+      if (!receiver.source?.address) return
+      mine.ready = true
+      if (state === 'opening') {
+        state = 'open'
+        open.resolve()
+      }
+      look()
+    })
+    receiver.on('message', ({ message, delivery }: EventContext) => {
+      credit--
+      here++
+      mine.here++
+      const settle = (say: () => void): Promise<void> =>
+        new Promise((resolve, reject) => {
+          if (state === 'closed') return reject(over ?? away())
+          settling.set(delivery!, { resolve, reject })
+          say()
+        })
+      arrived(
+        arrivedOf(message!, receiver.source.address, {
+          accept: () => settle(() => delivery!.accept()),
+          release: () => void settle(() => delivery!.modified({ delivery_failed: true })).catch(() => {}),
+        }),
+      )
+      if (!draining || credit > 0) return look()
+      isDrained()
+      if (window === undefined && state === 'open') renew()
+    })
+    receiver.on('settled', ({ delivery }: EventContext) => {
+      here--
+      mine.here--
+      settling.get(delivery!)?.resolve()
+      settling.delete(delivery!)
+      if (mine !== part) leave(mine)
+      if (state === 'closing') detach()
+      else look()
+    })
+    receiver.on('receiver_drained', () => {
+      isDrained()
+      look()
+    })
+    receiver.on('receiver_error', () => {})
+    receiver.on('receiver_close', () => {
+      if (mine === part) closed()
+      session.close()
+    })
+    return mine
+  }
   /** The broker says so only of what it did not use. */
   const isDrained = (): void => {
     credit = 0
-    receiver.drain = false
+    part.receiver.drain = false
     const done = draining ?? []
     draining = undefined
     for (const resolve of done) resolve()
-    look()
   }
-  receiver.on('receiver_drained', isDrained)
+  /**
+   * Where a message takes what is being given back, ActiveMQ may still owe the word that it has nothing, and takes the next credit for
+   * that: nothing would come any more.
+   */
+  const renew = (): void => {
+    const old = part
+    part = attach()
+    leave(old)
+  }
+  const leave = (old: Part): void => {
+    if (old.here === 0) old.receiver.close()
+  }
   const closed = (): void => {
     const was = state
-    const cause = errorOf(receiver.error)
+    const cause = errorOf(part.receiver.error)
     end(cause)
-    session.close()
     if (was === 'open') ended(cause)
   }
-  receiver.on('receiver_error', () => {})
-  receiver.on('receiver_close', closed)
+  let part = attach()
 
   return {
     opened,
     get address() {
-      return receiver.source.address
+      return part.receiver.source.address
     },
     want(wanted) {
       most = wanted
@@ -142,7 +179,7 @@ export function openReceiver(session: Session, source: Source, { window, arrived
     },
     async drain(wanted) {
       credit = wanted
-      receiver.add_credit(wanted)
+      part.receiver.add_credit(wanted)
       await drained()
     },
     async close() {
