@@ -735,7 +735,7 @@ const FAULTS = [
       ['amqp1: less is wanted, and as many come', 'if (lacks < 0)', 'if (false)'],
       ['amqp1: nothing comes after the first', 'credit === 0 || lacks >= most / 4', 'false'],
       ['amqp1: what was used up is waited for', 'if (!draining || credit > 0)', 'if (true)'],
-      ['amqp1: a link is trusted with more than it gave back', 'renew();\n        });', '});'],
+      ['amqp1: a link is trusted with more than it gave back', "if (window === undefined && state === 'open')\n            renew();", ''],
       ['amqp1: a link that was left stays', 'if (old.here === 0)', 'if (false)'],
       ['amqp1: a link with jobs is given back', 'window === undefined && here > 0', 'false'],
       ['amqp1: done is said once', 'rcv_settle_mode: SECOND', 'rcv_settle_mode: 0'],

@@ -285,6 +285,7 @@ test('a link that brings a job instead of the word that it has none is left, and
   })
   container.on('sender_close', ({ sender }: EventContext) => tell(`link ${links.indexOf(sender!)} is left`))
   container.on('message', ({ message }: EventContext) => tell(`sent ${String((message!.body as { content: Buffer }).content)}`))
+  container.on('accepted', ({ delivery }: EventContext) => delivery!.update(true))
   container.on('disconnected', () => {})
   const server = container.listen({ port: 0, host: ownHost, properties: { product: 'ActiveMQ' } })
   await once(server, 'listening')

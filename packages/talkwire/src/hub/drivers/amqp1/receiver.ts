@@ -118,7 +118,7 @@ export function openReceiver(sessionOf: () => Session, source: Source, { window,
       )
       if (!draining || credit > 0) return look()
       isDrained()
-      if (window === undefined && state === 'open') renew()
+      look()
     })
     receiver.on('settled', ({ delivery }: EventContext) => {
       here--
@@ -147,10 +147,11 @@ export function openReceiver(sessionOf: () => Session, source: Source, { window,
     const done = draining ?? []
     draining = undefined
     for (const resolve of done) resolve()
+    if (window === undefined && state === 'open') renew()
   }
   /**
-   * Where a message takes what is being given back, ActiveMQ may still owe the word that it has nothing, and takes the next credit for
-   * that: nothing would come any more.
+   * A link that was drained while a job was pushed cannot be used any more: ActiveMQ may keep the job for it without handing it out, or
+   * owe it the word that there is nothing, and take the next credit for that.
    */
   const renew = (): void => {
     const old = part
