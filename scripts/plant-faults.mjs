@@ -2064,6 +2064,19 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'protocols/mcp.js',
+    ['protocols/mcp'],
+    [
+      ['mcp: events are not told on stdout', '(event, payload) => peer.onEvent(event, payload)', '() => true', 'short'],
+      ['mcp: elements are not told on stdout', 'this.tell(method, params);', ';'],
+      [
+        'mcp: a child that dies ends no calls',
+        'if (begun)\n                return options.onClosed(cause);',
+        'if (begun)\n                return;',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'serve-dialect.js',
     ['threats/dialects'],
     [['dialects: an authkey that nobody can prove is asked for', 'authkey === undefined || provesKey', 'true', 'short']],

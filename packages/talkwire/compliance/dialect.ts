@@ -15,6 +15,7 @@ import { TalkwireError } from '../src/error.js'
 import type { Dialect } from '../src/protocols/dialect.js'
 import { serve, type ServeOptions } from '../src/serve.js'
 import { openBetween, type Between } from './dialect-between.js'
+import { openControl, startChild, type RunningChild } from './dialect-child.js'
 import { handlersFor, proofFor, type ProofState } from './dialect-proof.js'
 import { codeOf, soon, turns } from './ends.js'
 import { Random } from './random.js'
@@ -29,6 +30,8 @@ export interface DialectSuite {
   readonly connectOptions?: ConnectOptions
   /** A plain connection to a service's address, to say what nobody should. Without it only what is well said is tried. */
   readonly raw?: (address: string) => Socket
+  /** For a service on stdin and stdout: what starts the command as a client's child. `address` is then where the service listens. */
+  readonly child?: (command: readonly string[]) => string
 }
 
 interface Running {
@@ -38,9 +41,12 @@ interface Running {
   readonly state: ProofState
   happened(what: string): Promise<void>
   answer(text: string): void
+  /** `state` is what it is now, wherever the service is. */
+  look(): Promise<void>
 }
 
 export function testDialect(suite: DialectSuite): void {
+  if (suite.child) return testChild(suite, suite.child)
   const withPair = (what: string, body: (running: Running) => Promise<void>): unknown =>
     suite.test(`${suite.dialect.scheme}: ${what}`, async () => {
       const running = await start(suite)
@@ -54,11 +60,61 @@ export function testDialect(suite: DialectSuite): void {
   testUnary(withPair)
   testContext(withPair, suite)
   testShapes(withPair, suite)
-  testEnds(withPair, suite)
+  testClosing(withPair)
+  testEnds(suite)
   if (suite.raw) {
     testGarbage(withPair, suite.raw)
     testNonsense(suite)
   }
+}
+
+/** One child for all that leaves it alive, one for each of the others. */
+function testChild(suite: DialectSuite, address: (command: readonly string[]) => string): void {
+  const { test, dialect } = suite
+  const open = (): Promise<RunningChild> => startChild(address, suite.address(), dialect.traits, suite.connectOptions)
+  const each = (what: string, body: () => Promise<void>): unknown => test(`${dialect.scheme}: ${what}`, body)
+  let shared: Promise<RunningChild> | undefined
+  const withShared: WithPair = (what, body) =>
+    each(what, async () => {
+      const running = await (shared ??= open())
+      running.forget()
+      await body(running)
+    })
+  testUnary(withShared)
+  testContext(withShared, suite)
+  testShapes(withShared, suite)
+  each('the service ends with its client', async () => {
+    const running = await (shared ??= open())
+    await soon(running.client.close(), 'client.close()')
+    await soon(running.ended, 'the end of the service')
+  })
+  testClosing((what, body) =>
+    each(what, async () => {
+      const running = await open()
+      try {
+        await body(running)
+      } finally {
+        await soon(running.client.close(), 'client.close()')
+        await soon(running.ended, 'the end of the service')
+      }
+    }),
+  )
+  each('kill -9 of the service in the middle of a call rejects it, honestly', async () => {
+    const running = await open()
+    const call = codeOf(running.client.wait({ text: '' }))
+    await running.happened('waits')
+    process.kill(running.pid, 'SIGKILL')
+    assert.match(await call, /^(CONNECTION_LOST|CONNECTION_CLOSED|PEER_EXITED)\/maybe-ran$/)
+    await soon(running.client.close(), 'client.close()')
+  })
+  each('kill -9 of the caller in the middle of a call ends the service', async () => {
+    const control = await openControl()
+    const child = fork(far, ['call', address(control.command(suite.address())), '{}'])
+    await soon(control.accepted, 'the service')
+    await control.happened('waits')
+    child.kill('SIGKILL')
+    await soon(control.ended, 'the end of the service')
+  })
 }
 
 type WithPair = (what: string, body: (running: Running) => Promise<void>) => unknown
@@ -86,6 +142,7 @@ async function start({ dialect, address, listenOptions, connectOptions }: Dialec
     service,
     state,
     answer,
+    look: () => Promise.resolve(),
     happened: (what) =>
       soon(
         new Promise((resolve) => {
@@ -243,9 +300,12 @@ function testShapes(withPair: WithPair, { dialect: { traits } }: DialectSuite): 
       )
     })
   if (traits.oneway)
-    withPair('one-way calls arrive', async ({ client, state }) => {
+    withPair('one-way calls arrive', async ({ client, state, look }) => {
       for (let value = 0; value < 100; value++) await client.note({ value })
-      for (let tries = 0; state.notes.length < 100 && tries < 100; tries++) await client.double({ value: 1 })
+      for (let tries = 0; state.notes.length < 100 && tries < 100; tries++) {
+        await client.double({ value: 1 })
+        await look()
+      }
       assert.deepEqual(
         state.notes.toSorted((a, b) => a - b),
         Array.from({ length: 100 }, (_, index) => index),
@@ -294,7 +354,7 @@ function testOutput(withPair: WithPair): void {
     assert.equal(await codeOf(items.next()), 'INTERNAL/ran')
   })
 
-  withPair('a consumer that waits makes the producer wait, and leaving stops it', async ({ client, state, happened }) => {
+  withPair('a consumer that waits makes the producer wait, and leaving stops it', async ({ client, state, happened, look }) => {
     const items = client.endless()
     // A megabyte: more than any window.
     for (let taken = 0; taken < 100; taken++) await soon(items.next(), 'an element')
@@ -305,6 +365,7 @@ function testOutput(withPair: WithPair): void {
         await turns()
         await client.double({ value: 1 })
       }
+      await look()
     }
     assert.ok(state.produced < 2000, `${state.produced} elements of 10 KB for a consumer that took 100`)
     await soon(items.return!(), 'return()')
@@ -336,8 +397,7 @@ function testInput(withPair: WithPair): void {
 
 const far = fileURLToPath(new URL('./dialect-far.js', import.meta.url))
 
-function testEnds(withPair: WithPair, suite: DialectSuite): void {
-  const { test, dialect, address, listenOptions, connectOptions } = suite
+function testClosing(withPair: WithPair): void {
   withPair('service.close() lets calls in flight finish', async ({ client, service, happened, answer }) => {
     const call = client.wait({ text: '' })
     await happened('waits')
@@ -345,7 +405,7 @@ function testEnds(withPair: WithPair, suite: DialectSuite): void {
     answer('at last')
     assert.deepEqual(await soon(call, 'the answer'), { text: 'at last' })
     await soon(closing, 'service.close()')
-    assert.match(await codeOf(client.double({ value: 1 })), /^(UNAVAILABLE|CONNECTION_\w+|PEER_NOT_FOUND)\/not-sent$/)
+    assert.match(await codeOf(client.double({ value: 1 })), /^(UNAVAILABLE|CONNECTION_\w+|PEER_NOT_FOUND|PEER_EXITED)\/not-sent$/)
   })
 
   withPair('client.close() lets its own calls finish', async ({ client, happened, answer }) => {
@@ -356,7 +416,10 @@ function testEnds(withPair: WithPair, suite: DialectSuite): void {
     assert.deepEqual(await soon(call, 'the answer'), { text: 'at last' })
     await soon(closing, 'client.close()')
   })
+}
 
+function testEnds(suite: DialectSuite): void {
+  const { test, dialect, address, listenOptions, connectOptions } = suite
   test(`${dialect.scheme}: connect() to nobody rejects with PEER_NOT_FOUND`, async () => {
     const service: any = await serve(proofFor(dialect.traits), handlersFor(dialect.traits, noState), {
       listen: address(),

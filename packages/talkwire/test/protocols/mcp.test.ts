@@ -15,7 +15,7 @@ import { statusOf } from '../helpers/status.js'
 import { testDialect } from '../../compliance/index.js'
 import { quoteWords } from '../../src/address.js'
 import { connect, contract, rpc, serve, stream, withOptions, type TalkwireError } from '../../src/index.js'
-import { mcpHttp } from '../../src/protocols/mcp.js'
+import { mcpHttp, mcpSpawn } from '../../src/protocols/mcp.js'
 import { fails } from '../helpers/expect.js'
 import { bank, openBank } from './fixtures/mcp-service.js'
 
@@ -24,6 +24,12 @@ const raw = (address: string): net.Socket => {
   return net.connect(Number(port), hostname)
 }
 
+testDialect({
+  test,
+  dialect: mcpSpawn,
+  address: () => 'mcp:',
+  child: (command) => `mcp+spawn:${quoteWords(command)}`,
+})
 testDialect({ test, dialect: mcpHttp, address: () => 'mcp+http://127.0.0.1:0', raw })
 
 // ── strangers call ───────────────────────────────────────────────────────────────────────────────
