@@ -201,7 +201,7 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
   }
   const deliver = async ({ exchange, key, body, options: how, ready, channel }: Sending): Promise<boolean> => {
     short(key, 'a name')
-    await ready?.()
+    if (ready) await ready()
     const on = channel ?? (await publisher())
     const id = how.messageId ?? randomUUID()
     const settings = { ...how, ...(how.mandatory && { messageId: id }), persistent: true }

@@ -215,24 +215,26 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     })
   }
 
-  const jobOf = (channel: Channel, message: ConsumeMessage, failures: number): Job => {
-    let settled = false
-    const settle = (run: () => Promise<void>): Promise<void> => {
-      if (settled || under.channel !== channel) return Promise.reject(gone(message, name))
-      settled = true
-      return keep(
-        run()
-          .then(() => fence(channel))
-          .then(() => {})
-          .catch((reason: unknown) => {
-            throw amqp.errorOf(reason, 'maybe-ran')
-          }),
-      ).finally(() => {
-        if (under.channel !== channel) return
+  const finish = async (channel: Channel, run: () => Promise<void> | void): Promise<void> => {
+    try {
+      await run()
+      await fence(channel)
+    } catch (reason) {
+      throw amqp.errorOf(reason, 'maybe-ran')
+    } finally {
+      if (under.channel === channel) {
         out--
         give(channel)
         void done()
-      })
+      }
+    }
+  }
+  const jobOf = (channel: Channel, message: ConsumeMessage, failures: number): Job => {
+    let settled = false
+    const settle = (run: () => Promise<void> | void): Promise<void> => {
+      if (settled || under.channel !== channel) return Promise.reject(gone(message, name))
+      settled = true
+      return keep(finish(channel, run))
     }
     return {
       ...incoming(message),
@@ -240,7 +242,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
       attempt: failures + 1,
       time: undefined,
       ack: () =>
-        settle(async () => {
+        settle(() => {
           if (!acknowledge(channel, message)) throw gone(message, name)
         }),
       nack: (delay) => settle(() => giveBack(channel, message, failures + 1, delay)),
