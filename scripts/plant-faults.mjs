@@ -647,6 +647,7 @@ const FAULTS = [
     'hub/drivers/amqp/connection.js',
     ['hub/drivers/amqp', 'hub/drivers/amqp-foreign'],
     [
+      ['amqp: who joins a group while its last member leaves fails', 'if (!contested ||', 'if (contested ||'],
       ['amqp: what goes nowhere is said to be there', 'const routed = !returned.delete(id);', 'const routed = true;'],
       ['amqp: nobody subscribes again', 'const forget = backs.add(remake);', 'const forget = () => { };'],
       ['amqp: what was declared is believed for ever', 'from.declared.clear();', ''],

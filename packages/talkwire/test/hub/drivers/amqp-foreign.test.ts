@@ -347,6 +347,20 @@ test('a password that is wrong fails with UNAUTHENTICATED; addresses and credent
     await assert.rejects(amqp.open(wrong, options), fails('INVALID_ADDRESS'))
 })
 
+test('who joins a group while its last member leaves gets its requests', () =>
+  kit.within(async () => {
+    const [leaver, joiner] = [await kit.open(), await kit.open()]
+    const topic = fresh()
+    const join = (hub: typeof leaver) => hub.requests!.respond(topic, 'g', (request) => void request.reply(json('here'), false))
+    let last = await join(leaver)
+    // As often as not the queue goes between the two words with which the other has it.
+    for (const turn of upTo(30)) {
+      const [next] = await Promise.all([join(Number(turn) % 2 === 0 ? joiner : leaver), last.close()])
+      last = next
+    }
+    await last.close()
+  }))
+
 test('kill -9 of RabbitMQ: delayed jobs and what a group has not read survive; meanwhile nothing is sent', () =>
   kit.within(async () => {
     const waiting = new Waiting()

@@ -31,6 +31,8 @@ export interface Standing {
 export interface StandingPlan {
   readonly what: string
   readonly setUp: (channel: Channel) => Promise<void>
+  /** Whoever leaves may remove what `setUp` has just declared: it is set up again, on another channel. */
+  readonly contested?: boolean
   /** The channel is gone, and all that came on it. */
   readonly down?: () => void
 }
@@ -72,6 +74,9 @@ const COPIES = /^B?CC$/
 const FORM = 'RabbitMQ is amqp://user:password@host:5672/vhost?prefix=shop, or amqps: for TLS; the prefix has letters, digits, "_" and "-"'
 /** Seconds: who says nothing for two of them is gone, and what it had goes to another. */
 const HEARTBEAT = 10
+const NOT_THERE = 404
+/** How often others may leave while one joins. */
+const TRIES = 100
 const LONGEST_NAME = 255
 
 /** `amqp://user:password@host:5672/vhost?prefix=shop`, or `amqps:` for TLS. Throws INVALID_ADDRESS. */
@@ -234,12 +239,22 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
     }
   }
 
-  const standing = async ({ what, setUp, down }: StandingPlan): Promise<Standing> => {
+  const standing = async ({ what, setUp, contested = false, down }: StandingPlan): Promise<Standing> => {
     let channel: Channel | undefined
     let ended = false
     let making: Promise<void> | undefined
     let timer: NodeJS.Timeout | undefined
     const make = async (): Promise<void> => {
+      for (let tries = 0; ; tries++) {
+        try {
+          await begin()
+          return
+        } catch (reason) {
+          if (!contested || tries >= TRIES || (reason as { code?: number }).code !== NOT_THERE) throw reason
+        }
+      }
+    }
+    const begin = async (): Promise<void> => {
       const mine = await linked().listens.createChannel()
       mine.on('error', () => {})
       mine.on('close', () => {

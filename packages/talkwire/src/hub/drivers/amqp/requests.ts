@@ -64,6 +64,7 @@ export function requests(amqp: Amqp): RequestsDriver {
       }
       const under = await amqp.standing({
         what: pattern,
+        contested: shared !== undefined,
         async setUp(channel) {
           const { queue } = await (shared === undefined
             ? channel.assertQueue('', { exclusive: true, autoDelete: true, durable: false })
