@@ -88,6 +88,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/embedded/topics.js',
+    ['hub/embedded'],
+    [['hub: all of a turn goes in one message', 'turn.messages.bytesLength >= PIECE', 'false']],
+  ),
+  ...faultsOf(
     'hub/drivers/gather.js',
     ['hub/drivers/gather', 'hub/embedded'],
     [

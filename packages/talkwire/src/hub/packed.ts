@@ -66,6 +66,10 @@ export class Packing {
     this.count++
   }
 
+  get bytesLength(): number {
+    return this.length
+  }
+
   /** A view of all of them, valid until the next is added. */
   get all(): Buffer {
     return this.bytes.subarray(0, this.length)

@@ -72,6 +72,20 @@ test('a plain call publishes what a driver subscribed to, and reads what it set'
     assert.equal(((await client.get({ key: 'a' })) as { data: unknown }).data, 'x')
   }))
 
+test('what is published in one turn may be more than a message may have, and stays in order', () =>
+  withHub({}, async (open) => {
+    const [publisher, reader] = [await open(), await open()]
+    const { sink, until } = gather()
+    await reader.topics!.subscribe('bulk', { from: 'new', group: undefined, buffer: 1000, wait: true }, sink)
+    const body = (number: number): Buffer => Buffer.alloc(1024 * 1024, number)
+    const publish = (number: number) => publisher.topics!.publish('bulk', { body: body(number), type: 'bytes', headers: {} }, PLAIN)
+    await Promise.all(Array.from({ length: 70 }, (_, number) => publish(number)))
+    assert.deepEqual(
+      (await until(70)).map(({ body: [first], body: { length } }) => [first, length]),
+      Array.from({ length: 70 }, (_, number) => [number, 1024 * 1024]),
+    )
+  }))
+
 test('a job that is too large is refused, and not those that were pushed in the same turn', () =>
   withHub({ limits: { message: 1000 } }, async (open) => {
     const { queues } = await open()

@@ -6,7 +6,7 @@ import type { OpError } from '../../embedded/ops.js'
 const UNDER_WAY = 2
 /** Requests and bytes of one call. */
 const MOST = 2000
-const MOST_BYTES = 1024 * 1024
+const MOST_BYTES = 256 * 1024
 
 export type Send = (requests: readonly (readonly unknown[])[]) => Promise<readonly unknown[]>
 

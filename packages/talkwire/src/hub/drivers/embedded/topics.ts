@@ -22,6 +22,9 @@ interface Turn {
 /** Adds a message to those of this turn, which leave in one request and share its promise. Throws where there is no connection. */
 type Outbox = (flags: number, topic: string, message: Outgoing, headers?: Headers) => Turn
 
+/** Bytes. The hub works on one piece while the next is on its way. */
+const PIECE = 128 * 1024
+
 function createOutbox(link: HubLink): Outbox {
   let turn: Turn | undefined
   const begin = (): Turn => {
@@ -37,7 +40,7 @@ function createOutbox(link: HubLink): Outbox {
   }
   return (flags, topic, { body, type, headers }, more = headers) => {
     link.check()
-    turn ??= begin()
+    if (turn === undefined || turn.messages.bytesLength >= PIECE) turn = begin()
     turn.messages.add(flags | packed.typeNumber(type), topic, more, body)
     return turn
   }
