@@ -128,9 +128,12 @@ function overHttp2(connection: Http2ClientConnection, prefix: string): Line {
       let over = false
       let whole = false
       stream.on('error', () => {})
-      stream.on('response', (told) => hearing.head(Number(told[':status']), told))
-      stream.on('data', (chunk: Buffer) => {
-        if (!over) hearing.data(chunk)
+      stream.on('response', (told) => {
+        hearing.head(Number(told[':status']), told)
+        // Not before: what came in one read with the head is told of before it, to whoever listens by then.
+        stream.on('data', (chunk: Buffer) => {
+          if (!over) hearing.data(chunk)
+        })
       })
       stream.on('end', () => (whole = true))
       stream.on('close', () => {

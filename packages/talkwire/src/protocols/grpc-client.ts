@@ -138,9 +138,12 @@ class GrpcCall {
     private readonly options: DialectClientOptions,
   ) {
     stream.on('error', () => {})
-    stream.on('response', (headers) => this.head(headers))
+    stream.on('response', (headers) => {
+      this.head(headers)
+      // Not before: what came in one read with the head is told of before it, to whoever listens by then.
+      stream.on('data', (chunk: Buffer) => this.data(chunk))
+    })
     stream.on('trailers', (headers) => (this.status = headers))
-    stream.on('data', (chunk: Buffer) => this.data(chunk))
     stream.on('close', () => this.closed())
     this.open = {
       cancel: () => {
