@@ -1,5 +1,7 @@
 /** What the suites of the hub's drivers share: hubs that are closed again, and those who wait for what comes. */
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import assert from 'node:assert/strict'
 import type {
@@ -31,6 +33,15 @@ export const bodies = (): Buffer[] => {
 }
 /** Numbers from 0. */
 export const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index)
+
+/** Another process takes a job, and is killed. `visibility`: milliseconds. */
+export async function takeAndDie({ far, words }: Pick<HubKit, 'far' | 'words'>, queue: string, visibility = 30_000): Promise<void> {
+  const child = spawn(process.execPath, [far, ...words, 'take', queue, `${visibility}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await soon(once(child.stdout, 'data'), 'another process that takes the job')
+  const gone = once(child, 'exit')
+  child.kill('SIGKILL')
+  await gone
+}
 
 /** What comes without a word to anybody is asked for, so often at most. */
 const MOST_ASKED = 2_000

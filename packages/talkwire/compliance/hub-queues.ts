@@ -1,11 +1,9 @@
 /** Queues: nothing is lost, nothing is in two hands, and what comes back comes when it should. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import type { Job, NewJob, OpenDriver } from '../src/hub/driver.js'
 import { TalkwireError } from '../src/error.js'
 import { soon, turns } from './ends.js'
-import { bodies, fresh, json, upTo, valueOf, type HubKit } from './hub-kit.js'
+import { bodies, fresh, json, takeAndDie, upTo, valueOf, type HubKit } from './hub-kit.js'
 
 const job = (value: unknown, wish: Partial<NewJob> = {}): NewJob => ({ ...json(value), delay: 0, priority: 0, key: undefined, ...wish })
 const push = (hub: OpenDriver, queue: string, ...jobs: NewJob[]): Promise<readonly string[]> =>
@@ -164,11 +162,7 @@ export function testHubQueues({ group, within, open, has, worker, far, words }: 
       const queue = fresh()
       const one = await worker(hub, queue, { visibility: 300 })
       await push(hub, queue, job('a'))
-      const child = spawn(process.execPath, [far, ...words, 'take', queue, '300'], { stdio: ['ignore', 'pipe', 'inherit'] })
-      await soon(once(child.stdout, 'data'), 'another process that takes the job')
-      const gone = once(child, 'exit')
-      child.kill('SIGKILL')
-      await gone
+      await takeAndDie({ far, words }, queue, 300)
       one.consumption.want(1)
       const [again] = await one.until(1)
       assert.equal(valueOf(again!), 'a')

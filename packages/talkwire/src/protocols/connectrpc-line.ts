@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { TalkwireError } from '../error.js'
 import type { ConnectionBase } from '../transports/transport.js'
 import type { DialectClientOptions } from './dialect.js'
-import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
+import { dialTls, hear, Http2ClientConnection } from './grpc-http2-client.js'
 import { AgentConnection, failures, isSecure, openPlace, type Place } from './http-agent.js'
 import { dialSocket } from './socket-site.js'
 
@@ -128,13 +128,13 @@ function overHttp2(connection: Http2ClientConnection, prefix: string): Line {
       let over = false
       let whole = false
       stream.on('error', () => {})
-      stream.on('response', (told) => {
-        hearing.head(Number(told[':status']), told)
-        // Not before: what came in one read with the head is told of before it, to whoever listens by then.
-        stream.on('data', (chunk: Buffer) => {
+      hear(
+        stream,
+        (told) => hearing.head(Number(told[':status']), told),
+        (chunk) => {
           if (!over) hearing.data(chunk)
-        })
-      })
+        },
+      )
       stream.on('end', () => (whole = true))
       stream.on('close', () => {
         if (over) return

@@ -33,6 +33,7 @@ export interface ValueLimits extends DepthLimits {
 
 /** D-Bus itself ends at 64, and counts variants, too. */
 const depthOf = (limits: ValueLimits): number => Math.min(mostNested(limits), DEPTH)
+const deeper = ({ depth = DEPTH }: ValueLimits): TalkwireError => tooDeep(Math.min(depth, DEPTH))
 /** A surrogate without its partner. */
 const HALF = /\p{Cs}/u
 const PATH = /^\/([A-Za-z0-9_]+(\/[A-Za-z0-9_]+)*)?$/
@@ -119,7 +120,7 @@ export class Writer {
   write(type: Type, value: unknown): void {
     if (type.kind === 'basic') return this.basic(type.signature, value, type.as)
     if (type.kind === 'bytes') return this.binary(value)
-    if (++this.depth > depthOf(this.limits)) throw tooDeep(Math.min(this.limits.depth ?? DEPTH, DEPTH))
+    if (++this.depth > depthOf(this.limits)) throw deeper(this.limits)
     if (type.kind === 'array') this.list(type, value)
     else if (type.kind === 'numbers') this.numbers(type, value)
     else if (type.kind === 'dict') this.dict(type, value)
@@ -412,7 +413,7 @@ export class Reader {
   read(type: Type): unknown {
     if (type.kind === 'basic') return this.basic(type.signature, type.as)
     if (type.kind === 'bytes') return this.binary()
-    if (++this.depth > depthOf(this.limits)) throw tooDeep(Math.min(this.limits.depth ?? DEPTH, DEPTH))
+    if (++this.depth > depthOf(this.limits)) throw deeper(this.limits)
     const value = this.container(type)
     this.depth--
     return value

@@ -10,7 +10,7 @@ import { askWhether, type Asked } from './grpc-ask.js'
 import { HEALTH, healthFile } from './grpc-health.js'
 import { grpcTimeout, metaHeaders } from './grpc-meta.js'
 import { fromStatus, readStatus, statusOfHttp, unpercent } from './grpc-status.js'
-import { dialTls, Http2ClientConnection } from './grpc-http2-client.js'
+import { dialTls, hear, Http2ClientConnection } from './grpc-http2-client.js'
 import type { Meta } from './message.js'
 import { fullName, pathOf, type File } from './protobuf-model.js'
 import { fileOf } from './protobuf-schema.js'
@@ -138,11 +138,11 @@ class GrpcCall {
     private readonly options: DialectClientOptions,
   ) {
     stream.on('error', () => {})
-    stream.on('response', (headers) => {
-      this.head(headers)
-      // Not before: what came in one read with the head is told of before it, to whoever listens by then.
-      stream.on('data', (chunk: Buffer) => this.data(chunk))
-    })
+    hear(
+      stream,
+      (headers) => this.head(headers),
+      (chunk) => this.data(chunk),
+    )
     stream.on('trailers', (headers) => (this.status = headers))
     stream.on('close', () => this.closed())
     this.open = {

@@ -1,5 +1,5 @@
 /** The calling end of HTTP/2: gRPC's and Connect's. */
-import http2, { type ClientHttp2Session } from 'node:http2'
+import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
 import net from 'node:net'
 import tls from 'node:tls'
 import { TalkwireError } from '../error.js'
@@ -39,6 +39,18 @@ export function dialTls(address: string, protocols: readonly string[], { tls: se
     if (!protocols.includes(socket.alpnProtocol || 'http/1.1'))
       throw new TalkwireError('PEER_NOT_FOUND', `${address} does not speak HTTP/2; take connect+https: where it speaks Connect`)
     return socket
+  })
+}
+
+/** Data is listened to once the head was told of: of what came in one read with its head Node tells first, if somebody listens. */
+export function hear(
+  stream: ClientHttp2Stream,
+  head: (headers: http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader) => void,
+  data: (chunk: Buffer) => void,
+): void {
+  stream.on('response', (headers) => {
+    head(headers)
+    stream.on('data', data)
   })
 }
 

@@ -1,6 +1,7 @@
 /** ActiveMQ Classic, 5.17 and later, over AMQP 1.0. docs/hub/amqp1.md */
 import type { HubDriver } from '../driver.js'
 import { openLink } from './activemq/link.js'
+import { mqPlace } from './activemq/place.js'
 import { queues } from './activemq/queues.js'
 import { requests } from './activemq/requests.js'
 import { topics } from './activemq/topics.js'
@@ -18,19 +19,12 @@ export const amqp1: HubDriver = {
     ...(['queues', 'ordered', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
   ],
   async open(address, options) {
-    const { url, host, user, password, prefix } = brokerAddress(address, ['amqp1', 'amqp1s'], /^\/?$/, FORM)
+    const found = brokerAddress(address, ['amqp1', 'amqp1s'], /^\/?$/, FORM)
     const { default: rhea } = await packageOf('amqp1', 'rhea', () => import('rhea'))
     const { credentials = {}, signal } = options
     signal?.throwIfAborted()
-    const secure = url.protocol === 'amqp1s:'
-    const place = {
-      host,
-      port: Number(url.port) || (secure ? 5671 : 5672),
-      tls: secure ? ((credentials['tls'] as object | undefined) ?? {}) : undefined,
-      user: typeof credentials['user'] === 'string' ? credentials['user'] : user,
-      password: typeof credentials['password'] === 'string' ? credentials['password'] : password,
-    }
-    const link = await openLink({ name: 'amqp1', prefix, dial: (from, lost) => openAmqp1(rhea, place, from, lost) }, options)
+    const place = mqPlace(found, { plain: 5672, secure: 5671 }, credentials)
+    const link = await openLink({ name: 'amqp1', prefix: found.prefix, dial: (from, lost) => openAmqp1(rhea, place, from, lost) }, options)
     return { topics: topics(link), requests: requests(link), queues: queues(link), close: () => link.close() }
   },
 }

@@ -1,6 +1,7 @@
 /** ActiveMQ Classic, 5.17 and later, over STOMP 1.2. docs/hub/stomp.md */
 import type { HubDriver } from '../driver.js'
 import { openLink } from './activemq/link.js'
+import { mqPlace } from './activemq/place.js'
 import { queues } from './activemq/queues.js'
 import { requests } from './activemq/requests.js'
 import { topics } from './activemq/topics.js'
@@ -17,18 +18,11 @@ export const stomp: HubDriver = {
     ...(['queues', 'ordered', 'durable', 'nack', 'receipts', 'attempts', 'dead', 'delay', 'priority'] as const),
   ],
   async open(address, options) {
-    const { url, host, user, password, prefix } = brokerAddress(address, ['stomp', 'stomps'], /^\/?$/, FORM)
+    const found = brokerAddress(address, ['stomp', 'stomps'], /^\/?$/, FORM)
     const { credentials = {}, signal } = options
     signal?.throwIfAborted()
-    const secure = url.protocol === 'stomps:'
-    const place = {
-      host,
-      port: Number(url.port) || (secure ? 61614 : 61613),
-      tls: secure ? ((credentials['tls'] as object | undefined) ?? {}) : undefined,
-      user: typeof credentials['user'] === 'string' ? credentials['user'] : user,
-      password: typeof credentials['password'] === 'string' ? credentials['password'] : password,
-    }
-    const link = await openLink({ name: 'stomp', prefix, dial: (from, lost) => openStomp(place, from, lost) }, options)
+    const place = mqPlace(found, { plain: 61613, secure: 61614 }, credentials)
+    const link = await openLink({ name: 'stomp', prefix: found.prefix, dial: (from, lost) => openStomp(place, from, lost) }, options)
     return { topics: topics(link), requests: requests(link), queues: queues(link), close: () => link.close() }
   },
 }

@@ -8,7 +8,7 @@ import { after, test } from 'node:test'
 import rhea, { type EventContext, type Sender } from 'rhea'
 import { soon } from '../../../compliance/ends.js'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
-import { fresh, hubKit, json, someOf, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
+import { fresh, hubKit, json, someOf, takeAndDie, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import type { Job, NewJob, OpenOptions } from '../../../src/hub/driver.js'
 import type { Arrived, Line } from '../../../src/hub/drivers/activemq/line.js'
 import { amqp1 } from '../../../src/hub/drivers/amqp1.js'
@@ -159,13 +159,7 @@ test('a job that its consumers die of is a dead letter in the end', () =>
     const queue = fresh()
     const worker = await kit.worker(hub, queue)
     await hub.queues!.push(queue, [job('deadly', { headers: { said: 'yes' } })])
-    for (const _ of upTo(3)) {
-      const child = spawn(process.execPath, [kit.far, ...kit.words, 'take', queue, '30000'], { stdio: ['ignore', 'pipe', 'inherit'] })
-      await soon(once(child.stdout, 'data'), 'another process that takes the job')
-      const gone = once(child, 'exit')
-      child.kill('SIGKILL')
-      await gone
-    }
+    for (const _ of upTo(3)) await takeAndDie(kit, queue)
     worker.consumption.want(1)
     const letters = await someOf(() => hub.queues!.deadLetters!(queue, 10))
     assert.deepEqual(

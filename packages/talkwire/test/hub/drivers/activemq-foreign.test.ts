@@ -6,7 +6,7 @@ import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { soon, turns } from '../../../compliance/ends.js'
-import { fresh, hubKit, json, someOf, upTo, valueOf, Waiting, type HubKit } from '../../../compliance/hub-kit.js'
+import { fresh, hubKit, json, someOf, takeAndDie, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import type { NewJob, OpenOptions, Request } from '../../../src/hub/driver.js'
 import { stomp } from '../../../src/hub/drivers/stomp.js'
 import { openHub } from '../../../src/hub/index.js'
@@ -78,15 +78,6 @@ const frame = (command: string, headers: Readonly<Record<string, string>>): stri
     .map(([name, value]) => `${name}:${value}\n`)
     .join('')}\n\0`
 const CONNECTED = frame('CONNECTED', { version: '1.2', server: 'ActiveMQ/5.17.2' })
-
-/** Another process takes a job, and is killed. */
-async function takeAndDie({ far, words }: HubKit, queue: string): Promise<void> {
-  const child = spawn(process.execPath, [far, ...words, 'take', queue, '30000'], { stdio: ['ignore', 'pipe', 'inherit'] })
-  await soon(once(child.stdout, 'data'), 'another process that takes the job')
-  const gone = once(child, 'exit')
-  child.kill('SIGKILL')
-  await gone
-}
 
 test('stomp.py subscribes and publishes: text, JSON, and what is neither', () =>
   kit.within(async () => {

@@ -9,7 +9,7 @@ import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { soon } from '../../../compliance/ends.js'
-import { fresh, hubKit, json, someOf, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
+import { fresh, hubKit, json, someOf, takeAndDie, upTo, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import type { NewJob } from '../../../src/hub/driver.js'
 import { amqp } from '../../../src/hub/drivers/amqp.js'
 import { startBroker } from '../../helpers/broker.js'
@@ -185,13 +185,7 @@ test('a job that its consumers die of is a dead letter in the end', () =>
     const queue = fresh()
     await hub.queues!.declare(queue, { visibility: 30_000, attempts: 3, dedupe: 0 })
     await hub.queues!.push(queue, [job('deadly', { headers: { said: 'yes' } })])
-    for (const _ of upTo(3)) {
-      const child = spawn(process.execPath, [kit.far, ...kit.words, 'take', queue, '30000'], { stdio: ['ignore', 'pipe', 'inherit'] })
-      await soon(once(child.stdout, 'data'), 'another process that takes the job')
-      const gone = once(child, 'exit')
-      child.kill('SIGKILL')
-      await gone
-    }
+    for (const _ of upTo(3)) await takeAndDie(kit, queue)
     const worker = await kit.worker(hub, queue)
     worker.consumption.want(1)
     // The dead letter is there before what comes behind it is handed out.
@@ -246,11 +240,7 @@ test('a queue of the type quorum that was there before counts for itself', () =>
     const hub = await kit.open()
     const worker = await kit.worker(hub, queue)
     await hub.queues!.push(queue, [job('a')])
-    const child = spawn(process.execPath, [kit.far, ...kit.words, 'take', queue, '30000'], { stdio: ['ignore', 'pipe', 'inherit'] })
-    await soon(once(child.stdout, 'data'), 'another process that takes the job')
-    const gone = once(child, 'exit')
-    child.kill('SIGKILL')
-    await gone
+    await takeAndDie(kit, queue)
     worker.consumption.want(1)
     const [second] = await worker.until(1)
     assert.equal(second!.attempt, 2)

@@ -4,8 +4,8 @@
  */
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
-import { calls, LONGEST_PAUSE, pauses } from '../broker.js'
 import { underway } from '../../underway.js'
+import { calls, LONGEST_PAUSE, pauses } from '../broker.js'
 import type { Dial, Line, Receiver, Sent } from './line.js'
 import { namesOf, type Names } from './names.js'
 

@@ -6,8 +6,8 @@
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway } from '../broker.js'
 import { underway } from '../../underway.js'
+import { isAway } from '../broker.js'
 import { abilities, type Ability } from './abilities.js'
 import { ATTEMPT, FENCE, ID, ownHeaders, REASON, type Arrived, type Line, type Sent } from './line.js'
 import type { ActiveMq } from './link.js'
@@ -127,7 +127,7 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
   let closed = false
   /** Came after less was wanted. */
   let held: { readonly message: Arrived; readonly failures: number }[] = []
-  const { keep, settled } = underway()
+  const settling = underway()
   const [queue, dead] = [mq.names.queue(name), mq.names.dead(name)]
 
   /** The original ends when the copy is safe. */
@@ -148,7 +148,7 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
   const bury = (message: Arrived, reason: string, failures: number): Promise<void> =>
     replace(message, { to: [dead], ...resent(message, { [ATTEMPT]: String(failures), [REASON]: reason }) })
   const aside = (running: Promise<void>): void => {
-    keep(running).catch((reason: unknown) => {
+    settling.keep(running).catch((reason: unknown) => {
       if (!isAway(reason)) mq.onError(reason, name)
     })
   }
@@ -158,7 +158,7 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
     const settle = (run: () => Promise<void>): Promise<void> => {
       if (settled || !line || under.line !== line) return Promise.reject(gone(message, name))
       settled = true
-      return keep(run()).finally(() => {
+      return settling.keep(run()).finally(() => {
         if (under.line !== line) return
         out--
         give()
@@ -224,7 +224,7 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
     await under.end()
     await under.receiver?.close()
     letGo()
-    await settled()
+    await settling.settled()
     sink.ended()
   }
   const forget = mq.closing(end)

@@ -6,9 +6,9 @@ import type { Channel, ChannelModel, ConfirmChannel, Message, Options } from 'am
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Incoming, OpenOptions, Outgoing } from '../../driver.js'
+import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses } from '../broker.js'
-import { underway } from '../../underway.js'
 
 export interface Sending {
   readonly exchange: string

@@ -7,8 +7,8 @@ import type { Channel, ConsumeMessage, GetMessage, Message, Options } from 'amqp
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway } from '../broker.js'
 import { underway } from '../../underway.js'
+import { isAway } from '../broker.js'
 import { acknowledge, ATTEMPT, incoming, propertiesOf, REASON, resent, short, type Amqp } from './connection.js'
 import { DELAY_BYTES, delays, type Delays } from './delays.js'
 
@@ -184,7 +184,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
   /** Came after less was wanted. */
   let held: { readonly message: ConsumeMessage; readonly failures: number }[] = []
   let changing: Promise<void> = Promise.resolve()
-  const { keep, settled } = underway()
+  const settling = underway()
 
   /** The original ends when the copy is safe. */
   const replace = async (
@@ -210,7 +210,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
   const bury = (channel: Channel, message: ConsumeMessage, reason: string, failures: number): Promise<void> =>
     replace(channel, message, dead, { [ATTEMPT]: failures, [REASON]: reason })
   const aside = (running: Promise<void>): void => {
-    keep(running).catch((reason: unknown) => {
+    settling.keep(running).catch((reason: unknown) => {
       if (!isAway(reason)) amqp.onError(reason, name)
     })
   }
@@ -234,7 +234,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     const settle = (run: () => Promise<void> | void): Promise<void> => {
       if (settled || under.channel !== channel) return Promise.reject(gone(message, name))
       settled = true
-      return keep(finish(channel, run))
+      return settling.keep(finish(channel, run))
     }
     return {
       ...incoming(message),
@@ -335,7 +335,7 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     forget()
     await under.end()
     await look()
-    await settled()
+    await settling.settled()
     await done()
     sink.ended()
   }

@@ -1,21 +1,11 @@
 /** One connection to ActiveMQ in AMQP 1.0. */
 import type { ConnectionError, ConnectionOptions, Delivery, EventContext, Sender, Session, Source } from 'rhea'
 import { randomUUID } from 'node:crypto'
-import net from 'node:net'
-import tls from 'node:tls'
 import { TalkwireError } from '../../../error.js'
 import type { Line, Receiving, Sent } from '../activemq/line.js'
+import { away, lineLost, notOpened, socketTo, type MqPlace, type Waiter } from '../activemq/place.js'
 import { addressOf, arrivedOf, messageOf, type Rhea } from './messages.js'
 import { openReceiver, type Link } from './receiver.js'
-
-export interface Amqp1Place {
-  readonly host: string
-  readonly port: number
-  /** Of `tls.connect`; undefined: without TLS. */
-  readonly tls: object | undefined
-  readonly user: string
-  readonly password: string
-}
 
 /** Milliseconds; who says nothing for two of them is gone. */
 const SILENCE = 12_500
@@ -27,14 +17,9 @@ const KEPT = 1 << 20
 /** A queue of somebody who is gone. */
 const GONE = /does not exist|temp.*(deleted|removed)|^temp-(queue|topic):/i
 
-interface Waiter {
-  readonly resolve: () => void
-  readonly reject: (reason: TalkwireError) => void
-}
-
 export function openAmqp1(
   rhea: Rhea,
-  place: Amqp1Place,
+  place: MqPlace,
   signal: AbortSignal | undefined,
   lost: (cause: TalkwireError) => void,
 ): Promise<Line> {
@@ -42,10 +27,7 @@ export function openAmqp1(
     let state: 'opening' | 'open' | 'closing' | 'closed' = 'opening'
     let failure: Error | undefined
     const { host, port } = place
-    const socket = place.tls
-      ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...place.tls })
-      : net.connect({ host, port })
-    socket.setNoDelay(true)
+    const { socket, opens } = socketTo(place)
     // What ends without an error is not the end for the library, whose timers would go on.
     const end = (reason: Error): void => void socket.destroy((failure ??= reason))
     const abort = (): void => end(new Error('it was aborted'))
@@ -64,8 +46,7 @@ export function openAmqp1(
       idle_time_out: SILENCE,
       reconnect: false,
       sasl_mechanisms: mechanisms,
-      connect: (_port: number, _host: string, _options: object, connected: () => void) =>
-        socket.once(place.tls ? 'secureConnect' : 'connect', connected),
+      connect: (_port: number, _host: string, _options: object, connected: () => void) => socket.once(opens, connected),
     } as ConnectionOptions)
 
     const opened = (): void => {
@@ -104,13 +85,8 @@ export function openAmqp1(
       signal?.removeEventListener('abort', abort)
       const was = state
       state = 'closed'
-      if (was === 'opening')
-        return reject(
-          failure instanceof TalkwireError
-            ? failure
-            : new TalkwireError('UNAVAILABLE', textOf(failure), { cause: failure, outcome: 'not-sent' }),
-        )
-      const cause = new TalkwireError('CONNECTION_LOST', textOf(failure), { cause: failure, outcome: 'maybe-ran' })
+      if (was === 'opening') return reject(notOpened(failure))
+      const cause = lineLost(failure)
       for (const { reject: failed } of unsent.splice(0)) failed(cause)
       for (const { reject: failed } of sent.values()) failed(cause)
       sent.clear()
@@ -224,12 +200,6 @@ interface Refusal {
   readonly condition?: string
   readonly description?: string
 }
-
-const away = (): TalkwireError =>
-  new TalkwireError('UNAVAILABLE', 'ActiveMQ: there is no connection now; it is made again by itself', { outcome: 'not-sent' })
-
-const textOf = (failure: Error | undefined): string =>
-  `ActiveMQ: ${failure?.message.replace(/^[A-Z_]+: /, '') || (failure as { code?: string } | undefined)?.code || 'the connection was closed'}`
 
 function errorOf(refusal: Refusal | undefined): TalkwireError {
   const { condition, description } = refusal ?? {}

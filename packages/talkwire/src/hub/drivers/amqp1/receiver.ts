@@ -2,6 +2,7 @@
 import type { Delivery, EventContext, Receiver as Incoming, Session, Source } from 'rhea'
 import { TalkwireError } from '../../../error.js'
 import type { Receiver, Receiving } from '../activemq/line.js'
+import type { Waiter } from '../activemq/place.js'
 import { arrivedOf } from './messages.js'
 
 export interface Link extends Receiver {
@@ -18,11 +19,6 @@ interface LinkPlan extends Omit<Receiving, 'from'> {
   readonly away: () => TalkwireError
   readonly errorOf: (refusal: object | undefined) => TalkwireError
   readonly gone: () => void
-}
-
-interface Waiter {
-  readonly resolve: () => void
-  readonly reject: (reason: TalkwireError) => void
 }
 
 /** What is one link to whoever uses it may be several, one after the other. */

@@ -5,9 +5,9 @@
 import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
+import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
 import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
-import { underway } from '../../underway.js'
 
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
 

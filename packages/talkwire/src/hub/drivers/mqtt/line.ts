@@ -1,8 +1,8 @@
 /** One connection to a broker, made again by itself, with its subscriptions. */
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt'
 import { TalkwireError } from '../../../error.js'
-import { pauses } from '../broker.js'
 import { underway } from '../../underway.js'
+import { pauses } from '../broker.js'
 import { matchesFilter, overlap } from './names.js'
 
 export type Library = typeof import('mqtt')

@@ -2,11 +2,10 @@
  * A queue is a stream from which acknowledged jobs go (`PREFIX-queue-NAME`), its one consumer, and a stream of dead letters. The server hands a
  * job out as often as it takes; whoever gets it once too often puts it among the dead letters, so that nothing depends on who hears an advisory.
  */
-import { underway } from '../../underway.js'
 import type { Msg } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-
+import { underway } from '../../underway.js'
 import { delivery, jetStreamCode, NO_MESSAGE, puller, token, type Nats } from './connection.js'
 
 const CONSUMER = 'workers'

@@ -89,7 +89,7 @@ return ids`)
 const take = script(`${QUEUE}
 sweep()
 local taken, times = {}, {}
-local back = whole(now() + setting('visibility'))
+local over = whole(now() + setting('visibility'))
 local popped = redis.call('ZPOPMIN', q .. 'ready', ARGV[1])
 local seq = #popped > 0 and numbers(#popped / 2)
 for i = 1, #popped, 2 do
@@ -100,7 +100,7 @@ for i = 1, #popped, 2 do
   seq = seq + 1
   local receipt = ARGV[2] .. ':' .. whole(seq)
   redis.call('HSET', job, 'receipt', receipt, 'attempt', whole(attempt))
-  append(times, back, id)
+  append(times, over, id)
   taken[#taken + 1] = { id, receipt, attempt, f[1], f[2], f[3], f[4] }
 end
 put('taken', times)

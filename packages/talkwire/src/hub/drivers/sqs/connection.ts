@@ -2,9 +2,9 @@
 import type { SQS, SQSClientConfig } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
+import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
 import { calls, isAway, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
-import { underway } from '../../underway.js'
 
 export interface Sqs {
   /** Every queue's name begins with it. */

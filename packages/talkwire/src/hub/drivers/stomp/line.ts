@@ -1,19 +1,9 @@
 /** One connection to ActiveMQ in STOMP 1.2. */
-import net from 'node:net'
-import tls from 'node:tls'
 import { TalkwireError } from '../../../error.js'
 import type { Arrived, Line, Place, Receiver, Receiving, Sent } from '../activemq/line.js'
+import { away, lineLost, notOpened, socketTo, type MqPlace, type Waiter } from '../activemq/place.js'
 import { bodyTypeOf, CONTENT_TYPES } from '../broker.js'
 import { encodeFrame, frameReader, type Frame } from './frames.js'
-
-export interface StompPlace {
-  readonly host: string
-  readonly port: number
-  /** Of `tls.connect`; undefined: without TLS. */
-  readonly tls: object | undefined
-  readonly user: string
-  readonly password: string
-}
 
 /** Milliseconds; who says nothing for two and a half of them is gone. */
 const BEAT = 10_000
@@ -32,11 +22,6 @@ const UNAUTHENTICATED = /password|authenticat|authoriz|credential/i
 /** A queue of somebody who is gone. */
 const GONE = /does not exist|temp.*(deleted|removed)/i
 
-interface Waiter {
-  readonly resolve: () => void
-  readonly reject: (reason: TalkwireError) => void
-}
-
 interface Sub {
   readonly message: (frame: Frame) => void
   readonly ended: (reason: TalkwireError) => void
@@ -50,7 +35,7 @@ interface Slot {
 
 const destinationOf = ({ kind, name }: Place): string => (kind === 'reply' ? name : `/${kind}/${name}`)
 
-export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lost: (cause: TalkwireError) => void): Promise<Line> {
+export function openStomp(place: MqPlace, signal: AbortSignal | undefined, lost: (cause: TalkwireError) => void): Promise<Line> {
   return new Promise((resolve, reject) => {
     const receipts = new Map<string, Waiter>()
     const subs = new Map<string, Sub>()
@@ -59,11 +44,8 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
     let failure: Error | undefined
     let heard = performance.now()
     let beat: NodeJS.Timeout | undefined
-    const { host, port } = place
-    const socket = place.tls
-      ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...place.tls })
-      : net.connect({ host, port })
-    socket.setNoDelay(true)
+    const { host } = place
+    const { socket, opens } = socketTo(place)
     const abort = (): void => void socket.destroy()
     signal?.addEventListener('abort', abort, { once: true })
     const patience = setTimeout(() => end(new Error('it says nothing')), PATIENCE)
@@ -132,7 +114,7 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       }
     })
     socket.on('error', (reason) => (failure ??= reason))
-    socket.once(place.tls ? 'secureConnect' : 'connect', () => {
+    socket.once(opens, () => {
       const { user, password } = place
       write('CONNECT', {
         'accept-version': '1.2',
@@ -147,13 +129,8 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
       signal?.removeEventListener('abort', abort)
       const was = state
       state = 'closed'
-      if (was === 'opening')
-        return reject(
-          failure instanceof TalkwireError
-            ? failure
-            : new TalkwireError('UNAVAILABLE', textOf(failure), { cause: failure, outcome: 'not-sent' }),
-        )
-      const cause = new TalkwireError('CONNECTION_LOST', textOf(failure), { cause: failure, outcome: 'maybe-ran' })
+      if (was === 'opening') return reject(notOpened(failure))
+      const cause = lineLost(failure)
       for (const { reject: failed } of receipts.values()) failed(cause)
       receipts.clear()
       if (was === 'open') lost(cause)
@@ -331,12 +308,6 @@ export function openStomp(place: StompPlace, signal: AbortSignal | undefined, lo
     }
   })
 }
-
-const away = (): TalkwireError =>
-  new TalkwireError('UNAVAILABLE', 'ActiveMQ: there is no connection now; it is made again by itself', { outcome: 'not-sent' })
-
-const textOf = (failure: Error | undefined): string =>
-  `ActiveMQ: ${failure?.message.replace(/^[A-Z_]+: /, '') || (failure as { code?: string } | undefined)?.code || 'the connection was closed'}`
 
 function errorOf(text: string): TalkwireError {
   const code = UNAUTHENTICATED.test(text) ? 'UNAUTHENTICATED' : GONE.test(text) ? 'NOT_FOUND' : 'UNKNOWN'
