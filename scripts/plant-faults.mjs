@@ -101,7 +101,35 @@ const FAULTS = [
   ...faultsOf(
     'hub/drivers/embedded/topics.js',
     ['hub/embedded'],
-    [['hub: all of a turn goes in one message', 'turn.messages.bytesLength >= PIECE', 'false']],
+    [['hub: all of a turn goes in one message', 'now.messages.bytesLength >= PIECE', 'false']],
+  ),
+  ...faultsOf(
+    'hub/drivers/embedded/lane.js',
+    ['hub/drivers/embedded-lane'],
+    [
+      ['hub: a large request waits for the end of its turn', 'size >= LARGE && ', 'false && '],
+      ['hub: bytes under way are not counted', 'this.bytesUnderWay += bytes', ''],
+      ['hub: bytes under way are counted for ever', 'this.bytesUnderWay -= bytes', ''],
+      ['hub: small requests do not gather', 'this.underWay >= UNDER_WAY', 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/embedded/topics.js',
+    ['hub/embedded'],
+    [
+      ['hub: where a message is marked as kept is not said', 'return position > 0 ? String(position) : undefined', 'return undefined'],
+      ['hub: a last value is one like any', '(packed.flagsAt(this.bytes, this.at) & packed.RETAIN) > 0', 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/topics.js',
+    ['hub/embedded', 'hub/drivers/embedded'],
+    [['hub: messages of another topic go with those before them', 'this.keepOne(bytes, at, end', 'this.keepOne(bytes, at, run.end']],
+  ),
+  ...faultsOf(
+    'hub/packed.js',
+    ['hub/embedded', 'hub/machine'],
+    [['hub: a run does not end where the topic does', ' || !sameTopic(bytes, run.start, at)', '']],
   ),
   ...faultsOf(
     'hub/drivers/gather.js',

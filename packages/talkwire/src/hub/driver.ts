@@ -46,6 +46,8 @@ export const HUB_TRAITS = {
 export type HubTrait = keyof typeof HUB_TRAITS
 
 export type Headers = Readonly<Record<string, string>>
+/** Of the messages that have none, of all drivers. */
+export const NO_HEADERS: Headers = Object.freeze({})
 /** `json` is the default everywhere; the broker's own property says it to foreign programs. */
 export type BodyType = 'json' | 'text' | 'bytes'
 

@@ -4,7 +4,7 @@
  * position and time (two f64), the body. Little-endian. A run of messages of one topic is passed on as it came.
  */
 import { TalkwireError } from '../error.js'
-import type { BodyType, Headers } from './driver.js'
+import { NO_HEADERS, type BodyType, type Headers } from './driver.js'
 
 export const TYPE_MASK = 3
 const HEADERS = 4
@@ -15,7 +15,6 @@ export const RETAIN = 16
 export const REQUEST = 32
 
 const TYPES: readonly (BodyType | undefined)[] = [undefined, 'json', 'text', 'bytes']
-const NO_HEADERS: Headers = Object.freeze({})
 
 export const typeNumber = (type: BodyType | undefined): number => (type === undefined ? 0 : TYPES.indexOf(type))
 export const typeName = (number: number): BodyType | undefined => TYPES[number & TYPE_MASK]
@@ -51,10 +50,15 @@ export function pack(flags: number, topic: string, headers: Headers, body: Uint8
 
 /** Messages, one behind the other, without bytes of their own for any. */
 export class Packing {
-  private bytes = Buffer.allocUnsafe(FIRST)
+  private bytes: Buffer
   private length = 0
   /** Messages. */
   count = 0
+
+  /** `size`: bytes that are probably needed. */
+  constructor(size: number) {
+    this.bytes = Buffer.allocUnsafe(Math.max(FIRST, size))
+  }
 
   /** Copies it. */
   add(flags: number, topic: string, headers: Headers, body: Uint8Array): void {
@@ -90,7 +94,7 @@ interface Stamp {
 }
 
 const textOf = (headers: Headers): Buffer | undefined =>
-  Object.keys(headers).length > 0 ? Buffer.from(JSON.stringify(headers)) : undefined
+  headers !== NO_HEADERS && Object.keys(headers).length > 0 ? Buffer.from(JSON.stringify(headers)) : undefined
 
 const sizeOf = (topic: string, headers: Buffer | undefined, body: Uint8Array, stamp?: Stamp): number =>
   FIXED + bytesOf(topic).length + (headers ? 4 + headers.length : 0) + (stamp ? STAMP : 0) + body.length
@@ -123,77 +127,130 @@ function write(
 export const viewOf = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
+// Not Buffer's own: they check what was checked, for each message anew.
+const u16 = (bytes: Buffer, at: number): number => bytes[at]! | (bytes[at + 1]! << 8)
+const u32 = (bytes: Buffer, at: number): number => (u16(bytes, at) | (u16(bytes, at + 2) << 16)) >>> 0
+
 /** Where the message that begins at `at` ends. Throws INVALID_INPUT. */
 export function endOf(bytes: Buffer, at: number): number {
   if (at + FIXED > bytes.length) throw broken()
-  const end = at + 4 + bytes.readUInt32LE(at)
-  if (end > bytes.length || at + FIXED + bytes.readUInt16LE(at + 5) > end) throw broken()
+  const end = at + 4 + u32(bytes, at)
+  if (end > bytes.length || behindTopic(bytes, at) > end) throw broken()
   return end
 }
 
 export const flagsAt = (bytes: Buffer, at: number): number => bytes[at + 4]!
 
+const behindTopic = (bytes: Buffer, at: number): number => at + FIXED + u16(bytes, at + 5)
+
+function behindHeaders(bytes: Buffer, at: number, end: number): number {
+  const from = behindTopic(bytes, at)
+  if (!(flagsAt(bytes, at) & HEADERS)) return from
+  if (from + 4 > end) throw broken()
+  const to = from + 4 + u32(bytes, from)
+  if (to > end) throw broken()
+  return to
+}
+
+function behindStamp(bytes: Buffer, at: number, end: number): number {
+  const from = behindHeaders(bytes, at, end)
+  if (!(flagsAt(bytes, at) & STAMPED)) return from
+  if (from + STAMP > end) throw broken()
+  return from + STAMP
+}
+
 /** The topic of the message at `at`, whose end was checked. */
-export const topicAt = (bytes: Buffer, at: number): string => bytes.toString('utf8', at + FIXED, at + FIXED + bytes.readUInt16LE(at + 5))
+export const topicAt = (bytes: Buffer, at: number): string => bytes.toString('utf8', at + FIXED, behindTopic(bytes, at))
 
 /** Whether two messages have one topic, without making a text of either. */
 export function sameTopic(bytes: Buffer, one: number, other: number): boolean {
-  const length = bytes.readUInt16LE(one + 5)
-  if (length !== bytes.readUInt16LE(other + 5)) return false
+  const length = u16(bytes, one + 5)
+  if (length !== u16(bytes, other + 5)) return false
   for (let index = FIXED; index < FIXED + length; index++) if (bytes[one + index] !== bytes[other + index]) return false
   return true
 }
 
-/** The message from `at` to `end`. Throws INVALID_INPUT. */
-export function readAt(bytes: Buffer, at: number, end: number, topic = topicAt(bytes, at)): Packed {
-  const flags = flagsAt(bytes, at)
-  let from = at + FIXED + bytes.readUInt16LE(at + 5)
-  let headers = NO_HEADERS
-  if (flags & HEADERS) {
-    if (from + 4 > end) throw broken()
-    const length = bytes.readUInt32LE(from)
-    if (from + 4 + length > end) throw broken()
-    headers = headersOf(bytes.toString('utf8', from + 4, from + 4 + length))
-    from += 4 + length
-  }
-  let position = 0
-  let time = 0
-  if (flags & STAMPED) {
-    if (from + STAMP > end) throw broken()
-    position = bytes.readDoubleLE(from)
-    time = bytes.readDoubleLE(from + 8)
-    from += STAMP
-  }
-  return { flags, topic, headers, position, time, body: bytes.subarray(from, end) }
+/** The parts of the message from `at` to `end`. All throw INVALID_INPUT. */
+export function headersAt(bytes: Buffer, at: number, end: number): Headers {
+  if (!(flagsAt(bytes, at) & HEADERS)) return NO_HEADERS
+  const to = behindHeaders(bytes, at, end)
+  return headersOf(bytes.toString('utf8', behindTopic(bytes, at) + 4, to))
 }
 
-/** The messages of a piece, one after another: who asks for them one at a time keeps none of them alive. */
+/** 0: nothing is kept. */
+export const positionAt = (bytes: Buffer, at: number, end: number): number => stampAt(bytes, at, end, 0)
+export const timeAt = (bytes: Buffer, at: number, end: number): number => stampAt(bytes, at, end, 8)
+/** A view. */
+export const bodyAt = (bytes: Buffer, at: number, end: number): Uint8Array => bytes.subarray(behindStamp(bytes, at, end), end)
+
+const stampAt = (bytes: Buffer, at: number, end: number, which: number): number =>
+  flagsAt(bytes, at) & STAMPED ? bytes.readDoubleLE(behindStamp(bytes, at, end) - STAMP + which) : 0
+
+/** The message from `at` to `end`. Throws INVALID_INPUT. */
+export const readAt = (bytes: Buffer, at: number, end: number): Packed => ({
+  flags: flagsAt(bytes, at),
+  topic: topicAt(bytes, at),
+  headers: headersAt(bytes, at, end),
+  position: positionAt(bytes, at, end),
+  time: timeAt(bytes, at, end),
+  body: bodyAt(bytes, at, end),
+})
+
+/** The messages of a piece with one topic and the same flags, that stand behind one another. */
+export interface Run {
+  readonly topic: string
+  readonly flags: number
+  readonly start: number
+  end: number
+  count: number
+}
+
+/** `fits`: throws for a message of so many bytes. Throws INVALID_INPUT. */
+export function runsOf(bytes: Buffer, fits: (size: number) => void): Run[] {
+  const runs: Run[] = []
+  let run: Run | undefined
+  for (let at = 0, end; at < bytes.length; at = end) {
+    end = endOf(bytes, at)
+    fits(end - at)
+    const flags = flagsAt(bytes, at)
+    if (run === undefined || flags !== run.flags || !sameTopic(bytes, run.start, at))
+      runs.push((run = { topic: topicAt(bytes, at), flags, start: at, end, count: 1 }))
+    else {
+      run.end = end
+      run.count++
+    }
+  }
+  return runs
+}
+
+/** Goes through a piece, message by message. */
 export class Unpacking {
-  private readonly bytes: Buffer
-  private at = 0
-  private before = -1
-  private topic = ''
+  readonly bytes: Buffer
+  /** Where the message begins and ends at which it stands, and its topic. */
+  at = 0
+  end = 0
+  topic = ''
 
   constructor(piece: Uint8Array) {
     this.bytes = viewOf(piece)
   }
 
-  /** Undefined: there are no more. Throws INVALID_INPUT. */
-  next(): Packed | undefined {
-    const { bytes, at, before } = this
-    if (at >= bytes.length) return undefined
+  /** False: there are no more. Throws INVALID_INPUT. */
+  next(): boolean {
+    const { bytes, at: before, end: at } = this
+    if (at >= bytes.length) return false
     const end = endOf(bytes, at)
-    if (before < 0 || !sameTopic(bytes, before, at)) this.topic = topicAt(bytes, at)
-    this.before = at
-    this.at = end
-    return readAt(bytes, at, end, this.topic)
+    if (at === 0 || !sameTopic(bytes, before, at)) this.topic = topicAt(bytes, at)
+    this.at = at
+    this.end = end
+    return true
   }
 }
 
 /** All messages of a piece. Throws INVALID_INPUT. */
 export function unpack(piece: Uint8Array, each: (message: Packed) => void): void {
-  const messages = new Unpacking(piece)
-  for (let message = messages.next(); message; message = messages.next()) each(message)
+  const bytes = viewOf(piece)
+  for (let at = 0, end; at < bytes.length; at = end) each(readAt(bytes, at, (end = endOf(bytes, at))))
 }
 
 function headersOf(text: string): Headers {

@@ -104,15 +104,17 @@ export function topic(base: Base, pattern: string, options: TopicOptions<any, an
   const own = isPattern(pattern) ? undefined : pattern
   const target = (to: string | undefined): string => (to === undefined && own !== undefined ? own : targetOf(pattern, to))
   return {
-    // Messages come by the hundred thousand: none costs a promise of its own where nothing is waited for.
-    publish(data, { to, headers, retain = false } = {}) {
+    // Messages come by the hundred thousand: none costs a promise or a closure of its own where nothing is waited for.
+    publish(data, options = NO_OPTIONS) {
       try {
-        const name = target(to)
+        const { headers, retain = false } = options
+        const name = target(options.to)
         const refused = base.need('topics') ?? (headers && base.need('headers')) ?? (retain ? base.need('retained') : undefined)
         if (refused) return refused
-        const send = (message: Outgoing): Promise<void> => base.driver.topics!.publish(name, message, { retain })
         const message = values.write(data, headers)
-        return message instanceof Promise ? message.then(send) : send(message)
+        return message instanceof Promise
+          ? sendLater(base, name, message, retain)
+          : base.driver.topics!.publish(name, message, retain ? RETAINED : PASSING)
       } catch (reason) {
         return Promise.reject(reason)
       }
@@ -133,6 +135,13 @@ export function topic(base: Base, pattern: string, options: TopicOptions<any, an
   }
 }
 
+const NO_OPTIONS: TopicPublishOptions = {}
+const RETAINED = { retain: true }
+const PASSING = { retain: false }
+
+const sendLater = async (base: Base, name: string, message: Promise<Outgoing>, retain: boolean): Promise<void> =>
+  base.driver.topics!.publish(name, await message, retain ? RETAINED : PASSING)
+
 function targetOf(pattern: string, to: string | undefined): string {
   if (to === undefined) throw new TypeError(`"${pattern}" is a pattern; say which topic: { to: '…' }`)
   validateTopic(to)
@@ -152,10 +161,7 @@ async function subscribe(base: Base, pattern: string, values: Values, options: T
   if (group !== undefined) await base.need('groups')
   if (slow === 'wait') await base.need('backpressure')
   let under: DriverSubscription | undefined
-  const inbox = new Inbox<Item>(buffer, slow, { room: () => under?.resume(), stop: async () => under?.close() }, (item, lost) => ({
-    ...item,
-    lost,
-  }))
+  const inbox = new Inbox<Item>(buffer, slow, { room: () => under?.resume(), stop: async () => under?.close() }, withLost)
   under = await base.driver.topics!.subscribe(
     pattern,
     { from: from instanceof Date ? { time: from.getTime() } : (from as From), group, buffer, wait: slow === 'wait' },
@@ -199,6 +205,18 @@ async function subscribe(base: Base, pattern: string, values: Values, options: T
   }
   return closable(next, close)
 }
+
+// Not by a spread: a driver's message may have its parts by getters.
+const withLost = ({ body, type, headers, topic, position, time, retained }: Item, lost: number): Item => ({
+  body,
+  type,
+  headers,
+  topic,
+  position,
+  time,
+  retained,
+  lost,
+})
 
 const messageOf = (message: Item, data: unknown): Message => ({
   data,

@@ -2,7 +2,7 @@
 import { fromJson, toJson } from '../codecs/plain-json.js'
 import { describeIssues, type StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
-import type { BodyType, Headers, Incoming, Outgoing } from './driver.js'
+import { NO_HEADERS, type BodyType, type Headers, type Incoming, type Outgoing } from './driver.js'
 
 /** What is said of the values of a topic, queue or state. */
 export interface ValueOptions<S extends StandardSchema<any, any> = StandardSchema<any, any>> {
@@ -19,7 +19,6 @@ export interface Values {
   read(message: Incoming): unknown
 }
 
-const NO_HEADERS: Headers = Object.freeze({})
 /** What others have in their headers; ours are among the broker's own properties, not here. */
 const HEADER = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
 

@@ -79,30 +79,20 @@ export class Topics {
     const unheard: number[] = []
     let stamp = 0
     let number = 0
+    const runs = packed.runsOf(bytes, (size) => size > this.limits.message && within(size, this.limits, 'message', 'bytes of a message'))
     // Nothing is taken before all of it was looked at.
-    check(bytes, (topic, flags) => may(topic, this.isKept(topic, flags)), this.limits)
-    for (let at = 0; at < bytes.length;) {
-      const flags = packed.flagsAt(bytes, at)
-      const route = this.route(packed.topicAt(bytes, at), flags)
-      let end = packed.endOf(bytes, at)
-      if (isKept(route, flags)) {
-        stamp = Math.max(stamp, this.keep(bytes, at, end, route, now, wall, slow))
-        number++
-        at = end
-        continue
+    for (const { topic, flags } of runs) may(topic, isKept(this.route(topic, flags), flags))
+    for (const run of runs) {
+      const route = this.route(run.topic, run.flags)
+      if (isKept(route, run.flags)) stamp = Math.max(stamp, this.keep(bytes, run, route, now, wall, slow))
+      else {
+        if (run.flags & packed.REQUEST && route.subscribers.length === 0)
+          for (let each = 0; each < run.count; each++) unheard.push(number + each)
+        for (const subscriber of route.subscribers) this.offer(subscriber, bytes, run.start, run.end, run.count, 0, slow)
       }
-      let count = 1
-      for (; end < bytes.length && alike(bytes, at, end); count++) end = packed.endOf(bytes, end)
-      if (flags & packed.REQUEST && route.subscribers.length === 0) for (let each = 0; each < count; each++) unheard.push(number + each)
-      for (const subscriber of route.subscribers) this.offer(subscriber, bytes, at, end, count, 0, slow)
-      number += count
-      at = end
+      number += run.count
     }
     return { stamp, slow: [...slow], unheard }
-  }
-
-  private isKept(topic: string, flags: number): boolean {
-    return isKept(this.route(topic, flags), flags)
   }
 
   subscribe(wish: Subscribe): Reading {
@@ -221,7 +211,16 @@ export class Topics {
     return route
   }
 
-  private keep(bytes: Buffer, at: number, end: number, route: Route, now: number, wall: number, slow: Set<Subscriber>): number {
+  private keep(bytes: Buffer, run: packed.Run, route: Route, now: number, wall: number, slow: Set<Subscriber>): number {
+    let stamp = 0
+    for (let at = run.start, end; at < run.end; at = end) {
+      end = packed.endOf(bytes, at)
+      stamp = Math.max(stamp, this.keepOne(bytes, at, end, route, now, wall, slow))
+    }
+    return stamp
+  }
+
+  private keepOne(bytes: Buffer, at: number, end: number, route: Route, now: number, wall: number, slow: Set<Subscriber>): number {
     const { flags, topic, headers, body } = packed.readAt(bytes, at, end)
     const position = this.effects.number()
     const stamped = packed.pack(flags & packed.TYPE_MASK, topic, headers, body, { position, time: wall })
@@ -265,28 +264,8 @@ export class Topics {
   }
 }
 
-function check(bytes: Buffer, may: (topic: string, flags: number) => void, limits: HubLimits): void {
-  let before = -1
-  for (let at = 0; at < bytes.length;) {
-    const end = packed.endOf(bytes, at)
-    if (end - at > limits.message) within(end - at, limits, 'message', 'bytes of a message')
-    if (before < 0 || !packed.sameTopic(bytes, before, at) || packed.flagsAt(bytes, before) !== packed.flagsAt(bytes, at))
-      may(packed.topicAt(bytes, at), packed.flagsAt(bytes, at))
-    before = at
-    at = end
-  }
-}
-
 /** It is written, and not only handed on. */
 const isKept = ({ kept }: Route, flags: number): boolean => (kept && !(flags & packed.REQUEST)) || (flags & packed.RETAIN) > 0
-
-/** Whether the message at `end` goes where the one at `at` goes, in the same way. */
-const alike = (bytes: Buffer, at: number, end: number): boolean => {
-  packed.endOf(bytes, end)
-  const flags = packed.flagsAt(bytes, end)
-  const other = packed.flagsAt(bytes, at)
-  return !(flags & packed.RETAIN) && (flags & packed.REQUEST) === (other & packed.REQUEST) && packed.sameTopic(bytes, at, end)
-}
 
 function lastPosition(bytes: Uint8Array, otherwise: number): number {
   let position = otherwise

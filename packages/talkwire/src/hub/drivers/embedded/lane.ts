@@ -7,6 +7,9 @@ const UNDER_WAY = 2
 /** Requests and bytes of one call. */
 const MOST = 2000
 const MOST_BYTES = 256 * 1024
+/** What is as large as this gains nothing from company: it leaves at once, also beside others, as long as no more bytes than these are under way. */
+const LARGE = MOST_BYTES / 2
+const BYTES_UNDER_WAY = 4 * MOST_BYTES
 
 export type Send = (requests: readonly (readonly unknown[])[]) => Promise<readonly unknown[]>
 
@@ -20,6 +23,7 @@ interface Request {
 export class Lane {
   private waiting: Request[] = []
   private underWay = 0
+  private bytesUnderWay = 0
   private planned = false
   private idle: (() => void)[] = []
 
@@ -29,7 +33,8 @@ export class Lane {
   ask<T>(words: readonly unknown[], size = 0): Promise<T> {
     return new Promise((resolve, reject) => {
       this.waiting.push({ words, size, resolve: resolve as (answer: unknown) => void, reject })
-      this.plan()
+      if (size >= LARGE && this.bytesUnderWay < BYTES_UNDER_WAY) this.leave()
+      else this.plan()
     })
   }
 
@@ -50,18 +55,16 @@ export class Lane {
 
   private leave(): void {
     let count = 0
-    for (
-      let bytes = 0;
-      count < this.waiting.length && count < MOST && (count === 0 || bytes + this.waiting[count]!.size <= MOST_BYTES);
-      count++
-    )
+    let bytes = 0
+    for (; count < this.waiting.length && count < MOST && (count === 0 || bytes + this.waiting[count]!.size <= MOST_BYTES); count++)
       bytes += this.waiting[count]!.size
     const requests = count === this.waiting.length ? this.waiting : this.waiting.splice(0, count)
     if (requests === this.waiting) this.waiting = []
     this.underWay++
+    this.bytesUnderWay += bytes
     this.send(requests.map(({ words }) => words)).then(
       (answers) => {
-        this.back()
+        this.back(bytes)
         for (const [index, { resolve, reject }] of requests.entries()) {
           const answer = answers[index]
           if (isError(answer)) reject(new TalkwireError(answer.code, answer.message, { outcome: 'ran' }))
@@ -69,14 +72,15 @@ export class Lane {
         }
       },
       (reason: unknown) => {
-        this.back()
+        this.back(bytes)
         for (const { reject } of requests) reject(reason)
       },
     )
   }
 
-  private back(): void {
+  private back(bytes: number): void {
     this.underWay--
+    this.bytesUnderWay -= bytes
     if (this.waiting.length > 0) this.plan()
     else if (this.underWay === 0) for (const resolve of this.idle.splice(0)) resolve()
   }

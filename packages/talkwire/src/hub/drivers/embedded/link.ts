@@ -186,7 +186,7 @@ export async function openFlow(link: HubLink, options: FlowOptions): Promise<Flo
   }
 }
 
-function deferred(): { promise: Promise<void>; resolve(): void; reject(reason: unknown): void } {
+export function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void; readonly reject: (reason: unknown) => void } {
   let resolve!: () => void
   let reject!: (reason: unknown) => void
   const promise = new Promise<void>((done, failed) => {

@@ -1,9 +1,9 @@
 /** Topics and requests of the embedded hub. */
 import { randomBytes } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
-import type { Headers, Outgoing, Reply, Request, RequestsDriver, Subscription, TopicMessage, TopicsDriver } from '../../driver.js'
+import type { BodyType, Headers, Outgoing, Reply, Request, RequestsDriver, Subscription, TopicMessage, TopicsDriver } from '../../driver.js'
 import * as packed from '../../packed.js'
-import { openFlow, type HubLink, type Rest } from './link.js'
+import { deferred, openFlow, type HubLink, type Rest } from './link.js'
 
 type From = 'new' | 'all' | { readonly after: number } | { readonly time: number }
 
@@ -17,32 +17,46 @@ interface Turn {
   readonly sent: Promise<void>
   /** Of requests: which of them nobody hears, once they are sent. */
   unheard: ReadonlySet<number>
+  readonly leave: () => void
 }
 
 /** Adds a message to those of this turn, which leave in one request and share its promise. Throws where there is no connection. */
 type Outbox = (flags: number, topic: string, message: Outgoing, headers?: Headers) => Turn
 
-/** Bytes. The hub works on one piece while the next is on its way. */
+/** Bytes. A piece leaves when it is full, while its turn still lasts: the hub and its subscribers work on it while the next is made. */
 const PIECE = 128 * 1024
 
 function createOutbox(link: HubLink): Outbox {
   let turn: Turn | undefined
+  let before = 0
   const begin = (): Turn => {
-    const messages = new packed.Packing()
-    const leave = async (): Promise<void> => {
-      turn = undefined
-      const bytes = messages.all
-      begun.unheard = new Set(await link.publish<readonly number[]>(['publish', bytes], bytes.length))
+    // About as many as last time.
+    const messages = new packed.Packing(before + (before >> 3))
+    const { promise: sent, resolve, reject } = deferred()
+    const begun: Turn = {
+      messages,
+      sent,
+      unheard: new Set(),
+      leave: () => {
+        if (turn !== begun) return
+        turn = undefined
+        const bytes = messages.all
+        before = bytes.length
+        link.publish<readonly number[]>(['publish', bytes], bytes.length).then((unheard) => {
+          begun.unheard = new Set(unheard)
+          resolve()
+        }, reject)
+      },
     }
-    const sent = new Promise<void>((resolve, reject) => process.nextTick(() => leave().then(resolve, reject)))
-    const begun: Turn = { messages, sent, unheard: new Set() }
+    process.nextTick(begun.leave)
     return begun
   }
   return (flags, topic, { body, type, headers }, more = headers) => {
     link.check()
-    if (turn === undefined || turn.messages.bytesLength >= PIECE) turn = begin()
-    turn.messages.add(flags | packed.typeNumber(type), topic, more, body)
-    return turn
+    const now = (turn ??= begin())
+    now.messages.add(flags | packed.typeNumber(type), topic, more, body)
+    if (now.messages.bytesLength >= PIECE) now.leave()
+    return now
   }
 }
 
@@ -108,9 +122,10 @@ async function subscribe(link: HubLink, { pattern, group, from, slow = 'wait', r
       if (lost > 0) sink.lost(lost)
       const messages = new packed.Unpacking(bytes)
       const hand = (): Rest => {
-        for (let each = messages.next(); each; each = messages.next()) {
-          if (position >= 0 && each.position > 0) position = each.position
-          if (!sink.message(messageOf(each))) return hand
+        while (messages.next()) {
+          const { at, end, topic } = messages
+          if (position >= 0) position = Math.max(position, packed.positionAt(messages.bytes, at, end))
+          if (!sink.message(new Came(messages.bytes, at, end, topic))) return hand
         }
         return undefined
       }
@@ -126,16 +141,33 @@ async function subscribe(link: HubLink, { pattern, group, from, slow = 'wait', r
   return { resume: flow.resume, close: flow.close }
 }
 
-function messageOf({ flags, topic, headers, position, time, body }: packed.Packed): TopicMessage {
-  const kept = position > 0
-  return {
-    topic,
-    body,
-    type: packed.typeName(flags),
-    headers,
-    position: kept ? String(position) : undefined,
-    time: kept ? time : undefined,
-    retained: (flags & packed.RETAIN) > 0,
+/** Many wait to be read: each part is read from the piece when it is asked for, and is no object that has to live as long. */
+class Came implements TopicMessage {
+  constructor(
+    private readonly bytes: Buffer,
+    private readonly at: number,
+    private readonly end: number,
+    readonly topic: string,
+  ) {}
+  get body(): Uint8Array {
+    return packed.bodyAt(this.bytes, this.at, this.end)
+  }
+  get type(): BodyType | undefined {
+    return packed.typeName(packed.flagsAt(this.bytes, this.at))
+  }
+  get headers(): Headers {
+    return packed.headersAt(this.bytes, this.at, this.end)
+  }
+  get position(): string | undefined {
+    const position = packed.positionAt(this.bytes, this.at, this.end)
+    return position > 0 ? String(position) : undefined
+  }
+  get time(): number | undefined {
+    const kept = packed.positionAt(this.bytes, this.at, this.end) > 0
+    return kept ? packed.timeAt(this.bytes, this.at, this.end) : undefined
+  }
+  get retained(): boolean {
+    return (packed.flagsAt(this.bytes, this.at) & packed.RETAIN) > 0
   }
 }
 
@@ -150,8 +182,9 @@ function requestsOf(link: HubLink, outbox: Outbox): RequestsDriver {
       { pattern: `${inbox}.*`, group: undefined, from: 'new', requests: true },
       {
         message(message) {
+          const { body, type } = message
           const { [MORE]: more, ...headers } = message.headers
-          asked.get(message.topic)?.({ ...message, headers, more: more !== undefined })
+          asked.get(message.topic)?.({ body, type, headers, more: more !== undefined })
           return true
         },
         lost() {},
@@ -182,9 +215,15 @@ function requestsOf(link: HubLink, outbox: Outbox): RequestsDriver {
         {
           message(message) {
             const { [REPLY_TO]: to, ...headers } = message.headers
+            const { topic, body, type, position, time, retained } = message
             const request: Request = {
-              ...message,
+              topic,
+              body,
+              type,
               headers,
+              position,
+              time,
+              retained,
               async reply(answer, more) {
                 if (to !== undefined)
                   await outbox(packed.REQUEST, to, answer, more ? { ...answer.headers, [MORE]: '1' } : answer.headers).sent

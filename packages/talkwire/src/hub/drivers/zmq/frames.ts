@@ -3,13 +3,12 @@
  * docs/hub/zmq.md has it for foreign programs.
  */
 import { TalkwireError } from '../../../error.js'
-import type { BodyType, Headers, Incoming, Outgoing } from '../../driver.js'
+import { NO_HEADERS, type BodyType, type Headers, type Incoming, type Outgoing } from '../../driver.js'
 import { foreignNames } from '../broker-names.js'
 
 /** Bytes of a message with everything, at most. */
 export const LARGEST = 64 * 1024 * 1024
 const TYPES: readonly unknown[] = ['json', 'text', 'bytes'] satisfies readonly BodyType[]
-const NO_HEADERS: Headers = Object.freeze({})
 const { toPart, fromPart } = foreignNames('\\s\\p{Cc}*>/+#')
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
