@@ -110,12 +110,16 @@ const FAULTS = [
       ['hub: a large request waits for the end of its turn', 'size >= LARGE && ', 'false && '],
       ['hub: bytes under way are not counted', 'this.bytesUnderWay += bytes', ''],
       ['hub: bytes under way are counted for ever', 'this.bytesUnderWay -= bytes', ''],
-      ['hub: small requests do not gather', 'this.underWay >= UNDER_WAY', 'false'],
+      [
+        'hub: small requests do not gather',
+        'while (this.waiting.length > 0 && this.underWay < UNDER_WAY)',
+        'while (this.waiting.length > 0)',
+      ],
     ],
   ),
   ...faultsOf(
     'hub/drivers/embedded/topics.js',
-    ['hub/embedded'],
+    ['hub/drivers/embedded'],
     [
       ['hub: where a message is marked as kept is not said', 'return position > 0 ? String(position) : undefined', 'return undefined'],
       ['hub: a last value is one like any', '(packed.flagsAt(this.bytes, this.at) & packed.RETAIN) > 0', 'false'],

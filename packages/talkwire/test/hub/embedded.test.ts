@@ -86,6 +86,27 @@ test('what is published in one turn may be more than a message may have, and sta
     )
   }))
 
+test('topics of one turn go each to those who hear it, in order', () =>
+  withHub({}, async (open) => {
+    const [publisher, reader] = [await open(), await open()]
+    const [odd, every] = [gather(), gather()]
+    const wish = { from: 'new', group: undefined, buffer: 1000, wait: true } as const
+    await reader.topics!.subscribe('a.1', wish, odd.sink)
+    await reader.topics!.subscribe('a.*', wish, every.sink)
+    const numbers = Array.from({ length: 100 }, (_, number) => number)
+    await Promise.all(numbers.map((number) => publisher.topics!.publish(`a.${number % 2}`, json(number), PLAIN)))
+    const values = (messages: readonly TopicMessage[]): unknown[] => messages.map(({ body }) => JSON.parse(String(body)))
+    assert.deepEqual(values(await every.until(100)), numbers)
+    assert.deepEqual(
+      every.messages.map(({ topic }) => topic),
+      numbers.map((number) => `a.${number % 2}`),
+    )
+    assert.deepEqual(
+      values(await odd.until(50)),
+      numbers.filter((number) => number % 2),
+    )
+  }))
+
 test('a job that is too large is refused, and not those that were pushed in the same turn', () =>
   withHub({ limits: { message: 1000 } }, async (open) => {
     const { queues } = await open()

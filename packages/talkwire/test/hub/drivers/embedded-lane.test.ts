@@ -49,6 +49,13 @@ test('a large request leaves at once, behind what was asked before it, and a meg
   }
   assert.deepEqual(names().flat(), ['small', 'large', ...Array(10).keys()])
   assert.deepEqual(await Promise.all([...asked, ...more]), ['small', 'large', ...Array(10).keys()])
+  for (let last = 0; last < 8; last++) void lane.ask(['again'], LARGE)
+  assert.equal(
+    names()
+      .flat()
+      .filter((name) => name === 'again').length,
+    8,
+  )
 })
 
 test('a full piece of a turn leaves while the turn lasts, and its rest at the end', async () => {
