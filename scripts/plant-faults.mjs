@@ -110,11 +110,7 @@ const FAULTS = [
       ['hub: a large request waits for the end of its turn', 'size >= LARGE && ', 'false && '],
       ['hub: bytes under way are not counted', 'this.bytesUnderWay += bytes', ''],
       ['hub: bytes under way are counted for ever', 'this.bytesUnderWay -= bytes', ''],
-      [
-        'hub: small requests do not gather',
-        'while (this.waiting.length > 0 && this.underWay < UNDER_WAY)',
-        'while (this.waiting.length > 0)',
-      ],
+      ['hub: small requests do not gather', 'UNDER_WAY = 2', 'UNDER_WAY = 1000'],
     ],
   ),
   ...faultsOf(
