@@ -2983,6 +2983,107 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/hub/requests.py',
+    ['clients/python/tests/test_hub_partners.py'],
+    [
+      ['python hub: a request that nobody hears waits', 'if not told["heard"]:', 'if False:', 'short'],
+      ['python hub: a request has no end', 'reply = box.get(timeout=left(until))', 'reply = box.get()'],
+      ['python hub: what a responder raised is its reply', 'said = reply["headers"].get(ERROR)', 'said = None'],
+      ['python hub: what a responder raised by mistake is told', 'else "INTERNAL the responder failed"', 'else f"INTERNAL {error!r}"'],
+      ['python hub: a responder closes before it has answered', 'self._idle.wait_for(', '(lambda idle: None)('],
+      ['python hub: each of a group answers', 'wish["group"] = group', 'pass'],
+      ['python hub: where a reply goes is seen', 'to = headers.pop(REPLY_TO, None)', 'to = headers.get(REPLY_TO)'],
+      ['python hub: a request waits for a hub that was closed', 'box.put(error)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/base.py',
+    ['clients/python/tests/test_hub.py'],
+    [
+      ['python hub: a hub that is away is waited for by who closes it', 'self.client._link.end_with_this()', 'pass'],
+      ['python hub: a responder ends with its connection', 'if not was_lost(error):', 'if True:', 'short'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/results.py',
+    ['clients/python/tests/test_hub_partners.py', 'clients/python/tests/test_hub.py'],
+    [
+      ["python hub: another job's result", 'if change.get("key") != key or', 'if', 'short'],
+      ['python hub: who waits for a result ends with the connection', 'if not was_lost(error):', 'if True:'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/queues.py',
+    ['clients/python/tests/test_hub_partners.py'],
+    [
+      ['python hub: who waits for a job is not told that it is dead', 'self._kept.failed(self.id, reason)', 'pass'],
+      ['python hub: progress goes nowhere', 'self._kept.progress(self.id, value)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/worker.py',
+    ['clients/python/tests/test_hub_partners.py', 'clients/python/tests/test_hub.py'],
+    [
+      ['python hub: a job is settled twice', 'if not job.settled:\n            job.done(value)', 'job.done(value)', 'short'],
+      ["python hub: nobody says that a job is another's", 'job.lost.set()', 'pass'],
+      ['python hub: a worker ends with its connection', 'if was_lost(error):', 'if False:'],
+      ['python hub: a worker has no pace', 'self._pace.turn()', 'pass'],
+      ['python hub: one job at a time', 'for _ in range(concurrency)', 'for _ in range(1)'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/balance.py',
+    ['clients/python/tests/test_hub_services.py'],
+    [
+      ['python hub: a service has one instance', 'return well[(self._turn - 1) % len(well)]', 'return well[0]', 'short'],
+      ['python hub: who has most of our calls is asked', 'return min(well,', 'return max(well,'],
+      ['python hub: sticky is random', 'if self._stuck not in well:', 'if self._stuck is None or len(well) > 1 and well.reverse() is None:'],
+      ['python hub: a call that may have run is made again elsewhere', '(error.outcome == NOT_SENT or repeatable)', 'True'],
+      ['python hub: an idempotent call is not made elsewhere', '(error.outcome == NOT_SENT or repeatable)', 'error.outcome == NOT_SENT'],
+      ['python hub: that it may have run somewhere is forgotten', 'if last is None or last.outcome == NOT_SENT:', 'if True:'],
+      ['python hub: who is gone stays', 'if place.client is None or place.client.closed:', 'if place.client is None:'],
+      ['python hub: who comes later is not heard', 'for subscription in list(self._heard):\n            self._hear_at_all(subscription)\n\n    # -- events', 'pass\n\n    # -- events'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/discovery.py',
+    ['clients/python/tests/test_hub_services.py'],
+    [
+      ['python hub: who closes is registered on', 'self._base.client.call("delete", {"key": self._key})', 'pass'],
+      ['python hub: another machine is this one', 'if scheme in ORDER and (near or scheme not in LOCAL)', 'if scheme in ORDER', 'short'],
+      ['python hub: anything is an instance', 'or not all(isinstance(each, str) for each in addresses)', ''],
+      ['python hub: who came is not told', 'if before != instance:', 'if before is not None:'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/intents.py',
+    ['clients/python/tests/test_hub_services.py'],
+    [
+      ['python hub: a handler gets every intent', 'if sent["action"] != action or not _covers(', 'if not _covers(', 'short'],
+      ['python hub: a descriptor that was not sent stays open', 'close_given(descriptor)', 'pass'],
+      ['python hub: a handler elsewhere is asked', 'near = [each for each in found if each["host"] == this_host()]', 'near = found'],
+      ['python hub: somebody else is chosen', 'if each["id"] == choice.id:', 'if each["id"] != choice.id:'],
+      ['python hub: a handler of any address', 'return known and bool(value["address"].startswith("unix:"))', 'return known'],
+      ['python hub: a handler that closed is known on', 'self._known.close()', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/transports/unix.py',
+    ['clients/python/tests/test_hub_services.py'],
+    [
+      ["an abstract name of Python's is none of Node's", 'self._listen_twice(filled(path))', 'pass', 'short'],
+      ["an abstract name of Node's is none of Python's", 'sock.connect(filled(path))', 'raise'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/by-hand.js',
+    ['clients/python/tests/test_hub_partners.py'],
+    [
+      ['a request by hand is a message', 'isRequest ? packed.REQUEST :', '', 'short'],
+      ['a request by hand is always heard', 'heard: unheard.length === 0', 'heard: true'],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/sync/mutex.py',
     ['sync/pairs'],
     [

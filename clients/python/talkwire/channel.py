@@ -86,11 +86,13 @@ def untaken(timeout: float) -> TalkwireError:
 
 def open_channel(connection: "Connection", timeout: float) -> None:
     """(client, after hello) Makes the channel that the service offered. Blocks. Raises UNSUPPORTED, DEADLINE_EXCEEDED."""
+    from .transports.unix import connect_to
+
     offer = offer_of(connection)
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         channel.settimeout(timeout)
-        channel.connect(offer.path)
+        connect_to(channel, offer.path)
         channel.sendall(offer.message)
     except OSError as error:
         channel.close()

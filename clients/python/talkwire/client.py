@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from .channel import check_descriptors, open_channel
 from .connection import Connection
 from .descriptor import close_given
 from .errors import TalkwireError
 from .limits import Limits
-from .methods import method_table
-from .names import Entry
+from .methods import MethodTable, method_table
 from .handling import answer_value, run_call
 from .link import Link
 from .reconnecting import Reconnect, may_repeat, not_sent, reconnect_for
@@ -23,6 +22,7 @@ from .transports.registry import Options
 from .wire import Peer, Wire
 
 if TYPE_CHECKING:
+    from .balance import Directory
     from .transports.tls import Tls  # imports ssl, which takes a while
 
 
@@ -126,27 +126,27 @@ def open_wire(address: str, options: Options, start: Optional[Sequence[str]]) ->
     name = address.partition("/")[0]
     entry = find_or_start(name, start)
     try:
-        return _open_first(name, entry, options)
+        return _open_first(name, entry["addresses"], options)
     except TalkwireError as error:
         # What was found may be just ending; whoever may start the service waits for that, and tries once more.
         if not start or error.code != "PEER_NOT_FOUND" or not await_gone(entry):
             raise
-    return _open_first(name, find_or_start(name, start), options)
+    return _open_first(name, find_or_start(name, start)["addresses"], options)
 
 
-def _open_first(name: str, entry: Entry, options: Options) -> Wire:
+def _open_first(name: str, addresses: Sequence[str], options: Options) -> Wire:
     failure: Optional[TalkwireError] = None
-    for candidate in _usable(entry):
+    for candidate in _usable(addresses):
         try:
             return registry.connect(candidate, options)
         except TalkwireError as error:
             failure = failure or error
-    listed = ", ".join(entry["addresses"]) or "nothing"
+    listed = ", ".join(addresses) or "nothing"
     raise failure or TalkwireError("PEER_NOT_FOUND", f"{name!r} listens only on {listed}, and this client has no such wire")
 
 
-def _usable(entry: Entry) -> List[str]:
-    return [address for address in entry["addresses"] if address.partition(":")[0] in ("shm", "unix", "tcp", "tls", "fifo")]
+def _usable(addresses: Sequence[str]) -> List[str]:
+    return [address for address in addresses if address.partition(":")[0] in ("shm", "unix", "tcp", "tls", "fifo")]
 
 
 def target_address(target: Union[str, Sequence[str]]) -> str:
@@ -173,6 +173,8 @@ def connect(
     reconnect: Union[Reconnect, bool, None] = None,
     limits: Optional[Limits] = None,
     descriptors: bool = False,
+    hub: Optional["Directory"] = None,
+    balance: str = "round-robin",
 ) -> Client:
     """Connects to a name (`'calc'`, `'bank/1'`) or an address (`'unix:/run/x.sock'`), or starts a child (`['python3', 'w.py']`).
 
@@ -180,40 +182,88 @@ def connect(
     the service if nothing is found. `timeout`: seconds for connecting and for
     the handshake, each. `tls`: certificates for `tls:`. `framing` and `hello=False` are for plain JSON-RPC servers.
     `reconnect`: by default on, but off for child processes. `descriptors`: values of the kind `Descriptor` may travel, on `unix:`.
+    `hub`: the calls are shared among all instances of the service that are registered there, by `balance`: `round-robin`,
+    `least-pending`, `sticky`; an instance that fails is left out.
     Raises PEER_NOT_FOUND, START_FAILED, CONTRACT_MISMATCH, UNAUTHENTICATED, INVALID_ADDRESS. Blocks.
     """
     address = target_address(target)
     methods = method_table(serve) if serve is not None else {}
     options = Options(authkey, timeout=timeout, tls=tls)
 
+    plan = _Plan(wanted_contract(address), options, methods, limits or Limits(), framing, hello, descriptors)
+    if hub is not None:
+        return _balanced(address, hub, balance, plan)
+
     def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
-        wire = open_wire(address, options, start if may_start else None)
-        if descriptors:
-            check_descriptors(wire.peer.address)
-        connection = Connection(
-            wire,
-            execute=run_call,
-            answer=answer_value,
-            on_end=on_end,
-            connector=True,
-            methods=methods,
-            contract=None,
-            limits=limits or Limits(),
-            framing=framing,
-        )
-        connection.wants_channel = descriptors
-        try:
-            if hello or authkey is not None:
-                shake_hands(connection, wanted_contract(address), authkey, lambda method, params: _greet(connection, method, params, timeout))
-            if descriptors:
-                open_channel(connection, timeout)
-        except BaseException as error:
-            connection.abort()
-            raise explained(error, wire) from error
-        connection.begin_idle()
-        return connection
+        return _dial(open_wire(address, options, start if may_start else None), plan, on_end)
 
     return Client(Link(dial, reconnect_for(address, reconnect)))
+
+
+class _Plan(NamedTuple):
+    """What a connection is to be like."""
+
+    contract: Optional[str]
+    options: Options
+    methods: MethodTable
+    limits: Limits
+    framing: str
+    hello: bool
+    descriptors: bool
+
+
+def _dial(wire: Wire, plan: _Plan, on_end: Callable[[Connection], None]) -> Connection:
+    """A connection that has shaken hands."""
+    timeout = plan.options.timeout
+    if plan.descriptors:
+        check_descriptors(wire.peer.address)
+    connection = Connection(
+        wire,
+        execute=run_call,
+        answer=answer_value,
+        on_end=on_end,
+        connector=True,
+        methods=plan.methods,
+        contract=None,
+        limits=plan.limits,
+        framing=plan.framing,
+    )
+    connection.wants_channel = plan.descriptors
+    authkey = plan.options.authkey
+    try:
+        if plan.hello or authkey is not None:
+            shake_hands(connection, plan.contract, authkey, lambda method, params: _greet(connection, method, params, timeout))
+        if plan.descriptors:
+            open_channel(connection, timeout)
+    except BaseException as error:
+        connection.abort()
+        raise explained(error, wire) from error
+    connection.begin_idle()
+    return connection
+
+
+def _balanced(target: str, hub: "Directory", balance: str, plan: _Plan) -> Client:
+    from .balance import Balanced
+
+    if registry.split(target)[0]:
+        raise TypeError(f'a hub knows services by their names; "{target}" is an address, connect to it without hub')
+    name = target.partition("/")[0]
+
+    def reach(addresses: Sequence[str], lost: Callable[[], None]) -> Client:
+        opened: List[Client] = []
+
+        def dial(may_start: bool, on_end: Callable[[Connection], None]) -> Connection:
+            def ended(connection: Connection) -> None:
+                on_end(connection)
+                if opened:
+                    lost()
+
+            return _dial(_open_first(name, addresses, plan.options), plan, ended)
+
+        opened.append(Client(Link(dial, None)))
+        return opened[0]
+
+    return Balanced(name, balance, reach).open(hub)
 
 
 def explained(error: BaseException, wire: Wire) -> BaseException:

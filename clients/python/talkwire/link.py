@@ -153,6 +153,10 @@ class Link:
         with self._changed:
             return self._changed.wait_for(lambda: self.ended, timeout)
 
+    def end_with_this(self) -> None:
+        """No other connection is made after the one that is there; who waits for another is told."""
+        self._closing.set()
+
     def close(self, timeout: Optional[float]) -> None:
         self._closing.set()
         self.connection.close(timeout)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import talkwire
-from talkwire.hub import open_hub
+from talkwire.hub import Hub, open_hub
 
 MAIN = Path(__file__).parents[3] / "packages/talkwire/dist/src/cli/main.js"
 HUB = ["--hub", "hub:svc"]
@@ -150,3 +150,37 @@ def test_what_is_no_hub_is_said(hub_process):
         assert hub.status()["durability"] == "memory"
         with pytest.raises(talkwire.TalkwireError, match="INVALID_INPUT"):
             hub.topic("a b").publish(1)
+
+
+def test_responders_workers_and_who_waits_for_a_result_go_on_with_a_hub_that_was_started_anew(runtime_dir):
+    results, asked = [], []
+    with running_hub("svc") as process, open_hub("hub:svc") as hub:
+        said = hub.queue("says", results=60)
+        hub.topic("double").respond(lambda message: asked.append(hub) or message.data * 2)
+        said.consume(lambda job: job.data, concurrency=4)
+        assert said.result(said.push(0)) == 0
+        waiting = threading.Thread(target=lambda: results.append(said.result("1000000001")), daemon=True)
+        waiting.start()
+        process.kill()
+        process.wait()
+        with running_hub("svc"):
+            while asked == []:
+                try:
+                    assert hub.topic("double").request(21) == 42
+                except talkwire.TalkwireError as error:
+                    assert error.code == "PEER_NOT_FOUND" or error.outcome == "maybe-ran", error
+            assert said.result(said.push("again")) == "again"
+            hub.state("results").set("says.1000000001", {"state": "done", "value": 7})
+            waiting.join()
+            hub.close()
+    assert results == [7]
+
+
+def test_a_hub_is_closed_although_it_does_not_come_back(runtime_dir):
+    with running_hub("svc") as process:
+        hub = Hub(talkwire.connect("svc", reconnect=talkwire.Reconnect(give_up=1e6)))
+        hub.queue("mail").consume(print)
+        hub.topic("double").respond(print)
+        process.kill()
+        process.wait()
+        hub.close()

@@ -186,7 +186,7 @@ export class Balanced implements CallPath {
     const deadline = options?.timeout === undefined ? undefined : performance.now() + options.timeout
     const tried = new Set<Place>()
     let left = false
-    let last: unknown
+    let last: TalkwireError | undefined
     for (;;) {
       const place = this.pick(tried)
       if (!place) throw last ?? this.nobody()
@@ -204,7 +204,8 @@ export class Balanced implements CallPath {
         const elsewhere = reason instanceof TalkwireError && ELSEWHERE.has(reason.code) && (reason.outcome === 'not-sent' || repeatable)
         if (!elsewhere || left || this.closed) throw reason
         place.failed = performance.now()
-        last = reason
+        // Where it may have run says more than where it was not sent.
+        if (last === undefined || last.outcome === 'not-sent') last = reason
       } finally {
         place.pending--
       }

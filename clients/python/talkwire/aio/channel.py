@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Union
 
 from ..channel import offer_of, unopened, untaken
+from ..transports.unix import filled
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -32,5 +33,10 @@ async def open_channel(connection: "Connection", timeout: float) -> None:
 
 async def _show(channel: socket.socket, path: Union[str, bytes], message: bytes) -> None:
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(channel, path)
+    try:
+        await loop.sock_connect(channel, path)
+    except ConnectionRefusedError:
+        if not isinstance(path, bytes):
+            raise
+        await loop.sock_connect(channel, filled(path))
     await loop.sock_sendall(channel, message)

@@ -3,45 +3,71 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from datetime import datetime, timezone
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..client import Client
 from ..errors import TalkwireError
+from .base import Base
+from .results import Results
 from .values import milliseconds, read, written
+from .worker import Pace, Worker
 
 #: seconds that one question for jobs waits at the hub
 WAIT = 20.0
-LONGEST_BACKOFF = 60.0
 
 
 class Job:
     """A job in the hands of its consumer, until `ack`, `nack` or `dead`, or until its time is over."""
 
-    def __init__(self, client: Client, queue: str, told: Mapping[str, Any]) -> None:
+    def __init__(self, client: Client, queue: str, kept: Optional[Results], told: Mapping[str, Any]) -> None:
         self._client = client
         self._queue = queue
+        self._kept = kept
         self._receipt = told["receipt"]
         self.id: str = told["id"]
         self.data = read(told)
         self.headers: Mapping[str, str] = told["headers"]
         #: 1 the first time
         self.attempt: int = told["attempt"]
+        self.time = datetime.fromtimestamp(told["time"] / 1000, timezone.utc)
+        #: set when it is not ours any more, because it could not be kept: what is done after that may be done twice
+        self.lost = threading.Event()
+        #: acknowledged, given back or dead, here
+        self.settled = False
 
     def ack(self) -> None:
         """Done: it is never handed out again. Raises NOT_FOUND when it is somebody else's by now."""
-        self._ask("ack")
+        self._settle("ack")
+
+    def done(self, value: Any) -> None:
+        """As `ack`, with a result for whoever pushed it, where the queue keeps results."""
+        if self._kept is not None:
+            self._kept.done(self.id, value)
+        self.ack()
 
     def nack(self, delay: float = 0.0) -> None:
         """Back into the queue, in so many seconds."""
-        self._ask("nack", delay=milliseconds("delay", delay))
+        self._settle("nack", delay=milliseconds("delay", delay))
 
     def dead(self, reason: str) -> None:
-        """Among the dead letters."""
-        self._ask("dead", reason=reason)
+        """Among the dead letters, not to be tried again."""
+        self._settle("dead", reason=reason)
+        if self._kept is not None:
+            self._kept.failed(self.id, reason)
+
+    def progress(self, value: Any) -> None:
+        """For whoever follows the job, where the queue keeps results."""
+        if self._kept is not None:
+            self._kept.progress(self.id, value)
 
     def extend(self, seconds: float) -> None:
         """So many seconds more, from now on."""
         self._ask("extend", milliseconds=milliseconds("seconds", seconds))
+
+    def _settle(self, method: str, **more: Any) -> None:
+        self._ask(method, **more)
+        self.settled = True
 
     def _ask(self, method: str, **more: Any) -> None:
         done = self._client.call(method, {"queue": self._queue, "receipt": self._receipt, **more})
@@ -49,78 +75,20 @@ class Job:
             raise TalkwireError("NOT_FOUND", f"the job {self.id} is somebody else's by now, or done")
 
 
-class Worker:
-    """Works until it is closed. `closed.wait()` waits for that; `error` is what ended it otherwise."""
-
-    def __init__(self, queue: "Queue", handler: Callable[[Job], Any], on_error: Optional[Callable[[BaseException], None]]) -> None:
-        self._queue = queue
-        self._handler = handler
-        self._on_error = on_error
-        self._closing = threading.Event()
-        self.closed = threading.Event()
-        self.error: Optional[BaseException] = None
-        self._thread = threading.Thread(target=self._run, name=f"worker of {queue.name}", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """No job is begun after this; returns when the one that was has ended."""
-        self._closing.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            while not self._closing.is_set():
-                # In slices: a close is not kept waiting for a job that may never come.
-                for job in self._queue.take(1, wait=0.5):
-                    self._work(job)
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.closed.set()
-
-    def _work(self, job: Job) -> None:
-        over = threading.Event()
-        keeping = threading.Thread(target=self._keep, args=(job, over), daemon=True)
-        keeping.start()
-        try:
-            self._handler(job)
-        except Exception as error:
-            self._settle(job, error)
-            if self._on_error is not None:
-                self._on_error(error)
-        else:
-            job.ack()
-        finally:
-            over.set()
-            keeping.join()
-
-    def _settle(self, job: Job, error: Exception) -> None:
-        if job.attempt >= self._queue.attempts:
-            job.dead(str(error)[:500] or type(error).__name__)
-        else:
-            job.nack(min(LONGEST_BACKOFF, self._queue.backoff * 2 ** (job.attempt - 1)))
-
-    def _keep(self, job: Job, over: threading.Event) -> None:
-        """Asks for more time before half of it is over, as long as the handler runs."""
-        while not over.wait(self._queue.visibility / 2):
-            try:
-                job.extend(self._queue.visibility)
-            except TalkwireError:
-                return
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
 class Queue:
     def __init__(
-        self, client: Client, name: str, visibility: float, attempts: int, dedupe: float, backoff: float
+        self,
+        base: Base,
+        name: str,
+        visibility: float,
+        attempts: int,
+        dedupe: float,
+        backoff: float,
+        results: Optional[float],
     ) -> None:
-        self._client = client
+        self.base = base
+        self._client = base.client
+        self._kept = None if results is None else Results(base.client, name, results)
         self.name = name
         self.visibility = visibility
         self.attempts = attempts
@@ -143,26 +111,60 @@ class Queue:
     ) -> str:
         """Returns the job's id when it is on disk. `delay`: seconds until it may be handed out. `priority`: 0 is ordinary,
         9 soonest. `key`: not pushed again when one with this key was lately; the first one's id is returned."""
-        job: Dict[str, Any] = {**written(data), "delay": milliseconds("delay", delay), "priority": priority}
+        return self.push_all([data], delay, priority, key, headers)[0]
+
+    def push_all(
+        self,
+        values: Sequence[Any],
+        delay: float = 0.0,
+        priority: int = 0,
+        key: Optional[str] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> List[str]:
+        """As `push`, for many at once."""
+        options: Dict[str, Any] = {"delay": milliseconds("delay", delay), "priority": priority}
         if key is not None:
-            job["key"] = key
+            options["key"] = key
         if headers:
-            job["headers"] = dict(headers)
-        ids: List[str] = self._ask("push", jobs=[job])["ids"]
-        return ids[0]
+            options["headers"] = dict(headers)
+        ids: List[str] = self._ask("push", jobs=[{**written(data), **options} for data in values])["ids"]
+        return ids
 
     def take(self, most: int = 1, wait: float = WAIT) -> List[Job]:
         """Up to so many jobs, the first of which is waited for, so many seconds; none after that. Each is to be settled."""
         told = self._ask("take", max=most, wait=milliseconds("wait", wait))
-        return [Job(self._client, self.name, each) for each in told]
+        return [Job(self._client, self.name, self._kept, each) for each in told]
 
     def consume(
-        self, handler: Callable[[Job], Any], on_error: Optional[Callable[[BaseException], None]] = None
+        self,
+        handler: Callable[[Job], Any],
+        on_error: Optional[Callable[[BaseException], None]] = None,
+        concurrency: int = 1,
+        rate: Optional[Tuple[int, float]] = None,
     ) -> Worker:
-        """Works on a thread of its own: when the handler returns, the job is done; what it raises has it tried again, after a
-        pause, and after `attempts` tries it is a dead letter."""
+        """Works on `concurrency` threads: when the handler returns, the job is done and what it returned is its result; what it
+        raises has it tried again, after a pause, and after `attempts` tries it is a dead letter. `rate`: no more than so many
+        jobs are begun in so many seconds, `(10, 1.0)`."""
+        if concurrency < 1:
+            raise TypeError("concurrency is a whole number above 0")
+        pace = None if rate is None else Pace(rate)
         self._declare()
-        return Worker(self, handler, on_error)
+        worker = Worker(self, handler, on_error, concurrency, pace)
+        self.base.keep(worker)
+        return worker
+
+    def result(self, id: str, timeout: Optional[float] = None) -> Any:
+        """What the handler returned; waits for it. Raises NOT_FOUND when the job became a dead letter, DEADLINE_EXCEEDED."""
+        return self._results().result(id, timeout)
+
+    def follow(self, id: str) -> Iterator[Any]:
+        """What the handler reports with `job.progress`, until the job ends."""
+        return self._results().follow(id)
+
+    def _results(self) -> Results:
+        if self._kept is None:
+            raise TypeError(f'the queue "{self.name}" keeps no results; open it with results=seconds')
+        return self._kept
 
     def counts(self) -> Dict[str, int]:
         """ready, delayed, taken, dead."""

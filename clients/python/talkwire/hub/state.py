@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..client import Client
 from ..remote import Stream
@@ -34,13 +34,7 @@ class State:
     ) -> Optional[int]:
         """The new revision. With `revision`: only if it is the value's; with `absent`: only if there is none; else None, and
         nothing is changed. `ttl`: seconds until it is gone."""
-        change: Dict[str, Any] = {"key": self._prefix + key, **written(value)}
-        lasts = self._ttl if ttl is None else ttl
-        if lasts is not None:
-            change["ttl"] = milliseconds("ttl", lasts)
-        if absent or revision is not None:
-            change["revision"] = 0 if absent else revision
-        told = self._client.call("set", change)
+        told = self._client.call("set", self._setting(key, value, revision, absent, ttl))
         return None if told.get("conflict") else int(told["revision"])
 
     def delete(self, key: str, revision: Optional[int] = None) -> bool:
@@ -65,6 +59,12 @@ class State:
             elif self.set(key, after, revision=now.revision) is not None:
                 return after
 
+    def batch(self, changes: Sequence[Mapping[str, Any]]) -> Optional[List[int]]:
+        """All of them or, None, none: one of the revisions was another. A change is `{"set": key, "value": …}`, with `revision`
+        or `absent`, and `ttl`, or `{"delete": key}`, with `revision`. Returns the new revisions."""
+        told = self._client.call("batch", {"changes": [self._change(each) for each in changes]})
+        return None if told.get("conflict") else list(told["revisions"])
+
     def entries(self, prefix: str = "") -> Iterator[Value]:
         """What begins so, in the order of the keys."""
         after: Optional[str] = None
@@ -82,6 +82,25 @@ class State:
     def watch(self, prefix: str = "") -> "Watch":
         """What is there, then what changes. Somebody slow gets each key's last value, and not all between."""
         return Watch(self, self._client.stream("watch", {"prefix": self._prefix + prefix}))
+
+    def _change(self, wish: Mapping[str, Any]) -> Dict[str, Any]:
+        if "delete" not in wish:
+            return self._setting(wish["set"], wish["value"], wish.get("revision"), wish.get("absent", False), wish.get("ttl"))
+        change: Dict[str, Any] = {"key": self._prefix + wish["delete"], "delete": True}
+        if wish.get("revision") is not None:
+            change["revision"] = wish["revision"]
+        return change
+
+    def _setting(
+        self, key: str, value: Any, revision: Optional[int], absent: bool, ttl: Optional[float]
+    ) -> Dict[str, Any]:
+        change: Dict[str, Any] = {"key": self._prefix + key, **written(value)}
+        lasts = self._ttl if ttl is None else ttl
+        if lasts is not None:
+            change["ttl"] = milliseconds("ttl", lasts)
+        if absent or revision is not None:
+            change["revision"] = 0 if absent else revision
+        return change
 
     def _value(self, told: Dict[str, Any]) -> Value:
         key = told["key"][len(self._prefix) :]

@@ -1,27 +1,15 @@
-"""Topics: publish and subscribe."""
+"""Topics: publish and subscribe, request and reply."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Union
+from datetime import datetime
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Union
 
-from ..client import Client
 from ..remote import Stream
-from .values import read, written
-
-
-class Message(NamedTuple):
-    data: Any
-    topic: str
-    headers: Mapping[str, str]
-    #: where it stands in what is kept, for `after`; None where nothing is kept
-    position: Optional[int]
-    #: when the hub took it, where it is kept
-    time: Optional[datetime]
-    #: the last value from before the subscription
-    retained: bool
-    #: so many messages before this one were lost
-    lost: int
+from .base import Base
+from .message import Message, message_of
+from .requests import Replies, Responder, one_reply
+from .values import written
 
 
 class Messages:
@@ -35,17 +23,7 @@ class Messages:
         return self
 
     def __next__(self) -> Message:
-        told = next(self._stream)
-        time = told.get("time")
-        return Message(
-            read(told),
-            told["topic"],
-            told["headers"],
-            told.get("position"),
-            None if time is None else datetime.fromtimestamp(time / 1000, timezone.utc),
-            told["retained"],
-            told["lost"],
-        )
+        return message_of(next(self._stream))
 
     def close(self) -> None:
         self._stream.close()
@@ -58,8 +36,10 @@ class Messages:
 
 
 class Topic:
-    def __init__(self, client: Client, name: str) -> None:
-        self._client = client
+    def __init__(self, base: Base, replies: Replies, name: str) -> None:
+        self._base = base
+        self._client = base.client
+        self._replies = replies
         self.name = name
 
     def publish(
@@ -90,3 +70,29 @@ class Topic:
         if group is not None:
             wish["group"] = group
         return Messages(self._client.stream("subscribe", wish))
+
+    def request(
+        self, data: Any, to: Optional[str] = None, headers: Optional[Mapping[str, str]] = None, timeout: Optional[float] = None
+    ) -> Any:
+        """One reply. Raises PEER_NOT_FOUND when nobody responds, DEADLINE_EXCEEDED after `timeout` s, and what the responder
+        raised, with the outcome `ran`."""
+        return one_reply(self._replies, to or self.name, data, headers, timeout)
+
+    def gather(
+        self,
+        data: Any,
+        to: Optional[str] = None,
+        headers: Optional[Mapping[str, str]] = None,
+        timeout: Optional[float] = None,
+        count: Optional[int] = None,
+    ) -> Iterator[Any]:
+        """The replies of everybody who responds: ends after `count` of them, or after `timeout` s. The request is sent when
+        the first is asked for."""
+        if timeout is None and count is None:
+            raise TypeError("gather ends after a time or a number of replies: give it timeout or count")
+        return self._replies.ask(to or self.name, written(data), headers, timeout, count)
+
+    def respond(self, handler: Callable[[Message], Any], group: Optional[str] = None) -> Responder:
+        """Answers requests with what the handler returns for a message, on threads of the pool. A TalkwireError reaches the
+        other side as it is, anything else as INTERNAL. `group`: each request goes to one member; without it to everybody."""
+        return Responder(self._base, self.name, group, handler)

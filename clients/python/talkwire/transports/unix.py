@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
 import threading
@@ -15,6 +16,7 @@ from ..wire import Listener, Peer, SocketWire, Wire, check_peer, socket_peer
 from .registry import Options
 
 _MAX_PATH = 107
+_SUN_PATH = 108  # of `struct sockaddr_un`
 _umask_lock = threading.Lock()  # umask belongs to the process, not to a thread
 
 
@@ -29,6 +31,11 @@ def socket_path(rest: str) -> Union[str, bytes]:
     if not rest or "\0" in rest or len(os.fsencode(path)) > _MAX_PATH:
         raise TalkwireError("INVALID_ADDRESS", f"a socket's path has 1 to {_MAX_PATH} bytes: {rest!r}")
     return path
+
+
+def filled(name: bytes) -> bytes:
+    """An abstract name as Node 20 says it: filled up with zeros, which makes it another one for the kernel."""
+    return name.ljust(_SUN_PATH, b"\0")
 
 
 def listen(rest: str, options: Options) -> Listener:
@@ -75,9 +82,11 @@ class UnixListener(Listener):
     def __init__(self, rest: str, address: str, options: Options) -> None:
         self._allow = options.allow
         self.address = address
+        self._twin: Optional[socket.socket] = None
         path = socket_path(rest)
         if isinstance(path, bytes):
             self._sock, self._path = _bind(path), None
+            self._listen_twice(filled(path))
             return
         self.claim = names.claim(names.path_claim_name(path) if rest.startswith("/") else rest)
         try:
@@ -88,16 +97,35 @@ class UnixListener(Listener):
             self.claim.release()
             raise
 
+    def _listen_twice(self, name: bytes) -> None:
+        """Under both forms of an abstract name: whoever waits is seen through one descriptor."""
+        try:
+            self._twin = _bind(name)
+        except BaseException:
+            self._sock.close()
+            raise
+        self._both = select.epoll()
+        for sock in (self._sock, self._twin):
+            self._both.register(sock, select.EPOLLIN)
+
     def _wire(self, sock: socket.socket, peer: Peer) -> Wire:
         return SocketWire(sock, peer)
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        return self._sock.fileno() if self._twin is None else self._both.fileno()
+
+    def _accepted(self) -> Optional[socket.socket]:
+        for listener in (self._sock, self._twin):
+            try:
+                if listener is not None:
+                    return listener.accept()[0]
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+        return None
 
     def accept(self) -> Optional[Wire]:
-        try:
-            sock, _ = self._sock.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        sock = self._accepted()
+        if sock is None:
             return None
         try:
             peer = socket_peer(sock, self.address)
@@ -123,6 +151,9 @@ class UnixListener(Listener):
 
     def close(self) -> None:
         self._sock.close()
+        if self._twin is not None:
+            self._both.close()
+            self._twin.close()
         if self._path is not None:
             self._unlink(self._path)
 
@@ -139,13 +170,23 @@ def connect(rest: str, options: Options) -> Wire:
     return SocketWire(*connected(rest, f"unix:{rest}", options))
 
 
+def connect_to(sock: socket.socket, path: Union[str, bytes]) -> None:
+    """Also who listens at the other form of an abstract name. Raises OSError."""
+    try:
+        sock.connect(path)
+    except ConnectionRefusedError:
+        if not isinstance(path, bytes):
+            raise
+        sock.connect(filled(path))
+
+
 def connected(rest: str, address: str, options: Options) -> Tuple[socket.socket, Peer]:
     """A connection to the socket of `unix:` and what follows, of an address. Raises PEER_NOT_FOUND, UNAUTHENTICATED."""
     path = socket_path(rest)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(options.timeout)
-        sock.connect(path)
+        connect_to(sock, path)
         peer = socket_peer(sock, address)
         check_peer(peer)
     except OSError as error:

@@ -27,9 +27,10 @@ export function byHand(hub: Hub, clientOf: (ctx: Context<any>) => Client, ask: A
     async publish(input: Values, ctx: Context<any>) {
       const { bytes, type } = bodyOf(input)
       const topic = nameOf(input['topic'], 'topic')
-      const flags = type | (input['retain'] === true ? packed.RETAIN : 0)
-      await ask(clientOf(ctx), 'publish', packed.pack(flags, topic, headersOf(input['headers']), bytes))
-      return null
+      const isRequest = input['request'] === true
+      const flags = type | (isRequest ? packed.REQUEST : input['retain'] === true ? packed.RETAIN : 0)
+      const unheard = (await ask(clientOf(ctx), 'publish', packed.pack(flags, topic, headersOf(input['headers']), bytes))) as number[]
+      return isRequest ? { heard: unheard.length === 0 } : null
     },
     async *subscribe(input: Values, ctx: Context<any>) {
       const client = clientOf(ctx)
