@@ -189,6 +189,7 @@ const FAULTS = [
     [
       ['balance: what may have run runs again elsewhere', "(reason.outcome === 'not-sent' || repeatable)", 'true', 'short'],
       ['balance: what did not run is given up', "(reason.outcome === 'not-sent' || repeatable)", 'repeatable'],
+      ['balance: that it may have run somewhere is forgotten', "if (last === undefined || last.outcome === 'not-sent')", 'if (true)'],
       ['balance: always the same', 'from[this.turn++ % from.length]', 'from[0]'],
       ['balance: round and round where it should stick', "this.options.balance === 'sticky'", 'false'],
       ['balance: the busiest is asked', 'place.pending < least.pending ? place : least', 'place.pending < least.pending ? least : place'],
@@ -3052,7 +3053,7 @@ const FAULTS = [
       ['python hub: who closes is registered on', 'self._base.client.call("delete", {"key": self._key})', 'pass'],
       ['python hub: another machine is this one', 'if scheme in ORDER and (near or scheme not in LOCAL)', 'if scheme in ORDER', 'short'],
       ['python hub: anything is an instance', 'or not all(isinstance(each, str) for each in addresses)', ''],
-      ['python hub: who came is not told', 'if before != instance:', 'if before is not None:'],
+      ['python hub: who came is not told', 'if before != instance:', 'if False:'],
     ],
   ),
   ...faultsOf(

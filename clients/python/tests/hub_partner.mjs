@@ -37,8 +37,9 @@ const actions = {
   async work({ queue }) {
     const worker = await hub.queue(queue, { results: 60_000 }).consume(async (job) => {
       for (const step of [1, 2]) {
+        const goes = new Promise((resolve) => (go = resolve))
         await job.progress(step)
-        await new Promise((resolve) => (go = resolve))
+        await goes
       }
       return job.data.map((n) => n + 1)
     })

@@ -151,12 +151,13 @@ def test_node_works_for_python(node, hub):
     assert list(steps) == []
     assert sums.result(id, timeout=20) == [2, 3]
     node("close", name="sums")
-    waits = sums.push([1])
-    hub.state("results").set(f"sums.{waits}0", {"state": "done", "value": "another's"})
-    refused("DEADLINE_EXCEEDED", "maybe-ran", lambda: sums.result(waits, timeout=0.05))
+    idle = hub.queue("idle", results=60)
+    waits = idle.push([1])
+    hub.state("results").set(f"idle.{waits}0", {"state": "done", "value": "another's"})
+    refused("DEADLINE_EXCEEDED", "maybe-ran", lambda: idle.result(waits, timeout=0.05))
     with pytest.raises(TypeError, match="results=seconds"):
-        hub.queue("sums").result(waits)
-    assert sums.purge() == 1
+        hub.queue("idle").result(waits)
+    assert idle.purge() == 1
 
 
 def test_python_works_for_node(node, hub):
