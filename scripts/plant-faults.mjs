@@ -3038,12 +3038,20 @@ const FAULTS = [
     [
       ['python hub: a service has one instance', 'return well[(self._turn - 1) % len(well)]', 'return well[0]', 'short'],
       ['python hub: who has most of our calls is asked', 'return min(well,', 'return max(well,'],
-      ['python hub: sticky is random', 'if self._stuck not in well:', 'if self._stuck is None or len(well) > 1 and well.reverse() is None:'],
+      [
+        'python hub: sticky is random',
+        'if self._stuck not in well:',
+        'if self._stuck is None or len(well) > 1 and well.reverse() is None:',
+      ],
       ['python hub: a call that may have run is made again elsewhere', '(error.outcome == NOT_SENT or repeatable)', 'True'],
       ['python hub: an idempotent call is not made elsewhere', '(error.outcome == NOT_SENT or repeatable)', 'error.outcome == NOT_SENT'],
       ['python hub: that it may have run somewhere is forgotten', 'if last is None or last.outcome == NOT_SENT:', 'if True:'],
       ['python hub: who is gone stays', 'if place.client is None or place.client.closed:', 'if place.client is None:'],
-      ['python hub: who comes later is not heard', 'for subscription in list(self._heard):\n            self._hear_at_all(subscription)\n\n    # -- events', 'pass\n\n    # -- events'],
+      [
+        'python hub: who comes later is not heard',
+        'for subscription in list(self._heard):\n            self._hear_at_all(subscription)\n\n    # -- events',
+        'pass\n\n    # -- events',
+      ],
     ],
   ),
   ...faultsOf(

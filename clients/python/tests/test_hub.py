@@ -155,7 +155,8 @@ def test_what_is_no_hub_is_said(hub_process):
 
 def test_responders_workers_and_who_waits_for_a_result_go_on_with_a_hub_that_was_started_anew(runtime_dir):
     results, asked = [], []
-    with running_hub("svc") as process, open_hub("hub:svc") as hub:
+    # By its path: one that is known by its name would be started by who misses it, where npm's `talkwire` is in PATH.
+    with running_hub("svc") as process, open_hub(f"hub:unix:{runtime_dir}/svc.sock") as hub:
         said = hub.queue("says", results=60)
         hub.topic("double").respond(lambda message: asked.append(hub) or message.data * 2)
         said.consume(lambda job: job.data, concurrency=4)
