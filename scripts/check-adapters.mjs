@@ -1,4 +1,5 @@
-// Every scheme of src/registry.ts has its file, its test and its page; every transport and every dialect is in the registry.
+// Every scheme of src/registry.ts has its file, its test and its page; every transport and every dialect is in the registry. The same
+// of src/hub/registry.ts and the drivers, whose libraries are optional peers of any version.
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -49,6 +50,76 @@ function checkPage(root, page) {
   return missing.length ? [`${page} does not say: ${missing.join(', ')}. Write a paragraph that begins with **${missing[0]}.**`] : []
 }
 
+/** One line of the drivers' table: `nats: async () => (await import('./drivers/nats.js')).nats,` */
+const DRIVER_LINE = /^\s*['"]?([a-z][a-z0-9+]*)['"]?\s*:.*import\(\s*['"]\.\/drivers\/([\w-]+)\.js['"]\s*\)/gm
+const DRIVERS = 'hub/drivers'
+/** What is loaded when it is used: `import('amqplib')`, and the types of it. */
+const LIBRARY = /import\(\s*['"]((?:@[\w.-]+\/)?[\w.-]+)['"]\s*\)/g
+/** The page of the engine that comes with Talkwire is the hub's own. */
+const OWN = 'embedded'
+
+/** @param {any} value */
+const isDriver = (value) => typeof value === 'object' && value !== null && Array.isArray(value.traits) && typeof value.open === 'function'
+
+/** @param {string} root @returns {Promise<string[]>} */
+async function checkDrivers(root) {
+  const folder = path.join(root, 'packages/talkwire')
+  const registry = path.join(folder, 'src/hub/registry.ts')
+  if (!existsSync(registry)) return []
+  const files = [...new Set([...readText(registry).matchAll(DRIVER_LINE)].map(([, , file = '']) => file))]
+  if (files.length === 0)
+    return [
+      "no line of src/hub/registry.ts reads as one of its table. One scheme, one line: nats: async () => (await import('./drivers/nats.js')).nats,",
+    ]
+  const tests = testsBelow(path.join(folder, 'test', DRIVERS))
+  const problems = files.flatMap((file) => [
+    ...(existsSync(path.join(folder, 'src', DRIVERS, `${file}.ts`))
+      ? []
+      : [`"${file}" is in the hub's registry; packages/talkwire/src/${DRIVERS}/${file}.ts does not exist`]),
+    ...(tests.some((text) => text.includes(`${DRIVERS}/${file}.js'`))
+      ? []
+      : [`the driver "${file}" has no test. Write packages/talkwire/test/${DRIVERS}/${file}.test.ts`]),
+    ...checkDriverPage(root, file),
+  ])
+  for (const [, file] of sourcesOf(folder, DRIVERS).filter(([, each]) => !each.includes('/') && !files.includes(each)))
+    if (await exportsDriver(folder, file))
+      problems.push(`src/${DRIVERS}/${file}.ts exports a driver, which no line of src/hub/registry.ts loads`)
+  return [...problems, ...checkLibraries(folder)]
+}
+
+/** @param {string} folder */
+const testsBelow = (folder) =>
+  existsSync(folder)
+    ? filesBelow(folder)
+        .filter((file) => file.endsWith('.test.ts'))
+        .map((file) => readText(path.join(folder, file)))
+    : []
+
+/** @param {string} root @param {string} file */
+function checkDriverPage(root, file) {
+  const page = `docs/hub/${file === OWN ? 'hub' : file}.md`
+  if (!existsSync(path.join(root, page))) return [`the driver "${file}" has no page. Write ${page}`]
+  return file === OWN ? [] : checkPage(root, page)
+}
+
+/** @param {string} folder @param {string} file */
+async function exportsDriver(folder, file) {
+  const built = path.join(folder, 'dist/src', DRIVERS, `${file}.js`)
+  return existsSync(built) && Object.values(await import(pathToFileURL(built).href)).some(isDriver)
+}
+
+/** @param {string} folder */
+function checkLibraries(folder) {
+  const { peerDependencies = {}, peerDependenciesMeta = {} } = JSON.parse(readText(path.join(folder, 'package.json')))
+  const used = sourcesOf(folder, DRIVERS).flatMap(([, file]) =>
+    [...readText(path.join(folder, 'src', DRIVERS, `${file}.ts`)).matchAll(LIBRARY)].map(([, library = '']) => library),
+  )
+  return [...new Set(used)]
+    .sort()
+    .filter((library) => peerDependencies[library] !== '*' || peerDependenciesMeta[library]?.optional !== true)
+    .map((library) => `src/${DRIVERS} loads "${library}", which is no optional peer of any version: "${library}": "*" in package.json`)
+}
+
 /** @param {string} root */
 export async function check(root) {
   const folder = path.join(root, 'packages/talkwire')
@@ -80,7 +151,7 @@ export async function check(root) {
         )
     }
   }
-  return problems
+  return [...problems, ...(await checkDrivers(root))]
 }
 
 await main(import.meta.url, check)

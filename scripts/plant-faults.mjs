@@ -3006,6 +3006,24 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'clients/python/talkwire/hub/topics.py',
+    ['clients/python/tests/test_hub_partners.py'],
+    [['python hub: a subscription is cut off by who closes the hub', 'base.keep(self)', 'pass', 'short']],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/hub/state.py',
+    ['clients/python/tests/test_hub_partners.py'],
+    [
+      ['python hub: who watches is cut off by who closes the hub', 'state._base.keep(self)', 'pass'],
+      ['python hub: what is updated stays for ever', 'revision=now.revision, ttl=ttl', 'revision=now.revision'],
+      [
+        'python hub: some of several changes are made',
+        'return None if told.get("conflict") else list(told["revisions"])',
+        'return list(told.get("revisions", []))',
+      ],
+    ],
+  ),
+  ...faultsOf(
     'clients/python/talkwire/hub/results.py',
     ['clients/python/tests/test_hub_partners.py', 'clients/python/tests/test_hub.py'],
     [

@@ -23,13 +23,16 @@ const manifest = {
   type: 'module',
   files: ['dist/src'],
   exports: { '.': target('src/index'), './transports/*': target('src/transports/*') },
-  peerDependencies: { amaro: '*' },
-  peerDependenciesMeta: { amaro: { optional: true } },
+  peerDependencies: { amaro: '*', amqplib: '*' },
+  peerDependenciesMeta: { amaro: { optional: true }, amqplib: { optional: true } },
 }
 const pkg = 'packages/talkwire'
 const src = `${pkg}/src`
 const built = `${pkg}/dist/src`
 const unix = "export const unix = { scheme: 'unix', traits: {} }\n"
+const driver = "export const amqp = { name: 'amqp', traits: [], open() {} }\n"
+const page =
+  '**What.** See [the start](../../README.md#two-minutes).\n\n**When.** a\n\n**Addresses.** a\n\n**Limits.** a\n\n**Cost.** a\n\n**Other languages.** a\n'
 
 /** @type {Files} */
 const right = {
@@ -45,8 +48,22 @@ const right = {
   [`${built}/transports/unix.js`]: unix,
   [`${built}/transports/unix.d.ts`]: 'export declare const unix: { scheme: string }\n',
   [`${pkg}/test/transports/unix.test.ts`]: '',
-  'docs/transports/unix.md':
-    '# Unix\n\n**What.** See [the start](../../README.md#two-minutes).\n\n**When.** a\n\n**Addresses.** a\n\n**Limits.** a\n\n**Cost.** a\n\n**Other languages.** a\n',
+  'docs/transports/unix.md': `# Unix\n\n${page}`,
+  [`${src}/hub/registry.ts`]: [
+    'export const drivers = {',
+    "  hub: async () => (await import('./drivers/embedded.js')).embedded,",
+    "  amqp: async () => (await import('./drivers/amqp.js')).amqp,",
+    "  amqps: async () => (await import('./drivers/amqp.js')).amqp,",
+    '}\n',
+  ].join('\n'),
+  [`${src}/hub/drivers/embedded.ts`]: '',
+  [`${src}/hub/drivers/amqp.ts`]: driver,
+  [`${src}/hub/drivers/amqp/connection.ts`]: "// import('amqplib') is the client\n",
+  [`${built}/hub/drivers/amqp.js`]: driver,
+  [`${pkg}/test/hub/drivers/embedded.test.ts`]: "import { embedded } from '../../../src/hub/drivers/embedded.js'\n",
+  [`${pkg}/test/hub/drivers/rabbit.test.ts`]: "import { amqp } from '../../../src/hub/drivers/amqp.js'\n",
+  'docs/hub/amqp.md': page,
+  'docs/hub/hub.md': '# Hub\n',
   'README.md':
     "# Talkwire\n\n## Two minutes\n\n```ts\nimport { unix } from 'talkwire'\nexport const scheme: string = unix.scheme\n```\n\n```js run\nconst { unix } = await import('talkwire')\nif (unix.scheme !== 'unix') process.exit(1)\n```\n",
   'package-lock.json': '{ "packages": { "": {}, "node_modules/a": { "version": "1.0.0" } } }',
@@ -186,6 +203,43 @@ const faults = [
     'another name than its own',
     { [`${built}/transports/unix.js`]: unix.replace("'unix'", "'socket'") },
     /calls itself "socket:"/,
+  ],
+  [
+    'adapters',
+    'a driver without a file, a test and a page',
+    { [`${src}/hub/registry.ts`]: `${right[`${src}/hub/registry.ts`]}  nats: async () => (await import('./drivers/nats.js')).nats,\n` },
+    /drivers\/nats\.ts does not exist\nthe driver "nats" has no test[^\n]*\nthe driver "nats" has no page\. Write docs\/hub\/nats\.md/,
+  ],
+  ['adapters', "a driver's page that leaves questions", { 'docs/hub/amqp.md': '**What.** a\n' }, /hub\/amqp\.md does not say: When,/],
+  [
+    'adapters',
+    'a driver that is not registered',
+    { [`${src}/hub/drivers/nats.ts`]: driver, [`${built}/hub/drivers/nats.js`]: driver },
+    /drivers\/nats\.ts exports a driver, which no line/,
+  ],
+  [
+    'adapters',
+    'drivers that cannot be read',
+    { [`${src}/hub/registry.ts`]: 'export const drivers = {}\n' },
+    /no line of src\/hub\/registry\.ts/,
+  ],
+  [
+    'adapters',
+    "a driver's library that is no peer",
+    { [`${src}/hub/drivers/amqp/line.ts`]: "const lib = () => import('@other/client')\n" },
+    /loads "@other\/client", which is no optional peer/,
+  ],
+  [
+    'adapters',
+    "a driver's library that has to be there",
+    withManifest({ peerDependenciesMeta: { amaro: { optional: true } } }),
+    /loads "amqplib", which is no optional peer/,
+  ],
+  [
+    'adapters',
+    "a driver's library of one version",
+    withManifest({ peerDependencies: { amaro: '*', amqplib: '^0.10.0' } }),
+    /loads "amqplib", which is no optional peer/,
   ],
   ['scripts', 'an install script', withManifest({ scripts: { postinstall: 'node x' } }), /"postinstall"/],
   [

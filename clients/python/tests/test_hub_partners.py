@@ -238,3 +238,20 @@ def test_several_changes_or_none(node, hub):
     assert stock.get("tea").value == 1
     assert stock.batch([{"set": "tea", "value": 9, "revision": tea}, {"delete": "coffee"}]) is not None
     assert [(each.key, each.value) for each in stock.entries()] == [("tea", 9)]
+    for _ in range(2):
+        assert stock.update("milk", lambda value: 3, ttl=0.05) == 3
+    while stock.get("milk") is not None:
+        pass
+
+
+def test_what_is_listened_to_ends_with_the_hub(node):
+    hub = open_hub(node.address)
+    here = [hub.topic("quiet").subscribe(), hub.state("quiet").watch()]
+    ends = []
+    reading = [threading.Thread(target=lambda each=each: ends.append(list(each)), daemon=True) for each in here]
+    for each in reading:
+        each.start()
+    hub.close()
+    for each in reading:
+        each.join()
+    assert ends == [[], []]

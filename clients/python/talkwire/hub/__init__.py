@@ -59,7 +59,7 @@ class Hub:
 
     def state(self, name: str, ttl: Optional[float] = None) -> State:
         """Keys and values. `ttl`: seconds until a value is gone, where `set` does not say otherwise."""
-        return State(self._client, name, ttl)
+        return State(self._base, name, ttl)
 
     def lease(self, name: str, ttl: float = 10.0, permits: int = 1, label: str = "") -> Lease:
         """A lock for a time. `ttl`: seconds after which a holder who says nothing has lost it."""

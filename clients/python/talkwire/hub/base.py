@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional, Protocol
+from typing import Any, Dict, Optional, Protocol
+from weakref import WeakSet
 
 from ..client import Client
 from ..errors import MAYBE_RAN, TalkwireError
@@ -18,24 +19,25 @@ class Base:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._lock = threading.Lock()
-        self._kept: List[Closable] = []
+        # Those that work have threads that hold them; a subscription that nobody has any more ends by itself.
+        self._kept: "WeakSet[Closable]" = WeakSet()
 
     def keep(self, thing: Closable) -> None:
         """Closed with the hub, unless it is forgotten before."""
         with self._lock:
-            self._kept.append(thing)
+            self._kept.add(thing)
 
     def forget(self, thing: Closable) -> None:
         with self._lock:
-            if thing in self._kept:
-                self._kept.remove(thing)
+            self._kept.discard(thing)
 
     def close(self) -> None:
         with self._lock:
-            kept, self._kept = self._kept, []
+            kept = list(self._kept)
+            self._kept.clear()
         # What waits for the hub to come back would be waited for.
         self.client._link.end_with_this()
-        for thing in reversed(kept):
+        for thing in kept:
             thing.close()
         self.client.close()
 

@@ -105,7 +105,7 @@ def register(base: Base, service: Registrable, metadata: Optional[Mapping[str, s
 
 
 def instances(base: Base, name: str) -> List[Instance]:
-    known = State(base.client, SERVICES, None).entries(f"{check_name(name)}.")
+    known = State(base, SERVICES, None).entries(f"{check_name(name)}.")
     return [instance for instance in (parse_instance(each.value) for each in known) if instance is not None]
 
 

@@ -143,7 +143,7 @@ class Intents:
         return [_handler(each) for each in self._find(action, type)]
 
     def _find(self, action: str, type: str) -> List[Dict[str, Any]]:
-        known = State(self._base.client, "intents", None).entries(f"{action}.")
+        known = State(self._base, "intents", None).entries(f"{action}.")
         return [each.value for each in known if _is_handler(each.value) and _covers(each.value["type"], type)]
 
 

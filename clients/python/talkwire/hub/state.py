@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..client import Client
 from ..remote import Stream
+from .base import Base
 from .values import milliseconds, read, written
 
 #: how many entries one question lists
@@ -20,8 +20,9 @@ class Value(NamedTuple):
 
 
 class State:
-    def __init__(self, client: Client, name: str, ttl: Optional[float]) -> None:
-        self._client = client
+    def __init__(self, base: Base, name: str, ttl: Optional[float]) -> None:
+        self._base = base
+        self._client = base.client
         self._prefix = f"{name}."
         self._ttl = ttl
 
@@ -44,9 +45,9 @@ class State:
             wish["revision"] = revision
         return bool(self._client.call("delete", wish)["done"])
 
-    def update(self, key: str, change: Callable[[Any], Any]) -> Any:
+    def update(self, key: str, change: Callable[[Any], Any], ttl: Optional[float] = None) -> Any:
         """`change` gets the value or None, and returns the next one, or None to delete; again as often as somebody else was
-        faster. Returns what is there then."""
+        faster. Returns what is there then. `ttl`: seconds until it is gone."""
         while True:
             now = self.get(key)
             after = change(None if now is None else now.value)
@@ -54,9 +55,9 @@ class State:
                 if now is None or self.delete(key, now.revision):
                     return None
             elif now is None:
-                if self.set(key, after, absent=True) is not None:
+                if self.set(key, after, absent=True, ttl=ttl) is not None:
                     return after
-            elif self.set(key, after, revision=now.revision) is not None:
+            elif self.set(key, after, revision=now.revision, ttl=ttl) is not None:
                 return after
 
     def batch(self, changes: Sequence[Mapping[str, Any]]) -> Optional[List[int]]:
@@ -113,6 +114,7 @@ class Watch:
     def __init__(self, state: State, stream: Stream) -> None:
         self._state = state
         self._stream = stream
+        state._base.keep(self)
 
     def __iter__(self) -> Iterator[Value]:
         return self
@@ -124,6 +126,7 @@ class Watch:
         return self._state._value(told)
 
     def close(self) -> None:
+        self._state._base.forget(self)
         self._stream.close()
 
     def __enter__(self) -> "Watch":

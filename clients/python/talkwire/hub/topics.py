@@ -15,9 +15,11 @@ from .values import written
 class Messages:
     """Iterates over what comes. Ends with its connection (TalkwireError), or when it is closed; or use `with`."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, base: Base, stream: Stream) -> None:
+        self._base = base
         self._stream = stream
         next(stream)  # it says first that everything from now on will come
+        base.keep(self)
 
     def __iter__(self) -> Iterator[Message]:
         return self
@@ -26,6 +28,7 @@ class Messages:
         return message_of(next(self._stream))
 
     def close(self) -> None:
+        self._base.forget(self)
         self._stream.close()
 
     def __enter__(self) -> "Messages":
@@ -69,7 +72,7 @@ class Topic:
         wish: Dict[str, Any] = {"pattern": self.name, "from": begin, "slow": slow}
         if group is not None:
             wish["group"] = group
-        return Messages(self._client.stream("subscribe", wish))
+        return Messages(self._base, self._client.stream("subscribe", wish))
 
     def request(
         self, data: Any, to: Optional[str] = None, headers: Optional[Mapping[str, str]] = None, timeout: Optional[float] = None
