@@ -555,6 +555,83 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/mongodb/connection.js',
+    ['hub/drivers/mongodb-foreign'],
+    [
+      ['mongodb: a second attempt is thought to be the first one', 'return isOpening ? ', 'return true ? '],
+      ['mongodb: who has no password is let in', "await db.collection(`${prefix}.state`).findOne({ _id: '' });", ''],
+      ['mongodb: one that stands alone will do', "if (hello['setName'] === undefined && hello['msg'] !== 'isdbgrid')", 'if (false)'],
+      ['mongodb: who may not is somebody unknown', "hasName ? 'PERMISSION_DENIED' :", ''],
+      ['mongodb: nobody hears of a lost connection', 'void lost();', ''],
+      ['mongodb: what is too large is no error of ours', 'if (TOO_LARGE.has(code ?? 0) || ', 'if ('],
+      ['mongodb: while there is no server what is sent waits', "if (state === 'away')\n            throw", 'if (false)\n            throw'],
+      ['mongodb: the credentials are not said', '...(user !== undefined && {', '...(false && {'],
+      ['mongodb: any prefix', '|| !PREFIX.test(prefix)', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/values.js',
+    ['hub/drivers/mongodb-foreign'],
+    [
+      ['mongodb: a reference of MongoDB is taken for one', "key.startsWith('$') || ", ''],
+      ['mongodb: half a character is lost', 'if (HALF.test(text))\n        return whole;', ''],
+      ['mongodb: any depth', 'if (depth === DEEPEST)', 'if (false)'],
+      ['mongodb: a zero loses its sign', ' && !Object.is(value, -0)', ''],
+      ['mongodb: text is whatever it is', 'if (!isUtf8(bytes))', 'if (false)'],
+      ['mongodb: a large number is an object', "bsonType(there) === 'Long'", 'false'],
+      ['mongodb: JSON is kept as text', 'return isPlain(value, 0) ? { value } : whole;', 'return whole;'],
+      ['mongodb: text comes back with quotes', "typeof value === 'string' && said === 'text'", 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/feed.js',
+    ['hub/drivers/mongodb-foreign'],
+    [
+      [
+        'mongodb: what happened while nobody was there is not told',
+        'const isAnew = from === undefined;',
+        'const isAnew = false;\n                from = undefined;',
+      ],
+      ['mongodb: a dropped collection is as it was', 'if (isAnew)', 'if (false)'],
+      ['mongodb: the end of a collection is a change', 'if (ENDS.includes(change.operationType))', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/state.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: what is over is there', 'const THERE = { $nor: [OVER] };', 'const THERE = {};'],
+      ['mongodb: what is over is in the way', 'if (await write({ _id: key, ...OVER }, false))', 'if (false)'],
+      ['mongodb: null is anything', '...(revision === null && NONE)', ''],
+      ['mongodb: a revision is not compared', 'return { _id: key, revision, ...THERE };', 'return { _id: key, ...THERE };'],
+      ['mongodb: a batch compares nothing', 'if (wanted.some(', 'if (false && wanted.some('],
+      ['mongodb: a batch is many changes', 'await docs.bulkWrite(operations, { session });', 'await docs.bulkWrite(operations);'],
+      ['mongodb: a prefix is a pattern', 'prefix.replaceAll(SPECIAL,', 'prefix.replaceAll(/$^/g,'],
+      ['mongodb: a listing has one page', 'if (page.length < PAGE)', 'if (true)'],
+      ['mongodb: nobody is told what is gone', 'await tell({ key, gone: true });', ''],
+      ['mongodb: nobody is told what expired', 'await mongo.run(() => docs.deleteMany(OVER));', ''],
+      ['mongodb: who watches slowly is not waited for', 'if (closed || sink.changed(change))', 'sink.changed(change);\n        if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/connection.js',
+    ['hub/drivers/mongodb'],
+    [['mongodb: nobody is told that there is a server again', 'await backs.all();', '']],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/state.js',
+    ['hub/drivers/mongodb-foreign'],
+    [
+      [
+        'mongodb: what somebody else wrote may have changed since',
+        'return doc && revisionOf(keys.mongo, doc) === revision ?',
+        'return doc ?',
+      ],
+      ['mongodb: a key that went while nobody looked is there', 'if (!there.has(key))', 'if (false)'],
+      ['mongodb: what is known is told again', 'if (known.get(stored.key) === stored.revision)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/beanstalk/line.js',
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [

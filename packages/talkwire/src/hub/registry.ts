@@ -15,6 +15,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   amqp1s: async () => (await import('./drivers/amqp1.js')).amqp1,
   kafka: async () => (await import('./drivers/kafka.js')).kafka,
   kafkas: async () => (await import('./drivers/kafka.js')).kafka,
+  mongodb: async () => (await import('./drivers/mongodb.js')).mongodb,
+  'mongodb+srv': async () => (await import('./drivers/mongodb.js')).mongodb,
   nats: async () => (await import('./drivers/nats.js')).nats,
   redis: async () => (await import('./drivers/redis.js')).redis,
   rediss: async () => (await import('./drivers/redis.js')).redis,

@@ -270,3 +270,23 @@ messages-storage {
   prune-data-on-init = false
 }
 `
+
+const SECANTUS = fileURLToPath(new URL('../../../../test/hub/fixtures/secantus_server.py', import.meta.url))
+
+/** What stands in for MongoDB: SecantusDB, with every change on disk when it is acknowledged. `words`: such as `--auth`. */
+export const mongoWith = (words: readonly string[]): BrokerPlan => ({
+  command(host, port, folder) {
+    const place = ['--host', host, '--port', String(port), '--storage-path', join(folder, 'data')]
+    const python = process.env['TALKWIRE_PYTHON'] ?? 'python3'
+    return [python, SECANTUS, ...place, '--sync-on-commit', '--cache-size', '64M', '--log-level', 'WARNING', ...words]
+  },
+  async answers(host, port) {
+    const socket = net.connect(port, host)
+    try {
+      await once(socket, 'connect')
+    } finally {
+      socket.destroy()
+    }
+  },
+})
+export const MONGODB = mongoWith([])

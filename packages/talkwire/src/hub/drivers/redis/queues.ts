@@ -9,7 +9,7 @@ import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver } from
 import { isAway } from '../broker.js'
 import { gather, type Gathered } from '../gather.js'
 import { headersText, incomingOf, items, script, text, view, type Answer, type Redis } from './connection.js'
-import { looking } from './looking.js'
+import { looking } from '../looking.js'
 
 /** Foreign programs push without a word on a channel: consumers look after so many milliseconds at least. */
 const LOOK = 1000

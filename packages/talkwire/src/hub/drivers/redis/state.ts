@@ -6,7 +6,7 @@
 import type { Change, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
 import { isAway } from '../broker.js'
 import { bytes, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
-import { looking } from './looking.js'
+import { looking } from '../looking.js'
 
 const KEPT = '100000'
 const BATCH = 100

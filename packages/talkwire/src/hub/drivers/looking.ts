@@ -1,4 +1,4 @@
-/** Whoever follows something in Redis looks when it is told to, one look at a time, and once more if it was told meanwhile. */
+/** Whoever follows something in a broker looks when it is told to, one look at a time, and once more if it was told meanwhile. */
 export interface Looking {
   readonly look: () => void
   /** Resolves when nobody looks. */
