@@ -54,6 +54,7 @@ export const LAYERS = [
       'hub/drivers/amqp/',
       'hub/drivers/broker*',
       'hub/drivers/gather.ts',
+      'hub/drivers/looking.ts',
       'hub/drivers/mqtt*',
       'hub/drivers/nats*',
       'hub/drivers/redis*',

@@ -38,7 +38,7 @@ function parse(address: string): { uri: string; prefix: string } {
   if (whole === undefined || !PREFIX.test(prefix)) throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
   words.delete('prefix')
   if (!words.has('serverSelectionTimeoutMS')) words.set('serverSelectionTimeoutMS', SELECTION)
-  return { uri: `${hosts}/${database || 'talkwire'}?${words}`, prefix }
+  return { uri: `${hosts}/${database || 'talkwire'}?${words.toString()}`, prefix }
 }
 
 export async function connectMongo(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Mongo> {
@@ -50,7 +50,7 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
     try {
       return new lib.MongoClient(uri, {
         ...more,
-        ...(user !== undefined && { auth: { username: String(user), password: String(password) } }),
+        ...(user !== undefined && { auth: { username: user as string, password: password as string } }),
         // What is acknowledged is on the disks of most, and what is read was.
         writeConcern: { w: 'majority', journal: true },
         readConcern: { level: 'majority' },
