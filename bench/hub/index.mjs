@@ -16,8 +16,9 @@
  */
 
 /**
- * `module` is the file that opens it, `broker` the program it needs. `pair`: the bare client that a driver is compared with.
- * @type {Record<string, { what: string, module: string, broker?: 'hub' | 'redis' | 'nats' | 'rabbitmq', cases: string[], pair?: string }>}
+ * `module` is the file that opens it, `broker` the program it needs. `pair`: the bare client that a driver is compared with. `wish`: stands
+ * behind the address.
+ * @type {Record<string, { what: string, module: string, broker?: 'hub' | 'redis' | 'nats' | 'rabbitmq', cases: string[], pair?: string, wish?: string }>}
  */
 export const engines = {
   talkwire: { what: 'Talkwire, embedded', module: 'talkwire', broker: 'hub', cases: ['fan', 'queue', 'state', 'lease'] },
@@ -34,5 +35,13 @@ export const engines = {
     pair: 'redis',
   },
   'talkwire-nats': { what: 'Talkwire on NATS', module: 'talkwire', broker: 'nats', cases: ['fan', 'queue'], pair: 'nats' },
+  'talkwire-nats-core': {
+    what: 'Talkwire on NATS, topics=core',
+    module: 'talkwire',
+    broker: 'nats',
+    cases: ['fan'],
+    pair: 'nats',
+    wish: '?topics=core',
+  },
   'talkwire-rabbitmq': { what: 'Talkwire on RabbitMQ', module: 'talkwire', broker: 'rabbitmq', cases: ['queue'], pair: 'rabbitmq' },
 }

@@ -79,7 +79,8 @@ let pushed = 0
 /** @type {Record<string, (told: any) => Promise<unknown>>} */
 const jobs = {
   async open(first) {
-    end = await (await import(`../hub/${engines[name].module}.mjs`)).open(address)
+    const { module, wish = '' } = engines[name]
+    end = await (await import(`../hub/${module}.mjs`)).open(address + wish)
     if (first) await end.listen?.()
   },
   joined: async (count) => void (await end.joined?.(count)),

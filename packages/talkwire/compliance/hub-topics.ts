@@ -42,7 +42,8 @@ export function testHubTopics({ group, within, open, has, listener }: HubKit): v
       const came = await ear.until(5)
       for (const [index, body] of sent.entries()) assert.ok(body.equals(came[index]!.body), `body ${index}`)
       assert.deepEqual(
-        came.map(({ type }) => type),
+        // Of bytes nothing has to be said.
+        came.map(({ type }, index) => (has('headers') && index < 3 ? (type ?? 'bytes') : type)),
         // Without headers there is nowhere to say it.
         has('headers') ? ['bytes', 'bytes', 'bytes', 'json', 'text'] : came.map(() => undefined),
       )

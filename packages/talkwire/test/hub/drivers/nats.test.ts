@@ -3,8 +3,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
+import { hubKit, json, valueOf } from '../../../compliance/hub-kit.js'
 import { TalkwireError } from '../../../src/error.js'
+import type { TopicMessage } from '../../../src/hub/driver.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
+import { openHub } from '../../../src/hub/index.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { testStorm } from './broker-storm.js'
@@ -35,18 +38,81 @@ testHubDriver({
   restart: broker.restart,
 })
 
+/** Without JetStream nothing is kept. */
+const plain = await startBroker({
+  ...NATS,
+  command: (host, port) => ['nats-server', '-a', host, '-p', String(port)],
+})
+const core = nats.traits.filter((trait) =>
+  ['topics', 'wildcards', 'headers', 'confirmed', 'groups', 'requests', 'unanswered'].includes(trait),
+)
+testHubDriver({
+  test,
+  driver: { ...nats, traits: core },
+  module: new URL('../../../src/hub/drivers/nats.js', import.meta.url).href,
+  address: `nats://${plain.host}:${plain.port}?prefix=core&topics=core`,
+  nobody: `nats://${ownHost}:${freshPort()}?topics=core`,
+  restart: plain.restart,
+})
+
 testStorm(5, { driver: nats, address: `nats://${broker.host}:${broker.port}?prefix=storm`, broker, again: true })
 
-test('nats: where the user may not publish is refused at once, and others go on', async () => {
-  const errors: unknown[] = []
-  const options = { credentials: undefined, onConnection() {}, onError: (reason: unknown) => errors.push(reason), signal: undefined }
-  const hub = await nats.open(`nats://few:few@${broker.host}:${broker.port}?prefix=few`, options)
+const quiet = { credentials: undefined, onConnection() {}, signal: undefined }
+const PLAIN = { retain: false }
+
+for (const topics of ['stream', 'core'])
+  test(`nats: where the user may not publish is refused at once, and others go on (topics=${topics})`, async () => {
+    const errors: unknown[] = []
+    const options = { ...quiet, onError: (reason: unknown) => errors.push(reason) }
+    const hub = await nats.open(`nats://few:few@${broker.host}:${broker.port}?prefix=few&topics=${topics}`, options)
+    try {
+      const publish = (topic: string) => hub.topics!.publish(topic, json(1), PLAIN)
+      const [secret, open] = await Promise.allSettled([publish('secret'), publish('open')])
+      assert.equal(secret.status === 'rejected' && TalkwireError.from(secret.reason).code, 'UNAUTHENTICATED')
+      assert.equal(open.status, 'fulfilled')
+      assert.deepEqual(errors, [])
+    } finally {
+      await hub.close()
+    }
+  })
+
+test('nats: topics with and without a stream are the same topics', async () => {
+  const kit = hubKit({ driver: nats, module: '', address: `nats://${broker.host}:${broker.port}?prefix=both` }, () => true)
+  await kit.within(async () => {
+    const stream = await kit.open()
+    const core = await nats.open(`nats://${broker.host}:${broker.port}?prefix=both&topics=core`, { ...quiet, onError: assert.ifError })
+    try {
+      const heard: TopicMessage[] = []
+      const sink = {
+        message: (message: TopicMessage) => heard.push(message) > 0,
+        lost: (count: number) => assert.fail(`${count} lost`),
+        ended() {},
+      }
+      await core.topics!.subscribe('a.*', { from: 'new', group: undefined, buffer: 10 }, sink)
+      const ear = await kit.listener(stream, 'a.*')
+      await core.topics!.publish('a.1', json('by core'), PLAIN)
+      await ear.until(1)
+      await stream.topics!.publish('a.2', json('by the stream'), PLAIN)
+      await ear.until(2)
+      await core.topics!.publish('a.3', json('the last'), PLAIN)
+      assert.deepEqual(heard.map(valueOf), ['by core', 'by the stream', 'the last'])
+      assert.deepEqual((await ear.until(3)).map(valueOf), ['by core', 'by the stream', 'the last'])
+      // Queues and state are the server's streams as ever.
+      await core.state!.set('key', Buffer.from('1'), 'json', {})
+      assert.equal(String((await stream.state!.get('key'))!.value), '1')
+    } finally {
+      await core.close()
+    }
+  })
+})
+
+test('nats: without JetStream a hub wants topics=core', async () => {
+  await assert.rejects(openHub(`nats://${plain.host}:${plain.port}`), /start nats-server with -js, or take \?topics=core/)
+  await assert.rejects(openHub(`nats://${plain.host}:${plain.port}?topics=kern`), { code: 'INVALID_ADDRESS' })
+  const hub = await openHub(`nats://${plain.host}:${plain.port}?topics=core`)
   try {
-    const publish = (topic: string) => hub.topics!.publish(topic, { body: Buffer.from('1'), type: 'json', headers: {} }, { retain: false })
-    const [secret, open] = await Promise.allSettled([publish('secret'), publish('open')])
-    assert.equal(secret.status === 'rejected' && TalkwireError.from(secret.reason).code, 'UNAUTHENTICATED')
-    assert.equal(open.status, 'fulfilled')
-    assert.deepEqual(errors, [])
+    await assert.rejects(hub.queue('jobs').push(1), /UNSUPPORTED.* NATS without JetStream/s)
+    await assert.rejects(hub.topic('a').subscribe({ from: 'all' }), { code: 'UNSUPPORTED' })
   } finally {
     await hub.close()
   }

@@ -3,7 +3,7 @@ import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
-import type { Headers, Incoming, OpenOptions, Outgoing } from '../../driver.js'
+import { NO_HEADERS, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
 import { asking } from './asking.js'
 
 type Library = typeof import('@nats-io/transport-node')
@@ -13,6 +13,9 @@ export interface Nats {
   readonly library: Library
   /** Every subject, stream and bucket begins with it. */
   readonly prefix: string
+  /** Topics without a stream are wanted. */
+  readonly core: boolean
+  readonly jetStream: boolean
   /** Rejects with what JetStream says; `describe` has its number. */
   api(subject: string, body?: object): Promise<any>
   /** Makes a stream that is not there; one that is stays as it is. */
@@ -24,6 +27,12 @@ export interface Nats {
   errorOf(reason: unknown, outcome?: 'not-sent' | 'maybe-ran'): TalkwireError
   /** Resolves with the answer. Rejects at once where there is no connection, or when it is lost meanwhile. */
   ask(subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg>
+  /** Resolves when the server has all that was published until now. */
+  flush(): Promise<void>
+  /** There is no connection now. */
+  absent(): TalkwireError
+  /** Called for each subject at which we may not publish, when we did. */
+  denied(what: (subject: string, reason: TalkwireError) => void): void
   /** Called when there is a connection again. */
   back(what: () => void): () => void
   closing(what: () => unknown): () => void
@@ -44,11 +53,15 @@ export const NO_MESSAGE = 10037
 /** What the library says of what was on its way. */
 const DISCONNECTED = 'connection disconnected'
 
-const FORM = 'NATS is nats://user:password@host:4222?prefix=shop; a user alone is a token; the prefix has letters, digits, "_" and "-"'
+const FORM =
+  'NATS is nats://user:password@host:4222?prefix=shop&topics=core; a user alone is a token; the prefix has letters, digits, "_" and "-"; topics are "stream", the default, or "core"'
 
-function parse(address: string): { server: string; user: string; password: string; prefix: string } {
-  const { url, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM)
+function parse(address: string): { server: string; user: string; password: string; prefix: string; core: boolean } {
+  const { url, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM, ['topics'])
+  const topics = url.searchParams.get('topics') ?? 'stream'
+  if (topics !== 'core' && topics !== 'stream') throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
   return {
+    core: topics === 'core',
     server: `${url.hostname}:${url.port || 4222}`,
     user,
     password,
@@ -57,7 +70,7 @@ function parse(address: string): { server: string; user: string; password: strin
 }
 
 export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
-  const { server, user, password, prefix } = parse(address)
+  const { server, user, password, prefix, core } = parse(address)
   const lib = await packageOf('nats', '@nats-io/transport-node', () => import('@nats-io/transport-node'))
   options.signal?.throwIfAborted()
   const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
@@ -104,8 +117,11 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   const refused = (reason: Error): void => {
     const { subject, operation } = reason as { subject?: string; operation?: string }
-    if (operation === 'publish') answers.fail(reason, (asked) => asked === subject)
+    if (operation !== 'publish' || subject === undefined) return
+    answers.fail(reason, (asked) => asked === subject)
+    for (const tell of denials) tell(subject, errorOf(reason))
   }
+  const denials: ((subject: string, reason: TalkwireError) => void)[] = []
   let times = 0
   const lost = (): void => {
     times++
@@ -121,7 +137,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   /** JetStream needs some time after the server has begun. */
   const again = async (time: number): Promise<void> => {
-    while (!closed && time === times && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
+    while (jetStream && !closed && time === times && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
       await new Promise((resolve) => setTimeout(resolve, 20))
     if (closed || time !== times) return
     away = false
@@ -139,8 +155,9 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       throw errorOf(reason)
     }
   }
+  const absent = (): TalkwireError => new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
   const ask: Nats['ask'] = async (subject, body, headers) => {
-    if (!closed && away) throw new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
+    if (!closed && away) throw absent()
     return request(subject, body, headers)
   }
   const checked = (message: Msg): any => {
@@ -156,10 +173,18 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     return made
   }
   void watch()
+  let jetStream = true
   const nats: Nats = {
     connection,
     library: lib,
     prefix,
+    core,
+    get jetStream() {
+      return jetStream
+    },
+    absent,
+    flush: () => connection.flush().catch((reason: unknown) => Promise.reject(errorOf(reason))),
+    denied: (what) => void denials.push(what),
     get closed() {
       return closed
     },
@@ -180,9 +205,10 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     },
     headersOf,
     incoming({ data, headers }) {
+      if (!headers) return { body: data, headers: NO_HEADERS, type: undefined }
       const found: Record<string, string> = {}
-      for (const name of headers?.keys() ?? []) if (!OWN.test(name)) found[name] = headers!.get(name)
-      return { body: data, headers: found, type: bodyTypeOf(headers?.get(TYPE) ?? '') }
+      for (const name of headers.keys()) if (!OWN.test(name)) found[name] = headers.get(name)
+      return { body: data, headers: found, type: bodyTypeOf(headers.get(TYPE)) }
     },
     errorOf,
     ask,
@@ -202,8 +228,14 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   try {
     await nats.api('INFO')
   } catch (reason) {
+    jetStream = false
+    if (core) return nats
     await connection.close()
-    throw new TalkwireError('UNAVAILABLE', 'this NATS has no JetStream; start nats-server with -js', { cause: reason })
+    throw new TalkwireError(
+      'UNAVAILABLE',
+      'this NATS has no JetStream; start nats-server with -js, or take ?topics=core for topics and requests alone',
+      { cause: reason },
+    )
   }
   return nats
 }
