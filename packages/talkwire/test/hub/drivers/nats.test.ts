@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
-import { hubKit, json, valueOf } from '../../../compliance/hub-kit.js'
+import { hubKit, json, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import { TalkwireError } from '../../../src/error.js'
 import type { TopicMessage } from '../../../src/hub/driver.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
 import { openHub } from '../../../src/hub/index.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { endsBefore } from '../../helpers/place.js'
 import { testStorm } from './broker-storm.js'
 import { NATS } from './brokers.js'
 
@@ -116,4 +118,79 @@ test('nats: without JetStream a hub wants topics=core', async () => {
   } finally {
     await hub.close()
   }
+})
+
+/** Between a hub and the server: what the server says is held back, or nobody gets through. */
+async function between() {
+  const sockets = new Set<net.Socket>()
+  let [held, shut] = [false, false]
+  let asked = (): void => {}
+  const server = net.createServer((near) => {
+    const far = net.connect(plain.port, plain.host)
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one)
+      one.on('error', () => {}).on('close', () => other.destroy())
+    }
+    near.on('data', (chunk) => {
+      far.write(chunk)
+      if (held && chunk.includes('PING')) asked()
+    })
+    far.on('data', (chunk) => held || near.write(chunk))
+    if (shut) near.destroy()
+  })
+  await new Promise<void>((resolve) => server.listen(0, ownHost, resolve))
+  endsBefore(() => new Promise<void>((resolve) => void server.close(() => resolve())))
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy()
+    sockets.clear()
+  }
+  return {
+    address: `nats://${ownHost}:${(server.address() as net.AddressInfo).port}?prefix=lost&topics=core`,
+    /** Resolves when the hub has asked for something that is not answered. */
+    hold: () => new Promise<void>((resolve) => ([held, asked] = [true, resolve])),
+    shut() {
+      shut = true
+      cut()
+    },
+    open: () => void ([held, shut] = [false, false]),
+  }
+}
+
+test('nats: what topics without a stream lose with the connection is told to who publishes and to who hears', () => {
+  const kit = hubKit({ driver: nats, module: '', address: `nats://${plain.host}:${plain.port}?prefix=lost&topics=core` }, () => true)
+  return kit.within(async () => {
+    const proxy = await between()
+    const waiting = new Waiting()
+    const seen: string[] = []
+    const onConnection = ({ state }: { readonly state: string }): void => {
+      seen.push(state)
+      waiting.happened()
+    }
+    const until = (state: string) => waiting.until(state, () => (seen.includes(state) ? state : undefined))
+    const [hub, far] = [await kit.open(), await nats.open(proxy.address, { ...quiet, onConnection, onError: assert.ifError })]
+    try {
+      const ear = await kit.listener(far, 'a')
+      await hub.topics!.publish('a', { body: Buffer.from('1'), type: 'bytes', headers: { said: 'yes' } }, PLAIN)
+      const [first] = await ear.until(1)
+      assert.deepEqual([String(first!.body), first!.type, { ...first!.headers }], ['1', 'bytes', { said: 'yes' }])
+      const asked = proxy.hold()
+      const sent = far.topics!.publish('a', json(2), PLAIN)
+      await asked
+      proxy.shut()
+      await assert.rejects(sent, { code: 'CONNECTION_LOST', outcome: 'maybe-ran' })
+      await until('lost')
+      await assert.rejects(far.topics!.publish('a', json(3), PLAIN), { code: 'UNAVAILABLE', outcome: 'not-sent' })
+      assert.equal(ear.listener.lostCount, 0)
+      proxy.open()
+      await until('connected')
+      await far.topics!.publish('a', json(4), PLAIN)
+      assert.deepEqual((await ear.until(2)).slice(1).map(valueOf), [4])
+      assert.equal(ear.listener.lostCount, 1)
+    } finally {
+      await far.close()
+    }
+  })
 })
