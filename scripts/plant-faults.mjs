@@ -486,7 +486,7 @@ const FAULTS = [
       ['kafka: nobody goes on after a restart', 'await backs.all();', ''],
       ['kafka: a wrong password is no answer', '/AUTHORIZATION_FAILED|SASL/', '/AUTHORIZATION_FAILED/'],
       ['kafka: close leaves behind what was published', 'await produced.settled();', ''],
-      ['kafka: a topic that was removed is thought to be there', 'known.delete(topic);\n                    reject', 'reject'],
+      ['kafka: a topic that was removed is thought to be there', 'known.delete(idOf(place));\n                    reject', 'reject'],
     ],
   ),
   ...faultsOf(
@@ -509,10 +509,31 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/kafka/requests.js',
+    ['hub/drivers/kafka'],
+    [
+      ['kafka: what is stale is answered', 'performance.now() + ahead - time < STALE', 'true'],
+      ['kafka: the broker is not asked for its time', 'if (ahead === undefined)\n            return false', 'ahead ??= -Infinity'],
+      ['kafka: a correlation id is a text', '[[CORRELATION, id]]', '[[CORRELATION, String(id)]]'],
+      ['kafka: replies go to the first partition', 'partition[0] === 0', 'false'],
+      ["kafka: headers of the idiom are the caller's", 'incomingOf(entry, OWN)', 'incomingOf(entry)'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/kafka/groups.js',
     ['hub/drivers/kafka'],
     [
       ['kafka: a group forgets where it was', 'await reader.commit(', 'void ('],
+      [
+        'kafka: a request is heard before Kafka knows of it',
+        'if (once)\n                held.push(each)',
+        'if (false)\n                held.push(each)',
+      ],
+      [
+        'kafka: a request that Kafka did not hear of is lost',
+        'if (once)\n                unsaid(reason)',
+        'if (false)\n                unsaid(reason)',
+      ],
       [
         'kafka: a member that was not heard is silent from then on',
         ".on('consumer:heartbeat:error', ({ error }) => void anew(made, error))",

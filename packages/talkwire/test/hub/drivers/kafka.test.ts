@@ -11,6 +11,8 @@ import { turns } from '../../../compliance/ends.js'
 import { fresh, hubKit, json, upTo, valueOf, Waiting, type Ear } from '../../../compliance/hub-kit.js'
 import type { TalkwireError } from '../../../src/error.js'
 import { kafka } from '../../../src/hub/drivers/kafka.js'
+import { connectKafka, type Kafka } from '../../../src/hub/drivers/kafka/connection.js'
+import { requests } from '../../../src/hub/drivers/kafka/requests.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
@@ -147,17 +149,178 @@ test('a group goes on after a restart, and with one member when the other has go
         return room
       }
     }
+    const asked: unknown[] = []
+    for (const responder of [hub, await kit.open()])
+      await responder.requests!.respond(topic, 'g', (request) => {
+        asked.push(valueOf(request))
+        void request.reply(json(valueOf(request)), false)
+      })
+    const answered: unknown[] = []
+    const ask = async (value: number): Promise<void> => {
+      await hub.requests!.request(topic, json(value), (reply) => {
+        answered.push(valueOf(reply))
+        waiting.happened()
+      })
+    }
     await hub.topics!.publish(topic, json(0), PLAIN)
     await heard(0)
+    await ask(0)
+    await waiting.until('an answer', () => answered[0])
     await broker.restart()
     await again(() => hub.topics!.publish(topic, json(1), PLAIN))
+    await again(() => ask(1))
     const holder = await heard(1)
+    await waiting.until('an answer after the restart', () => answered[1])
+    assert.deepEqual(
+      [asked, answered],
+      [
+        [0, 1],
+        [0, 1],
+      ],
+    )
     await holder.close()
     const before = holder.values()
     await hub.topics!.publish(topic, json(2), PLAIN)
     assert.notEqual(await heard(2), holder)
     assert.deepEqual(holder.values(), before)
   }))
+
+const ASKS_AND_ANSWERS = `
+import struct, time, uuid
+root, prefix, answers = words
+producer = KafkaProducer(bootstrap_servers=place, acks='all')
+consumer = KafkaConsumer(answers, bootstrap_servers=place, auto_offset_reset='earliest')
+asked = [(uuid.uuid4().bytes, None, None), (uuid.uuid4().bytes, 'two', struct.pack('>i', 1)), (b'three', None, b'1'), (b'four', None, None)]
+def ask(index, to=answers, **more):
+    correlation, said, partition = asked[index]
+    headers = [('kafka_replyTopic', to.encode()), ('kafka_correlationId', correlation), ('said', (said or 'no').encode())]
+    headers += [('kafka_replyPartition', partition)] if partition else []
+    producer.send(prefix + '.requests', key=(root + '.python').encode(), value=str(index).encode(), headers=headers, **more)
+now = int(time.time() * 1000)
+ask(3, timestamp_ms=now - 120_000)
+ask(0, to='nobody-has-this', timestamp_ms=now)
+producer.send(prefix + '.requests', key=(root + '.python').encode(), value=b'"for nobody"', timestamp_ms=now)
+for index in range(3): ask(index, timestamp_ms=now)
+producer.flush()
+found = []
+for record in consumer:
+    headers = dict(record.headers)
+    index = next(index for index, each in enumerate(asked) if each[0] == headers['kafka_correlationId'])
+    found.append([index, record.partition, record.value.decode(), sorted(name for name in headers if name != 'kafka_correlationId')])
+    if len(found) == 6: break
+consumer.close()
+for record in KafkaConsumer(prefix + '.requests', bootstrap_servers=place, auto_offset_reset='earliest'):
+    if record.key != (root + '.ours').encode(): continue
+    headers = dict(record.headers)
+    for value, more in [(b'"one"', [('talkwire_more', b'true')]), (record.value, [])]:
+        own = [('kafka_correlationId', headers['kafka_correlationId']), ('content-type', b'application/json')]
+        producer.send(headers['kafka_replyTopic'].decode(), value=value, headers=own + more)
+    break
+producer.close()
+print(json.dumps(sorted(found)))
+`
+
+test('kafka-python asks as Spring and Nest do, and answers; what is too old is not answered', async () => {
+  const [root, prefix, answers] = [fresh(), fresh(), fresh()]
+  // So that a program may say when it asked.
+  const configs = [{ name: 'message.timestamp.type', value: 'CreateTime' }]
+  await operate(async (admin) => {
+    await admin.createTopics({ topics: [`${prefix}.requests`], partitions: 1, configs })
+    await admin.createTopics({ topics: [answers], partitions: 2 })
+  })
+  const own = kitOf(`kafka://${place}?prefix=${prefix}`)
+  await own.within(async () => {
+    const [server, client] = [await own.open(), await own.open()]
+    const heard: unknown[] = []
+    const refused: string[] = []
+    await server.requests!.respond(`${root}.python`, 'g', async (request) => {
+      heard.push([String(request.body), { ...request.headers }])
+      try {
+        await request.reply(json(1), true)
+        await request.reply({ ...json(2), headers: { last: 'yes' } }, false)
+      } catch (reason) {
+        refused.push((reason as TalkwireError).code)
+      }
+    })
+    const replies: unknown[] = []
+    const answered = new Waiting()
+    await client.requests!.request(`${root}.ours`, json('me'), (reply) => {
+      replies.push([valueOf(reply), reply.more, { ...reply.headers }])
+      answered.happened()
+    })
+    const read = await python(ASKS_AND_ANSWERS, root, prefix, answers)
+    const whole = [
+      ['1', 'talkwire_more'],
+      ['2', 'last'],
+    ] as const
+    const places = [0, 1, 1].entries()
+    assert.deepEqual(
+      read,
+      [...places].flatMap(([index, partition]) =>
+        whole.map(([value, name]) => [index, partition, value, ['content-type', name].toSorted()]),
+      ),
+    )
+    assert.deepEqual(heard, [
+      ['0', { said: 'no' }],
+      ['"for nobody"', {}],
+      ['0', { said: 'no' }],
+      ['1', { said: 'two' }],
+      ['2', { said: 'no' }],
+    ])
+    assert.deepEqual(refused, ['NOT_FOUND'])
+    await answered.until('both replies', () => (replies.length === 2 ? true : undefined))
+    assert.deepEqual(replies, [
+      ['one', true, {}],
+      ['me', false, {}],
+    ])
+  })
+})
+
+/** The Kafka of a driver, whose first word to a group on how far it is gets lost. */
+async function forgetful(): Promise<Kafka> {
+  const kafka = await connectKafka(`kafka://${place}?prefix=${fresh()}`, {
+    credentials: undefined,
+    onConnection() {},
+    onError() {},
+    signal: undefined,
+  })
+  let lost = false
+  return {
+    ...kafka,
+    reader(group) {
+      const reader = kafka.reader(group)
+      const commit = reader.commit.bind(reader)
+      reader.commit = (async (options: Parameters<typeof commit>[0]) => {
+        if (!lost && options.offsets.some(({ offset }) => offset > 0n)) {
+          lost = true
+          throw new Error('lost')
+        }
+        await commit(options)
+      }) as typeof commit
+      return reader
+    },
+  }
+}
+
+test('a request that Kafka does not know of yet is not heard, and heard once then', async () => {
+  const kafka = await forgetful()
+  const { request, respond } = requests(kafka)
+  const heard: unknown[] = []
+  await respond('a', 'g', (asked) => {
+    heard.push(valueOf(asked))
+    void asked.reply(json('yes'), false)
+  })
+  const answered = new Waiting()
+  let answers = 0
+  for (const value of upTo(3))
+    await request('a', json(value), () => {
+      answers++
+      answered.happened()
+    })
+  await answered.until('answers', () => (answers === 3 ? true : undefined))
+  assert.deepEqual(heard, [0, 1, 2])
+  await kafka.close()
+})
 
 test('what was cut off is counted, and a log that begins anew is read from its beginning', () =>
   kit.within(async () => {

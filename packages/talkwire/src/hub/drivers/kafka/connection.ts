@@ -12,18 +12,26 @@ import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
 
 export interface NewRecord {
-  readonly key: Buffer
+  readonly key?: Buffer
   readonly value: Buffer
   readonly headers: Map<Buffer, Buffer>
+}
+
+export interface Place {
+  readonly topic: string
+  /** Milliseconds that it keeps what is in it, if it is made; default: as long as the cluster says. */
+  readonly kept?: number
+  /** Of a topic of others, which is not made. */
+  readonly partition?: number
 }
 
 export interface Kafka {
   /** Every topic and group of Kafka begins with it. */
   readonly prefix: string
-  /** Makes a topic of one partition, if there is none. Rejects with UNSUPPORTED for one that has more. */
-  ensure(topic: string): Promise<void>
-  /** Resolves when every replica that is in step has it, in the order of the calls. Makes the topic, too. */
-  produce(topic: string, record: NewRecord): Promise<void>
+  /** Makes a topic of one partition, if there is none. Rejects with UNSUPPORTED for one that has more, with NOT_FOUND for another's that is not there. */
+  ensure(place: Place): Promise<void>
+  /** Resolves when every replica that is in step has it, in the order of the calls for one topic. Makes the topic, too. */
+  produce(place: Place, record: NewRecord): Promise<void>
   /** Closed by whoever asked for it. With a group it is a member, as soon as it joins. */
   reader(group?: string): Reader
   /** Resolves when it is worth trying again after this reason. Tells reasons that are no lost connection. */
@@ -132,7 +140,12 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
       throw reason
     }
   }
-  const make = async (topic: string): Promise<void> => {
+  const find = async (topic: string, partition: number): Promise<void> => {
+    const partitions = await partitionsOf(topic)
+    if (partitions !== undefined && partition < partitions) return
+    throw new TalkwireError('NOT_FOUND', `Kafka: there is no partition ${partition} of ${topic.slice(0, 249)}`, { outcome: 'not-sent' })
+  }
+  const make = async ({ topic, kept }: Place): Promise<void> => {
     const pause = pauses()
     for (let made = false; ; made = true) {
       const partitions = await partitionsOf(topic)
@@ -144,58 +157,67 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
         )
       if (made) await pause.next()
       ready()
-      if (!made) await create(topic)
+      if (!made) await create(topic, kept)
     }
   }
-  const create = async (topic: string): Promise<void> => {
+  const create = async (topic: string, kept?: number): Promise<void> => {
     const configs = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }]
+    // What is older leaves with its segment.
+    if (kept !== undefined) for (const name of ['retention.ms', 'segment.ms']) configs.push({ name, value: String(kept) })
     await admin.createTopics({ topics: [topic], partitions: 1, replicas: -1, configs }).catch((reason: unknown) => {
       if (!idsOf(reason).includes('TOPIC_ALREADY_EXISTS')) throw reason
     })
   }
 
-  const ensure = async (topic: string): Promise<void> => {
+  const ensure = async (place: Place): Promise<void> => {
     ready()
-    let done = known.get(topic)
+    const id = idOf(place)
+    let done = known.get(id)
     if (!done) {
-      done = make(topic)
-      known.set(topic, done)
-      done.catch(() => known.delete(topic))
+      done = place.partition === undefined ? make(place) : find(place.topic, place.partition)
+      known.set(id, done)
+      done.catch(() => known.delete(id))
     }
     await done.catch((reason: unknown) => {
       throw errorOf(reason)
     })
   }
 
-  /** What came while the last request was on its way goes together in the next. */
-  const queued: Queued[] = []
+  /** Of each place: what came while the last request was on its way goes together in the next. */
+  const lanes = new Map<string, Queued[]>()
   const produced = underway()
-  let sending: Promise<void> | undefined
-  const put = async (topic: string, record: NewRecord): Promise<void> => {
-    await ensure(topic)
+  const put = async (place: Place, record: NewRecord): Promise<void> => {
+    await ensure(place)
     await new Promise<void>((resolve, reject) => {
-      queued.push({ topic, record, resolve, reject })
-      sending ??= send().finally(() => (sending = undefined))
+      const id = idOf(place)
+      const lane = lanes.get(id)
+      if (lane) lane.push({ record, resolve, reject })
+      else {
+        const queued = [{ record, resolve, reject }]
+        lanes.set(id, queued)
+        void send(place, queued).finally(() => lanes.delete(id))
+      }
     })
   }
-  const send = async (): Promise<void> => {
+  const send = async (place: Place, queued: Queued[]): Promise<void> => {
     // Those of one turn go together.
     await new Promise<void>((resolve) => setImmediate(resolve))
-    while (queued.length > 0) await deliver(take(queued))
+    while (queued.length > 0) await deliver(place, take(queued))
   }
-  const deliver = async (batch: readonly Queued[]): Promise<void> => {
+  const deliver = async (place: Place, batch: readonly Queued[]): Promise<void> => {
+    const { topic, partition = 0 } = place
     try {
       ready()
-      await producer.send({ acks: ALL_IN_STEP, messages: batch.map(({ topic, record }) => ({ topic, partition: 0, ...record })) })
+      await producer.send({ acks: ALL_IN_STEP, messages: batch.map(({ record }) => ({ topic, partition, ...record })) })
       for (const { resolve } of batch) resolve()
     } catch (reason) {
       producer.clearMetadata()
       // Whose fault it is is not said.
-      if (batch.length > 1 && [...within(reason)].some(isTooLarge)) for (const one of batch) await deliver([one])
+      if (batch.length > 1 && [...within(reason)].some(isTooLarge)) for (const one of batch) await deliver(place, [one])
       else
-        for (const { topic, reject } of batch) {
+        for (const { reject } of batch) {
           // Somebody may have removed it.
-          known.delete(topic)
+          known.delete(idOf(place))
           reject(errorOf(reason, 'maybe-ran'))
         }
       look()
@@ -222,9 +244,9 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
     onError,
     closing: (what) => closings.add(what),
     ensure,
-    produce(topic, record) {
+    produce(place, record) {
       if (ending()) return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      return produced.keep(put(topic, record))
+      return produced.keep(put(place, record))
     },
     reader(group) {
       ready()
@@ -253,8 +275,10 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
   }
 }
 
+/** No topic has a "/" in its name. */
+const idOf = ({ topic, partition }: Place): string => `${topic}/${partition ?? ''}`
+
 interface Queued {
-  readonly topic: string
   readonly record: NewRecord
   readonly resolve: () => void
   readonly reject: (reason: TalkwireError) => void
@@ -264,7 +288,7 @@ function take(queued: Queued[]): Queued[] {
   let size = 0
   let count = 0
   for (const { record } of queued) {
-    size += record.value.length + record.key.length
+    size += record.value.length + (record.key?.length ?? 0)
     if (count > 0 && size > BATCH_BYTES) break
     count++
   }

@@ -13,9 +13,15 @@ export interface Membership {
   readonly from: From
   /** False: enough for now. */
   readonly hear: (entry: Entry) => boolean
+  /** Kafka knows of each before it is heard, so it is heard once or, if this member is killed in between, never. */
+  readonly once?: boolean
 }
 
-export async function member(kafka: Kafka, { log, topic, group, from, hear }: Membership, sink: TopicSink): Promise<Subscription> {
+export async function member(
+  kafka: Kafka,
+  { log, topic, group, from, hear, once = false }: Membership,
+  sink: Pick<TopicSink, 'lost' | 'ended'>,
+): Promise<Subscription> {
   let closed = false
   let room = true
   let reader: Reader
@@ -27,6 +33,8 @@ export async function member(kafka: Kafka, { log, topic, group, from, hear }: Me
   let next = -1
   let said = -1
   let saying: Promise<void> | undefined
+  /** What is heard when it was said. */
+  let held: Entry[] = []
   const first = await log.begin(from)
 
   const say = async (): Promise<void> => {
@@ -34,8 +42,11 @@ export async function member(kafka: Kafka, { log, topic, group, from, hear }: Me
     await new Promise<void>((resolve) => setImmediate(resolve))
     while (said < next) {
       const offset = next
+      const entries = held
+      held = []
       await reader.commit({ offsets: [{ topic, partition: 0, offset: BigInt(offset), leaderEpoch: -1 }] })
       said = offset
+      for (const each of entries) hear(each)
     }
   }
   const commit = (): void => {
@@ -43,6 +54,7 @@ export async function member(kafka: Kafka, { log, topic, group, from, hear }: Me
       .catch((reason: unknown) => {
         // Whoever has the messages next begins a little earlier.
         if (!isAway(kafka.errorOf(reason)) && !passes(reason)) kafka.onError(kafka.errorOf(reason), group)
+        if (once) unsaid(reason)
       })
       .finally(() => (saying = undefined))
   }
@@ -51,9 +63,22 @@ export async function member(kafka: Kafka, { log, topic, group, from, hear }: Me
     following?.close()
     following = undefined
   }
+  /** Another may have them by now, or this one again. */
+  const unsaid = (reason: unknown): void => {
+    held = []
+    if (!following) return
+    stop()
+    const mine = term
+    taking = kafka.again(pauses(), reason, group).then(() => (mine === term ? assigned() : undefined))
+  }
   const committed = async (): Promise<number> =>
     Number((await reader.listCommittedOffsets({ topics: [{ topic, partitions: [0] }] })).get(topic)![0])
   const take = async (mine: number): Promise<void> => {
+    if (once) {
+      await saying
+      held = []
+      next = -1
+    }
     const known = await committed()
     if (mine !== term) return
     said = known
@@ -62,7 +87,8 @@ export async function member(kafka: Kafka, { log, topic, group, from, hear }: Me
     await saying
     if (mine !== term) return
     const entry = (each: Entry): boolean => {
-      room = hear(each)
+      if (once) held.push(each)
+      else room = hear(each)
       next = each.offset + 1
       commit()
       return room

@@ -1,6 +1,6 @@
 /** Topics are the keys of one topic of Kafka, `PREFIX.topics`, with one partition: all messages have one order, and a pattern hears it. */
 import { TalkwireError } from '../../../error.js'
-import type { Outgoing, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
+import type { Incoming, Outgoing, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
 import { matchesPattern } from '../../topic-names.js'
 import { bodyTypeOf, CONTENT_TYPES } from '../broker.js'
 import type { Kafka, NewRecord } from './connection.js'
@@ -19,12 +19,12 @@ export function topics(kafka: Kafka): TopicsDriver {
           'UNSUPPORTED',
           'kafka has no retained values: who subscribes would have to read a whole log for one; embedded and redis have them',
         )
-      await kafka.produce(topic, recordOf(key, message))
+      await kafka.produce({ topic }, recordOf(key, message))
     },
     async subscribe(pattern, options, sink) {
       if (typeof options.from === 'object' && 'after' in options.from && !/^\d{1,15}$/.test(options.from.after))
         throw new TalkwireError('INVALID_INPUT', `"${options.from.after}" is no position of this hub`)
-      await kafka.ensure(topic)
+      await kafka.ensure({ topic })
       return options.group === undefined
         ? follow(kafka, log, pattern, options, sink)
         : member(
@@ -66,7 +66,7 @@ function hear(pattern: string, { from }: SubscribeOptions, sink: TopicSink): (en
   }
 }
 
-function recordOf(key: string, { body, type, headers }: Outgoing): NewRecord {
+export function recordOf(key: string, { body, type, headers }: Outgoing): NewRecord {
   const pairs = Object.entries({ ...headers }).map(([name, value]) => [Buffer.from(name), Buffer.from(value)] as const)
   return {
     key: Buffer.from(key),
@@ -76,19 +76,17 @@ function recordOf(key: string, { body, type, headers }: Outgoing): NewRecord {
 }
 
 /** Undefined: it has no key, so it belongs to no topic. */
-function messageOf({ offset, time, key, value, headers: pairs }: Entry): TopicMessage | undefined {
-  if (!key) return undefined
+function messageOf(entry: Entry): TopicMessage | undefined {
+  const { key, offset, time } = entry
+  return key && { ...incomingOf(entry), topic: String(key), position: String(offset), time, retained: false }
+}
+
+/** Without the headers that are the driver's own. */
+export function incomingOf({ value, headers: pairs }: Entry, own: readonly string[] = []): Incoming {
   const type = pairs.findLastIndex(([name]) => String(name) === TYPE)
   const headers: Record<string, string> = {}
-  for (const [index, [name, said]] of pairs.entries()) if (index !== type) headers[String(name)] = String(said ?? '')
-  return {
-    topic: String(key),
-    // The answer that it came in belongs to all.
-    body: Buffer.from(value),
-    headers,
-    type: bodyTypeOf(String(pairs[type]?.[1] ?? '')),
-    position: String(offset),
-    time,
-    retained: false,
-  }
+  for (const [index, [name, said]] of pairs.entries())
+    if (index !== type && !own.includes(String(name))) headers[String(name)] = String(said ?? '')
+  // The answer that it came in belongs to all.
+  return { body: Buffer.from(value), headers, type: bodyTypeOf(String(pairs[type]?.[1] ?? '')) }
 }
