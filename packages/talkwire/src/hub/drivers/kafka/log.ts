@@ -3,6 +3,7 @@
  * was held back, reads on a connection of its own kind until it stands there, too.
  */
 import type { FetchOptions } from '@platformatic/kafka'
+import { TalkwireError } from '../../../error.js'
 import type { From } from '../../driver.js'
 import { pauses } from '../broker.js'
 import { idsOf, passes, type Kafka, type Reader } from './connection.js'
@@ -72,6 +73,7 @@ export function openLog(kafka: Kafka, topic: string): Log {
   const client = (which: 'ahead' | 'behind'): Reader => {
     const known = clients.get(which)
     if (known) return known
+    if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
     const made = kafka.reader()
     clients.set(which, made)
     return made
