@@ -4061,7 +4061,7 @@ function copy() {
   cpSync(path.join(source, 'dist'), path.join(target, 'dist'), { recursive: true })
   for (const file of ['package.json', 'test', 'src']) symlinkSync(path.join(source, file), path.join(target, file))
   cpSync(path.join(root, 'clients'), path.join(folder, 'clients'), { recursive: true, filter: (name) => !name.endsWith('__pycache__') })
-  for (const name of ['.jars', 'node_modules', 'spec', 'package.json', '.venv'])
+  for (const name of ['.jars', '.servers', 'node_modules', 'spec', 'package.json', '.venv'])
     if (existsSync(path.join(root, name))) symlinkSync(path.join(root, name), path.join(folder, name))
   const watchdog = path.join(target, 'dist', WATCHDOG.file)
   writeFileSync(watchdog, replaceOnce(readFileSync(watchdog, 'utf8'), WATCHDOG.from, WATCHDOG.to, WATCHDOG.file))

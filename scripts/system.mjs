@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { inPath } from '../packages/talkwire/dist/test/helpers/in-path.js'
 import { folderOf, installJars } from './maven.mjs'
+import { installApart, placeOf } from './npm-apart.mjs'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
@@ -23,6 +24,10 @@ const SQS = /\/hub\/drivers\/sqs[^/]*\.test\./
 
 const SQS_JARS = { name: 'elasticmq', version: '1.7.1', packages: ['org.elasticmq:elasticmq-server_2.13:1.7.1'] }
 
+const COUCHDB = /\/hub\/drivers\/couchdb[^/]*\.test\./
+
+const POUCHDB = { name: 'pouchdb-server', version: '4.2.0' }
+
 const JAVA = new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}|${SQS.source}`)
 
 /** Debian's ActiveMQ has no AMQP in it. */
@@ -36,8 +41,8 @@ const THRIFT = /\/protocols\/thrift-apache\.test\./
 
 /**
  * Of a program: its Debian package, and parts of the paths of the test files that need it. `file`: what is no program is there when this is.
- * `jars`: it comes from Maven, after those of Debian.
- * @type {Record<string, { debian?: string, tests: RegExp, file?: string, jars?: import('./maven.mjs').Jars }>}
+ * `jars`: it comes from Maven, after those of Debian; `apart`: from npm.
+ * @type {Record<string, { debian?: string, tests: RegExp, file?: string, jars?: import('./maven.mjs').Jars, apart?: import('./npm-apart.mjs').Apart }>}
  */
 const PROGRAMS = {
   chromium: { debian: 'chromium', tests: /\/browser[^/]*\.test\.|\/web-page\// },
@@ -50,6 +55,7 @@ const PROGRAMS = {
   mvn: { debian: 'maven', tests: JAVA },
   kafka: { jars: KAFKA_JARS, tests: KAFKA, file: path.join(folderOf(KAFKA_JARS), 'kafka_2.13-4.1.1.jar') },
   elasticmq: { jars: SQS_JARS, tests: SQS, file: path.join(folderOf(SQS_JARS), 'elasticmq-server_2.13-1.7.1.jar') },
+  'pouchdb-server': { apart: POUCHDB, tests: COUCHDB, file: path.join(placeOf(POUCHDB), 'node_modules/pouchdb-server/package.json') },
   beanstalkd: { debian: 'beanstalkd', tests: /\/hub\/drivers\/beanstalk[^/]*\.test\./ },
   mosquitto: { debian: 'mosquitto', tests: MQTT },
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
@@ -86,12 +92,17 @@ export function install(files) {
   const missing = [...missingFor(files).keys()]
   installDebian(missing.flatMap((program) => PROGRAMS[program]?.debian ?? []))
   for (const program of missing) {
-    const { jars } = PROGRAMS[program] ?? {}
-    if (!jars || !isInstalled('mvn')) continue
-    console.log(`system: installing ${program} with mvn`)
-    const refusal = installJars(jars)
-    if (refusal !== undefined) console.log(`system: mvn could not install ${program}\n${refusal}`)
+    const { jars, apart } = PROGRAMS[program] ?? {}
+    if (jars && isInstalled('mvn')) installWith('mvn', program, () => installJars(jars))
+    if (apart) installWith('npm', program, () => installApart(apart))
   }
+}
+
+/** @param {string} tool @param {string} program @param {() => string | undefined} run */
+function installWith(tool, program, run) {
+  console.log(`system: installing ${program} with ${tool}`)
+  const refusal = run()
+  if (refusal !== undefined) console.log(`system: ${tool} could not install ${program}\n${refusal}`)
 }
 
 /** @param {readonly string[]} names */
@@ -119,7 +130,8 @@ export function missingFor(files) {
 }
 
 /** What a person types to have the program. @param {string} program */
-export const advice = (program) =>
-  PROGRAMS[program]?.jars
-    ? `npm test installs ${program} with mvn`
-    : `install ${program} (Debian: apt-get install ${PROGRAMS[program]?.debian ?? program})`
+export function advice(program) {
+  const { jars, apart, debian = program } = PROGRAMS[program] ?? {}
+  if (jars || apart) return `npm test installs ${program} with ${jars ? 'mvn' : 'npm'}`
+  return `install ${program} (Debian: apt-get install ${debian})`
+}

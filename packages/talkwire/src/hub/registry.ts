@@ -13,6 +13,8 @@ export const drivers: Readonly<Record<string, () => Promise<HubDriver>>> = {
   amqps: async () => (await import('./drivers/amqp.js')).amqp,
   amqp1: async () => (await import('./drivers/amqp1.js')).amqp1,
   amqp1s: async () => (await import('./drivers/amqp1.js')).amqp1,
+  couchdb: async () => (await import('./drivers/couchdb.js')).couchdb,
+  couchdbs: async () => (await import('./drivers/couchdb.js')).couchdb,
   kafka: async () => (await import('./drivers/kafka.js')).kafka,
   kafkas: async () => (await import('./drivers/kafka.js')).kafka,
   mongodb: async () => (await import('./drivers/mongodb.js')).mongodb,

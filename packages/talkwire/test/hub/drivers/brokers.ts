@@ -290,3 +290,18 @@ export const mongoWith = (words: readonly string[]): BrokerPlan => ({
   },
 })
 export const MONGODB = mongoWith([])
+
+/** scripts/system.mjs puts it there. What stands in for CouchDB; who knows the password of `ada` may make databases. */
+const POUCHDB = fileURLToPath(
+  new URL('../../../../../../.servers/pouchdb-server-4.2.0/node_modules/pouchdb-server/bin/pouchdb-server', import.meta.url),
+)
+
+export const COUCHDB: BrokerPlan = {
+  command(host, port, folder) {
+    const config = join(folder, 'config.json')
+    if (!existsSync(config)) writeFileSync(config, JSON.stringify({ admins: { ada: 's3cret' }, log: { level: 'error' } }))
+    const words = ['--host', host, '--port', String(port), '--dir', join(folder, 'data'), '--config', config, '--no-stdout-logs']
+    return [process.execPath, POUCHDB, ...words]
+  },
+  answers: (host, port) => asks(host, port, 'GET / HTTP/1.1\r\nHost: couch\r\nConnection: close\r\n\r\n', 'Welcome'),
+}
