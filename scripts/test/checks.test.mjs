@@ -66,7 +66,7 @@ const right = {
   'docs/hub/hub.md': '# Hub\n',
   'README.md':
     "# Talkwire\n\n## Two minutes\n\n```ts\nimport { unix } from 'talkwire'\nexport const scheme: string = unix.scheme\n```\n\n```js run\nconst { unix } = await import('talkwire')\nif (unix.scheme !== 'unix') process.exit(1)\n```\n",
-  'package-lock.json': '{ "packages": { "": {}, "node_modules/a": { "version": "1.0.0" } } }',
+  'package-lock.json': '{ "packages": { "": {}, "node_modules/a": { "version": "1.0.0", "integrity": "sha512-x" } } }',
   '.gitignore': 'dist/\nnode_modules/\n',
 }
 
@@ -290,6 +290,12 @@ const faults = [
     'a host',
     { 'package-lock.json': JSON.stringify({ packages: { 'node_modules/a': { resolved: 'https://example.com/a.tgz' } } }) },
     /names the host/,
+  ],
+  [
+    'lock',
+    'a package that may be anything, in a lock file of its own',
+    { 'scripts/a/package-lock.json': JSON.stringify({ packages: { '': {}, 'node_modules/a': { version: '1.0.0' } } }) },
+    /scripts\/a\/package-lock\.json: node_modules\/a has no integrity/,
   ],
   ['docs', 'a link to nothing', { 'docs/a.md': '\n[b](b.md)\n' }, /docs\/a\.md:2 links to b\.md, which does not exist/],
   ['docs', 'an anchor to nothing', { 'docs/a.md': '[b](../README.md#three-minutes)\n' }, /no heading/],

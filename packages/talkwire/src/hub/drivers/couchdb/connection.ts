@@ -108,8 +108,9 @@ export async function connectCouch(address: string, { credentials = {}, onConnec
     const there = await exchange('GET', '', { expected: [404] }, signal)
     if (there.status !== 404) return infoOf(there)
     // 412: somebody else just made it.
-    await exchange('PUT', '', { expected: [412] }, signal)
-    return infoOf(await exchange('GET', '', {}, signal))
+    const made = await exchange('PUT', '', { expected: [401, 403, 412] }, signal)
+    if (made.status < 400 || made.status === 412) return infoOf(await exchange('GET', '', {}, signal))
+    throw new TalkwireError('PERMISSION_DENIED', `CouchDB: there is no database ${database.slice(1)}, and this user may not make it`)
   }
   const ending = (): boolean => state === 'closing' || state === 'closed'
   const lost = async (cause: TalkwireError): Promise<void> => {
@@ -156,7 +157,7 @@ export async function connectCouch(address: string, { credentials = {}, onConnec
   const feed: Couch['feed'] = async function* (since, aborts) {
     try {
       ready()
-      for await (const line of linesOf(await response(since, aborts))) yield parse(line, 'not-sent')
+      for await (const line of linesOf(await response(since, aborts))) yield Object(parse(line, 'not-sent'))
     } catch (reason) {
       aborts.throwIfAborted()
       throw noticed(reason, 'not-sent')

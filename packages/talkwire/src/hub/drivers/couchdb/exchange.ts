@@ -42,17 +42,25 @@ export async function readAll(response: http.IncomingMessage, outcome: Outcome):
 export async function* linesOf(response: http.IncomingMessage): AsyncGenerator<string, void, undefined> {
   // While whoever asked does not want more, nobody is to be heard.
   response.socket.setTimeout(0)
-  let waiting = ''
+  let parts: string[] = []
+  let size = 0
   const text = response.setEncoding('utf8')[Symbol.asyncIterator]() as AsyncIterator<string, undefined>
   try {
     for (;;) {
       const timer = setTimeout(() => response.destroy(silent()), SILENCE)
       const { value, done } = await text.next().finally(() => clearTimeout(timer))
       if (done) return
-      const lines = (waiting + value).split('\n')
-      waiting = lines.pop()!
-      if (waiting.length > LARGEST) throw tooLarge('a line of the feed', 'not-sent')
-      for (const line of lines) if (line.trim() !== '') yield line
+      for (const [index, part] of value.split('\n').entries()) {
+        if (index > 0) {
+          const line = parts.join('')
+          parts = []
+          size = 0
+          if (line.trim() !== '') yield line
+        }
+        size += part.length
+        if (size > LARGEST) throw tooLarge('a line of the feed', 'not-sent')
+        parts.push(part)
+      }
     }
   } finally {
     response.destroy()
@@ -71,7 +79,7 @@ export function parse(text: string, outcome: Outcome): any {
 }
 
 const LONGEST_TEXT = 200
-const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ERR_TLS_.*|CERT_.*|DEPTH_ZERO_.*|.*_CERT.*)$/
+const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ERR_TLS_.*|CERT_.*|UNABLE_TO_.*|.*_CERT.*)$/
 const NO_HTTP = /^HPE_(?!INVALID_EOF_STATE$)/
 
 /** Of what was asked and not answered. */

@@ -6,16 +6,16 @@ import { gather } from '../gather.js'
 import type { Couch } from './connection.js'
 import { attachmentOf, documentOf, fieldsOf, pathOf, VALUE, type Document } from './documents.js'
 import { LARGEST, parse } from './exchange.js'
-import { turns } from './turns.js'
+import { turns, type Turns } from './turns.js'
 
-/** One after the other for each id. */
 export interface Store {
   readonly couch: Couch
   /** Its last revision. Undefined: there is none. */
-  read(id: string): Promise<Document | undefined>
+  readonly read: (id: string) => Promise<Document | undefined>
   /** Undefined: somebody else was faster. `fields` are JSON without the braces. */
-  write(id: string, fields: string, revision: string | undefined): Promise<string | undefined>
-  inTurn<T>(id: string, work: () => Promise<T>): Promise<T>
+  readonly write: (id: string, fields: string, revision: string | undefined) => Promise<string | undefined>
+  /** Who reads and then writes. */
+  readonly inTurn: Turns
 }
 
 export function store(couch: Couch): Store {

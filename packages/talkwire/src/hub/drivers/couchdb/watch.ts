@@ -1,6 +1,6 @@
 /** Who watches reads what is there, then the feed of changes, which goes on behind the last change that was told. */
 import type { StateSink, Stored, Subscription } from '../../driver.js'
-import { pauses } from '../broker.js'
+import { isAway, pauses } from '../broker.js'
 import type { Info, Sequence } from './connection.js'
 import { isDocument, keyOf } from './documents.js'
 import { list } from './list.js'
@@ -77,6 +77,7 @@ export async function watch(store: Store, prefix: string, sink: StateSink): Prom
   const run = async (): Promise<void> => {
     while (!signal.aborted) {
       const reason = await follow().catch((failed: unknown) => failed)
+      if (reason !== undefined && !isAway(reason)) whole = true
       if (!signal.aborted) await couch.again(pause, reason, prefix, signal)
     }
   }
