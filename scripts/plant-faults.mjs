@@ -548,7 +548,11 @@ const FAULTS = [
       ['couchdb: nobody hears of a lost connection', 'void lost(error);', ''],
       ['couchdb: nobody goes on after a restart', 'await backs.all();', ''],
       ['couchdb: a closed hub asks on', "if (state === 'closed')", 'if (false)'],
-      ['couchdb: while nobody is there it is asked all the same', "if (state === 'away')\n            throw", 'if (false)\n            throw'],
+      [
+        'couchdb: while nobody is there it is asked all the same',
+        "if (state === 'away')\n            throw",
+        'if (false)\n            throw',
+      ],
       ['couchdb: who watches begins anew', '&since=${from}', '&since=0'],
       ['couchdb: who watches misses what was meanwhile', '&since=${from}', '&since=now'],
       ['couchdb: who may not make a database is said to be nobody', '[401, 403, 412]', '[412]'],
@@ -556,11 +560,7 @@ const FAULTS = [
       ['couchdb: in a cluster revisions are relied on', 'Number(cluster?.n ?? 1)', '1'],
       ['couchdb: what is said of TLS is forgotten', "...(wire === 'https' && tls),", ''],
       ['couchdb: a watch that is closed while nobody is there waits', "aborts.addEventListener('abort', abort);", ''],
-      [
-        'couchdb: whatever answers is a CouchDB',
-        "if (typeof sequence !== 'string' && typeof sequence !== 'number')",
-        'if (false)',
-      ],
+      ['couchdb: whatever answers is a CouchDB', "if (typeof sequence !== 'string' && typeof sequence !== 'number')", 'if (false)'],
     ],
   ),
   ...faultsOf(
@@ -569,7 +569,11 @@ const FAULTS = [
     [
       ['couchdb: an answer says how large it is, and is read', "if (Number(response.headers['content-length']) > LARGEST)", 'if (false)'],
       ['couchdb: an answer of any size is read', "if (size > LARGEST)\n            throw tooLarge('an answer', outcome)", ''],
-      ['couchdb: a line of any size is read', "if (size > LARGEST)\n                    throw tooLarge('a line of the feed', 'not-sent')", ''],
+      [
+        'couchdb: a line of any size is read',
+        "if (size > LARGEST)\n                    throw tooLarge('a line of the feed', 'not-sent')",
+        '',
+      ],
       ['couchdb: a feed that says nothing is waited for', 'setTimeout(() => response.destroy(silent()), SILENCE)', 'undefined'],
       ['couchdb: an answer that does not come is waited for', 'request.setTimeout(SILENCE, () => request.destroy(silent()));', ''],
       ['couchdb: a redirect is any answer', '(status >= 300 && status < 400)', 'false'],
@@ -612,7 +616,7 @@ const FAULTS = [
     'hub/drivers/couchdb/list.js',
     ['hub/drivers/couchdb'],
     [
-      ['couchdb: a page that is too large is an error', " || limit === 1)", ' || true)'],
+      ['couchdb: a page that is too large is an error', ' || limit === 1)', ' || true)'],
       ['couchdb: a list has one page', 'if (rows.length < limit)', 'if (true)'],
       ['couchdb: what comes behind a prefix is listed', ' || !id.startsWith(first))', ')'],
     ],

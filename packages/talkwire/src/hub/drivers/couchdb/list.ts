@@ -17,7 +17,7 @@ export async function* list(store: Store, prefix: string): AsyncGenerator<Stored
   const { couch } = store
   const first = prefix === '' && couch.prefix === '' ? '' : idOf(couch, prefix)
   let limit = PAGE
-  for (let from = first; ; ) {
+  for (let from = first; ;) {
     let rows: readonly Row[]
     try {
       rows = await page(couch, from, limit)

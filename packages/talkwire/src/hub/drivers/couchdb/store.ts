@@ -84,7 +84,7 @@ function none(body: Buffer): undefined {
 
 /** Undefined: it is gone by now. */
 export async function storedOf({ couch, read }: Store, key: string, found: Document | undefined): Promise<Stored | undefined> {
-  for (let document = found; document; ) {
+  for (let document = found; document;) {
     const attachment = attachmentOf(document)
     if (attachment === undefined) return { key, value: fieldsOf(document), type: 'json', revision: document._rev }
     const { _id: id, _rev: revision } = document
