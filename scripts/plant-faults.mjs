@@ -700,7 +700,7 @@ const FAULTS = [
       ['mongodb: who has no password is let in', "await db.collection(`${prefix}.state`).findOne({ _id: '' });", ''],
       ['mongodb: one that stands alone will do', "if (hello['setName'] === undefined && hello['msg'] !== 'isdbgrid')", 'if (false)'],
       ['mongodb: who may not is somebody unknown', "hasName ? 'PERMISSION_DENIED' :", ''],
-      ['mongodb: nobody hears of a lost connection', 'void lost();', ''],
+      ['mongodb: nobody hears of a lost connection', 'void lost();', ';'],
       ['mongodb: what is too large is no error of ours', 'if (TOO_LARGE.has(code ?? 0) || ', 'if ('],
       ['mongodb: while there is no server what is sent waits', "if (state === 'away')\n            throw", 'if (false)\n            throw'],
       ['mongodb: the credentials are not said', '...(user !== undefined && {', '...(false && {'],
@@ -731,7 +731,6 @@ const FAULTS = [
         'const isAnew = false;\n                from = undefined;',
       ],
       ['mongodb: a dropped collection is as it was', 'if (isAnew)', 'if (false)'],
-      ['mongodb: the end of a collection is a change', 'if (ENDS.includes(change.operationType))', 'if (false)'],
     ],
   ),
   ...faultsOf(

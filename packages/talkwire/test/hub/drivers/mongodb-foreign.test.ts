@@ -49,6 +49,8 @@ test('pymongo reads what we set as it would have written it, and we what it wrot
       revision,
     })
     await hub.state!.set('text', Buffer.from('größe'), 'text', {})
+    const told = await hub.state!.get('text')
+    assert.deepEqual([String(told!.value), told!.type], ['größe', 'text'])
     await hub.state!.set('bytes', Buffer.from([0, 255]), 'bytes', {})
     assert.deepEqual(
       await pymongo(`[(d["value"], d.get("type")) for d in ${values}.find({"_id": {"$in": ["text", "bytes"]}}).sort("_id")]`),
@@ -111,7 +113,7 @@ test('JSON that MongoDB would give back otherwise comes back as it went', () =>
     const hub = await kit.open()
     const deep = '['.repeat(120) + ']'.repeat(120)
     const bodies = [
-      '{"$ref":"a","$id":1}',
+      '{"$id":1,"$ref":"a"}',
       '{"_bsontype":"ObjectId"}',
       '{"__proto__":1}',
       '"\\ud800"',
@@ -135,7 +137,9 @@ test('JSON that MongoDB would give back otherwise comes back as it went', () =>
       await hub.state!.set(`plain/${index}`, Buffer.from(body), 'json', { ttl: 3_600_000 })
       assert.deepEqual(JSON.parse(String((await hub.state!.get(`plain/${index}`))!.value)), JSON.parse(body))
     }
-    assert.equal(await pymongo(`${values}.count_documents({"_id": {"$regex": "^plain/"}, "value": {"$type": "binData"}})`), 0)
+    const binary = '"value": {"$type": "binData"}'
+    assert.equal(await pymongo(`${values}.count_documents({"_id": {"$regex": "^odd/"}, ${binary}})`), bodies.length + 1)
+    assert.equal(await pymongo(`${values}.count_documents({"_id": {"$regex": "^plain/"}, ${binary}})`), 0)
     await assert.rejects(hub.state!.set('large', Buffer.alloc(17_000_000), 'bytes', {}), fails('MESSAGE_TOO_LARGE'))
     await assert.rejects(hub.state!.set('large', Buffer.alloc(40_000_000), 'bytes', {}), fails('MESSAGE_TOO_LARGE'))
   }))
