@@ -466,13 +466,15 @@ const FAULTS = [
   ),
   ...faultsOf(
     'hub/drivers/embedded/queues.js',
-    ['hub/drivers/embedded'],
+    ['hub/embedded', 'hub/drivers/embedded'],
     [
       [
         'embedded: what was wanted and lost with the hub is told as an error',
         'if (!link.closed && !beginsAgain(reason))',
         'if (!link.closed)',
       ],
+      ['embedded: what comes to a consumer that closed is dropped', 'release(job);', ';'],
+      ['embedded: the hub is not told that a consumer closes', "await link.later(['want', consumer, 0]).catch(unlessGone);", ''],
     ],
   ),
   ...faultsOf(

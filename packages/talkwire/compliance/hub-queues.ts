@@ -135,6 +135,26 @@ export function testHubQueues({ group, within, open, has, worker, far, words }: 
     }),
   )
 
+  group('what a consumption that closes still wanted goes to others', ['queues'], () =>
+    within(async () => {
+      const [hub, other] = [await open(), await open()]
+      const queue = fresh()
+      const one = await worker(other, queue)
+      const two = await worker(hub, queue)
+      one.consumption.want(100)
+      const closing = one.consumption.close()
+      // While it closes, and behind it.
+      await push(hub, queue, ...upTo(10).map((index) => job(index)))
+      await soon(closing, 'the end of a consumption')
+      await push(hub, queue, ...upTo(10).map((index) => job(10 + index)))
+      for (const each of one.jobs) await soon(each.ack(), 'ack()')
+      two.consumption.want(100)
+      const jobs = await two.until(20 - one.jobs.length)
+      assert.deepEqual([...values(one.jobs), ...values(jobs)].toSorted(number), upTo(20))
+      await Promise.all(jobs.map((each) => each.ack()))
+    }),
+  )
+
   group('a job that is given back comes again, at once or later', ['queues', 'nack'], () =>
     within(async () => {
       const hub = await open()

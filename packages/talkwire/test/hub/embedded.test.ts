@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { connect } from '../../src/connect.js'
 import { TalkwireError } from '../../src/error.js'
 import { hubContract } from '../../src/hub/contract.js'
-import type { OpenDriver, TopicMessage } from '../../src/hub/driver.js'
+import type { Consumption, Job, OpenDriver, TopicMessage } from '../../src/hub/driver.js'
 import { embedded } from '../../src/hub/drivers/embedded.js'
 import { serveHub, type HubServeOptions } from '../../src/hub/embedded/serve.js'
 
@@ -119,6 +119,64 @@ test('a job that is too large is refused, and not those that were pushed in the 
       [['1'], 'LIMIT_EXCEEDED', ['2']],
     )
     assert.equal((await queues!.counts!('mail')).ready, 2)
+  }))
+
+test('a job that is on its way to a consumption that closes goes to another, and was no attempt', () =>
+  withHub({}, async (open) => {
+    const [pusher, one, two] = [await open(), await open(), await open()]
+    const settings = { visibility: 3_600_000, attempts: 1, dedupe: 1000 }
+    await pusher.queues!.declare('mail', settings)
+    const take = async (driver: OpenDriver) => {
+      const jobs: Job[] = []
+      let came = (): void => {}
+      const sink = { job: (job: Job) => (jobs.push(job), came()), ended() {} }
+      const consumption = await driver.queues!.consume('mail', sink)
+      consumption.want(100)
+      return {
+        jobs,
+        consumption,
+        until: (count: number) => new Promise<void>((resolve) => (came = () => jobs.length >= count && resolve())),
+      }
+    }
+    const first = await take(one)
+    // Answered behind what is wanted.
+    await one.queues!.counts!('mail')
+    const pushed = pusher.queues!.push(
+      'mail',
+      Array.from({ length: 10 }, (_, number) => ({ ...json(number), delay: 0, priority: 0, key: undefined })),
+    )
+    await first.consumption.close()
+    await pushed
+    assert.deepEqual(first.jobs, [])
+    assert.deepEqual(await pusher.queues!.counts!('mail'), { ready: 10, delayed: 0, taken: 0, dead: 0 })
+    const second = await take(two)
+    await second.until(10)
+    assert.deepEqual(
+      second.jobs.map(({ attempt }) => attempt),
+      Array(10).fill(1),
+    )
+    await Promise.all(second.jobs.map((each) => each.ack()))
+  }))
+
+test('a consumer that closes at the first of several jobs gives the others back', () =>
+  withHub({}, async (open) => {
+    const [pusher, taker] = [await open(), await open()]
+    await pusher.queues!.declare('mail', { visibility: 3_600_000, attempts: 1, dedupe: 1000 })
+    const jobs = Array.from({ length: 10 }, (_, number) => ({ ...json(number), delay: 0, priority: 0, key: undefined }))
+    await pusher.queues!.push('mail', jobs)
+    const seen: Job[] = []
+    let consumption: Consumption | undefined
+    const closed = new Promise<void>((resolve) => {
+      const job = (each: Job): void => {
+        seen.push(each)
+        void consumption!.close().then(resolve)
+      }
+      void taker.queues!.consume('mail', { job, ended() {} }).then((made) => (consumption = made).want(10))
+    })
+    await closed
+    assert.equal(seen.length, 1)
+    assert.deepEqual(await pusher.queues!.counts!('mail'), { ready: 9, delayed: 0, taken: 1, dead: 0 })
+    await seen[0]!.ack()
   }))
 
 test('one who subscribes without end is refused, and others go on', () =>

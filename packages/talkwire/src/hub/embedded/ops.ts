@@ -30,7 +30,7 @@ export type RawEntry = readonly [revision: number, type: number, value: Uint8Arr
 export type RawKey = readonly [key: string, ...rest: RawEntry]
 
 /** What is answered while there is no room on the disk; of what is published, what is not kept. */
-const GOES_ON = new Set(['publish', 'extend', 'want', 'counts', 'get', 'list', 'renew', 'inspect'])
+const GOES_ON = new Set(['publish', 'extend', 'unhand', 'want', 'counts', 'get', 'list', 'renew', 'inspect'])
 
 const LONGEST_DELAY = 10 * 365 * 86_400_000
 const MOST_LISTED = 1000
@@ -88,6 +88,12 @@ export const ops: Readonly<Record<string, Op>> = {
     const job = held(hub, client, name, id, receipt)
     job.queue.nack(job, numberOf(delay, 'delay, milliseconds,', 0, LONGEST_DELAY, 0), hub.shell.now())
     wrote(hub, turn)
+    return null
+  },
+  /** It was handed out and never seen: that was no attempt. */
+  unhand(hub, client, [name, id, receipt]) {
+    const job = held(hub, client, name, id, receipt)
+    job.queue.unhand(job, hub.shell.now())
     return null
   },
   dead(hub, client, [name, id, receipt, reason], turn) {

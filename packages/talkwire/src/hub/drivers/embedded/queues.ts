@@ -71,10 +71,19 @@ const sizeOf = (jobs: readonly RawNew[]): number => jobs.reduce((bytes, [body]) 
 async function consume(link: HubLink, queue: string, consumer: number, sink: JobSink, ack: Ack): Promise<Consumption> {
   let wanted = 0
   let closed = false
+  const released: Promise<unknown>[] = []
+  // A hub that is gone has them back by itself.
+  const unlessGone = (reason: unknown): void => {
+    if (!beginsAgain(reason)) link.onError(reason, queue)
+  }
+  const release = ([id, receipt]: RawJob): void => void released.push(link.later(['unhand', queue, id, receipt]).catch(unlessGone))
   const flow = await openFlow(link, {
     begin: (signal) => link.client.work({ queue, consumer, want: wanted }, { signal }),
     take(jobs: readonly RawJob[]) {
-      for (const job of jobs) if (!closed) sink.job(jobOf(link, queue, job, ack))
+      for (const job of jobs) {
+        if (closed) release(job)
+        else sink.job(jobOf(link, queue, job, ack))
+      }
       return undefined
     },
     interrupted() {},
@@ -91,6 +100,10 @@ async function consume(link: HubLink, queue: string, consumer: number, sink: Job
     },
     async close() {
       closed = true
+      // Behind the answer nothing more is handed out; what was on its way came before it, and is given back.
+      await link.later(['want', consumer, 0]).catch(unlessGone)
+      await new Promise((resolve) => setImmediate(resolve))
+      await Promise.all(released)
       await flow.close()
     },
   }
