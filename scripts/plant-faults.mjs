@@ -321,8 +321,30 @@ const FAULTS = [
   ...faultsOf('hub/embedded/serve.js', ['hub/hub'], [['hub: every hub is announced as the one', 'announce: name,', 'announce: true,']]),
   ...faultsOf(
     'hub/embedded/shell.js',
-    ['hub/crash-storm'],
-    [['hub: answered before the log is on disk', 'if (stamp <= synced)\n                return undefined;', 'return undefined;', 'short']],
+    ['hub/hub-power'],
+    [
+      ['hub: answered before the log is on disk', 'if (stamp <= synced)\n                return undefined;', 'return undefined;', 'short'],
+      ['hub: what stands in the log is told of too early', 'ends[count].end <= end', 'true'],
+      ['hub: the last of those who wait is let go with the first', 'held[count].stamp <= synced', 'true'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/embedded/acl.js',
+    ['hub/acl'],
+    [
+      ['hub: any user comes in', 'isOwn(uid) || rules.some', 'true || rules.some'],
+      ['hub: whoever comes in may everything', 'if (own.some((rule) => covers(rule, what, name)))', 'if (true)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/embedded/link.js',
+    ['hub/acl'],
+    [['hub: who is not let in hears that there is no hub', 'if (ABSENT.has(error.code))', 'if (true)']],
+  ),
+  ...faultsOf(
+    'hub/embedded/leases.js',
+    ['hub/hub-power'],
+    [['hub: a lease that was given back is held after a power cut', 'Kind.free', 'Kind.group']],
   ),
   ...faultsOf(
     'hub/embedded/effects.js',

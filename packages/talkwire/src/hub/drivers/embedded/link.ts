@@ -85,12 +85,16 @@ async function reach(
   } catch (reason) {
     signal?.throwIfAborted()
     const error = TalkwireError.from(reason)
-    if (!ABSENT.has(error.code)) throw error
-    throw new TalkwireError('UNAVAILABLE', `no hub answers at "${target}"; start one: talkwire hub`, { cause: error })
+    const say = (text: string): TalkwireError => new TalkwireError('UNAVAILABLE', text, { cause: error })
+    if (ABSENT.has(error.code)) throw say(`no hub answers at "${target}"; start one: talkwire hub`)
+    if (LEFT.has(error.code))
+      throw say(`the hub at "${target}" ended the connection at once: it is ending, or its acl has no rule for this user`)
+    throw error
   }
 }
 
-const ABSENT = new Set(['PEER_NOT_FOUND', 'START_FAILED', 'CONNECTION_LOST', 'CONNECTION_CLOSED', 'PEER_EXITED'])
+const ABSENT = new Set(['PEER_NOT_FOUND', 'START_FAILED', 'PEER_EXITED'])
+const LEFT = new Set(['CONNECTION_LOST', 'CONNECTION_CLOSED'])
 
 export interface Flow {
   /** Nothing is handed on after it resolves. */
