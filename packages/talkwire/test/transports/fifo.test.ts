@@ -111,6 +111,8 @@ test('fifo: a client that is killed is noticed, and the next is served', async (
     assert.equal(service.peers[0]!.pid, client.pid)
     client.kill('SIGKILL')
     await eventually(() => service.peers.length === 0, 'the service notices')
+    // Its files are closed before it is dead, and as long it has the place.
+    await gone(client.pid!)
     await using next = await connect<typeof functions>(at)
     assert.equal(await next.add(round, 1), round + 1)
   }
