@@ -24,6 +24,11 @@ async function queue(kind: Kind, name: string, party: Holder, command = 'wait'):
   return () => answer
 }
 
+async function owns(kind: Kind, name: string, party: Holder): Promise<void> {
+  const { long } = openLock(kind, name)
+  while (idOf(Atomics.load(long, LONG.owner)) !== party.pid) await new Promise((resolve) => setImmediate(resolve))
+}
+
 const arrivals = (name: string): number => Atomics.load(openLock('barrier', name).word, WORD.value) & ARRIVALS
 
 /** As `queue`, for a barrier, and it is counted: who is killed between the two was never there. */
@@ -211,8 +216,7 @@ for (const victim of LANGUAGES)
       assert.match(await failing.tell('run fail'), /in vain/)
       const hanging = dying.tell('run hang')
       hanging.catch(() => {})
-      const block = openLock('once', name)
-      while (idOf(Atomics.load(block.long, LONG.owner)) !== dying.pid) await new Promise((resolve) => setImmediate(resolve))
+      await owns('once', name, dying)
       const answers = []
       for (const party of parties) answers.push(await queue('once', name, party, 'run'))
       await dying.kill()
@@ -236,6 +240,8 @@ for (const [reader, writer] of LANGUAGES.flatMap((one) => LANGUAGES.map((other) 
       assert.match(await w.tell('tryWrite'), /^busy/)
       assert.match(await w.tell('write 20'), /^DEADLINE_EXCEEDED/)
       const writing = await queue('rwlock', name, w, 'write')
+      // It stands in line before it has the writer's word, which keeps readers out.
+      await owns('rwlock', name, w)
       assert.match(await next.tell('tryRead'), /^busy/, 'a writer waits')
       const reading = await queue('rwlock', name, next, 'read')
       await r1.tell('release')
