@@ -1,15 +1,19 @@
 /** MongoDB, 6.0 and later, as a replica set or sharded: plain documents, change streams for who listens. docs/hub/mongodb.md */
 import type { HubDriver } from '../driver.js'
 import { connectMongo } from './mongodb/connection.js'
+import { counters } from './mongodb/counters.js'
+import { leases } from './mongodb/leases.js'
 import { state } from './mongodb/state.js'
 
 export const mongodb: HubDriver = {
   name: 'mongodb',
-  traits: ['state', 'cas', 'ttl', 'batch', 'list', 'watch'],
+  traits: ['state', 'cas', 'ttl', 'batch', 'list', 'watch', 'leases', 'fencing', 'waiters', 'permits', 'counters'],
   async open(address, options) {
     const connection = await connectMongo(address, options)
     return {
       state: state(connection),
+      leases: leases(connection),
+      counters: counters(connection),
       close: () => connection.close(),
     }
   },

@@ -108,6 +108,58 @@ test('a watch of pymongo sees what we do, and ours what pymongo does', () =>
     run('stream.close()')
   }))
 
+test('pymongo adds to our counters, sees who holds a lease, and lets the next one have it', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    assert.equal(await hub.counters!.add('visits', 2), 2)
+    run('_ = db["talkwire.counters"].update_one({"_id": "visits"}, {"$inc": {"value": 2**40}})')
+    run('_ = db["talkwire.counters"].update_one({"_id": "theirs"}, {"$inc": {"value": 1}}, upsert=True)')
+    assert.equal(await pymongo('db["talkwire.counters"].find_one({"_id": "visits"})["value"]'), 2 ** 40 + 2)
+    assert.equal(await hub.counters!.add('visits', -1), 2 ** 40 + 1)
+    assert.equal(await hub.counters!.add('theirs', 1), 2)
+    const ask = { label: '$label', ttl: 3_600_000, wait: 0, permits: 1 }
+    // Words of MongoDB's are words like any other.
+    const held = await hub.leases!.acquire('job', { ...ask, holder: '$fence' }, undefined)
+    run('lease = lambda: db["talkwire.leases"].find_one({"_id": "job"})')
+    assert.deepEqual(await pymongo('[[h["holder"], h["label"], h["token"]] for h in lease()["holders"]]'), [
+      ['$fence', '$label', held!.token],
+    ])
+    assert.equal(await pymongo('(lease()["holders"][0]["until"] - lease()["now"]).total_seconds()'), 3600)
+    assert.equal(await hub.leases!.renew('job', held!, 60_000), true)
+    assert.equal((await hub.leases!.inspect('job')).holders[0]!.left <= 60_000, true)
+    const next = hub.leases!.acquire('job', { ...ask, holder: 'next', wait: 3_600_000 }, undefined)
+    const waits = async (): Promise<void> => {
+      while ((await hub.leases!.inspect('job')).waiters === 0);
+    }
+    await soon(waits(), 'a waiter')
+    assert.deepEqual(await pymongo('[w["holder"] for w in lease()["waiting"]]'), ['next'])
+    run('_ = db["talkwire.leases"].update_one({"_id": "job"}, {"$set": {"holders": []}, "$inc": {"freed": 1}})')
+    assert.equal((await soon(next, 'the lease'))!.token, held!.token + 1)
+    assert.equal(await hub.leases!.renew('job', held!, 60_000), false)
+    // Who died while it waited.
+    run('import datetime')
+    run('past = datetime.datetime(2026, 1, 1)')
+    run('_ = db["talkwire.leases"].insert_one({"_id": "left", "fence": 7, "waiting": [{"holder": "gone", "until": past}]})')
+    assert.equal(await pymongo('1'), 1)
+    assert.equal((await hub.leases!.acquire('left', { ...ask, holder: 'x' }, undefined))?.token, 8)
+  }))
+
+test('who waits for a lease when its hub is closed hears CLOSED, and stands in nobody’s way', () =>
+  kit.within(async () => {
+    const [one, two] = [await kit.open(), await kit.open()]
+    const ask = { label: undefined, ttl: 3_600_000, wait: 3_600_000, permits: 1 }
+    const held = await one.leases!.acquire('closing', { ...ask, holder: 'first' }, undefined)
+    const refused = assert.rejects(two.leases!.acquire('closing', { ...ask, holder: 'second' }, undefined), fails('CLOSED'))
+    const waits = async (count: number): Promise<void> => {
+      while ((await one.leases!.inspect('closing')).waiters !== count);
+    }
+    await soon(waits(1), 'a waiter')
+    await two.close()
+    await soon(refused, 'an error')
+    assert.equal((await one.leases!.inspect('closing')).waiters, 0)
+    assert.equal(await one.leases!.release('closing', held!), true)
+  }))
+
 test('JSON that MongoDB would give back otherwise comes back as it went', () =>
   kit.within(async () => {
     const hub = await kit.open()

@@ -4,6 +4,7 @@ import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { mongodb } from '../../../src/hub/drivers/mongodb.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testTls } from './broker-tls.js'
 import { MONGODB } from './brokers.js'
 
 const broker = await startBroker(MONGODB)
@@ -16,3 +17,5 @@ testHubDriver({
   nobody: `mongodb://${ownHost}:${freshPort()}/?serverSelectionTimeoutMS=100`,
   restart: broker.restart,
 })
+
+testTls('MongoDB', broker, (place) => `mongodb://${place}/hub?tls=true&directConnection=true&serverSelectionTimeoutMS=2000`)

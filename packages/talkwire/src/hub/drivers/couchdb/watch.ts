@@ -1,6 +1,7 @@
 /** Who watches reads what is there, then the feed of changes, which goes on behind the last change that was told. */
-import type { StateSink, Stored, Subscription } from '../../driver.js'
+import type { StateSink, Subscription } from '../../driver.js'
 import { isAway, pauses } from '../broker.js'
+import { telling } from '../telling.js'
 import type { Info, Sequence } from './connection.js'
 import { isDocument, keyOf } from './documents.js'
 import { list } from './list.js'
@@ -18,45 +19,30 @@ const numberOf = (sequence: Sequence): number => Number.parseInt(String(sequence
 
 export async function watch(store: Store, prefix: string, sink: StateSink): Promise<Subscription> {
   const { couch, read } = store
-  /** What the sink knows. */
-  const known = new Map<string, string>()
   const over = new AbortController()
   const { signal } = over
   let whole = true
   let from: Info = await couch.info()
   let pause = pauses()
-  let free: (() => void) | undefined
 
-  const tell = async (change: Parameters<StateSink['changed']>[0]): Promise<void> => {
-    if (signal.aborted || sink.changed(change)) return
-    await new Promise<void>((resolve) => (free = resolve))
-    free = undefined
-  }
-  const tellStored = async (stored: Stored): Promise<void> => {
-    if (known.get(stored.key) === stored.revision) return
-    known.set(stored.key, stored.revision)
-    await tell(stored)
-  }
-  const tellGone = async (key: string): Promise<void> => {
-    if (known.delete(key)) await tell({ key, gone: true })
-  }
+  const told = telling(sink, () => signal.aborted)
   const readAll = async (): Promise<void> => {
     const there = new Set<string>()
     for await (const stored of list(store, prefix)) {
       there.add(stored.key)
-      await tellStored(stored)
+      await told.stored(stored)
       signal.throwIfAborted()
     }
-    for (const key of known.keys()) if (!there.has(key)) await tellGone(key)
+    await told.only(there)
     whole = false
   }
   const take = async ({ id, doc, deleted }: Line): Promise<void> => {
     const key = typeof id === 'string' ? keyOf(couch, id) : undefined
     if (key === undefined || !key.startsWith(prefix)) return
     const found = isDocument(doc) && !doc['_deleted'] ? doc : deleted ? undefined : await read(id as string)
-    const stored = found && known.get(key) === found._rev ? undefined : await storedOf(store, key, found)
-    if (stored) await tellStored(stored)
-    else if (!found) await tellGone(key)
+    const stored = found && told.knows(key, found._rev) ? undefined : await storedOf(store, key, found)
+    if (stored) await told.stored(stored)
+    else if (!found) await told.gone(key)
   }
   /** Until the feed ends. */
   const follow = async (): Promise<void> => {
@@ -86,11 +72,11 @@ export async function watch(store: Store, prefix: string, sink: StateSink): Prom
     if (signal.aborted) return
     over.abort()
     pause.end()
-    free?.()
+    told.free()
     forget()
     await running
     sink.ended()
   }
   const forget = couch.closing(end)
-  return { resume: () => free?.(), close: end }
+  return { resume: told.free, close: end }
 }

@@ -45,11 +45,12 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
   const { uri, prefix } = parse(address)
   const lib = await packageOf('mongodb', 'mongodb', () => import('mongodb'))
   signal?.throwIfAborted()
-  const { user, password, ...more } = credentials
+  const { user, password, tls, ...more } = credentials
   const make = (): MongoClient => {
     try {
       return new lib.MongoClient(uri, {
         ...more,
+        ...(tls !== undefined && { tls: true, ...(tls as object) }),
         ...(user !== undefined && { auth: { username: user as string, password: password as string } }),
         // What is acknowledged is on the disks of most, and what is read was.
         writeConcern: { w: 'majority', journal: true },
@@ -153,12 +154,15 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
 const UNAUTHORIZED = 13
 const AUTHENTICATION_FAILED = 18
 const TOO_LARGE = new Set([10334, 17419, 17420])
-export const DUPLICATE = 11000
+const DUPLICATE = 11000
 
 export const codeOf = (reason: unknown): number | undefined => {
   const code = (reason as MongoServerError | undefined)?.code
   return typeof code === 'number' ? code : undefined
 }
+
+/** Somebody else made the same one. */
+export const isDuplicate = (reason: unknown): boolean => reason instanceof TalkwireError && codeOf(reason.cause) === DUPLICATE
 
 function errorIn(lib: Library, reason: unknown, isOpening: boolean, hasName: boolean): TalkwireError {
   if (!(reason instanceof lib.MongoError || reason instanceof lib.BSON.BSONError || reason instanceof RangeError))

@@ -4,12 +4,12 @@
  */
 import { createHash } from 'node:crypto'
 import type { AnyBulkWriteOperation, ClientSession, Collection, Document, Filter } from 'mongodb'
-import { TalkwireError } from '../../../error.js'
 import type { Change, Revision, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
 import { isAway } from '../broker.js'
 import { looking } from '../looking.js'
-import { codeOf, DUPLICATE, type Mongo } from './connection.js'
+import { telling } from '../telling.js'
+import { isDuplicate, type Mongo } from './connection.js'
 import { feed, type Feed } from './feed.js'
 import { bodyOf, fieldOf } from './values.js'
 
@@ -30,7 +30,6 @@ const OVER: Filter<Doc> = { until: { $type: 'date' }, $expr: { $lte: ['$until', 
 const THERE: Filter<Doc> = { $nor: [OVER] }
 /** Nothing is like this. What makes a document that is not there may not ask with $expr. */
 const NONE: Filter<Doc> = { until: { $in: [] } }
-const isDuplicate = (reason: unknown): boolean => reason instanceof TalkwireError && codeOf(reason.cause) === DUPLICATE
 const SPECIAL = /[\\^$.*+?()[\]{}|#\s-]/g
 
 interface Keys {
@@ -179,28 +178,12 @@ async function* list({ mongo, docs }: Keys, prefix: string): AsyncGenerator<Doc,
 
 async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subscription> {
   const { mongo, docs } = keys
-  /** What the sink knows. */
-  const known = new Map<string, Revision>()
   /** What changed since it was read. */
   const changed = new Set<string>()
   let whole = true
   let closed = false
   let timer: NodeJS.Timeout | undefined
-  let free: (() => void) | undefined
-  const tell = async (change: Parameters<StateSink['changed']>[0]): Promise<void> => {
-    if (closed || sink.changed(change)) return
-    await new Promise<void>((resolve) => (free = resolve))
-    free = undefined
-  }
-  const tellDoc = async (doc: Doc): Promise<void> => {
-    const stored = storedOf(mongo, doc)
-    if (known.get(stored.key) === stored.revision) return
-    known.set(stored.key, stored.revision)
-    await tell(stored)
-  }
-  const tellGone = async (key: string): Promise<void> => {
-    if (known.delete(key)) await tell({ key, gone: true })
-  }
+  const told = telling(sink, () => closed)
   const readAll = async (): Promise<void> => {
     whole = false
     changed.clear()
@@ -208,9 +191,9 @@ async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subsc
     for await (const doc of list(keys, prefix)) {
       if (closed) return
       there.add(doc._id)
-      await tellDoc(doc)
+      await told.stored(storedOf(mongo, doc))
     }
-    for (const key of known.keys()) if (!there.has(key)) await tellGone(key)
+    await told.only(there)
   }
   const readChanged = async (): Promise<void> => {
     const names = [...changed].slice(0, PAGE)
@@ -219,7 +202,7 @@ async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subsc
     const there = new Map(found.map((doc) => [doc._id, doc]))
     for (const key of names) {
       const doc = there.get(key)
-      await (doc ? tellDoc(doc) : tellGone(key))
+      await (doc ? told.stored(storedOf(mongo, doc)) : told.gone(key))
       if (closed) return
     }
   }
@@ -258,7 +241,7 @@ async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subsc
     if (closed) return
     closed = true
     clearTimeout(timer)
-    free?.()
+    told.free()
     forget()
     back()
     await ear.close()
@@ -268,7 +251,7 @@ async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subsc
   const back = mongo.back(look)
   const forget = mongo.closing(end)
   look()
-  return { resume: () => free?.(), close: end }
+  return { resume: told.free, close: end }
 }
 
 /** Takes away what expired, so that everybody hears of it; in how many milliseconds the next one does. */

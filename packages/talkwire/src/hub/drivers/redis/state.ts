@@ -7,6 +7,7 @@ import type { Change, SetOptions, StateDriver, StateSink, Stored, Subscription }
 import { isAway } from '../broker.js'
 import { bytes, items, script, text, typeOf, view, type Answer, type Redis } from './connection.js'
 import { looking } from '../looking.js'
+import { telling } from '../telling.js'
 
 const KEPT = '100000'
 const BATCH = 100
@@ -140,35 +141,20 @@ async function* all(redis: Redis, key: string, prefix: string): AsyncGenerator<S
 }
 
 async function watch(redis: Redis, key: string, prefix: string, sink: StateSink): Promise<Subscription> {
-  /** What the sink knows. */
-  const known = new Map<string, string>()
   let seen = 0
   let whole = true
   let closed = false
   let timer: NodeJS.Timeout | undefined
-  let free: (() => void) | undefined
-  const tell = async (change: Parameters<StateSink['changed']>[0]): Promise<void> => {
-    if (closed || sink.changed(change)) return
-    await new Promise<void>((resolve) => (free = resolve))
-    free = undefined
-  }
-  const tellStored = async (stored: Stored): Promise<void> => {
-    if (known.get(stored.key) === stored.revision) return
-    known.set(stored.key, stored.revision)
-    await tell(stored)
-  }
-  const tellGone = async (name: string): Promise<void> => {
-    if (known.delete(name)) await tell({ key: name, gone: true })
-  }
+  const told = telling(sink, () => closed)
   const readAll = async (): Promise<void> => {
     seen = Number(text(await redis.command('GET', `${key}revision`)))
     const there = new Set<string>()
     for await (const stored of all(redis, key, prefix)) {
       there.add(stored.key)
-      await tellStored(stored)
+      await told.stored(stored)
       if (closed) return
     }
-    for (const name of known.keys()) if (!there.has(name)) await tellGone(name)
+    await told.only(there)
     whole = false
   }
   const readChanges = async (): Promise<boolean> => {
@@ -185,7 +171,7 @@ async function watch(redis: Redis, key: string, prefix: string, sink: StateSink)
     for (const name of names) {
       if (!name.startsWith(prefix)) continue
       const answer = await redis.run(get, [key], [name])
-      await (answer === null ? tellGone(name) : tellStored(storedOf(answer)))
+      await (answer === null ? told.gone(name) : told.stored(storedOf(answer)))
       if (closed) return false
     }
     return entries.length > 0
@@ -221,12 +207,12 @@ async function watch(redis: Redis, key: string, prefix: string, sink: StateSink)
     if (closed) return
     closed = true
     clearTimeout(timer)
-    free?.()
+    told.free()
     forget()
     await ear.close()
     await idle()
     sink.ended()
   }
   const forget = redis.closing(end)
-  return { resume: () => free?.(), close: end }
+  return { resume: told.free, close: end }
 }
