@@ -25,6 +25,13 @@ export const engines = {
   redis: { what: 'Redis, @redis/client', module: 'redis', broker: 'redis', cases: ['fan', 'queue', 'state', 'lease'] },
   nats: { what: 'NATS, @nats-io', module: 'nats', broker: 'nats', cases: ['fan', 'queue'] },
   rabbitmq: { what: 'RabbitMQ quorum queue, amqplib', module: 'rabbitmq', broker: 'rabbitmq', cases: ['queue'] },
+  'rabbitmq-classic': {
+    what: 'RabbitMQ priority queue, amqplib',
+    module: 'rabbitmq',
+    broker: 'rabbitmq',
+    cases: ['queue'],
+    wish: '?kind=classic',
+  },
   zeromq: { what: 'zeromq.js, ipc', module: 'zeromq', cases: ['fan'] },
   sockets: { what: 'Unix sockets by hand', module: 'sockets', cases: ['fan'] },
   'talkwire-redis': {
@@ -43,5 +50,11 @@ export const engines = {
     pair: 'nats',
     wish: '?topics=core',
   },
-  'talkwire-rabbitmq': { what: 'Talkwire on RabbitMQ', module: 'talkwire', broker: 'rabbitmq', cases: ['queue'], pair: 'rabbitmq' },
+  'talkwire-rabbitmq': {
+    what: 'Talkwire on RabbitMQ',
+    module: 'talkwire',
+    broker: 'rabbitmq',
+    cases: ['queue'],
+    pair: 'rabbitmq-classic',
+  },
 }

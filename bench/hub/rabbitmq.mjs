@@ -1,13 +1,20 @@
-// RabbitMQ through amqplib: a quorum queue, publishing with confirms.
+// RabbitMQ through amqplib: a quorum queue, publishing with confirms. `?kind=classic`: the kind of queue that our driver declares.
 import amqp from 'amqplib'
 
 const QUEUE = 'jobs'
+/** @type {Record<string, object>} */
+const KINDS = {
+  quorum: { 'x-queue-type': 'quorum' },
+  classic: { 'x-queue-type': 'classic', 'x-max-priority': 9, 'x-dead-letter-exchange': '', 'x-dead-letter-routing-key': `${QUEUE}.dead` },
+}
 
 /** @param {string} address @returns {Promise<import('./index.mjs').End>} */
 export async function open(address) {
-  const connection = await amqp.connect(address)
+  const { host, searchParams } = new URL(address)
+  const kind = KINDS[searchParams.get('kind') ?? 'quorum']
+  const connection = await amqp.connect(`amqp://${host}`)
   const channel = await connection.createConfirmChannel()
-  const declare = () => channel.assertQueue(QUEUE, { durable: true, arguments: { 'x-queue-type': 'quorum' } })
+  const declare = () => channel.assertQueue(QUEUE, { durable: true, arguments: kind })
   return {
     push: (body) =>
       new Promise((resolve, reject) =>

@@ -4,6 +4,7 @@ import { amqp } from '../../../src/hub/drivers/amqp.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { testStorm } from './broker-storm.js'
+import { testTls } from './broker-tls.js'
 import { RABBITMQ } from './brokers.js'
 
 const broker = await startBroker(RABBITMQ)
@@ -18,3 +19,5 @@ testHubDriver({
 })
 
 testStorm(1, { driver: amqp, address: `amqp://${broker.host}:${broker.port}?prefix=storm`, broker, again: true })
+
+testTls('RabbitMQ', broker, (place) => `amqps://${place}`)

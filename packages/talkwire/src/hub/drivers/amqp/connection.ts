@@ -5,9 +5,10 @@
 import type { Channel, ChannelModel, ConfirmChannel, Message, Options } from 'amqplib'
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
-import type { Incoming, OpenOptions, Outgoing } from '../../driver.js'
+import { NO_HEADERS, type BodyType, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
 import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
+import { corkOf } from './cork.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses } from '../broker.js'
 
 export interface Sending {
@@ -49,6 +50,8 @@ export interface Amqp {
   publisher(): Promise<ConfirmChannel>
   /** A channel that is made again whenever it is lost. */
   standing(plan: StandingPlan): Promise<Standing>
+  /** What is written to listening channels in this turn leaves together. */
+  cork(): void
   /** Called before the connections close; what it returns is waited for. */
   closing(what: () => unknown): () => void
   readonly closed: boolean
@@ -60,7 +63,12 @@ export interface Amqp {
 interface Link {
   readonly publishes: ChannelModel
   readonly listens: ChannelModel
+  /** Called before something is written there. */
+  readonly corkPublishes: () => void
+  readonly corkListens: () => void
   publisher: Promise<ConfirmChannel> | undefined
+  /** The same, once it is there. */
+  open: ConfirmChannel | undefined
   readonly declared: Map<string, Promise<void>>
 }
 
@@ -125,7 +133,15 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
       await publishes.close()
       throw reason
     })
-    const made: Link = { publishes, listens, publisher: undefined, declared: new Map() }
+    const made: Link = {
+      publishes,
+      listens,
+      corkPublishes: corkOf(publishes),
+      corkListens: corkOf(listens),
+      publisher: undefined,
+      open: undefined,
+      declared: new Map(),
+    }
     for (const model of [publishes, listens]) model.on('close', (reason?: Error) => lost(made, reason))
     return made
   }
@@ -193,9 +209,10 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
     // Somebody removed what we had declared: both are made again.
     channel.on('close', () => {
       from.publisher = undefined
+      from.open = undefined
       from.declared.clear()
     })
-    return channel
+    return (from.open = channel)
   }
   const publisher = (): Promise<ConfirmChannel> => {
     const from = linked()
@@ -204,26 +221,33 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
       throw errorOf(reason)
     }))
   }
-  const deliver = async ({ exchange, key, body, options: how, ready, channel }: Sending): Promise<boolean> => {
-    short(key, 'a name')
-    if (ready) await ready()
-    const on = channel ?? (await publisher())
-    const id = how.messageId ?? randomUUID()
-    const settings = { ...how, ...(how.mandatory && { messageId: id }), persistent: true }
-    return new Promise((resolve, reject) => {
+  /** Jobs come by the ten thousand: nothing is waited for that is there already. */
+  const deliver = (what: Sending): Promise<boolean> => {
+    short(what.key, 'a name')
+    const there = what.channel ?? linked().open
+    return there && !what.ready ? hand(there, what) : deliverLater(what)
+  }
+  const deliverLater = async (what: Sending): Promise<boolean> => {
+    await what.ready?.()
+    return hand(what.channel ?? (await publisher()), what)
+  }
+  const hand = (channel: ConfirmChannel, { exchange, key, body, options: how }: Sending): Promise<boolean> =>
+    new Promise((resolve, reject) => {
+      const id = how.mandatory ? (how.messageId ?? randomUUID()) : undefined
+      const settings = id === undefined || how.messageId !== undefined ? how : { ...how, messageId: id }
       const end = (reason?: unknown): void => {
         // A return comes before the confirmation of what is returned.
-        const routed = !returned.delete(id)
+        const routed = id === undefined || !returned.delete(id)
         if (reason) reject(errorOf(reason, 'maybe-ran'))
         else resolve(routed)
       }
       try {
-        on.publish(exchange, key, Buffer.from(body.buffer, body.byteOffset, body.byteLength), settings, end)
+        channel.publish(exchange, key, Buffer.from(body.buffer, body.byteOffset, body.byteLength), settings, end)
+        link?.corkPublishes()
       } catch (reason) {
         reject(errorOf(reason))
       }
     })
-  }
   const on = async <T>(run: (channel: Channel) => Promise<T>): Promise<T> => {
     const from = linked()
     let channel: Channel | undefined
@@ -320,13 +344,18 @@ export async function connectAmqp(address: string, { credentials = {}, onConnect
     standing,
     errorOf,
     onError,
+    cork: () => link?.corkListens(),
     closing: (what) => closings.add(what),
     get closed() {
       return state === 'closed'
     },
     send(what) {
       if (state !== 'open') return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      return sending.keep(deliver(what))
+      try {
+        return sending.keep(deliver(what))
+      } catch (reason) {
+        return Promise.reject(reason)
+      }
     },
     async ensure(name, run) {
       const { declared } = linked()
@@ -361,24 +390,42 @@ export function short(name: string, what: string, most = LONGEST_NAME): string {
 }
 
 /** The type and the headers of a message as properties. Throws INVALID_INPUT. */
-export function propertiesOf({ type, headers }: Omit<Outgoing, 'body'>, extra: Readonly<Record<string, unknown>> = {}): Options.Publish {
+export function propertiesOf(
+  { type, headers }: Omit<Outgoing, 'body'>,
+  extra: Readonly<Record<string, unknown>> = NO_HEADERS,
+): Options.Publish {
+  const persistent = true
+  const contentType = CONTENT_TYPES[type]
+  // The library makes the headers that it is given the prototype of others: of no use where there are none.
+  if (headers === NO_HEADERS && extra === NO_HEADERS) return { persistent, contentType }
   const copies = Object.keys(headers).find((name) => COPIES.test(name))
   if (copies !== undefined) throw new TalkwireError('INVALID_INPUT', `RabbitMQ has a header "${copies}" of its own; choose another name`)
-  return { contentType: CONTENT_TYPES[type], headers: { ...headers, ...extra } }
+  return { persistent, contentType, headers: { ...headers, ...extra } }
 }
 
-export function incoming({ content, properties }: Message): Incoming {
+/** The headers of a message as they came, without ours and the broker's own. */
+export function headersOf({ properties }: Message): Headers {
+  const all = (properties.headers ?? NO_HEADERS) as Record<string, string | number | boolean | object | null>
   const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries((properties.headers ?? {}) as Record<string, string | number | boolean | object | null>))
-    if (!OWN.test(name) && value !== null && typeof value !== 'object') headers[name] = String(value)
-  return { body: content, headers, type: bodyTypeOf(String(properties.contentType ?? '')) }
+  let some = false
+  for (const name of Object.keys(all)) {
+    const value = all[name]!
+    if (OWN.test(name) || value === null || typeof value === 'object') continue
+    headers[name] = String(value)
+    some = true
+  }
+  return some ? headers : NO_HEADERS
 }
+
+export const typeOf = ({ properties }: Message): BodyType | undefined => bodyTypeOf(String(properties.contentType ?? ''))
+
+export const incoming = (message: Message): Incoming => ({ body: message.content, headers: headersOf(message), type: typeOf(message) })
 
 /** What a message is when it is sent once more. The broker checks whose it is said to be, and ends what goes in a circle. */
 export function resent({ properties }: Message, extra: Readonly<Record<string, unknown>>): Options.Publish {
   const { expiration: _, userId: _user, headers = {}, ...rest } = properties
   const kept = Object.entries(headers as Record<string, unknown>).filter(([name]) => !OWN.test(name) && !COPIES.test(name))
-  return { ...rest, headers: { ...Object.fromEntries(kept), ...extra } } as Options.Publish
+  return { ...rest, persistent: true, headers: { ...Object.fromEntries(kept), ...extra } } as Options.Publish
 }
 
 /** False: its channel is gone, and it goes to another. */

@@ -6,10 +6,10 @@
 import type { Channel, ConsumeMessage, GetMessage, Message, Options } from 'amqplib'
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
-import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
+import type { BodyType, Consumption, DeadLetter, Headers, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { underway } from '../../underway.js'
 import { isAway } from '../broker.js'
-import { acknowledge, ATTEMPT, incoming, propertiesOf, REASON, resent, short, type Amqp } from './connection.js'
+import { acknowledge, ATTEMPT, headersOf, incoming, propertiesOf, REASON, resent, short, typeOf, type Amqp } from './connection.js'
 import { DELAY_BYTES, delays, type Delays } from './delays.js'
 
 const HIGHEST_PRIORITY = 9
@@ -53,6 +53,7 @@ export function queues(amqp: Amqp): QueuesDriver {
     },
     async push(name, jobs) {
       const { queue } = namesOf(name)
+      if (jobs.length === 1) return [await push(amqp, later, queue, jobs[0]!)]
       return Promise.all(jobs.map((job) => push(amqp, later, queue, job)))
     },
     consume(name, sink) {
@@ -80,14 +81,18 @@ async function push(amqp: Amqp, later: Delays, queue: string, job: NewJob): Prom
   if (job.key !== undefined)
     throw new TalkwireError('UNSUPPORTED', 'amqp has no dedupe: RabbitMQ knows no keys; embedded, nats and redis do')
   const messageId = randomUUID()
-  await put(amqp, later, queue, job.body, { ...propertiesOf(job), priority: job.priority, messageId }, job.delay)
+  const options = propertiesOf(job)
+  options.mandatory = true
+  options.priority = job.priority
+  options.messageId = messageId
+  await put(amqp, later, queue, job.body, options, job.delay)
   return messageId
 }
 
+/** `options` are mandatory. */
 async function put(amqp: Amqp, later: Delays, queue: string, body: Uint8Array, options: Options.Publish, delay: number): Promise<void> {
-  const way = delay > 0 ? later.way(queue, delay) : { exchange: '', key: queue }
-  if (!(await amqp.send({ ...way, body, options: { ...options, mandatory: true } })))
-    throw new TalkwireError('NOT_FOUND', `there is no queue ${queue}; it was removed, or never opened`)
+  const sent = delay > 0 ? amqp.send({ ...later.way(queue, delay), body, options }) : amqp.send({ exchange: '', key: queue, body, options })
+  if (!(await sent)) throw new TalkwireError('NOT_FOUND', `there is no queue ${queue}; it was removed, or never opened`)
 }
 
 // ── dead letters ─────────────────────────────────────────────────────────────────────────────────
@@ -148,7 +153,7 @@ async function readDead(amqp: Amqp, dead: string, channel: Channel, limit: numbe
 /** With all that it said: only the id is new, and whose it is said to be is left to the broker. */
 function named({ properties }: Message): Options.Publish {
   const { userId: _, ...rest } = properties
-  return { ...rest, messageId: randomUUID() } as Options.Publish
+  return { ...rest, persistent: true, messageId: randomUUID() } as Options.Publish
 }
 
 /** Where they were. The broker answers when it has done it. */
@@ -181,6 +186,10 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
   let out = 0
   let closed = false
   let asked: { readonly tag: string; readonly most: number } | undefined
+  /** The places of what came on this channel and was not settled, the first ones first. */
+  const outside = new Set<number>()
+  /** What was done in this turn. */
+  let turn: Turn | undefined
   /** Came after less was wanted. */
   let held: { readonly message: ConsumeMessage; readonly failures: number }[] = []
   let changing: Promise<void> = Promise.resolve()
@@ -194,14 +203,14 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     headers: Readonly<Record<string, unknown>>,
     delay = 0,
   ): Promise<void> => {
-    const options = { ...resent(message, headers), messageId: idOf(message) }
+    const options = { ...resent(message, headers), messageId: idOf(message), mandatory: true }
     try {
       await put(amqp, later, key, message.content, options, delay)
     } catch (reason) {
-      if (under.channel === channel) channel.nack(message, false, true)
+      if (under.channel === channel && outside.delete(message.fields.deliveryTag)) channel.nack(message, false, true)
       throw reason
     }
-    acknowledge(channel, message)
+    if (under.channel === channel && outside.delete(message.fields.deliveryTag)) acknowledge(channel, message)
   }
   const giveBack = (channel: Channel, message: ConsumeMessage, failures: number, delay = 0): Promise<void> =>
     attempts > 0 && failures >= attempts
@@ -215,46 +224,71 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     })
   }
 
-  const finish = async (channel: Channel, run: () => Promise<void> | void): Promise<void> => {
+  const free = (channel: Channel, jobs: number): void => {
+    if (under.channel !== channel) return
+    out -= jobs
+    give(channel)
+    void done()
+  }
+  const finish = async (channel: Channel, running: Promise<void>): Promise<void> => {
     try {
-      await run()
+      await running
       await fence(channel)
     } catch (reason) {
       throw amqp.errorOf(reason, 'maybe-ran')
     } finally {
-      if (under.channel === channel) {
-        out--
-        give(channel)
-        void done()
-      }
+      free(channel, 1)
     }
   }
-  const jobOf = (channel: Channel, message: ConsumeMessage, failures: number): Job => {
-    let settled = false
-    const settle = (run: () => Promise<void> | void): Promise<void> => {
-      if (settled || under.channel !== channel) return Promise.reject(gone(message, name))
-      settled = true
-      return settling.keep(finish(channel, run))
+  /** All that was done in one turn: one acknowledgement for those before which nothing is outside, and one promise. */
+  const leave = async (channel: Channel, messages: readonly ConsumeMessage[]): Promise<void> => {
+    await new Promise((resolve) => process.nextTick(resolve))
+    turn = undefined
+    try {
+      if (under.channel !== channel || !acknowledgeAll(channel, messages)) throw gone(messages[0]!, name)
+      await fence(channel)
+    } catch (reason) {
+      throw amqp.errorOf(reason, 'maybe-ran')
+    } finally {
+      free(channel, messages.length)
     }
-    return {
-      ...incoming(message),
-      id: idOf(message),
-      attempt: failures + 1,
-      time: undefined,
-      ack: () =>
-        settle(() => {
-          if (!acknowledge(channel, message)) throw gone(message, name)
-        }),
-      nack: (delay) => settle(() => giveBack(channel, message, failures + 1, delay)),
-      dead: (reason) => settle(() => bury(channel, message, reason, failures + 1)),
-      extend: () =>
-        Promise.reject(
-          new TalkwireError(
-            'UNSUPPORTED',
-            'amqp has no visibility: a job is its consumer’s until that is gone; embedded, nats and redis have it',
-          ),
-        ),
+  }
+  const acknowledgeAll = (channel: Channel, messages: readonly ConsumeMessage[]): boolean => {
+    for (const { fields } of messages) outside.delete(fields.deliveryTag)
+    const [first = Infinity] = outside
+    let upTo: ConsumeMessage | undefined
+    for (const message of messages) {
+      const { deliveryTag: tag } = message.fields
+      if (tag > first) {
+        if (!acknowledge(channel, message)) return false
+      } else if (!upTo || upTo.fields.deliveryTag < tag) upTo = message
     }
+    amqp.cork()
+    return !upTo || acknowledge(channel, upTo, true)
+  }
+  const came = (channel: Channel, message: ConsumeMessage): void => {
+    outside.add(message.fields.deliveryTag)
+    const counted = headerOf(message, 'x-delivery-count')
+    const failures = failuresOf(message) + Number(counted ?? 0)
+    // Of one that comes again the broker says only this, however often it does: it is counted before anybody has it.
+    if (counted === undefined && message.fields.redelivered) return aside(giveBack(channel, message, failures + 1))
+    if (attempts > 0 && failures >= attempts) return aside(bury(channel, message, `was handed out ${failures} times`, failures))
+    held.push({ message, failures })
+    give(channel)
+  }
+  const hands: Hands = {
+    isOurs: (channel) => under.channel === channel,
+    ack(channel, message) {
+      if (!turn) {
+        const messages: ConsumeMessage[] = []
+        turn = { messages, left: settling.keep(leave(channel, messages)) }
+      }
+      turn.messages.push(message)
+      return turn.left
+    },
+    nack: (channel, message, failures, delay) => settling.keep(finish(channel, giveBack(channel, message, failures, delay))),
+    dead: (channel, message, failures, reason) => settling.keep(finish(channel, bury(channel, message, reason, failures))),
+    gone: (message) => gone(message, name),
   }
   /** An acknowledgement has no answer; what is asked on the same channel after it has one. One for all that came while the last was away. */
   let last: Promise<unknown> = Promise.resolve()
@@ -267,20 +301,11 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
         return (last = channel.checkQueue(queue))
       }))
 
-  const came = (channel: Channel, message: ConsumeMessage): void => {
-    const counted = headerOf(message, 'x-delivery-count')
-    const failures = failuresOf(message) + Number(counted ?? 0)
-    // Of one that comes again the broker says only this, however often it does: it is counted before anybody has it.
-    if (counted === undefined && message.fields.redelivered) return aside(giveBack(channel, message, failures + 1))
-    if (attempts > 0 && failures >= attempts) return aside(bury(channel, message, `was handed out ${failures} times`, failures))
-    held.push({ message, failures })
-    give(channel)
-  }
   const give = (channel: Channel): void => {
     while (!closed && out < wanted && held.length > 0) {
       const { message, failures } = held.shift()!
       out++
-      sink.job(jobOf(channel, message, failures))
+      sink.job(new Handed(hands, channel, message, failures))
     }
   }
   const change = async (channel: Channel): Promise<void> => {
@@ -319,6 +344,8 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
     },
     down() {
       out = 0
+      outside.clear()
+      turn = undefined
       held = []
       asked = undefined
       last = Promise.resolve()
@@ -346,6 +373,73 @@ async function consume(of: Queue, sink: JobSink): Promise<Consumption> {
       void look()
     },
     close: end,
+  }
+}
+
+/** What was done in one turn, and when it is safe. */
+interface Turn {
+  readonly messages: ConsumeMessage[]
+  readonly left: Promise<void>
+}
+
+/** What a job asks of its consumer. */
+interface Hands {
+  readonly isOurs: (channel: Channel) => boolean
+  readonly ack: (channel: Channel, message: ConsumeMessage) => Promise<void>
+  readonly nack: (channel: Channel, message: ConsumeMessage, failures: number, delay: number) => Promise<void>
+  readonly dead: (channel: Channel, message: ConsumeMessage, failures: number, reason: string) => Promise<void>
+  readonly gone: (message: ConsumeMessage) => TalkwireError
+}
+
+/** A job that is out. A class, because an object with functions of its own takes several times as long to make. */
+class Handed implements Job {
+  readonly id: string
+  readonly body: Uint8Array
+  readonly headers: Headers
+  readonly type: BodyType | undefined
+  readonly attempt: number
+  readonly time = undefined
+  private settled = false
+
+  constructor(
+    private readonly hands: Hands,
+    private readonly channel: Channel,
+    private readonly message: ConsumeMessage,
+    failures: number,
+  ) {
+    this.id = idOf(message)
+    this.body = message.content
+    this.headers = headersOf(message)
+    this.type = typeOf(message)
+    this.attempt = failures + 1
+  }
+
+  ack(): Promise<void> {
+    return this.settle() ?? this.hands.ack(this.channel, this.message)
+  }
+
+  nack(delay: number): Promise<void> {
+    return this.settle() ?? this.hands.nack(this.channel, this.message, this.attempt, delay)
+  }
+
+  dead(reason: string): Promise<void> {
+    return this.settle() ?? this.hands.dead(this.channel, this.message, this.attempt, reason)
+  }
+
+  extend(): Promise<void> {
+    return Promise.reject(
+      new TalkwireError(
+        'UNSUPPORTED',
+        'amqp has no visibility: a job is its consumer’s until that is gone; embedded, nats and redis have it',
+      ),
+    )
+  }
+
+  /** Once. A promise if it is too late. */
+  private settle(): Promise<never> | undefined {
+    if (this.settled || !this.hands.isOurs(this.channel)) return Promise.reject(this.hands.gone(this.message))
+    this.settled = true
+    return undefined
   }
 }
 
