@@ -9,7 +9,7 @@ import { installApart, placeOf } from './npm-apart.mjs'
 
 const DBUS = /\/protocols\/dbus-bus\.test\.|\/bridge-strangers\.test\.|\/every-protocol\//
 
-const KAFKA = /\/hub\/drivers\/kafka[^/]*\.test\./
+const KAFKA = /\/hub\/drivers\/kafka[^/]*\.test\.|\/protocols\/broker-kafka\.test\./
 
 /** With something that writes down what it has to say. */
 const KAFKA_JARS = {
@@ -18,7 +18,7 @@ const KAFKA_JARS = {
   packages: ['org.apache.kafka:kafka_2.13:4.1.1', 'org.slf4j:slf4j-simple:1.7.36'],
 }
 
-const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\./
+const ACTIVEMQ = /\/hub\/drivers\/activemq[^/]*\.test\.|\/protocols\/broker-activemq\.test\./
 
 const SQS = /\/hub\/drivers\/sqs[^/]*\.test\./
 
@@ -33,7 +33,10 @@ const JAVA = new RegExp(`${KAFKA.source}|${ACTIVEMQ.source}|${SQS.source}`)
 /** Debian's ActiveMQ has no AMQP in it. */
 const AMQP_JARS = { name: 'activemq-amqp', version: '5.17.2', packages: ['org.apache.activemq:activemq-amqp:5.17.2'] }
 
-const MQTT = /\/hub\/drivers\/mqtt[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./
+/** What starts NATS, Mosquitto and Redis at once. */
+const CALLS = /\/protocols\/broker(-dialect)?\.test\./
+
+const MQTT = new RegExp(`/hub/drivers/mqtt[^/]*\\.test\\.|${CALLS.source}`)
 
 const PHP = /\/protocols\/soap-php\.test\./
 
@@ -61,18 +64,18 @@ const PROGRAMS = {
   mosquitto_pub: { debian: 'mosquitto-clients', tests: MQTT },
   'rabbitmq-server': {
     debian: 'rabbitmq-server',
-    tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/rabbitmq-worker\//,
+    tests: /\/hub\/drivers\/amqp[^/]*\.test\.|\/protocols\/broker-amqp\.test\.|\/rabbitmq-worker\//,
     file: '/usr/lib/rabbitmq/bin/rabbitmq-server',
   },
   activemq: { debian: 'libactivemq-java', tests: ACTIVEMQ, file: '/usr/share/java/activemq-stomp.jar' },
   'activemq-amqp': { jars: AMQP_JARS, tests: ACTIVEMQ, file: path.join(folderOf(AMQP_JARS), 'activemq-amqp-5.17.2.jar') },
   'python3-qpid-proton': {
     debian: 'python3-qpid-proton',
-    tests: /\/hub\/drivers\/activemq-amqp1\.test\./,
+    tests: /\/hub\/drivers\/activemq-amqp1\.test\.|\/protocols\/broker-activemq\.test\./,
     file: '/usr/lib/python3/dist-packages/proton/__init__.py',
   },
-  'nats-server': { debian: 'nats-server', tests: /\/hub\/drivers\/nats[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
-  'redis-server': { debian: 'redis-server', tests: /\/hub\/drivers\/redis[^/]*\.test\.|\/protocols\/broker[^/]*\.test\./ },
+  'nats-server': { debian: 'nats-server', tests: new RegExp(`/hub/drivers/nats[^/]*\\.test\\.|${CALLS.source}`) },
+  'redis-server': { debian: 'redis-server', tests: new RegExp(`/hub/drivers/redis[^/]*\\.test\\.|${CALLS.source}`) },
   turnserver: { debian: 'coturn', tests: /\/transports\/webrtc-turn\.test\.|\/browser\/browser-webrtc\.test\./ },
   thrift: { debian: 'thrift-compiler', tests: THRIFT },
   php: { debian: 'php-cli', tests: PHP },

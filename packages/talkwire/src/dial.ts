@@ -14,6 +14,7 @@ import { createClient } from './session/client.js'
 import { withDefaults, type Limits } from './session/limits.js'
 import { Link, linkEnded, linkOver, type ReconnectOptions } from './session/link.js'
 import type { Session } from './session/session.js'
+import { refuseBlindness } from './trust.js'
 import { warn } from './warn.js'
 
 /** As `connect`. */
@@ -25,6 +26,7 @@ export async function connectTo(
   const contract = isContract(target) ? target : undefined
   const options: ConnectOptions = { ...(isPlace(second) ? { ...third, address: second } : second) }
   const place = placeOf(options.address ?? (contract ? contract.name : (target as string | Command)))
+  refuseBlindness(options.tls)
   if (options.authkey !== undefined) (await import('./session/auth.js')).validateKey(options.authkey)
   if (options.hub) return createClient(await balanced(place.address, contract, options, options.hub))
   const limits = limitsFor(place.address, options.limits)

@@ -60,11 +60,17 @@ export const registry: Readonly<Record<string, Load>> = {
   'graphql+https': async () => (await import('./protocols/graphql.js')).graphqls,
   amqp: async () => (await import('./protocols/broker.js')).amqp,
   amqps: async () => (await import('./protocols/broker.js')).amqps,
+  amqp1: async () => (await import('./protocols/broker.js')).amqp1,
+  amqp1s: async () => (await import('./protocols/broker.js')).amqp1s,
+  kafka: async () => (await import('./protocols/broker.js')).kafka,
+  kafkas: async () => (await import('./protocols/broker.js')).kafkas,
   nats: async () => (await import('./protocols/broker.js')).nats,
   mqtt: async () => (await import('./protocols/broker.js')).mqtt,
   mqtts: async () => (await import('./protocols/broker.js')).mqtts,
   redis: async () => (await import('./protocols/broker.js')).redis,
   rediss: async () => (await import('./protocols/broker.js')).rediss,
+  stomp: async () => (await import('./protocols/broker.js')).stomp,
+  stomps: async () => (await import('./protocols/broker.js')).stomps,
 }
 
 /**
@@ -83,10 +89,29 @@ export const shareable: Readonly<Record<string, Readonly<Partial<Record<'tcp' | 
   dbus: { unix: 'dbus+unix' },
 }
 
-/** Throws INVALID_ADDRESS for a scheme that nobody serves. */
+const ONLY_QUEUES = 'has queues and no topics, so nobody can ask all instances of a service who is there'
+const NO_BROKER = 'is no broker that stands between'
+const DATABASE = 'is a database, which does not hand on requests'
+/** What a hub takes, and calls do not: why. */
+const NO_CALLS: Readonly<Record<string, string>> = {
+  beanstalk: ONLY_QUEUES,
+  'sqs+http': ONLY_QUEUES,
+  'sqs+https': ONLY_QUEUES,
+  'zmq+ipc': NO_BROKER,
+  'zmq+tcp': NO_BROKER,
+  couchdb: DATABASE,
+  couchdbs: DATABASE,
+  mongodb: DATABASE,
+  'mongodb+srv': DATABASE,
+  hub: 'finds services by their names: connect(name, { hub })',
+}
+
+/** Throws INVALID_ADDRESS for a scheme that nobody serves, UNSUPPORTED for one that is only a hub's. */
 export async function adapterFor(scheme: string): Promise<Adapter> {
   const load = Object.hasOwn(registry, scheme) ? registry[scheme] : undefined
   if (load) return load()
+  if (Object.hasOwn(NO_CALLS, scheme))
+    throw new TalkwireError('UNSUPPORTED', `"${scheme}:" is for openHub() and carries no calls: it ${NO_CALLS[scheme]}`)
   const { suggestion } = await import('./suggest.js')
   const schemes = Object.keys(registry).map((each) => `${each}:`)
   const host = /^localhost$/.test(scheme) ? '; for a host and its port write tcp://host:port' : ''

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict'
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { drivers } from '../src/hub/registry.js'
 import { connect, contract, rpc, serve, sessionOf, TalkwireError } from '../src/index.js'
+import { registry } from '../src/registry.js'
 import { fails } from './helpers/expect.js'
 import { freshName, freshPath, place } from './helpers/place.js'
 import { node, program, python, script } from './transports/fixtures/support.js'
@@ -100,4 +102,13 @@ await serve(contract('greeter/1', { greet: rpc() }), { greet() {} }, { listen: '
 test('a list that is no command is refused', async () => {
   for (const wrong of [[], ['node', 5], [undefined]]) await assert.rejects(connect(wrong as never), TypeError)
   await assert.rejects(connect(['no such program', program('child')]), fails('START_FAILED'))
+})
+
+test('an engine of the hub carries calls, or is refused with the reason', async () => {
+  for (const scheme of Object.keys(drivers)) {
+    if (Object.hasOwn(registry, scheme)) continue
+    const reason = new RegExp(`UNSUPPORTED.*"${scheme.replace('+', '\\+')}:" is for openHub.. and carries no calls: it `)
+    await assert.rejects(connect(`${scheme}://127.0.0.1:1`), reason)
+    await assert.rejects(serve(freshName(), calc, { listen: `${scheme}://127.0.0.1:1` }), reason)
+  }
 })

@@ -127,10 +127,18 @@ export interface Request extends TopicMessage {
   reply(message: Outgoing, more: boolean): Promise<void>
 }
 
+/** Who responds to a topic, where it is known: those in a group, or those without one. Drivers that ask them in different places need not ask both. */
+export type Responders = 'group' | 'all'
+
 /** The broker's own idiom: reply subjects, reply-to queues, response topics. */
 export interface RequestsDriver {
   /** Every reply that comes until `stop`. Where `unanswered`, rejects with PEER_NOT_FOUND (`not-sent`) if nobody responds. */
-  request(topic: string, message: Outgoing, onReply: (reply: Reply) => void): Promise<{ readonly stop: () => void }>
+  request(
+    topic: string,
+    message: Outgoing,
+    onReply: (reply: Reply) => void,
+    responders?: Responders,
+  ): Promise<{ readonly stop: () => void }>
   /** With a group each request goes to one member of it, else to everybody who responds. */
   respond(pattern: string, group: string | undefined, onRequest: (request: Request) => void): Promise<Subscription>
 }
@@ -285,7 +293,7 @@ export interface CountersDriver {
 export type HubChange = { readonly state: 'lost'; readonly cause: TalkwireError } | { readonly state: 'connected' }
 
 export interface OpenOptions {
-  /** User and password, token or TLS settings, where the address does not say them. */
+  /** `user`, `password` and `tls`, as for `tls.connect`, where the address does not say them, and what a driver has besides. */
   readonly credentials: Readonly<Record<string, unknown>> | undefined
   readonly onConnection: (change: HubChange) => void
   /** Errors that nobody waits for. */

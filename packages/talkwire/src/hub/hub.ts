@@ -5,6 +5,7 @@ import type { StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { warn } from '../warn.js'
 import type { Base } from './base.js'
+import { openDriver } from './open-driver.js'
 import { follow, instances, register, type Instance, type Registrable, type RegisterOptions, type Registration } from './discovery.js'
 import type { HubChange, HubDriver, HubTrait, OpenDriver } from './driver.js'
 import { intents, type Intents } from './intents.js'
@@ -15,7 +16,7 @@ import { state, type StateOf, type StateOptions } from './state.js'
 import { topic, type TopicOf, type TopicOptions } from './topics.js'
 
 export interface HubOptions {
-  /** User and password, token or TLS settings, where the address does not say them: each driver's page. */
+  /** `user` and `password`, and `tls`, which is as for `tls.connect`, where the address does not say them; what else there is: each driver's page. */
   readonly credentials?: Readonly<Record<string, unknown>>
   /** Told when the connection is lost, and when it is there again. */
   readonly onConnection?: (change: HubChange) => void
@@ -57,7 +58,7 @@ export async function openHub(address: string = OWN, options: HubOptions = {}): 
   options.signal?.throwIfAborted()
   const found = await driverFor(parseAddress(address).scheme)
   const onError = options.onError ?? warn
-  const open = await found.open(address, {
+  const open = await openDriver(found, address, {
     credentials: options.credentials,
     onConnection: options.onConnection ?? (() => {}),
     onError,

@@ -1,7 +1,7 @@
 /** A client of a service behind a broker. */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../error.js'
-import type { Headers, Incoming, OpenDriver, Outgoing, Reply, Subscription } from '../hub/driver.js'
+import type { Headers, Incoming, OpenDriver, Outgoing, Reply, Responders, Subscription } from '../hub/driver.js'
 import type { BrokerConnection } from './broker.js'
 import { looking, Questions, type Asked, type Looking } from './broker-alive.js'
 import { CALL, CONTROL, CREDIT, INPUT, INSTANCE, PART, readError, TAGGED, VALUES, wordsOf, type Words } from './broker-words.js'
@@ -54,7 +54,7 @@ export class BrokerCallee implements Callee {
     const calling: Calling = { answer, asked: this.questions.begin(), held: [], stop: undefined, over: false }
     this.calls.set(id, calling)
     this.driver
-      .requests!.request(`${this.topics.calls}.${method}`, message, (reply) => this.take(id, calling, reply))
+      .requests!.request(`${this.topics.calls}.${method}`, message, (reply) => this.take(id, calling, reply), 'group')
       .then(
         ({ stop }) => {
           if (calling.over) stop()
@@ -93,7 +93,7 @@ export class BrokerCallee implements Callee {
 
   private async listen(event: string): Promise<void> {
     const message = this.words.write(event, { [CONTROL]: 'listen' })
-    const reply = await first(this.driver, this.topics.control, message, this.options.limits.handshake)
+    const reply = await first(this.driver, this.topics.control, message, this.options.limits.handshake, 'all')
     if (!reply) throw new TalkwireError('PEER_NOT_FOUND', `nobody answers whether there is an event "${event}"`)
     const error = readError(reply, this.words)
     if (error) throw error
@@ -164,7 +164,7 @@ export class BrokerCallee implements Callee {
   private steer(id: string, { asked: { instance } }: Calling, message: ReturnType<Words['write']>): void {
     const topic = instance === undefined ? this.topics.control : `${this.topics.control}.${instance}`
     this.driver
-      .requests!.request(topic, message, () => {})
+      .requests!.request(topic, message, () => {}, 'all')
       .then(
         ({ stop }) => stop(),
         (reason: unknown) => this.fail(id, gone(reason)),
@@ -195,7 +195,8 @@ export class BrokerCallee implements Callee {
       for (const { asked, held } of calls) if (asked.instance !== undefined) for (const say of held.splice(0)) say()
     }
     try {
-      const { stop } = await this.driver.requests!.request(this.topics.control, this.words.write(ids, { [CONTROL]: 'alive' }), answered)
+      const question = this.words.write(ids, { [CONTROL]: 'alive' })
+      const { stop } = await this.driver.requests!.request(this.topics.control, question, answered, 'all')
       this.questions.asked(number, stop)
     } catch {
       // Nobody serves it: the question has no answer, which counts.
@@ -215,10 +216,16 @@ function payloadOf(words: Words, message: Incoming): unknown {
 }
 
 /** Undefined: nobody answers in time. */
-export async function first(driver: OpenDriver, topic: string, message: Outgoing, milliseconds: number): Promise<Reply | undefined> {
+export async function first(
+  driver: OpenDriver,
+  topic: string,
+  message: Outgoing,
+  milliseconds: number,
+  responders: Responders,
+): Promise<Reply | undefined> {
   let answered!: (reply: Reply | undefined) => void
   const answer = new Promise<Reply | undefined>((resolve) => (answered = resolve))
-  const { stop } = await driver.requests!.request(topic, message, answered)
+  const { stop } = await driver.requests!.request(topic, message, answered, responders)
   const timer = setTimeout(answered, milliseconds, undefined)
   try {
     return await answer

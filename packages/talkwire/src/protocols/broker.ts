@@ -1,11 +1,13 @@
 /**
- * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`, `amqp://127.0.0.1:5672`. A call is a request in the broker's own
- * idiom, a service any number of processes that share them. docs/protocols/broker.md.
+ * Calls over a broker: `nats://127.0.0.1:4222`, `mqtt://127.0.0.1:1883`, `redis://127.0.0.1:6379`, `amqp://127.0.0.1:5672`,
+ * `kafka://127.0.0.1:9092`, `stomp://127.0.0.1:61613`, `amqp1://127.0.0.1:5672`. A call is a request in the broker's own idiom, a service
+ * any number of processes that share them. docs/protocols/broker.md.
  */
 import { fromOpenRpc } from '../contract/from-openrpc.js'
 import type { Contract } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { HubDriver, OpenDriver } from '../hub/driver.js'
+import { openDriver } from '../hub/open-driver.js'
 import type { Limits } from '../session/limits.js'
 import type { ConnectionBase, Listener, Peer } from '../transports/transport.js'
 import { BrokerCallee, first } from './broker-call.js'
@@ -26,23 +28,31 @@ const traits: DialectTraits = {
   untyped: true,
   crossHost: true,
 }
+/** Of drivers that are not `unanswered`. */
+const unheard: DialectTraits = { ...traits, unheard: true }
 
 export const amqp = brokerDialect('amqp', async () => (await import('../hub/drivers/amqp.js')).amqp)
 export const amqps = brokerDialect('amqps', async () => (await import('../hub/drivers/amqp.js')).amqp)
+export const amqp1 = brokerDialect('amqp1', async () => (await import('../hub/drivers/amqp1.js')).amqp1, unheard)
+export const amqp1s = brokerDialect('amqp1s', async () => (await import('../hub/drivers/amqp1.js')).amqp1, unheard)
+export const kafka = brokerDialect('kafka', async () => (await import('../hub/drivers/kafka.js')).kafka, unheard)
+export const kafkas = brokerDialect('kafkas', async () => (await import('../hub/drivers/kafka.js')).kafka, unheard)
 export const nats = brokerDialect('nats', async () => (await import('../hub/drivers/nats.js')).nats)
 export const mqtt = brokerDialect('mqtt', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
 export const mqtts = brokerDialect('mqtts', async () => (await import('../hub/drivers/mqtt.js')).mqtt)
 export const redis = brokerDialect('redis', async () => (await import('../hub/drivers/redis.js')).redis)
 export const rediss = brokerDialect('rediss', async () => (await import('../hub/drivers/redis.js')).redis)
+export const stomp = brokerDialect('stomp', async () => (await import('../hub/drivers/stomp.js')).stomp, unheard)
+export const stomps = brokerDialect('stomps', async () => (await import('../hub/drivers/stomp.js')).stomp, unheard)
 
-function brokerDialect(scheme: string, load: () => Promise<HubDriver>): Dialect {
+function brokerDialect(scheme: string, load: () => Promise<HubDriver>, own = traits): Dialect {
   return {
     scheme,
     speaks: 'calls',
-    traits,
+    traits: own,
     async listen(address, service, admit, options): Promise<Listener> {
       const { broker, name } = placeOf(address)
-      const [driver, connection] = await open(load, broker, options.signal, options.onError, false)
+      const [driver, connection] = await open(load, broker, options, options.onError, false)
       const topics = topicsOf(name ?? (service.contract ? nameOf(service.contract) : service.name))
       const served = new Served(driver, topics, service, connection, admit, options)
       try {
@@ -56,7 +66,7 @@ function brokerDialect(scheme: string, load: () => Promise<HubDriver>): Dialect 
     async connect(address, options) {
       const { broker, name } = placeOf(address)
       const { contract } = options
-      const [driver, connection] = await open(load, broker, options.signal, () => {}, true)
+      const [driver, connection] = await open(load, broker, options, () => {}, true)
       try {
         const wanted = name ?? (contract && nameOf(contract))
         const card = contract?.foreign ? undefined : await hello(driver, wanted, options.limits, address)
@@ -70,11 +80,11 @@ function brokerDialect(scheme: string, load: () => Promise<HubDriver>): Dialect 
     },
     async discover(address, options): Promise<Contract> {
       const { broker, name } = placeOf(address)
-      const [driver, connection] = await open(load, broker, options.signal, () => {}, false)
+      const [driver, connection] = await open(load, broker, options, () => {}, false)
       try {
         const topic = `${topicsOf(name ?? topicName(await hello(driver, name, options.limits, address))).calls}.rpc.discover`
         const words = wordsOf(options.limits, false)
-        const reply = await first(driver, topic, words.write(undefined, {}), options.limits.handshake)
+        const reply = await first(driver, topic, words.write(undefined, {}), options.limits.handshake, 'group')
         if (!reply) throw nobody(address)
         const error = readError(reply, words)
         if (error) throw error
@@ -117,15 +127,15 @@ function topicsOf(name: string): Topics {
 async function open(
   load: () => Promise<HubDriver>,
   address: string,
-  signal: AbortSignal | undefined,
+  { signal, tls }: { readonly signal?: AbortSignal; readonly tls?: object },
   onError: (error: unknown, what: string) => void,
   endsWhenLost: boolean,
 ): Promise<[OpenDriver, BrokerConnection]> {
   let connection: BrokerConnection | undefined
   let early: TalkwireError | undefined
   const found = await load()
-  const driver = await found.open(address, {
-    credentials: undefined,
+  const driver = await openDriver(found, address, {
+    credentials: tls && { tls },
     onError,
     signal,
     onConnection(change) {
@@ -140,7 +150,7 @@ async function open(
     await connection.close()
     throw new TalkwireError(
       'UNSUPPORTED',
-      `${driver.only?.name ?? found.name} has no requests, so no calls; take MQTT 5, NATS, RabbitMQ or Redis`,
+      `${driver.only?.name ?? found.name} has no requests, so no calls; take ActiveMQ, Kafka, MQTT 5, NATS, RabbitMQ or Redis`,
     )
   }
   if (early) connection.abort(early)
@@ -151,7 +161,7 @@ async function open(
 async function hello(driver: OpenDriver, name: string | undefined, limits: Limits, address: string): Promise<Card> {
   const topic = name === undefined ? EVERYBODY : topicsOf(name).control
   const words = wordsOf(limits, false)
-  const reply = await first(driver, topic, words.write(undefined, { [CONTROL]: 'hello' }), limits.handshake)
+  const reply = await first(driver, topic, words.write(undefined, { [CONTROL]: 'hello' }), limits.handshake, 'all')
   const card = reply && (words.read(reply) as Partial<Card> | null)
   if (typeof card?.service !== 'string') throw nobody(address)
   return { service: card.service, contract: typeof card.contract === 'string' ? card.contract : null }

@@ -31,6 +31,8 @@ export interface DialectTraits {
   /** A service without a contract can be served and called. */
   readonly untyped: boolean
   readonly crossHost: boolean
+  /** Nobody tells that a service has ended: what is called afterwards is lost when nothing was heard for a while, `maybe-ran`. */
+  readonly unheard?: true
 }
 
 /** What becomes of one call: any number of `item` and `progress`, then exactly one of `result` and `error`. */

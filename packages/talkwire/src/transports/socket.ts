@@ -1,6 +1,7 @@
 /** What the socket transports share: dialling, accepting, and the meaning of their error codes. */
 import net from 'node:net'
 import { TalkwireError, type Code } from '../error.js'
+import { CERTIFICATE_ADVICE, isCertificate } from '../trust.js'
 import { Reception, type Guest } from './one-port.js'
 import { adopt, dial, StreamConnection } from './stream-connection.js'
 import { HANDSHAKE, type Accept, type Peer, type Sink, type TransportOptions } from './transport.js'
@@ -30,12 +31,8 @@ const advice: Partial<Record<Code, string>> = {
   PERMISSION_DENIED: 'choose an address that this user may use',
   INVALID_ADDRESS: 'choose an address of this machine',
   LIMIT_EXCEEDED: 'close connections, or raise ulimit -n',
-  UNAUTHENTICATED: 'check tls.ca, tls.cert and the name in the address',
+  UNAUTHENTICATED: CERTIFICATE_ADVICE,
 }
-
-/** Whether an error of TLS is about who the other side is. */
-export const isCertificate = (code: string): boolean =>
-  /CERT|SELF_SIGNED|UNABLE_TO|ISSUER|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED|HANDSHAKE_FAILURE|CRL/.test(code)
 
 /** A system error as ours; `what` says what was tried. */
 export function fromSystem(reason: unknown, what: string): TalkwireError {

@@ -2,7 +2,8 @@
 import tls, { type ConnectionOptions, type TlsOptions as ServerOptions, type TLSSocket } from 'node:tls'
 import net from 'node:net'
 import { TalkwireError } from '../error.js'
-import { endWith, fromSystem, isCertificate, listening, open, receptionFor, silentOf, type SharedOptions } from './socket.js'
+import { isCertificate, refuseBlindness } from '../trust.js'
+import { endWith, fromSystem, listening, open, receptionFor, silentOf, type SharedOptions } from './socket.js'
 import { StreamConnection, type StreamOptions } from './stream-connection.js'
 import { bindable, boundAddress, hostPort, remoteOf } from './tcp.js'
 import type { Traits, Transport } from './transport.js'
@@ -37,7 +38,6 @@ export const tlsTransport: Transport<TlsOptions> = {
     options.signal?.throwIfAborted()
     const { host, port } = hostPort(address)
     const settings = (options.tls ?? {}) as ConnectionOptions
-    refuseBlindness(settings)
     const socket = tls.connect({
       ...settings,
       ...floor(settings),
@@ -113,13 +113,6 @@ export const tlsTransport: Transport<TlsOptions> = {
 const floor = ({ minVersion }: ServerOptions | ConnectionOptions): { minVersion: 'TLSv1.2' | 'TLSv1.3' } => ({
   minVersion: minVersion === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2',
 })
-
-function refuseBlindness(settings: ServerOptions | ConnectionOptions): void {
-  if (settings.rejectUnauthorized === false)
-    throw new TypeError(
-      'tls.rejectUnauthorized: false would trust anybody; pass the authority as tls.ca, and tls.servername if the certificate has another name',
-    )
-}
 
 function validateServer(settings: ServerOptions, checksClients: boolean): void {
   refuseBlindness(settings)

@@ -1,16 +1,11 @@
 /** Calls over RabbitMQ, in a file of its own: its broker takes long to start, and is started once for all of them. */
-import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
-import { after, suite, test } from 'node:test'
-import { soon } from '../../compliance/ends.js'
+import { suite, test } from 'node:test'
 import { testDialect } from '../../compliance/index.js'
-import { connect } from '../../src/index.js'
 import { amqp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { RABBITMQ } from '../hub/drivers/brokers.js'
-import { addressOf, bank, LONG, openBank, testBroker } from './broker-tests.js'
+import { addressOf, LONG, testBroker, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(RABBITMQ)
 const at = (prefix: string): string => addressOf('amqp', broker, prefix)
@@ -18,24 +13,18 @@ const at = (prefix: string): string => addressOf('amqp', broker, prefix)
 suite('amqp', { concurrency: 8 }, () => testDialect({ test, dialect: amqp, address: () => at(freshName()) }))
 testBroker('amqp', broker)
 
-/** What it prints, line by line, as JSON. `script` finds a channel, the exchange and the words that it is given. */
-function pika(script: string, prefix: string): () => Promise<any> {
-  const whole = `
-import json, pika, sys
+testStrangers(
+  'amqp',
+  {
+    name: 'pika',
+    words: (prefix) => [broker.host, String(broker.port), `${prefix}.requests`],
+    both: `
+import pika
 host, port, exchange = sys.argv[1:]
 connection = pika.BlockingConnection(pika.ConnectionParameters(host, int(port)))
 channel = connection.channel()
-def say(*values): print(json.dumps(values), flush=True)
-${script}
-`
-  const words = [broker.host, String(broker.port), `${prefix}.requests`]
-  const child = spawn(process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-c', whole, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
-  after(() => child.kill('SIGKILL'))
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-  return async () => JSON.parse((await soon(lines.next(), 'a line of pika')).value as string)
-}
-
-const CALLS = `
+`,
+    calls: `
 answers = channel.queue_declare('', exclusive=True).method.queue
 def ask(method, params, count=1):
     properties = pika.BasicProperties(reply_to=answers, correlation_id=method)
@@ -51,23 +40,8 @@ ask('deposit', {'account': 1})
 ask('nothing', [])
 ask('watch', {'account': 'long'}, ${LONG + 1})
 connection.close()
-`
-
-test('amqp: a script with pika calls, sees errors, and reads a stream', async () => {
-  const prefix = freshName()
-  await using _service = await openBank(at(prefix))
-  const read = pika(CALLS, prefix)
-  assert.deepEqual(await read(), [{ account: 'ann', balance: 6 }, null])
-  const [closed, said] = await read()
-  assert.deepEqual(closed.data, { code: 'AccountClosed', outcome: 'ran', details: { since: 'Monday' } })
-  assert.equal(said, 'AccountClosed no more of this')
-  assert.match((await read())[1], /^INVALID_INPUT /)
-  assert.match((await read())[1], /^METHOD_NOT_FOUND /)
-  for (let balance = 0; balance < LONG; balance++) assert.deepEqual(await read(), [{ balance }, null])
-  assert.deepEqual(await read(), [null, null])
-})
-
-const SERVES = `
+`,
+    serves: `
 def answer(properties, value, **headers):
     properties = pika.BasicProperties(correlation_id=properties.correlation_id, headers=headers)
     return lambda to: channel.basic_publish('', to, json.dumps(value), properties)
@@ -79,7 +53,7 @@ def call(_, method, properties, body):
     name = method.routing_key.rsplit('.', 1)[1]
     params = json.loads(body) if body else None
     say(name, params)
-    if name == 'who': answer(properties, 'pika')(properties.reply_to)
+    if name == 'who': answer(properties, 'python')(properties.reply_to)
     elif name == 'watch':
         for balance in range(3): answer(properties, {'balance': balance}, **{'talkwire-more': True, 'talkwire-part': 'item'})(properties.reply_to)
         channel.basic_publish('', properties.reply_to, b'', pika.BasicProperties(correlation_id=properties.correlation_id))
@@ -91,17 +65,7 @@ for pattern, heard in (('rpc.org~example~bank-1.*', call), ('rpc-control.org~exa
     channel.basic_consume(queue, heard, auto_ack=True)
 say('ready')
 channel.start_consuming()
-`
-
-test('amqp: a script with pika serves', async () => {
-  const prefix = freshName()
-  const read = pika(SERVES, prefix)
-  assert.deepEqual(await read(), ['ready'])
-  await using client = await connect(bank, at(prefix))
-  assert.equal(await client.who(), 'pika')
-  const balances: number[] = []
-  for await (const { balance } of client.watch({ account: 'ann' })) balances.push(balance)
-  assert.deepEqual(balances, [0, 1, 2])
-  await assert.rejects(client.deposit({ account: 'ann', amount: 1 }), /AccountClosed/)
-  assert.deepEqual([await read(), await read(), (await read())[0]], [['who', null], ['watch', { account: 'ann' }], 'deposit'])
-})
+`,
+  },
+  at,
+)

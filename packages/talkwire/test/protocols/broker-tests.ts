@@ -1,6 +1,8 @@
 /** What every broker that carries calls passes beside the dialect's suite: instances that share, and strangers. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { after, test } from 'node:test'
 import * as z from 'zod'
 import { soon } from '../../compliance/ends.js'
 import { connect, contract, discover, event, rpc, serve, stream, type TalkwireError } from '../../src/index.js'
@@ -44,9 +46,44 @@ export const openBank = (listen: string, who = 'one', wait: () => Promise<string
     { listen, onError: () => {} },
   )
 
+/** Where the broker does not tell that nobody is there, that long is waited for somebody. */
+const SHORT = { limits: { handshake: 100 } }
+
 export function testBroker(scheme: string, broker: Broker): void {
   const at = (prefix: string): string => addressOf(scheme, broker, prefix)
+  testInstances(scheme, at)
+  testKilled(scheme, broker, at)
+}
 
+function testKilled(scheme: string, broker: Broker, at: (prefix: string) => string): void {
+  test(`${scheme}: the broker is killed: calls end as lost, service and client go on when it is back`, async () => {
+    const address = at(freshName())
+    let begun!: () => void
+    const waits = new Promise<void>((resolve) => (begun = resolve))
+    await using _service = await openBank(address, 'one', () => {
+      begun()
+      return new Promise(() => {})
+    })
+    await using client = await connect(bank, address)
+    const waiting = client.wait().then(
+      () => assert.fail('it was answered'),
+      (reason: TalkwireError) => reason,
+    )
+    await waits
+    await broker.kill()
+    const { code, outcome } = await soon(waiting, 'the call to end')
+    assert.deepEqual([code, outcome], ['CONNECTION_LOST', 'maybe-ran'])
+    await broker.start()
+    for (;;) {
+      const answer = await client.who(undefined, { timeout: 1_000 }).catch((reason: TalkwireError) => reason.code)
+      if (answer === 'one') break
+      assert.match(answer, /^(CONNECTION_LOST|UNAVAILABLE|PEER_NOT_FOUND|DEADLINE_EXCEEDED)$/)
+    }
+  })
+}
+
+/** All that needs no broker of its own. */
+export function testInstances(scheme: string, at: (prefix: string) => string): void {
   test(`${scheme}: each call goes to one instance, and events of each are heard`, async () => {
     const address = at(freshName())
     let runs = 0
@@ -100,7 +137,7 @@ export function testBroker(scheme: string, broker: Broker): void {
       assert.equal(await client.add(1, 2), 3)
       assert.deepEqual(await client.today(), new Date(0))
     }
-    await assert.rejects(connect(`${address}&service=other`), fails('PEER_NOT_FOUND'))
+    await assert.rejects(connect(`${address}&service=other`, SHORT), fails('PEER_NOT_FOUND'))
     await assert.rejects(connect(`${address}&service=a.b`), fails('INVALID_ADDRESS'))
   })
 
@@ -123,33 +160,8 @@ export function testBroker(scheme: string, broker: Broker): void {
     await using client = await connect(found, address)
     assert.deepEqual(await (client as any).deposit({ account: 'ann', amount: 1 }), { account: 'ann', balance: 2 })
     const other = contract('org.example.bank/2', { who: rpc({ output: z.string() }) })
-    await assert.rejects(connect(other, address), fails('PEER_NOT_FOUND'))
+    await assert.rejects(connect(other, address, SHORT), fails('PEER_NOT_FOUND'))
     await assert.rejects(connect(other, `${address}&service=org~example~bank-1`), fails('CONTRACT_MISMATCH'))
-  })
-
-  test(`${scheme}: the broker is killed: calls end as lost, service and client go on when it is back`, async () => {
-    const address = at(freshName())
-    let begun!: () => void
-    const waits = new Promise<void>((resolve) => (begun = resolve))
-    await using _service = await openBank(address, 'one', () => {
-      begun()
-      return new Promise(() => {})
-    })
-    await using client = await connect(bank, address)
-    const waiting = client.wait().then(
-      () => assert.fail('it was answered'),
-      (reason: TalkwireError) => reason,
-    )
-    await waits
-    await broker.kill()
-    const { code, outcome } = await soon(waiting, 'the call to end')
-    assert.deepEqual([code, outcome], ['CONNECTION_LOST', 'maybe-ran'])
-    await broker.start()
-    for (;;) {
-      const answer = await client.who(undefined, { timeout: 1_000 }).catch((reason: TalkwireError) => reason.code)
-      if (answer === 'one') break
-      assert.match(answer, /^(CONNECTION_LOST|UNAVAILABLE|PEER_NOT_FOUND|DEADLINE_EXCEEDED)$/)
-    }
   })
 
   test(`${scheme}: what a stranger says that is nothing harms nobody`, async () => {
@@ -202,5 +214,67 @@ export function testBroker(scheme: string, broker: Broker): void {
     while (heard.length === 0) await client.who()
     assert.deepEqual([heard, errors], [['good'], ['INVALID_MESSAGE', 'INVALID_MESSAGE', 'INVALID_MESSAGE']])
     await driver.close()
+  })
+}
+
+/** Programs in Python that know their broker and nothing of us. They find `json`, `sys`, their words and `say`. */
+export interface Strangers {
+  /** Their library. */
+  readonly name: string
+  /** The interpreter that has it, if it is not the tests' own. */
+  readonly python?: string
+  readonly words: (prefix: string) => readonly string[]
+  readonly both: string
+  /** Says of each answer its value and its `talkwire-error`: to deposits for ann, closed and of a wrong kind, to `nothing`, to a long `watch`. */
+  readonly calls: string
+  /** Says `ready`, then the name and params of each call; answers `who`, `watch` with three elements, and all else with an error. */
+  readonly serves: string
+}
+
+export function testStrangers(
+  scheme: string,
+  { name, python, words, both, calls, serves }: Strangers,
+  at: (prefix: string) => string,
+): void {
+  const run = (script: string, prefix: string): (() => Promise<any>) => {
+    const whole = `
+import json, sys
+def say(*values): print(json.dumps(values), flush=True)
+${both}
+${script}
+`
+    const child = spawn(python ?? process.env['TALKWIRE_PYTHON'] ?? 'python3', ['-c', whole, ...words(prefix)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    after(() => child.kill('SIGKILL'))
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+    return async () => JSON.parse((await soon(lines.next(), `a line of ${name}`)).value as string)
+  }
+
+  test(`${scheme}: a script with ${name} calls, sees errors, and reads a stream`, async () => {
+    const prefix = freshName()
+    await using _service = await openBank(at(prefix))
+    const read = run(calls, prefix)
+    assert.deepEqual(await read(), [{ account: 'ann', balance: 6 }, null])
+    const [closed, said] = await read()
+    assert.deepEqual(closed.data, { code: 'AccountClosed', outcome: 'ran', details: { since: 'Monday' } })
+    assert.equal(said, 'AccountClosed no more of this')
+    assert.match((await read())[1], /^INVALID_INPUT /)
+    assert.match((await read())[1], /^METHOD_NOT_FOUND /)
+    for (let balance = 0; balance < LONG; balance++) assert.deepEqual(await read(), [{ balance }, null])
+    assert.deepEqual(await read(), [null, null])
+  })
+
+  test(`${scheme}: a script with ${name} serves`, async () => {
+    const prefix = freshName()
+    const read = run(serves, prefix)
+    assert.deepEqual(await read(), ['ready'])
+    await using client = await connect(bank, at(prefix))
+    assert.equal(await client.who(), 'python')
+    const balances: number[] = []
+    for await (const { balance } of client.watch({ account: 'ann' })) balances.push(balance)
+    assert.deepEqual(balances, [0, 1, 2])
+    await assert.rejects(client.deposit({ account: 'ann', amount: 1 }), /AccountClosed/)
+    assert.deepEqual([await read(), await read(), (await read())[0]], [['who', null], ['watch', { account: 'ann' }], 'deposit'])
   })
 }

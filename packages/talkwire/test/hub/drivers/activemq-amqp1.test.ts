@@ -16,6 +16,7 @@ import { openAmqp1 } from '../../../src/hub/drivers/amqp1/line.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testTls } from './broker-tls.js'
 import { ACTIVEMQ, amqpOf, cuttable } from './brokers.js'
 
 const broker = await startBroker(ACTIVEMQ)
@@ -337,3 +338,6 @@ test('who speaks no AMQP 1.0 is said', async () => {
   const { port } = server.address() as net.AddressInfo
   await assert.rejects(amqp1.open(`amqp1://${ownHost}:${port}`, options), fails('INVALID_MESSAGE', 'UNAVAILABLE'))
 })
+
+const [host, port] = place.split(':')
+testTls('AMQP 1.0', { host: host!, port: Number(port) }, (at) => `amqp1s://${at}`)

@@ -4,6 +4,7 @@ import { stomp } from '../../../src/hub/drivers/stomp.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { testStorm } from './broker-storm.js'
+import { testTls } from './broker-tls.js'
 import { ACTIVEMQ } from './brokers.js'
 
 const broker = await startBroker(ACTIVEMQ)
@@ -18,3 +19,5 @@ testHubDriver({
 })
 
 testStorm(1, { driver: stomp, address: `stomp://${broker.host}:${broker.port}?prefix=storm`, broker, again: true })
+
+testTls('STOMP', broker, (place) => `stomps://${place}`)

@@ -232,6 +232,36 @@ test('who lost the connection is told at the acknowledgement, subscribers hear a
     await hub.close()
   }))
 
+test('what is done in one turn is acknowledged together, and nothing else is', () =>
+  kit.within(async () => {
+    const way = await cuttable()
+    const hub = await amqp.open(way.address, { credentials: undefined, onConnection() {}, onError() {}, signal: undefined })
+    const queue = fresh()
+    const other = await kit.open()
+    const worker = await kit.worker(hub, queue)
+    await other.queues!.push(
+      queue,
+      upTo(8).map((value) => job(value)),
+    )
+    worker.consumption.want(8)
+    const jobs = (await worker.until(8)).toSorted((one, two) => Number(valueOf(one)) - Number(valueOf(two)))
+    await Promise.all([jobs[1]!.ack(), jobs[0]!.ack(), jobs[3]!.ack(), jobs[2]!.nack(10)])
+    await Promise.all([jobs[6]!.ack(), jobs[5]!.ack()])
+    way.cut()
+    const again = (await worker.until(11)).slice(8)
+    assert.deepEqual(again.map((each) => [valueOf(each), each.attempt]).toSorted(), [
+      [2, 2],
+      [4, 2],
+      [7, 2],
+    ])
+    await Promise.all(again.map((each) => each.ack()))
+    await hub.close()
+    const next = await kit.worker(other, queue)
+    await other.queues!.push(queue, [job('last')])
+    next.consumption.want(8)
+    assert.deepEqual((await next.until(1)).map(valueOf), ['last'])
+  }))
+
 test('a queue of the type quorum that was there before counts for itself', () =>
   kit.within(async () => {
     const queue = fresh()

@@ -9,6 +9,7 @@ import { Waiting } from '../../../compliance/hub-kit.js'
 import { asks, type Broker, type BrokerPlan } from '../../helpers/broker.js'
 import { startEpmd } from '../../helpers/epmd.js'
 import { freshPort } from '../../helpers/loopback.js'
+import { authority, server } from './certificates.js'
 
 export const REDIS: BrokerPlan = {
   command: (host, port, folder) => [
@@ -32,6 +33,21 @@ export const REDIS: BrokerPlan = {
 export const NATS: BrokerPlan = {
   command: (host, port, folder) => ['nats-server', '-a', host, '-p', String(port), '-js', '-sd', folder],
   answers: (host, port) => asks(host, port, 'CONNECT {"verbose":false}\r\nPING\r\n', 'PONG'),
+}
+
+/** Over TLS only, with whoever shows a certificate of ours. */
+export const NATS_TLS: BrokerPlan = {
+  command(host, port, folder) {
+    const [ca, cert, key] = Object.entries({ 'ca.pem': authority.cert, 'cert.pem': server.cert, 'key.pem': server.key }).map(
+      ([name, text]) => {
+        const path = join(folder, name)
+        writeFileSync(path, text)
+        return path
+      },
+    )
+    return [...NATS.command(host, port, folder), '--tlsverify', '--tlscacert', ca!, '--tlscert', cert!, '--tlskey', key!]
+  },
+  answers: (host, port) => asks(host, port, '', 'INFO'),
 }
 
 /** A CONNECT of 3.1.1 without a name, and its CONNACK. */
@@ -95,7 +111,8 @@ export const KAFKA: BrokerPlan = {
     if (!existsSync(config)) {
       mkdirSync(data)
       writeFileSync(join(data, 'meta.properties'), 'version=1\ncluster.id=dGFsa3dpcmUtdGVzdHMhIQ\nnode.id=1\n')
-      writeFileSync(config, settings(host, port, freshPort(), freshPort(), data))
+      writeFileSync(config, settings(host, port, freshPort(), freshPort(), freshPort(), data))
+      writeFileSync(join(data, 'broker.pem'), server.key + server.cert)
     }
     const java = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn']
     return ['java', ...java, '-cp', join(jarsOf('kafka-4.1.1'), '*'), 'kafka.Kafka', config]
@@ -104,14 +121,16 @@ export const KAFKA: BrokerPlan = {
 }
 
 /** A broker that was killed comes back when its controller knows that it was gone: after the session's time. */
-const settings = (host: string, port: number, controller: number, known: number, data: string): string => `
+const settings = (host: string, port: number, controller: number, known: number, secure: number, data: string): string => `
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known},CONTROLLER://${host}:${controller}
-advertised.listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known},SSL://${host}:${secure},CONTROLLER://${host}:${controller}
+advertised.listeners=PLAINTEXT://${host}:${port},SASL_PLAINTEXT://${host}:${known},SSL://${host}:${secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_known="se cret";
+ssl.keystore.type=PEM
+ssl.keystore.location=${data}/broker.pem
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@${host}:${controller}
 log.dirs=${data}

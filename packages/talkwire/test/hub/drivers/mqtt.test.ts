@@ -3,6 +3,7 @@ import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { mqtt } from '../../../src/hub/drivers/mqtt.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testTls } from './broker-tls.js'
 import { MOSQUITTO } from './brokers.js'
 
 const broker = await startBroker(MOSQUITTO)
@@ -22,3 +23,5 @@ testHubDriver({
   nobody: `${nobody}?version=3.1.1`,
   restart: broker.restart,
 })
+
+testTls('MQTT', broker, (place) => `mqtts://${place}`)

@@ -13,7 +13,8 @@ import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { endsBefore } from '../../helpers/place.js'
 import { testStorm } from './broker-storm.js'
-import { NATS } from './brokers.js'
+import { isTrusted } from './broker-tls.js'
+import { NATS, NATS_TLS } from './brokers.js'
 
 /** Who gives no name may everything. */
 const USERS = `no_auth_user: all
@@ -193,4 +194,10 @@ test('nats: what topics without a stream lose with the connection is told to who
       await far.close()
     }
   })
+})
+
+test('nats over TLS: with a certificate of ours, and only to one whose certificate is of whom we trust', async () => {
+  const { host, port } = await startBroker(NATS_TLS)
+  await isTrusted(`nats://${host}:${port}`)
+  await assert.rejects(openHub(`nats://${plain.host}:${plain.port}?topics=core`, { credentials: { tls: {} } }), /does not support 'tls'/)
 })

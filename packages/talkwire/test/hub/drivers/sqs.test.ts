@@ -15,6 +15,7 @@ import type { Code } from '../../../src/error.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
+import { testTls } from './broker-tls.js'
 import { ELASTICMQ } from './brokers.js'
 
 const broker = await startBroker(ELASTICMQ)
@@ -265,3 +266,5 @@ test('a queue that somebody deleted is made anew', () =>
     await assert.rejects(hub.queues!.push(queue, [job(1)]), fails('NOT_FOUND'))
     assert.equal((await hub.queues!.push(queue, [job(1)])).length, 1)
   }))
+
+testTls('SQS', broker, (place) => `sqs+https://any:any@${place}`)

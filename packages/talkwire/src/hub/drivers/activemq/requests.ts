@@ -28,9 +28,9 @@ export function requests(mq: ActiveMq): RequestsDriver {
     return line
   }
   return {
-    request: (topic, message, onReply) =>
+    request: (topic, message, onReply, responders) =>
       ask(topic, onReply, async (correlationId) => {
-        const to = [mq.names.asked(topic), mq.names.askedAll(topic)]
+        const to = [...(responders === 'all' ? [] : [mq.names.asked(topic)]), ...(responders === 'group' ? [] : [mq.names.askedAll(topic)])]
         await (await askingLine()).send({ to, ...message, persistent: false, ttl: STALE, correlationId, asks: true })
         return true
       }),

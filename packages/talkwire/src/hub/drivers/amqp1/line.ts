@@ -80,6 +80,8 @@ export function openAmqp1(
       })
     for (const event of ['disconnected', 'settled', 'receiver_close', 'receiver_error', 'sendable', 'accepted', 'released', 'rejected'])
       connection.on(event, () => {})
+    // The library listens, too, and keeps it to itself.
+    socket.on('error', (reason) => (failure ??= reason))
     socket.once('close', () => {
       clearTimeout(patience)
       signal?.removeEventListener('abort', abort)

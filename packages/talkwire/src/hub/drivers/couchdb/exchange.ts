@@ -2,6 +2,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { TalkwireError, type Outcome } from '../../../error.js'
+import { isCertificate } from '../../../trust.js'
 
 /** What is read of one answer, or of one line of a feed. */
 export const LARGEST = 1 << 26
@@ -79,7 +80,7 @@ export function parse(text: string, outcome: Outcome): any {
 }
 
 const LONGEST_TEXT = 200
-const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ERR_TLS_.*|CERT_.*|UNABLE_TO_.*|.*_CERT.*)$/
+const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/
 const NO_HTTP = /^HPE_(?!INVALID_EOF_STATE$)/
 
 /** Of what was asked and not answered. */
@@ -87,7 +88,7 @@ export function unanswered(reason: unknown, outcome: Outcome): TalkwireError {
   const { code = '', message } = reason as NodeJS.ErrnoException
   const say = (our: string, how: Outcome): TalkwireError =>
     new TalkwireError(our, `CouchDB: ${message || code}`, { cause: reason, outcome: how })
-  if (NOBODY.test(code)) return say('UNAVAILABLE', 'not-sent')
+  if (NOBODY.test(code) || isCertificate(code)) return say('UNAVAILABLE', 'not-sent')
   return NO_HTTP.test(code) ? say('INVALID_MESSAGE', outcome) : say('CONNECTION_LOST', outcome)
 }
 

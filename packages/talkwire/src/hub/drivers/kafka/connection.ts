@@ -58,14 +58,15 @@ const OF_A_GROUP = { ...SESSION, retries: 10, retryDelay: 100, autocommit: false
 
 function parse(address: string, credentials: Readonly<Record<string, unknown>>): { options: BaseOptions; prefix: string } {
   const { url, host, user, password, prefix } = brokerAddress(address, ['kafka', 'kafkas'], /^\/?$/, FORM)
-  const { sasl = user === '' ? undefined : { mechanism: 'PLAIN', username: user, password }, tls } = credentials
+  const { user: name = user, password: secret = password, tls } = credentials
+  const { sasl = name === '' ? undefined : { mechanism: 'PLAIN', username: name, password: secret } } = credentials
   return {
     prefix,
     options: {
       clientId: `talkwire-${prefix}`,
       bootstrapBrokers: [{ host, port: Number(url.port || 9092) }],
       retries: 0,
-      ...((url.protocol === 'kafkas:' || tls !== undefined) && { tls: { ...(tls as object | undefined) } }),
+      ...(url.protocol === 'kafkas:' && { tls: { ...(tls as object | undefined) } }),
       ...(sasl !== undefined && { sasl: sasl as NonNullable<BaseOptions['sasl']> }),
     },
   }
@@ -288,11 +289,20 @@ function take(queued: Queued[]): Queued[] {
   let size = 0
   let count = 0
   for (const { record } of queued) {
-    size += record.value.length + (record.key?.length ?? 0)
+    size += sizeOf(record)
     if (count > 0 && size > BATCH_BYTES) break
     count++
   }
   return queued.splice(0, count)
+}
+
+/** Of the numbers between what is in a record. */
+const BESIDE = 16
+
+function sizeOf({ key, value, headers }: NewRecord): number {
+  let size = BESIDE + value.length + (key?.length ?? 0)
+  for (const [name, said] of headers) size += BESIDE + name.length + said.length
+  return size
 }
 
 interface Reason {

@@ -56,12 +56,13 @@ const DISCONNECTED = 'connection disconnected'
 const FORM =
   'NATS is nats://user:password@host:4222?prefix=shop&topics=core; a user alone is a token; the prefix has letters, digits, "_" and "-"; topics are "stream", the default, or "core"'
 
-function parse(address: string): { server: string; user: string; password: string; prefix: string; core: boolean } {
-  const { url, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM, ['topics'])
+function parse(address: string): { host: string; server: string; user: string; password: string; prefix: string; core: boolean } {
+  const { url, host, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM, ['topics'])
   const topics = url.searchParams.get('topics') ?? 'stream'
   if (topics !== 'core' && topics !== 'stream') throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
   return {
     core: topics === 'core',
+    host,
     server: `${url.hostname}:${url.port || 4222}`,
     user,
     password,
@@ -70,7 +71,7 @@ function parse(address: string): { server: string; user: string; password: strin
 }
 
 export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
-  const { server, user, password, prefix, core } = parse(address)
+  const { host, server, user, password, prefix, core } = parse(address)
   const lib = await packageOf('nats', '@nats-io/transport-node', () => import('@nats-io/transport-node'))
   options.signal?.throwIfAborted()
   const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
@@ -86,12 +87,14 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
     return say('UNAVAILABLE')
   }
-  const { credentials = {} } = options
+  const { credentials: { user: name = user, password: secret = password, tls, ...credentials } = {} } = options
   const connection = await lib
     .connect({
       servers: server,
-      ...(password !== '' ? { user, pass: password } : user !== '' && { token: user }),
+      ...(secret !== '' ? { user: name as string, pass: secret as string } : name !== '' && { token: name as string }),
       ...credentials,
+      // By its number a server would have to be "localhost".
+      ...(tls !== undefined && { tls: { host, ...(tls as object) } as object }),
       maxReconnectAttempts: -1,
       reconnectTimeWait: 50,
       reconnectJitter: 50,

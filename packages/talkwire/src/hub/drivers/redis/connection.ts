@@ -128,6 +128,9 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   main.on('ready', () => void again())
   // The library subscribes again before it says ready.
   ear.on('ready', () => void again())
+  /** Scripts that Redis had as text on this connection. */
+  const known = new Set<string>()
+  main.on('ready', () => known.clear())
   const typed = main.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer })
   /** `asked`: there was a connection. What ends it ends commands that are on their way, in its own words. */
   function errorOf(reason: unknown, asked = false): TalkwireError {
@@ -155,11 +158,17 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
     prefix,
     command,
     async run({ sha, text }, keys, words) {
+      const asText = (): Promise<Answer> => command('EVAL', text, String(keys.length), ...keys, ...words)
+      // One that Redis may not know goes as text at once: what is refused and asked again comes behind what was asked after it.
+      if (!known.has(sha)) {
+        known.add(sha)
+        return asText()
+      }
       try {
         return await command('EVALSHA', sha, String(keys.length), ...keys, ...words)
       } catch (reason) {
         if (!/NOSCRIPT/.test(String(reason))) throw reason
-        return command('EVAL', text, String(keys.length), ...keys, ...words)
+        return asText()
       }
     },
     async listen(kind, names, heard, back) {

@@ -1,6 +1,7 @@
 /** SQS has requests and no connection: it is lost when one finds nobody, and there again when another is answered. None is tried again. */
 import type { SQS, SQSClientConfig } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
+import { isCertificate } from '../../../trust.js'
 import type { OpenOptions } from '../../driver.js'
 import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
@@ -46,7 +47,12 @@ function parse(address: string, credentials: Readonly<Record<string, unknown>>):
       // A queue's URL may have a name that only the broker's own machine knows.
       useQueueUrlAsEndpoint: false,
       // Whoever waits for jobs has a connection for it: nobody else may wait for one.
-      requestHandler: { requestTimeout: SILENCE, throwOnRequestTimeout: true, httpAgent: agent, httpsAgent: agent },
+      requestHandler: {
+        requestTimeout: SILENCE,
+        throwOnRequestTimeout: true,
+        httpAgent: agent,
+        httpsAgent: { ...agent, ...(credentials['tls'] as object | undefined) },
+      },
     },
   }
 }
@@ -144,7 +150,7 @@ const CREDENTIALS = /^CredentialsProviderError|^TokenProviderError/
 const REFUSED =
   /^(InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|MissingAuthenticationToken|IncompleteSignature|InvalidAccessKeyId|ExpiredToken|OptInRequired)/
 const BUSY = /Throttl|RequestLimitExceeded|ServiceUnavailable|OverLimit/
-const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ERR_TLS_.*|CERT_.*|DEPTH_ZERO_.*|.*_CERT.*)$/
+const NOBODY = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/
 const TOO_LARGE = /must be shorter|TooLong|too (?:long|large)/i
 const GONE = /ReceiptHandleIsInvalid|MessageNotInflight/
 
@@ -157,7 +163,7 @@ function errorOf(reason: unknown, outcome: Outcome): TalkwireError {
     })
   if (CREDENTIALS.test(name) || REFUSED.test(name)) return say('UNAUTHENTICATED', 'not-sent')
   if (name.startsWith('AccessDenied')) return say('PERMISSION_DENIED', 'not-sent')
-  if (NOBODY.test(code ?? '')) return say('UNAVAILABLE', 'not-sent')
+  if (NOBODY.test(code ?? '') || isCertificate(code ?? '')) return say('UNAVAILABLE', 'not-sent')
   if ($metadata?.httpStatusCode === undefined) return say(outcome === 'not-sent' ? 'UNAVAILABLE' : 'CONNECTION_LOST', outcome)
   if (BUSY.test(name)) return say('LIMIT_EXCEEDED', 'not-sent')
   if (TOO_LARGE.test(`${name} ${message}`)) return say('MESSAGE_TOO_LARGE', 'not-sent')

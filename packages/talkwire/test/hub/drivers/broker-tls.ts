@@ -1,0 +1,80 @@
+/** Whom a driver trusts: a broker whose certificate says that it is the one, and nobody else. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import net from 'node:net'
+import { after, test } from 'node:test'
+import tls from 'node:tls'
+import { soon } from '../../../compliance/ends.js'
+import { openHub, type Hub } from '../../../src/hub/index.js'
+import { TalkwireError } from '../../../src/error.js'
+import { ownHost } from '../../helpers/loopback.js'
+import type { Identity } from '../../transports/fixtures/certificates.js'
+import { authority, client, elsewhere, server } from './certificates.js'
+
+/** Takes TLS, from whoever shows a certificate of ours, and hands on what is in it. */
+export async function front({ host, port }: { readonly host: string; readonly port: number }, identity: Identity): Promise<string> {
+  const settings = { ...identity, ca: authority.cert, requestCert: true, rejectUnauthorized: true }
+  const sockets = new Set<net.Socket>()
+  const listener = tls.createServer(settings, (near) => {
+    const far = net.connect(port, host)
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one)
+      one.on('error', () => {}).on('close', () => (sockets.delete(one), other.destroy()))
+      one.pipe(other)
+    }
+  })
+  listener.on('tlsClientError', (_, socket) => socket.destroy())
+  listener.listen(0, ownHost)
+  await once(listener, 'listening')
+  after(() => {
+    listener.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  return `${ownHost}:${(listener.address() as net.AddressInfo).port}`
+}
+
+const isRefused = (reason: unknown): boolean =>
+  reason instanceof TalkwireError && reason.code === 'UNAUTHENTICATED' && reason.outcome === 'not-sent'
+
+/** Whatever it has, used once. */
+async function use(hub: Hub): Promise<void> {
+  if (hub.traits.has('topics')) {
+    const topic = hub.topic('safe')
+    const subscription = await topic.subscribe()
+    await topic.publish('heard')
+    const { value } = await soon(subscription[Symbol.asyncIterator]().next(), 'the message')
+    assert.equal(value.data, 'heard')
+  } else if (hub.traits.has('state')) {
+    await hub.state('safe').set('kept', 1)
+    assert.equal((await hub.state('safe').get('kept'))!.value, 1)
+  } else await hub.queue('safe').push('job')
+}
+
+/** `address`: of a place that takes TLS. */
+export async function isTrusted(address: string): Promise<void> {
+  await using hub = await openHub(address, { credentials: { tls: { ca: authority.cert, ...client } } })
+  await use(hub)
+  await assert.rejects(openHub(address), isRefused)
+}
+
+/** `addressOf`: what is at a place, over TLS. */
+export function testTls(
+  name: string,
+  broker: { readonly host: string; readonly port: number },
+  addressOf: (place: string) => string,
+): void {
+  test(`${name} over TLS: with a certificate of ours, and only to one whose certificate is of whom we trust`, async () => {
+    await isTrusted(addressOf(await front(broker, server)))
+  })
+
+  test(`${name} over TLS: the certificate is for the name in the address, or for the one that is said`, async () => {
+    const address = addressOf(await front(broker, elsewhere))
+    const settings = { ca: authority.cert, ...client }
+    await assert.rejects(openHub(address, { credentials: { tls: settings } }), isRefused)
+    await using hub = await openHub(address, { credentials: { tls: { ...settings, servername: 'broker.example' } } })
+    await use(hub)
+  })
+}
