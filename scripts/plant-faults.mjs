@@ -623,7 +623,7 @@ const FAULTS = [
       ['couchdb: who may not make a database is said to be nobody', '[401, 403, 412]', '[412]'],
       ['couchdb: a database that another makes at the same time is an error', '[401, 403, 412]', '[401, 403]'],
       ['couchdb: in a cluster revisions are relied on', 'Number(cluster?.n ?? 1)', '1'],
-      ['couchdb: what is said of TLS is forgotten', "...(wire === 'https' && tls),", ''],
+      ['couchdb: what is said of TLS is forgotten', "...(wire === 'https' && credentials['tls']),", ''],
       ['couchdb: a watch that is closed while nobody is there waits', "aborts.addEventListener('abort', abort);", ''],
       ['couchdb: whatever answers is a CouchDB', "if (typeof sequence !== 'string' && typeof sequence !== 'number')", 'if (false)'],
     ],

@@ -31,6 +31,16 @@ export function brokerAddress(
   return { url, host: url.hostname.replace(/^\[(.*)\]$/, '$1'), user, password, prefix }
 }
 
+export type Credentials = Readonly<Record<string, unknown>>
+
+/** What is said beside the address counts more; '' where nobody says anything. */
+export function whoAsks(address: BrokerAddress, { user, password }: Credentials): { readonly user: string; readonly password: string } {
+  return {
+    user: typeof user === 'string' ? user : address.user,
+    password: typeof password === 'string' ? password : address.password,
+  }
+}
+
 /** Undefined: a "%" without its two digits. */
 function decoded(text = ''): string | undefined {
   try {

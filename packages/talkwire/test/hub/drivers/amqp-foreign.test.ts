@@ -4,8 +4,6 @@ import { connect } from 'amqplib'
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { soon } from '../../../compliance/ends.js'
@@ -14,7 +12,7 @@ import type { NewJob } from '../../../src/hub/driver.js'
 import { amqp } from '../../../src/hub/drivers/amqp.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
-import { RABBITMQ } from './brokers.js'
+import { cuttable, RABBITMQ } from './brokers.js'
 
 const broker = await startBroker(RABBITMQ)
 const address = `amqp://${broker.host}:${broker.port}`
@@ -50,29 +48,6 @@ async function operate<T>(run: (channel: Channel) => Promise<T>): Promise<T> {
   } finally {
     await connection.close()
   }
-}
-
-/** A way to the broker that can be cut. */
-async function cuttable(): Promise<{ address: string; cut(): void }> {
-  const sockets = new Set<net.Socket>()
-  const server = net.createServer((socket) => {
-    const on = net.connect(broker.port, broker.host)
-    for (const [one, other] of [
-      [socket, on],
-      [on, socket],
-    ] as const) {
-      sockets.add(one)
-      one.on('error', () => {}).on('close', () => (sockets.delete(one), other.destroy()))
-      one.pipe(other)
-    }
-  })
-  server.listen(0, broker.host)
-  await once(server, 'listening')
-  const cut = (): void => {
-    for (const socket of sockets) socket.destroy()
-  }
-  after(() => (server.close(), cut()))
-  return { address: `amqp://${broker.host}:${(server.address() as net.AddressInfo).port}`, cut }
 }
 
 test('pika subscribes and publishes', () =>
@@ -202,10 +177,10 @@ test('a job that its consumers die of is a dead letter in the end', () =>
 
 test('who lost the connection is told at the acknowledgement, subscribers hear again, and the job is counted', () =>
   kit.within(async () => {
-    const way = await cuttable()
+    const way = await cuttable(broker)
     const seen: string[] = []
     const waiting = new Waiting()
-    const hub = await amqp.open(way.address, {
+    const hub = await amqp.open(`amqp://${way.place}`, {
       credentials: undefined,
       onConnection: ({ state }) => (seen.push(state), waiting.happened()),
       onError: (reason) => assert.fail(String(reason)),
@@ -234,8 +209,8 @@ test('who lost the connection is told at the acknowledgement, subscribers hear a
 
 test('what is done in one turn is acknowledged together, and nothing else is', () =>
   kit.within(async () => {
-    const way = await cuttable()
-    const hub = await amqp.open(way.address, { credentials: undefined, onConnection() {}, onError() {}, signal: undefined })
+    const way = await cuttable(broker)
+    const hub = await amqp.open(`amqp://${way.place}`, { credentials: undefined, onConnection() {}, onError() {}, signal: undefined })
     const queue = fresh()
     const other = await kit.open()
     const worker = await kit.worker(hub, queue)

@@ -1,39 +1,19 @@
 /** Whom a driver trusts: a broker whose certificate says that it is the one, and nobody else. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import net from 'node:net'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import tls from 'node:tls'
 import { soon } from '../../../compliance/ends.js'
 import { openHub, type Hub } from '../../../src/hub/index.js'
 import { TalkwireError } from '../../../src/error.js'
-import { ownHost } from '../../helpers/loopback.js'
 import type { Identity } from '../../transports/fixtures/certificates.js'
+import { cuttable, type Place } from './brokers.js'
 import { authority, client, elsewhere, server } from './certificates.js'
 
-/** Takes TLS, from whoever shows a certificate of ours, and hands on what is in it. */
-export async function front({ host, port }: { readonly host: string; readonly port: number }, identity: Identity): Promise<string> {
+/** Takes TLS, from whoever shows a certificate of ours, and hands on what is in it. Its place. */
+export async function front(broker: Place, identity: Identity): Promise<string> {
   const settings = { ...identity, ca: authority.cert, requestCert: true, rejectUnauthorized: true }
-  const sockets = new Set<net.Socket>()
-  const listener = tls.createServer(settings, (near) => {
-    const far = net.connect(port, host)
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one)
-      one.on('error', () => {}).on('close', () => (sockets.delete(one), other.destroy()))
-      one.pipe(other)
-    }
-  })
-  listener.on('tlsClientError', (_, socket) => socket.destroy())
-  listener.listen(0, ownHost)
-  await once(listener, 'listening')
-  after(() => {
-    listener.close()
-    for (const socket of sockets) socket.destroy()
-  })
-  return `${ownHost}:${(listener.address() as net.AddressInfo).port}`
+  const { place } = await cuttable(broker, (take) => tls.createServer(settings, take).on('tlsClientError', (_, socket) => socket.destroy()))
+  return place
 }
 
 const isRefused = (reason: unknown): boolean =>
@@ -61,11 +41,7 @@ export async function isTrusted(address: string): Promise<void> {
 }
 
 /** `addressOf`: what is at a place, over TLS. */
-export function testTls(
-  name: string,
-  broker: { readonly host: string; readonly port: number },
-  addressOf: (place: string) => string,
-): void {
+export function testTls(name: string, broker: Place, addressOf: (place: string) => string): void {
   test(`${name} over TLS: with a certificate of ours, and only to one whose certificate is of whom we trust`, async () => {
     await isTrusted(addressOf(await front(broker, server)))
   })

@@ -227,10 +227,19 @@ export interface Way {
   readonly lines: Waiting & { count: number }
 }
 
-export async function cuttable({ host, port }: { readonly host: string; readonly port: number }): Promise<Way> {
+export interface Place {
+  readonly host: string
+  readonly port: number
+}
+
+/** `serverOf`: what takes connections, in another way than plain TCP. */
+export async function cuttable(
+  { host, port }: Place,
+  serverOf: (take: (near: net.Socket) => void) => net.Server = (take) => net.createServer(take),
+): Promise<Way> {
   const pairs = new Set<{ readonly near: net.Socket; readonly far: net.Socket }>()
   const lines = Object.assign(new Waiting(), { count: 0 })
-  const server = net.createServer((near) => {
+  const listener = serverOf((near) => {
     const pair = { near, far: net.connect(port, host) }
     pairs.add(pair)
     lines.count++
@@ -243,14 +252,14 @@ export async function cuttable({ host, port }: { readonly host: string; readonly
       one.pipe(other)
     }
   })
-  server.listen(0, host)
-  await once(server, 'listening')
+  listener.listen(0, host)
+  await once(listener, 'listening')
   const cut = (): void => {
     for (const { near } of pairs) near.destroy()
   }
-  after(() => (server.close(), cut()))
+  after(() => (listener.close(), cut()))
   return {
-    place: `${host}:${(server.address() as net.AddressInfo).port}`,
+    place: `${host}:${(listener.address() as net.AddressInfo).port}`,
     cut,
     cutOne: () => void [...pairs][0]!.near.destroy(),
     deafen() {

@@ -2,8 +2,7 @@
 import net from 'node:net'
 import tls from 'node:tls'
 import { TalkwireError } from '../../../error.js'
-import type { OpenOptions } from '../../driver.js'
-import type { BrokerAddress } from '../broker-address.js'
+import { whoAsks, type BrokerAddress, type Credentials } from '../broker-address.js'
 
 export interface MqPlace {
   readonly host: string
@@ -22,17 +21,17 @@ export interface Waiter {
 
 /** Ports that are meant where the address has none: `secure` is that of the scheme that ends with an "s". */
 export function mqPlace(
-  { url, host, user, password }: BrokerAddress,
+  address: BrokerAddress,
   ports: { readonly plain: number; readonly secure: number },
-  credentials: NonNullable<OpenOptions['credentials']>,
+  credentials: Credentials,
 ): MqPlace {
+  const { url, host } = address
   const secure = url.protocol.endsWith('s:')
   return {
     host,
     port: Number(url.port) || (secure ? ports.secure : ports.plain),
     tls: secure ? ((credentials['tls'] as object | undefined) ?? {}) : undefined,
-    user: typeof credentials['user'] === 'string' ? credentials['user'] : user,
-    password: typeof credentials['password'] === 'string' ? credentials['password'] : password,
+    ...whoAsks(address, credentials),
   }
 }
 

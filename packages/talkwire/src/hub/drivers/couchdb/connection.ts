@@ -4,7 +4,7 @@ import https from 'node:https'
 import { TalkwireError, type Outcome } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { brokerAddress } from '../broker-address.js'
+import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
 import { calls, isAway, pauses, untilAnswered, type Pauses } from '../broker.js'
 import { linesOf, parse, readAll, refused, send, unanswered, type Answer, type Asked } from './exchange.js'
 
@@ -60,13 +60,14 @@ interface Place {
   readonly prefix: string
 }
 
-function placeOf(address: string, credentials: Readonly<Record<string, unknown>>): Place {
-  const { url, host, user: inAddress, password: secret, prefix } = brokerAddress(address, ['couchdb', 'couchdbs'], PATH, FORM)
+function placeOf(address: string, credentials: Credentials): Place {
+  const parsed = brokerAddress(address, ['couchdb', 'couchdbs'], PATH, FORM)
+  const { url, host, prefix } = parsed
   const wire = url.protocol === 'couchdbs:' ? 'https' : 'http'
-  const { user = inAddress, password = secret, tls = {} } = credentials as { user?: string; password?: string; tls?: object }
+  const { user, password } = whoAsks(parsed, credentials)
   return {
     request: {
-      ...(wire === 'https' && tls),
+      ...(wire === 'https' && (credentials['tls'] as object | undefined)),
       protocol: `${wire}:`,
       host,
       port: Number(url.port || PORTS[wire]),

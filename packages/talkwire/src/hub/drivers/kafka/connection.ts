@@ -6,7 +6,7 @@ import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { brokerAddress } from '../broker-address.js'
+import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
 import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
 
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
@@ -56,10 +56,11 @@ const SESSION = { sessionTimeout: 10_000, rebalanceTimeout: 10_000, heartbeatInt
 /** A group's coordinator may have to be found, or to read what it has. */
 const OF_A_GROUP = { ...SESSION, retries: 10, retryDelay: 100, autocommit: false }
 
-function parse(address: string, credentials: Readonly<Record<string, unknown>>): { options: BaseOptions; prefix: string } {
-  const { url, host, user, password, prefix } = brokerAddress(address, ['kafka', 'kafkas'], /^\/?$/, FORM)
-  const { user: name = user, password: secret = password, tls } = credentials
-  const { sasl = name === '' ? undefined : { mechanism: 'PLAIN', username: name, password: secret } } = credentials
+function parse(address: string, credentials: Credentials): { options: BaseOptions; prefix: string } {
+  const parsed = brokerAddress(address, ['kafka', 'kafkas'], /^\/?$/, FORM)
+  const { url, host, prefix } = parsed
+  const { user, password } = whoAsks(parsed, credentials)
+  const { tls, sasl = user === '' ? undefined : { mechanism: 'PLAIN', username: user, password } } = credentials
   return {
     prefix,
     options: {
