@@ -143,12 +143,22 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'hub/queues.js',
+    'hub/attempt.js',
     ['hub/jobs', 'hub/hub'],
     [
       ['queues: a signal that is asked for late does not abort', 'if (this.lost)', 'if (false)'],
       ['queues: the signal does not abort', 'this.controller?.abort(reason)', ''],
+      ['queues: no more time is asked for', 'attempt.old = !attempt.old', ''],
+      ['queues: more time is asked for what is done', 'inHand.delete(attempt)', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/queues.js',
+    ['hub/jobs', 'hub/hub'],
+    [
       ['queues: a job that is another’s is given back', '&& seen.lost', '&& false'],
+      ['queues: a job that became another’s is begun', 'if (seen.lost)', 'if (false)'],
+      ['queues: a job that waits for its turn is begun after the end', 'await job.nack(0)', 'await handler(seen)'],
       ['queues: a worker closes before its jobs are done', 'await running.settled();', ''],
     ],
   ),

@@ -22,7 +22,8 @@ export type {
   GatherOptions,
   RespondOptions,
 } from './topics.js'
-export type { Backoff, ConsumeOptions, DeadLetter, Job, PushOptions, Queue, QueueOptions, Worker } from './queues.js'
+export type { Job } from './attempt.js'
+export type { Backoff, ConsumeOptions, DeadLetter, PushOptions, Queue, QueueOptions, Worker } from './queues.js'
 export type { Rate } from './pace.js'
 export type { SlowPolicy } from './inbox.js'
 export type { State, StateChange, StateOptions, StateWrite, Value, Watch } from './state.js'

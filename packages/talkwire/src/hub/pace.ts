@@ -18,11 +18,12 @@ export class Pace {
     this.apart = rate.per / rate.jobs
   }
 
-  /** Resolves when it is our turn. */
-  async turn(): Promise<void> {
+  /** Resolves when it is our turn; with false when nobody is to begin any more. */
+  async turn(stop: AbortSignal): Promise<boolean> {
     const now = performance.now()
     this.full = Math.max(this.full, now) + this.apart
     const wait = this.full - now - this.rate.per
-    if (wait > 0) await sleep(wait)
+    if (wait > 0) await sleep(wait, undefined, { signal: stop }).catch(() => {})
+    return !stop.aborted
   }
 }

@@ -1,6 +1,7 @@
 /** Work queues: each job to one consumer, at least once. */
 import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
+import { Attempt, bury, LONGEST_REASON, renewal, type Job, type Renewal } from './attempt.js'
 import type { Base } from './base.js'
 import type { DeadLetter as DriverDeadLetter, Headers, Job as DriverJob, NewJob, Outgoing, QueueCounts, QueueSettings } from './driver.js'
 import { onceDone } from './once-done.js'
@@ -46,24 +47,6 @@ export interface ConsumeOptions {
   readonly rate?: Rate
 }
 
-/** A job in the hands of its consumer. */
-export interface Job<T = unknown> {
-  readonly id: string
-  readonly data: T
-  readonly headers: Headers
-  /** 1 the first time; 0 where the broker does not count. */
-  readonly attempt: number
-  readonly time: Date | undefined
-  /** Aborts when the job is not ours any more: the time ran out, or the connection was lost. What is done after that may be done twice. */
-  readonly signal: AbortSignal
-  /** For whoever follows the job, where the queue keeps results. */
-  progress(value: unknown): Promise<void>
-  /** So many milliseconds more, from now on. While a handler runs, this is done for it. */
-  extend(milliseconds: number): Promise<void>
-  /** Not to be tried again: it becomes a dead letter, and what the handler returns is ignored. */
-  dead(reason: string): Promise<void>
-}
-
 export interface Worker extends AsyncDisposable {
   /** No job is begun after this; resolves when those that were have ended. */
   close(): Promise<void>
@@ -101,7 +84,6 @@ export interface Queue<In = unknown, Out = In> {
 export type QueueOf<S> = Queue<unknown extends InputOf<S> ? any : InputOf<S>, unknown extends OutputOf<S> ? any : OutputOf<S>>
 
 const DEFAULTS = { visibility: 30_000, attempts: 5, dedupe: 120_000 }
-const LONGEST_REASON = 500
 
 export function queue(base: Base, name: string, options: QueueOptions<any>): Queue<any, any> {
   validateTopic(name)
@@ -207,17 +189,18 @@ interface Work {
   readonly pace: Pace | undefined
 }
 
-async function work({ concurrency, pace, ...rest }: Work): Promise<Worker> {
+async function work({ concurrency, ...rest }: Work): Promise<Worker> {
   const { base, name } = rest
   const running = underway()
+  const stop = new AbortController()
+  const worker = { renewed: base.has('extend') ? renewal(rest.settings.visibility) : undefined, stop: stop.signal }
   let closing: Promise<void> | undefined
   let settle!: { resolve(): void; reject(reason: unknown): void }
   const closed = new Promise<void>((resolve, reject) => (settle = { resolve, reject }))
   closed.catch(() => {})
   const begin = async (job: DriverJob): Promise<void> => {
     try {
-      if (pace) await pace.turn()
-      await attempt(rest, job)
+      await attempt(rest, worker, job)
     } catch (reason) {
       base.onError(reason, name)
     }
@@ -229,6 +212,7 @@ async function work({ concurrency, pace, ...rest }: Work): Promise<Worker> {
   under.want(concurrency)
   const close = (): Promise<void> =>
     (closing ??= (async () => {
+      stop.abort()
       await under.close()
       await running.settled()
       settle.resolve()
@@ -238,7 +222,8 @@ async function work({ concurrency, pace, ...rest }: Work): Promise<Worker> {
 
 /** One try of one job, to its end: done, tried again, or dead. */
 async function attempt(
-  { base, values, settings, pause, kept, handler }: Omit<Work, 'concurrency' | 'pace'>,
+  { base, values, settings, pause, kept, handler, pace }: Omit<Work, 'concurrency'>,
+  { renewed, stop }: { readonly renewed: Renewal | undefined; readonly stop: AbortSignal },
   job: DriverJob,
 ): Promise<void> {
   let data: unknown
@@ -249,8 +234,12 @@ async function attempt(
     await bury(base, job, reasonOf(reason))
     return
   }
-  const seen = new Attempt(base, job, data, kept, settings.visibility)
+  const seen = new Attempt(base, job, data, kept)
+  renewed?.add(seen)
   try {
+    // It is in our hands from now on, also while it waits for its turn.
+    if (pace && !(await pace.turn(stop))) return void (await job.nack(0))
+    if (seen.lost) throw seen.signal.reason as unknown
     const value = await handler(seen)
     if (seen.buried) return
     if (kept) await kept.done(job.id, value)
@@ -264,72 +253,11 @@ async function attempt(
     } else await job.nack(base.has('delay') ? pause(job.attempt) : 0)
     throw reason
   } finally {
-    seen.stop()
+    renewed?.remove(seen)
   }
 }
-
-const bury = (base: Base, job: DriverJob, reason: string): Promise<void> =>
-  base.has('dead') ? job.dead(reason.slice(0, LONGEST_REASON)) : job.ack()
 
 const reasonOf = (reason: unknown): string => (reason instanceof Error ? reason.message : String(reason)).slice(0, LONGEST_REASON)
-
-/** A job in its handler's hands, with what is done for it meanwhile. A class, because an object with a getter of its own takes 2.7 KB. */
-class Attempt implements Job {
-  readonly id: string
-  readonly headers: Headers
-  readonly attempt: number
-  readonly time: Date | undefined
-  buried = false
-  lost = false
-  private reason: unknown
-  private controller: AbortController | undefined
-  private readonly timer: NodeJS.Timeout | undefined
-
-  constructor(
-    private readonly base: Base,
-    private readonly job: DriverJob,
-    readonly data: unknown,
-    private readonly kept: Results | undefined,
-    visibility: number,
-  ) {
-    this.id = job.id
-    this.headers = job.headers
-    this.attempt = job.attempt
-    this.time = job.time === undefined ? undefined : new Date(job.time)
-    // Before half of the time is over, as long as the handler runs.
-    if (base.has('extend')) this.timer = setInterval(() => void job.extend(visibility).catch(this.lose), Math.max(1, visibility >> 1))
-  }
-
-  /** Made for who asks: few do. */
-  get signal(): AbortSignal {
-    this.controller ??= new AbortController()
-    if (this.lost) this.controller.abort(this.reason)
-    return this.controller.signal
-  }
-
-  // Handlers may take a job apart: `({ data, progress }) => …`.
-  readonly progress = async (value: unknown): Promise<void> => this.kept?.progress(this.id, value)
-  readonly extend = async (milliseconds: number): Promise<void> => {
-    await this.base.need('extend')
-    await this.job.extend(milliseconds)
-  }
-  readonly dead = async (reason: string): Promise<void> => {
-    await this.base.need('dead')
-    this.buried = true
-    await bury(this.base, this.job, reason)
-    await this.kept?.failed(this.id, reason)
-  }
-
-  stop(): void {
-    clearInterval(this.timer)
-  }
-
-  private readonly lose = (reason: unknown): void => {
-    this.lost = true
-    this.reason ??= reason
-    this.controller?.abort(reason)
-  }
-}
 
 function pausesOf({ first = 1_000, factor = 2, max = 60_000 }: Backoff): (attempt: number) => number {
   return (attempt) => Math.min(max, first * factor ** Math.max(0, attempt - 1))

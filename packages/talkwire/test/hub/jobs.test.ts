@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TalkwireError } from '../../src/error.js'
+import type { Job } from '../../src/hub/attempt.js'
 import type { Base } from '../../src/hub/base.js'
 import type { Job as DriverJob, JobSink } from '../../src/hub/driver.js'
-import { queue, type Job } from '../../src/hub/queues.js'
+import { queue, type ConsumeOptions } from '../../src/hub/queues.js'
 
 const NOT_OURS = new TalkwireError('NOT_FOUND', 'the job 1 is another’s', { outcome: 'ran' })
 
 /** A queue whose driver hands out what `hand` is given. `extended`: resolves when more time was asked for. */
-async function played(handler: (job: Job<any>) => unknown) {
+async function played(handler: (job: Job<any>) => unknown, options?: ConsumeOptions) {
   let sink: JobSink | undefined
   const told: unknown[] = []
   const seen: string[] = []
@@ -32,7 +33,8 @@ async function played(handler: (job: Job<any>) => unknown) {
     need: () => undefined,
     onError: (reason) => told.push(reason),
   }
-  const worker = await queue(base, 'work', { visibility: 2 }).consume(handler)
+  const worker = await queue(base, 'work', { visibility: 2 }).consume(handler, options)
+  let ours = true
   const job: DriverJob = {
     id: '1',
     attempt: 1,
@@ -40,11 +42,14 @@ async function played(handler: (job: Job<any>) => unknown) {
     type: 'json',
     headers: {},
     body: Buffer.from('7'),
-    ack: async () => Promise.reject(NOT_OURS),
+    async ack() {
+      if (!ours) throw NOT_OURS
+    },
     nack: async () => void seen.push('nack'),
     dead: async (reason) => void seen.push(`dead: ${reason}`),
     async extend() {
       asked()
+      ours = false
       throw NOT_OURS
     },
   }
@@ -79,11 +84,44 @@ test('who asks for the signal late finds it aborted', async () => {
 })
 
 test('a handler may take its job apart', async () => {
-  const { hand, worker, seen, told } = await played(async ({ data, dead, progress }) => {
+  const { hand, worker, seen, told, extended } = await played(async ({ data, dead, extend, progress }) => {
     await progress(data)
+    await assert.rejects(extend(1000), NOT_OURS)
+    await extended
     await dead('of old age')
   })
   hand()
   await worker.close()
   assert.deepEqual([seen, told], [['dead: of old age'], []])
+})
+
+/** The first is begun at once, the next in a day. */
+const DAILY: ConsumeOptions = { concurrency: 2, rate: { jobs: 1, per: 86_400_000 } }
+
+test('a job that waits for its turn is in our hands: more time is asked for it', async () => {
+  const { hand, worker, extended } = await played(() => {}, DAILY)
+  hand()
+  hand()
+  await extended
+  await worker.close()
+})
+
+test('a job that became another’s while it waited for its turn is not begun', async () => {
+  let begun = 0
+  const { hand, worker, told, seen, extended } = await played(() => void begun++, { rate: { jobs: 1, per: 200 } })
+  hand()
+  hand()
+  await extended
+  while (told.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  await worker.close()
+  assert.deepEqual([begun, told, seen], [1, [NOT_OURS], []])
+})
+
+test('closing begins no job that waits for its turn: it is given back at once', async () => {
+  let begun = 0
+  const { hand, worker, seen } = await played(() => void begun++, DAILY)
+  hand()
+  hand()
+  await worker.close()
+  assert.deepEqual([begun, seen], [1, ['nack']])
 })
