@@ -3412,8 +3412,10 @@ const FAULTS = [
       ['python hub: a job is settled twice', 'if not job.settled:\n            job.done(value)', 'job.done(value)', 'short'],
       ["python hub: nobody says that a job is another's", 'job.lost.set()', 'pass'],
       ['python hub: a worker ends with its connection', 'if was_lost(error):', 'if False:'],
-      ['python hub: a worker has no pace', 'self._pace.turn()', 'pass'],
+      ['python hub: a worker has no pace', 'self._full - now - self._per', '0'],
       ['python hub: one job at a time', 'for _ in range(concurrency)', 'for _ in range(1)'],
+      ['python hub: closing begins jobs', 'job.nack()\n            elif', 'self._work(job)\n            elif'],
+      ['python hub: what was lost is begun', 'elif not job.lost.is_set():', 'else:'],
     ],
   ),
   ...faultsOf(

@@ -8,6 +8,7 @@ import pytest
 import talkwire
 from hub_partner import refused, running_partner
 from talkwire.hub import open_hub
+from talkwire.hub.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,39 @@ def test_several_at_once_and_no_more_than_so_many_in_so_long(node, hub):
     assert errors == []
     with pytest.raises(TypeError, match="rate"):
         many.consume(print, rate=(0, 1))
+
+
+def test_closing_begins_no_job_that_waits_for_its_turn(hub):
+    daily, begun = hub.queue("daily"), []
+    daily.push_all([1, 2])
+    with daily.consume(lambda job: begun.append(job.data), concurrency=2, rate=(1, 86_400)):
+        while daily.counts() != {"ready": 0, "delayed": 0, "taken": 1, "dead": 0}:
+            pass
+    assert len(begun) == 1
+    assert daily.counts() == {"ready": 1, "delayed": 0, "taken": 0, "dead": 0}
+
+
+def test_a_job_that_was_lost_while_it_waited_for_its_turn_is_not_begun(hub):
+    late, taken, begun = hub.queue("late", visibility=0.1), [], []
+    take = late.take
+
+    def seen(*args, **named):
+        jobs = take(*args, **named)
+        taken.extend(jobs)
+        return jobs
+
+    class Turn:
+        def turn(self, closing):
+            (job,) = taken
+            job._client.call("ack", {"queue": "late", "receipt": job._receipt})
+            return job.lost.wait(20)
+
+    late.take = seen
+    late.push(1)
+    with Worker(late, begun.append, None, 1, Turn()):
+        while not (taken and taken[0].lost.is_set()):
+            time.sleep(0.01)
+    assert begun == []
 
 
 def test_a_job_that_was_settled_or_lost_does_not_end_its_worker(node, hub):

@@ -81,9 +81,10 @@ class Worker:
         keeping = threading.Thread(target=self._keep, args=(job, over), daemon=True)
         keeping.start()
         try:
-            if self._pace is not None:
-                self._pace.turn()
-            self._work(job)
+            if self._pace is not None and not self._pace.turn(self._closing):
+                job.nack()
+            elif not job.lost.is_set():
+                self._work(job)
         except Exception as error:
             self._tell(error)
         finally:
@@ -141,11 +142,10 @@ class Pace:
         #: when the bucket would be full again, on time.monotonic()
         self._full = 0.0
 
-    def turn(self) -> None:
-        """Returns when it is our turn."""
+    def turn(self, closing: threading.Event) -> bool:
+        """Returns when it is our turn; False when nobody is to begin any more."""
         with self._lock:
             now = time.monotonic()
             self._full = max(self._full, now) + self._per / self._jobs
             wait = self._full - now - self._per
-        if wait > 0:
-            time.sleep(wait)
+        return not closing.wait(max(0.0, wait))
