@@ -8,7 +8,7 @@ import { amqp1, stomp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { ACTIVEMQ, amqpOf } from '../hub/drivers/brokers.js'
-import { addressOf, bank, LONG, openBank, testBroker, testInstances, testStrangers } from './broker-tests.js'
+import { addressOf, bank, openBank, testBroker, testInstances, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(ACTIVEMQ)
 const at = (prefix: string): string => addressOf('stomp', broker, prefix)
@@ -59,11 +59,8 @@ def ask(method, params, count=1):
         frame = came.get()
         assert frame.headers['correlation-id'] == method
         say(json.loads(frame.body) if frame.body else None, frame.headers.get('talkwire-error'))
-ask('deposit', {'account': 'ann', 'amount': 5})
-ask('deposit', [{'account': 'closed', 'amount': 5}])
-ask('deposit', {'account': 1})
-ask('nothing', [])
-ask('watch', {'account': 'long'}, ${LONG + 1})
+`,
+    ends: `
 connection.disconnect()
 `,
     serves: `
@@ -118,11 +115,8 @@ def ask(method, params, count=1):
         answers.accept()
         assert message.correlation_id == method
         say(read(message), (message.properties or {}).get('talkwire-error'))
-ask('deposit', {'account': 'ann', 'amount': 5})
-ask('deposit', [{'account': 'closed', 'amount': 5}])
-ask('deposit', {'account': 1})
-ask('nothing', [])
-ask('watch', {'account': 'long'}, ${LONG + 1})
+`,
+    ends: `
 answers = None
 connection.close()
 `,

@@ -5,7 +5,7 @@ import { amqp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { RABBITMQ } from '../hub/drivers/brokers.js'
-import { addressOf, LONG, testBroker, testStrangers } from './broker-tests.js'
+import { addressOf, testBroker, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(RABBITMQ)
 const at = (prefix: string): string => addressOf('amqp', broker, prefix)
@@ -34,11 +34,8 @@ def ask(method, params, count=1):
         say(json.loads(body) if body else None, (properties.headers or {}).get('talkwire-error'))
         count -= 1
         if not count: return
-ask('deposit', {'account': 'ann', 'amount': 5})
-ask('deposit', [{'account': 'closed', 'amount': 5}])
-ask('deposit', {'account': 1})
-ask('nothing', [])
-ask('watch', {'account': 'long'}, ${LONG + 1})
+`,
+    ends: `
 connection.close()
 `,
     serves: `

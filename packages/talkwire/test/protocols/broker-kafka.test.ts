@@ -7,7 +7,7 @@ import { kafka } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { KAFKA } from '../hub/drivers/brokers.js'
-import { addressOf, LONG, testBroker, testStrangers } from './broker-tests.js'
+import { addressOf, testBroker, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker({
   ...KAFKA,
@@ -54,11 +54,8 @@ def ask(method, params, count=1):
         say(json.loads(record.value) if record.value else None, error and error.decode())
         count -= 1
         if not count: return
-ask('deposit', {'account': 'ann', 'amount': 5})
-ask('deposit', [{'account': 'closed', 'amount': 5}])
-ask('deposit', {'account': 1})
-ask('nothing', [])
-ask('watch', {'account': 'long'}, ${LONG + 1})
+`,
+    ends: `
 answers.close()
 producer.close()
 `,

@@ -225,15 +225,24 @@ export interface Strangers {
   readonly python?: string
   readonly words: (prefix: string) => readonly string[]
   readonly both: string
-  /** Says of each answer its value and its `talkwire-error`: to deposits for ann, closed and of a wrong kind, to `nothing`, to a long `watch`. */
+  /** Defines `ask(method, params, count=1)`, which says of each answer its value and its `talkwire-error`. */
   readonly calls: string
+  readonly ends: string
   /** Says `ready`, then the name and params of each call; answers `who`, `watch` with three elements, and all else with an error. */
   readonly serves: string
 }
 
+const ASKS = `
+ask('deposit', {'account': 'ann', 'amount': 5})
+ask('deposit', [{'account': 'closed', 'amount': 5}])
+ask('deposit', {'account': 1})
+ask('nothing', [])
+ask('watch', {'account': 'long'}, ${LONG + 1})
+`
+
 export function testStrangers(
   scheme: string,
-  { name, python, words, both, calls, serves }: Strangers,
+  { name, python, words, both, calls, ends, serves }: Strangers,
   at: (prefix: string) => string,
 ): void {
   const run = (script: string, prefix: string): (() => Promise<any>) => {
@@ -254,7 +263,7 @@ ${script}
   test(`${scheme}: a script with ${name} calls, sees errors, and reads a stream`, async () => {
     const prefix = freshName()
     await using _service = await openBank(at(prefix))
-    const read = run(calls, prefix)
+    const read = run(calls + ASKS + ends, prefix)
     assert.deepEqual(await read(), [{ account: 'ann', balance: 6 }, null])
     const [closed, said] = await read()
     assert.deepEqual(closed.data, { code: 'AccountClosed', outcome: 'ran', details: { since: 'Monday' } })
