@@ -874,6 +874,58 @@ const FAULTS = [
     [['mongodb: who is slower than another fails', 'if (!isDuplicate(reason))', 'if (true)']],
   ),
   ...faultsOf(
+    'hub/drivers/mongodb/jobs.js',
+    ['hub/drivers/mongodb-queues'],
+    [
+      ['mongodb: what somebody else took is taken', 'docs.updateMany({ ...those, ...ready }, taking)', 'docs.updateMany(those, taking)'],
+      ['mongodb: what a closing consumer took was handed out', "tries: { $subtract: ['$tries', 1] }", "tries: '$tries'"],
+      [
+        'mongodb: a deadly job is handed out for ever',
+        "{ $and: [wasTaken, { $gte: ['$tries', attempts] }] }",
+        '{ $and: [wasTaken, false] }',
+      ],
+      ['mongodb: a key is forgotten when its job is done', 'if (doc.key !== undefined)', 'if (false)'],
+      ['mongodb: what is done keeps its value', 'return update(doc, DONE, REST);', 'return update(doc, DONE);'],
+      ['mongodb: a purge forgets keys', '{ ...waiting, key: { $exists: true } }', "{ ...waiting, key: 'none' }"],
+      ['mongodb: a key is known for ever', "$lte: ['$until', '$$NOW']", "$lte: ['$until', 0]"],
+      ['mongodb: what stands behind a known key is lost', 'stopped : stopped + 1;', 'stopped : whole.length;'],
+      ['mongodb: a job may be of any size', 'if (lib.BSON.calculateObjectSize(doc) > LARGEST - 1024)', 'if (false)'],
+      [
+        'mongodb: what comes back twice is heard of once',
+        '$literal: `${queue}/${new lib.ObjectId().toHexString()}`',
+        '$literal: `${queue}/`',
+      ],
+      ['mongodb: headers are any field', "fieldOf(lib.BSON, Buffer.from(JSON.stringify(headers)), 'json').value", 'headers'],
+      ['mongodb: a job is there before its time', "delay > 0 ? { state: 'later'", "false ? { state: 'later'"],
+      ['mongodb: no job is sooner', 'const sort = { priority: -1, seq: 1 };', 'const sort = { seq: 1 };'],
+      [
+        'mongodb: what has no time comes back',
+        "state: { $in: ['later', 'taken'] }, at: { $type: 'date' } }",
+        "state: { $in: ['later', 'taken'] } }",
+      ],
+      ['mongodb: a reason may be a field', 'reason: { $literal: reason }', 'reason'],
+      ['mongodb: who has another kind of id stays dead', '[id, new ObjectId(id)] : [id]', '[new ObjectId(id)] : []'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/jobs.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: who is too late settles', 'const ours = ({ _id, token }) => ({ _id, token });', 'const ours = ({ _id }) => ({ _id });'],
+      ['mongodb: jobs of one push share a place', 'seq: seq - made.length + index + 1', 'seq: index === 0 ? seq : 0'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/queues.js',
+    ['hub/drivers/mongodb-queues'],
+    [
+      ['mongodb: who waits for a job is not told', '?? change.queue) !== queue', '?? change.queue) !== undefined'],
+      ['mongodb: a small job that comes back is not heard of', "{ $in: ['ready', 'later'] }", '{ $in: [] }'],
+      ['mongodb: a consumption that closes hands out', 'if (closed || out >= wanted)', 'if (out >= wanted)'],
+      ['mongodb: who counts brings nothing back', 'await swept(queue);\n            return count(', 'return count('],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/beanstalk/line.js',
     ['hub/drivers/beanstalk-foreign', 'hub/drivers/beanstalk'],
     [

@@ -1,7 +1,7 @@
 /** What drivers of brokers have in common: packages that may be missing, types of bodies, who is called back, pauses, replies by an id. */
 import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../error.js'
-import type { BodyType, Reply } from '../driver.js'
+import type { BodyType, Headers, Reply } from '../driver.js'
 
 /** Loads a package that only this driver needs. Throws MISSING_PACKAGE. */
 export async function packageOf<T>(driver: string, name: string, load: () => Promise<T>): Promise<T> {
@@ -21,6 +21,18 @@ export const CONTENT_TYPES: Readonly<Record<BodyType, string>> = {
 const essence = (said: string): string => said.split(';', 1)[0]!
 const BODY_TYPES = new Map(Object.entries(CONTENT_TYPES).map(([type, said]) => [essence(said), type as BodyType]))
 export const bodyTypeOf = (said: string): BodyType | undefined => BODY_TYPES.get(said) ?? BODY_TYPES.get(essence(said))
+
+/** Of a text that anybody may have written. */
+export function headersOf(field: string): Headers {
+  if (field === '') return {}
+  try {
+    const value: unknown = JSON.parse(field)
+    if (typeof value !== 'object' || value === null) return {}
+    return Object.fromEntries(Object.entries(value).filter(([name, each]) => name !== '__proto__' && typeof each === 'string'))
+  } catch {
+    return {}
+  }
+}
 
 /** There is no connection: who listens is told when there is one again. */
 export const isAway = (reason: unknown): boolean =>

@@ -3,14 +3,20 @@ import type { HubDriver } from '../driver.js'
 import { connectMongo } from './mongodb/connection.js'
 import { counters } from './mongodb/counters.js'
 import { leases } from './mongodb/leases.js'
+import { queues } from './mongodb/queues.js'
 import { state } from './mongodb/state.js'
 
 export const mongodb: HubDriver = {
   name: 'mongodb',
-  traits: ['state', 'cas', 'ttl', 'batch', 'list', 'watch', 'leases', 'fencing', 'waiters', 'permits', 'counters'],
+  traits: [
+    ...(['headers', 'queues', 'ordered', 'durable', 'nack', 'visibility', 'receipts', 'extend', 'attempts', 'dead', 'delay'] as const),
+    ...(['priority', 'dedupe', 'inspect', 'purge'] as const),
+    ...(['state', 'cas', 'ttl', 'batch', 'list', 'watch', 'leases', 'fencing', 'waiters', 'permits', 'counters'] as const),
+  ],
   async open(address, options) {
     const connection = await connectMongo(address, options)
     return {
+      queues: queues(connection),
       state: state(connection),
       leases: leases(connection),
       counters: counters(connection),

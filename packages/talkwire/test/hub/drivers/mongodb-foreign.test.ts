@@ -1,7 +1,5 @@
 /** Programs that know nothing of us: pymongo beside the driver; and what MongoDB does beside its best. SecantusDB stands in for it. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { MongoClient } from 'mongodb'
 import { soon } from '../../../compliance/ends.js'
@@ -10,8 +8,8 @@ import type { OpenOptions } from '../../../src/hub/driver.js'
 import { mongodb } from '../../../src/hub/drivers/mongodb.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
-import { endsBefore } from '../../helpers/place.js'
 import { cuttable, mongoWith } from './brokers.js'
+import { startPymongo } from './pymongo.js'
 
 const words: string[] = []
 const broker = await startBroker(mongoWith(words))
@@ -21,21 +19,7 @@ const module = new URL('../../../src/hub/drivers/mongodb.js', import.meta.url).h
 const kit = hubKit({ driver: mongodb, module, address }, (trait) => mongodb.traits.includes(trait))
 const options: OpenOptions = { credentials: undefined, onConnection() {}, onError() {}, signal: undefined }
 
-const peer = new URL('../../../../test/hub/fixtures/mongo_peer.py', import.meta.url).pathname
-const child = spawn(process.env['TALKWIRE_PYTHON'] ?? 'python3', [peer, address], { stdio: ['pipe', 'pipe', 'inherit'] })
-const gone = new Promise((resolve) => child.once('exit', resolve))
-endsBefore(async () => {
-  child.stdin.end()
-  await gone
-})
-const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-const run = (line: string): void => void child.stdin.write(`${line}\n`)
-const said = async (): Promise<unknown> => JSON.parse((await soon(lines.next(), 'a line of pymongo')).value as string)
-/** What pymongo says. */
-const pymongo = (line: string): Promise<unknown> => {
-  run(`say(${line})`)
-  return said()
-}
+const { run, say: pymongo } = startPymongo(address)
 const values = 'db["talkwire.state"]'
 const text = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, LONGEST_PAUSE, packageOf, SHORTEST_PAUSE } from '../broker.js'
+import { calls, headersOf, LONGEST_PAUSE, packageOf, SHORTEST_PAUSE } from '../broker.js'
 import type { BodyType, Headers, Incoming, OpenOptions } from '../../driver.js'
 
 type Argument = string | Buffer
@@ -218,16 +218,6 @@ export const view = (body: Uint8Array): Buffer => Buffer.from(body.buffer, body.
 
 /** Headers and type as fields of a stream and of a hash. */
 export const headersText = (headers: Headers): string => (Object.keys(headers).length > 0 ? JSON.stringify(headers) : '')
-export function headersOf(field: string): Headers {
-  if (field === '') return {}
-  try {
-    const value: unknown = JSON.parse(field)
-    if (typeof value !== 'object' || value === null) return {}
-    return Object.fromEntries(Object.entries(value).filter(([name, each]) => name !== '__proto__' && typeof each === 'string'))
-  } catch {
-    return {}
-  }
-}
 export const typeOf = (field: string): BodyType | undefined =>
   field === 'json' || field === 'text' || field === 'bytes' ? field : undefined
 export const incomingOf = (type: Answer | undefined, headers: Answer | undefined, body: Answer | undefined): Incoming => ({

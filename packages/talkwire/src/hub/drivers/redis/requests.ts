@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto'
 import { isPattern, matchesPattern } from '../../topic-names.js'
 import type { Headers, Outgoing, RequestsDriver } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
-import { asking } from '../broker.js'
-import { headersOf, typeOf, view, type Redis } from './connection.js'
+import { asking, headersOf } from '../broker.js'
+import { typeOf, view, type Redis } from './connection.js'
 import { globOf } from './topics.js'
 
 /** Who takes a request is remembered for so long, milliseconds. */

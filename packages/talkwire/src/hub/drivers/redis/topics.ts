@@ -5,8 +5,8 @@
  */
 import { isPattern, matchesPattern } from '../../topic-names.js'
 import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
-import { isAway } from '../broker.js'
-import { bytes, headersOf, headersText, items, script, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
+import { headersOf, isAway } from '../broker.js'
+import { bytes, headersText, items, script, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
 
 /** Messages that are kept, of all topics together. */
 const KEPT = '100000'
