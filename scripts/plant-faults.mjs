@@ -2139,7 +2139,55 @@ const FAULTS = [
     ['hub/drivers/redis'],
     [['calls over a broker trust the public authorities', 'credentials: tls && { tls }', 'credentials: undefined']],
   ),
-  ...faultsOf('hub/drivers/nats/connection.js', ['hub/drivers/nats'], [['nats: a number is localhost', '{ host, ...tls }', '{ ...tls }']]),
+  ...faultsOf(
+    'hub/drivers/nats/connection.js',
+    ['hub/drivers/nats'],
+    [
+      ['nats: a number is localhost', '{ host, ...tls }', '{ ...tls }'],
+      ['nats: the user of the credentials is lost', 'return { user, ...own, pass };', 'return { user, pass };'],
+      ['nats: a password in the words of the library is none', 'const { pass = secret } = own;', 'const pass = secret;'],
+      ['nats: a password in our words is none', 'password: secret = password, ', ''],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats.js',
+    ['hub/drivers/nats'],
+    [['nats: an old server is believed to be new', 'LATER.slice(0, level)', 'LATER']],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/bucket.js',
+    ['hub/drivers/nats-now'],
+    [
+      ['nats: the server does not let values expire', '[SECONDS]: String(Math.ceil(ttl / 1000)), ', ''],
+      ['nats: a time to live is in whole seconds', ', [EXACTLY]: String(ttl) }', ' }'],
+      ['nats: a mark of what expired is a value', 'header(OPERATION) || header(MARKER)', 'header(OPERATION)'],
+      ['nats: nothing expires in a bucket of before', 'isNew || !expires ? undefined', 'true ? undefined'],
+      ['nats: old values come back', 'if (config.max_msgs_per_subject !== 1)', 'if (false)'],
+      ['nats: why a bucket cannot be changed is not told', "&& TalkwireError.from(reason).code !== 'UNAUTHENTICATED'", ''],
+      ['nats: a deletion has a time to live that its bucket does not know', 'expires && !staying', 'expires'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/state.js',
+    ['hub/drivers/nats-now'],
+    [
+      ['nats: who reads does not look at the clock', ' || !isOver(found.until, await kv.now())', ' || true'],
+      ['nats: who finds something expired leaves it', 'await kv.remove(key, found.seq);', 'return undefined;'],
+      ['nats: what expired can be compared with', 'if (known && !known.expires)', 'if (known)'],
+      ['nats: what expired is listed', 'until === undefined || !isOver(until, now)', 'true'],
+      ['nats: who wants nothing there gives up for a mark', 'if (revision !== null)', 'if (true)'],
+      ['nats: what went while we were away is not told', '!told.there.has(key)', 'false'],
+      ['nats: of what went while we were away one is told', 'lost.map(gone).at(-1)', 'lost.slice(0, 1).map(gone).at(-1)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/follow.js',
+    ['hub/drivers/nats-now'],
+    [
+      ['nats: a list waits although there is nothing more', 'if (none)', 'if (false)'],
+      ['nats: what is there is told again', 'if (seq > last)', 'if (true)'],
+    ],
+  ),
   ...faultsOf(
     'hub/drivers/amqp1/line.js',
     ['hub/drivers/activemq-amqp1'],

@@ -16,13 +16,15 @@ const STORED: readonly HubTrait[] = [
   ...(['queues', 'ordered', 'durable', 'nack', 'visibility', 'extend', 'attempts', 'dead', 'dedupe', 'inspect'] as const),
   ...(['state', 'cas', 'list', 'watch', 'leases', 'fencing', 'counters'] as const),
 ]
+/** By the level of JetStream's API: what the server has that one before it has not. */
+const LATER: readonly { readonly version: string; readonly traits: readonly HubTrait[] }[] = [{ version: '2.11', traits: ['ttl'] }]
 
 export const nats: HubDriver = {
   name: 'nats',
-  traits: [...CORE, ...BY_STREAM, ...STORED],
+  traits: [...CORE, ...BY_STREAM, ...STORED, ...LATER.flatMap(({ traits }) => traits)],
   async open(address, options) {
     const connection = await connectNats(address, options)
-    const { core, jetStream } = connection
+    const { core, jetStream, level } = connection
     return {
       topics: core ? coreTopics(connection) : topics(connection),
       requests: requests(connection),
@@ -32,10 +34,16 @@ export const nats: HubDriver = {
         leases: leases(connection),
         counters: counters(connection),
       }),
-      ...(core && {
-        only: { name: jetStream ? 'nats with topics=core' : 'NATS without JetStream', traits: [...CORE, ...(jetStream ? STORED : [])] },
-      }),
+      ...((core || LATER[level]) && { only: onlyOf(core, jetStream, level) }),
       close: () => connection.close(),
     }
   },
+}
+
+function onlyOf(core: boolean, jetStream: boolean, level: number): { name: string; traits: HubTrait[] } {
+  if (!jetStream) return { name: 'NATS without JetStream', traits: [...CORE] }
+  const lacking = LATER[level]
+  const name = `${lacking ? `NATS before ${lacking.version}` : 'nats'}${core ? ' with topics=core' : ''}`
+  const later = LATER.slice(0, level).flatMap(({ traits }) => traits)
+  return { name, traits: [...CORE, ...(core ? [] : BY_STREAM), ...STORED, ...later] }
 }

@@ -30,10 +30,15 @@ export const REDIS: BrokerPlan = {
   answers: (host, port) => asks(host, port, 'PING\r\n', '+PONG'),
 }
 
-export const NATS: BrokerPlan = {
-  command: (host, port, folder) => ['nats-server', '-a', host, '-p', String(port), '-js', '-sd', folder],
+const natsAt = (program: string): BrokerPlan => ({
+  command: (host, port, folder) => [program, '-a', host, '-p', String(port), '-js', '-sd', folder],
   answers: (host, port) => asks(host, port, 'CONNECT {"verbose":false}\r\nPING\r\n', 'PONG'),
-}
+})
+
+/** Debian's, 2.9. */
+export const NATS = natsAt('nats-server')
+/** PyPI's, beside the interpreter of the tests: clients/python/requirements-dev.txt has its version. */
+export const NATS_NOW = natsAt(join(path.dirname(process.env['TALKWIRE_PYTHON'] ?? 'python3'), 'nats-server'))
 
 /** Over TLS only, with whoever shows a certificate of ours. */
 export const NATS_TLS: BrokerPlan = {

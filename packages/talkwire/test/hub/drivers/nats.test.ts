@@ -6,15 +6,18 @@ import { test } from 'node:test'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { hubKit, json, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import { TalkwireError } from '../../../src/error.js'
-import type { TopicMessage } from '../../../src/hub/driver.js'
+import type { HubTrait, TopicMessage } from '../../../src/hub/driver.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
 import { openHub } from '../../../src/hub/index.js'
-import { startBroker } from '../../helpers/broker.js'
+import { startBroker, type Broker, type BrokerPlan } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
 import { endsBefore } from '../../helpers/place.js'
 import { testStorm } from './broker-storm.js'
 import { isTrusted } from './broker-tls.js'
 import { NATS, NATS_TLS } from './brokers.js'
+
+/** Since which version a server has it. */
+const LATER: readonly HubTrait[] = ['ttl']
 
 /** Who gives no name may everything. */
 const USERS = `no_auth_user: all
@@ -23,18 +26,19 @@ authorization { users: [
   { user: few, password: few, permissions: { publish: { deny: "few.secret" } } }
 ] }`
 
-const broker = await startBroker({
-  ...NATS,
+const withUsers = (plan: BrokerPlan): BrokerPlan => ({
+  ...plan,
   command(host, port, folder) {
     const config = join(folder, 'users.conf')
     writeFileSync(config, USERS)
-    return [...NATS.command(host, port, folder), '-c', config]
+    return [...plan.command(host, port, folder), '-c', config]
   },
 })
+const broker = await startBroker(withUsers(NATS))
 
 testHubDriver({
   test,
-  driver: nats,
+  driver: { ...nats, traits: nats.traits.filter((trait) => !LATER.includes(trait)) },
   module: new URL('../../../src/hub/drivers/nats.js', import.meta.url).href,
   address: `nats://${broker.host}:${broker.port}?prefix=suite`,
   nobody: `nats://${ownHost}:${freshPort()}`,
@@ -200,4 +204,37 @@ test('nats over TLS: with a certificate of ours, and only to one whose certifica
   const { host, port } = await startBroker(NATS_TLS)
   await isTrusted(`nats://${host}:${port}`)
   await assert.rejects(openHub(`nats://${plain.host}:${plain.port}?topics=core`, { credentials: { tls: {} } }), /does not support 'tls'/)
+})
+
+test('nats: before 2.11 nothing expires, so nobody is found by name', async () => {
+  const hub = await openHub(`nats://${broker.host}:${broker.port}?prefix=old`)
+  try {
+    await assert.rejects(hub.state('s').set('a', 1, { ttl: 1000 }), /UNSUPPORTED.* NATS before 2\.11 has no ttl.*nats/s)
+    await assert.rejects(hub.register({ name: 'bank', addresses: ['tcp://127.0.0.1:1'] }), { code: 'UNSUPPORTED' })
+  } finally {
+    await hub.close()
+  }
+})
+
+test('nats: who it is may be said in the credentials, in our words and in those of the library', async () => {
+  const guarded = (...words: string[]): Promise<Broker> =>
+    startBroker({ command: (...at) => [...NATS.command(...at), ...words], answers: NATS_TLS.answers })
+  const { host, port } = await guarded('--user', 'ann', '--pass', 's3cret')
+  const enter = async (who: string, credentials: Readonly<Record<string, unknown>>): Promise<void> => {
+    await (await openHub(`nats://${who}${host}:${port}`, { credentials })).close()
+  }
+  await enter('', { user: 'ann', password: 's3cret' })
+  await enter('', { user: 'ann', pass: 's3cret' })
+  await enter('ann@', { password: 's3cret' })
+  await enter('ann@', { pass: 's3cret' })
+  await enter('ann:wrong@', { pass: 's3cret' })
+  await enter('ann:s3cret@', {})
+  for (const credentials of [{}, { user: 'ann' }, { pass: 's3cret' }, { user: 'ann', pass: 'wrong' }])
+    await assert.rejects(enter('', credentials), { code: 'UNAUTHENTICATED' })
+  const other = await guarded('--auth', 'token')
+  for (const [who, credentials] of [
+    ['token@', {}],
+    ['', { token: 'token' }],
+  ] as const)
+    await (await openHub(`nats://${who}${other.host}:${other.port}`, { credentials })).close()
 })

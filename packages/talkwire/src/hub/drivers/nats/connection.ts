@@ -16,10 +16,12 @@ export interface Nats {
   /** Topics without a stream are wanted. */
   readonly core: boolean
   readonly jetStream: boolean
+  /** Of JetStream's API: 0 before NATS 2.11, 1 with it, 2 with 2.12. */
+  readonly level: number
   /** Rejects with what JetStream says; `describe` has its number. */
   api(subject: string, body?: object): Promise<any>
-  /** Makes a stream that is not there; one that is stays as it is. */
-  ensure(stream: string, config: object): Promise<void>
+  /** Makes a stream that is not there; one that is stays as it is, and false says that it is another. */
+  ensure(stream: string, config: object): Promise<boolean>
   /** Resolves with the place in the stream. `expect`: the last place of the subject, else rejects with CONFLICT. */
   store(subject: string, message: Outgoing, extra?: Headers): Promise<{ readonly seq: number; readonly duplicate: boolean }>
   headersOf(message: Outgoing, extra?: Headers): MsgHdrs
@@ -70,6 +72,13 @@ function parse(address: string): { host: string; server: string; user: string; p
   }
 }
 
+/** Of the address, and of the credentials, where a password has our name or the library's. */
+function whoOf(user: string, password: string, { password: secret = password, ...own }: Readonly<Record<string, unknown>>): object {
+  const { pass = secret } = own
+  if (pass !== '') return { user, ...own, pass }
+  return user === '' ? own : { token: user, ...own }
+}
+
 export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
   const { host, server, user, password, prefix, core } = parse(address)
   const lib = await packageOf('nats', '@nats-io/transport-node', () => import('@nats-io/transport-node'))
@@ -87,12 +96,11 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       return new TalkwireError('CONNECTION_LOST', `NATS: ${message}`, { cause: reason, outcome: 'maybe-ran' })
     return say('UNAVAILABLE')
   }
-  const { credentials: { user: name = user, password: secret = password, tls, ...credentials } = {} } = options
+  const { credentials: { tls, ...credentials } = {} } = options
   const connection = await lib
     .connect({
       servers: server,
-      ...(secret !== '' ? { user: name as string, pass: secret as string } : name !== '' && { token: name as string }),
-      ...credentials,
+      ...whoOf(user, password, credentials),
       // By its number a server would have to be "localhost".
       ...(tls !== undefined && { tls: { host, ...(tls as object) } as object }),
       maxReconnectAttempts: -1,
@@ -177,6 +185,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   void watch()
   let jetStream = true
+  let level = 0
   const nats: Nats = {
     connection,
     library: lib,
@@ -184,6 +193,9 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     core,
     get jetStream() {
       return jetStream
+    },
+    get level() {
+      return level
     },
     absent,
     flush: () => connection.flush().catch((reason: unknown) => Promise.reject(errorOf(reason))),
@@ -198,8 +210,10 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     async ensure(name, config) {
       try {
         await nats.api(`STREAM.CREATE.${name}`, { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config })
+        return true
       } catch (reason) {
         if (jetStreamCode(reason) !== 10058) throw reason
+        return false
       }
     },
     async store(subject, message, extra) {
@@ -229,7 +243,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     },
   }
   try {
-    await nats.api('INFO')
+    level = (await nats.api('INFO')).api.level ?? 0
   } catch (reason) {
     jetStream = false
     if (core) return nats
@@ -267,8 +281,8 @@ export const untoken = (text: string): string =>
   ).toString()
 
 export interface Pull {
-  /** So many more, at most. */
-  ask(count: number): void
+  /** So many more, at most; `waits` false: of what is there. */
+  ask(count: number, waits?: boolean): void
   /** Asked for and not come. */
   readonly open: number
   /** What was asked for before will not come: the connection is another. */
@@ -276,8 +290,14 @@ export interface Pull {
   stop(): void
 }
 
-/** Pulls from a consumer. `over`: what was asked for will not come: there is none for now, or (`gone`) no consumer. */
-export function puller(nats: Nats, stream: string, consumer: string, got: (message: Msg) => void, over: (gone: boolean) => void): Pull {
+/** Pulls from a consumer. `over`: what was asked for will not come: there is none for now (`none`), no consumer (`gone`), or it is to be asked for again. */
+export function puller(
+  nats: Nats,
+  stream: string,
+  consumer: string,
+  got: (message: Msg) => void,
+  over: (gone: boolean, none: boolean) => void,
+): Pull {
   let open = 0
   const inbox = nats.library.createInbox()
   const subscription = nats.connection.subscribe(inbox, {
@@ -290,18 +310,17 @@ export function puller(nats: Nats, stream: string, consumer: string, got: (messa
       }
       if (status === 100) return
       open = 0
-      over(status === 503 || (status === 409 && /Deleted|Shutdown/i.test(message.headers!.description)))
+      over(status === 503 || (status === 409 && /Deleted|Shutdown/i.test(message.headers!.description)), status === 404 || status === 408)
     },
   })
   return {
     get open() {
       return open
     },
-    ask(count) {
+    ask(count, waits = true) {
       open += count
-      nats.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify({ batch: count, expires: 30e9 }), {
-        reply: inbox,
-      })
+      const wish = { batch: count, ...(waits ? { expires: 30e9 } : { no_wait: true }) }
+      nats.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(wish), { reply: inbox })
     },
     reset: () => void (open = 0),
     stop: () => subscription.unsubscribe(),

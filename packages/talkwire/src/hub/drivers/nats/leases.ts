@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { TalkwireError } from '../../../error.js'
 import type { CountersDriver, LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
 import type { Nats } from './connection.js'
-import { bucket, type Bucket } from './state.js'
+import { bucket, type Bucket } from './bucket.js'
 
 interface Held {
   readonly holder: string

@@ -1,94 +1,52 @@
-/** State is a bucket as NATS' key-value stores are: the stream `KV_PREFIX`, a key's last message is its value, a revision its place. */
+/**
+ * State is a bucket. The server lets values expire in whole seconds, rounded up: it takes them away and tells who watches. What counts for who
+ * asks is the exact time beside it, by the server's clock; who finds a value whose time is over takes it away at once, so that nobody who
+ * compares with it comes after somebody who was told that it is gone.
+ */
 import { TalkwireError } from '../../../error.js'
-import type { BodyType, SetOptions, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
-import { onceDone } from '../../once-done.js'
-import { bodyTypeOf } from '../broker.js'
-import { CONFLICT, delivery, jetStreamCode, NO_MESSAGE, puller, token, untoken, type Nats, type Pull } from './connection.js'
-
-const OPERATION = 'KV-Operation'
-const EXPECT = 'Nats-Expected-Last-Subject-Sequence'
-const NOTHING = { body: new Uint8Array(), type: 'bytes', headers: {} } as const
-
-export interface Bucket {
-  ready(): Promise<void>
-  readonly stream: string
-  readonly root: string
-  /** What stands last at the key, also a deletion. */
-  last(key: string): Promise<{ readonly seq: number; readonly gone: boolean; readonly stored: Stored; readonly time: number } | undefined>
-  /** Undefined: something else stands there. `expect` undefined: whatever stands there. */
-  put(key: string, body: Uint8Array, type: BodyType, expect: number | undefined): Promise<number | undefined>
-  remove(key: string, expect: number | undefined): Promise<boolean>
-}
-
-export function bucket(nats: Nats, name: string): Bucket {
-  const stream = `KV_${name}`
-  const root = `$KV.${name}.`
-  const config = {
-    subjects: [`${root}>`],
-    max_msgs_per_subject: 1,
-    allow_rollup_hdrs: true,
-    deny_delete: true,
-    allow_direct: true,
-    discard: 'new',
-  }
-  const ready = onceDone(() => nats.ensure(stream, config))
-  const write = async (
-    key: string,
-    body: Uint8Array,
-    type: BodyType,
-    expect: number | undefined,
-    operation?: string,
-  ): Promise<number | undefined> => {
-    await ready()
-    const extra = { ...(expect !== undefined && { [EXPECT]: String(expect) }), ...(operation !== undefined && { [OPERATION]: operation }) }
-    try {
-      return (await nats.store(root + token(key), { body, type, headers: {} }, extra)).seq
-    } catch (reason) {
-      if (jetStreamCode(reason) === CONFLICT) return undefined
-      throw reason
-    }
-  }
-  return {
-    ready: async () => ready(),
-    stream,
-    root,
-    async last(key) {
-      await ready()
-      // Asked of who leads the stream: others may not have it yet.
-      const answer = await nats.api(`STREAM.MSG.GET.${stream}`, { last_by_subj: root + token(key) }).catch((reason: unknown) => {
-        if (jetStreamCode(reason) === NO_MESSAGE) return undefined
-        throw reason
-      })
-      if (!answer) return undefined
-      const { seq, data = '', hdrs, time } = answer.message
-      const lines = Buffer.from(hdrs ?? '', 'base64').toString()
-      const type = /content-type: *([^\r;]*)/i.exec(lines)?.[1]
-      const stored = { key, value: Buffer.from(data, 'base64'), type: bodyTypeOf(type ?? ''), revision: String(seq) }
-      return { seq, gone: /kv-operation:/i.test(lines), stored, time: Date.parse(time) }
-    },
-    put: (key, body, type, expect) => write(key, body, type, expect),
-    remove: async (key, expect) => (await write(key, NOTHING.body, NOTHING.type, expect, 'DEL')) !== undefined,
-  }
-}
+import type { StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
+import { bucket, revisionOf, seqOf, type Bucket, type Last } from './bucket.js'
+import type { Nats } from './connection.js'
+import { follow } from './follow.js'
 
 export function state(nats: Nats): StateDriver {
-  const kv = bucket(nats, nats.prefix)
+  const kv = bucket(nats, nats.prefix, true)
+  const last = async (key: string): Promise<Last | undefined> => {
+    for (;;) {
+      const found = await kv.last(key)
+      if (!found || found.gone || found.until === undefined || !isOver(found.until, await kv.now())) return found
+      await kv.remove(key, found.seq)
+    }
+  }
+  /** Undefined: another value stands there. */
+  const expected = async (key: string, revision: string | null): Promise<number | undefined> => {
+    const known = revision === null ? undefined : seqOf(revision)
+    if (known && !known.expires) return known.seq
+    const found = await last(key)
+    const isThere = found !== undefined && !found.gone
+    if (revision === null) return isThere ? undefined : (found?.seq ?? 0)
+    return isThere && found.stored.revision === revision ? found.seq : undefined
+  }
   return {
     async get(key) {
-      const found = await kv.last(key)
+      const found = await last(key)
       return found && !found.gone ? found.stored : undefined
     },
-    async set(key, value, type, { revision, ttl }: SetOptions) {
-      if (ttl !== undefined) throw new TalkwireError('UNSUPPORTED', 'nats has no ttl for single values; embedded and redis have it')
-      if (revision === undefined) return text(await kv.put(key, value, type, undefined))
-      if (revision !== null) return text(await kv.put(key, value, type, Number(revision)))
-      // None is there, or a deletion is the last.
-      const found = await kv.last(key)
-      return found && !found.gone ? undefined : text(await kv.put(key, value, type, found?.seq ?? 0))
+    async set(key, value, type, { revision, ttl }) {
+      if (ttl !== undefined && nats.level < 1)
+        throw new TalkwireError('UNSUPPORTED', 'NATS before 2.11 has no ttl for single values; take a later server, or embedded or redis')
+      for (;;) {
+        const expect = revision === undefined ? undefined : await expected(key, revision)
+        if (revision !== undefined && expect === undefined) return undefined
+        const seq = await kv.put(key, value, type, expect, ttl)
+        if (seq !== undefined) return revisionOf(seq, ttl !== undefined)
+        // Where there was nothing a mark of that may have come, or gone.
+        if (revision !== null) return undefined
+      }
     },
     async delete(key, revision) {
       for (;;) {
-        const found = await kv.last(key)
+        const found = await last(key)
         if (!found || found.gone || (revision !== undefined && found.stored.revision !== revision)) return false
         if (await kv.remove(key, found.seq)) return true
       }
@@ -98,121 +56,40 @@ export function state(nats: Nats): StateDriver {
   }
 }
 
-const text = (seq: number | undefined): string | undefined => (seq === undefined ? undefined : String(seq))
-
-/** The last of each key is told first, then what changes. `after`: only what stands behind it. */
-async function consumer(nats: Nats, kv: Bucket): Promise<{ name: string; left: number }> {
-  const config = {
-    deliver_policy: 'last_per_subject',
-    ack_policy: 'none',
-    filter_subject: `${kv.root}>`,
-    inactive_threshold: 60e9,
-    mem_storage: true,
-  }
-  const made = await nats.api(`CONSUMER.CREATE.${kv.stream}`, { stream_name: kv.stream, config })
-  return { name: made.name, left: made.num_pending }
-}
-
-interface Told {
-  readonly stored: Stored
-  readonly gone: boolean
-  readonly seq: number
-}
+/** Both are in whole milliseconds, rounded down: one more, and it is not too early. */
+const isOver = (until: number, now: number): boolean => now > until
 
 async function* list(nats: Nats, kv: Bucket, prefix: string): AsyncGenerator<Stored, void, undefined> {
-  const found: Stored[] = []
+  const found = new Map<string, Last>()
   let free!: () => void
   const all = new Promise<void>((resolve) => (free = resolve))
   const watching = await follow(nats, kv, (told) => {
-    if (told === 'there') free()
-    else if (!told.gone && told.stored.key.startsWith(prefix)) found.push(told.stored)
+    if ('there' in told) free()
+    else if (told.stored.key.startsWith(prefix)) found.set(told.stored.key, told)
     return true
   })
   await all
   await watching.close()
-  yield* found
-}
-
-/** Everything of the bucket; begins anew after an interruption. */
-async function follow(nats: Nats, kv: Bucket, tell: (what: Told | 'there') => boolean): Promise<Subscription> {
-  await kv.ready()
-  let pull: Pull | undefined
-  let closed = false
-  let room = true
-  let left = 0
-  let name = ''
-  let last = 0
-  let making: Promise<void> | undefined
-  const held: (Told | 'there')[] = []
-  const give = (): void => {
-    while (room && !closed && held.length > 0) room = tell(held.shift()!)
-    if (room && !closed && !nats.away && pull && pull.open === 0) pull.ask(64)
-  }
-  const create = async (): Promise<void> => {
-    const made = await consumer(nats, kv)
-    ;({ name, left } = made)
-    const mine: Pull = puller(
-      nats,
-      kv.stream,
-      name,
-      (message) => {
-        if (pull !== mine || closed) return
-        const { seq } = delivery(message.reply!)
-        const { body, type } = nats.incoming(message)
-        const key = untoken(message.subject.slice(kv.root.length))
-        if (seq > last)
-          held.push({ stored: { key, value: body, type, revision: String(seq) }, gone: message.headers?.has(OPERATION) ?? false, seq })
-        last = Math.max(last, seq)
-        if (--left === 0) held.push('there')
-        give()
-      },
-      (gone) => {
-        if (pull === mine) (gone ? remake : give)()
-      },
-    )
-    pull = mine
-    if (left === 0) held.push('there')
-    give()
-  }
-  const remake = (): void => {
-    if (closed || nats.away || making) return
-    pull?.stop()
-    pull = undefined
-    making = create()
-      .catch((reason: unknown) => {
-        if (!closed && !nats.away) nats.onError(reason, kv.stream)
-      })
-      .finally(() => (making = undefined))
-  }
-  await create()
-  const forget = nats.back(remake)
-  return {
-    resume() {
-      room = true
-      give()
-    },
-    async close() {
-      if (closed) return
-      closed = true
-      forget()
-      await making
-      pull?.stop()
-      if (!nats.away && !nats.closed) await nats.api(`CONSUMER.DELETE.${kv.stream}.${name}`).catch(() => {})
-    },
-  }
+  const there = [...found.values()].filter(({ gone }) => !gone)
+  const now = there.some(({ until }) => until !== undefined) ? await kv.now() : 0
+  for (const { until, stored } of there) if (until === undefined || !isOver(until, now)) yield stored
 }
 
 async function watch(nats: Nats, kv: Bucket, prefix: string, sink: StateSink): Promise<Subscription> {
   const known = new Set<string>()
   let closed = false
+  const gone = (key: string): boolean => (known.delete(key) ? sink.changed({ key, gone: true }) : true)
   const under = await follow(nats, kv, (told) => {
-    if (told === 'there' || !told.stored.key.startsWith(prefix)) return true
-    const { key } = told.stored
-    if (!told.gone) {
-      known.add(key)
-      return sink.changed(told.stored)
+    // What went while we were away, and is not even known to have gone.
+    if ('there' in told) {
+      const lost = [...known].filter((key) => !told.there.has(key))
+      return lost.map(gone).at(-1) ?? true
     }
-    return known.delete(key) ? sink.changed({ key, gone: true }) : true
+    const { key } = told.stored
+    if (!key.startsWith(prefix)) return true
+    if (told.gone) return gone(key)
+    known.add(key)
+    return sink.changed(told.stored)
   })
   const end = async (): Promise<void> => {
     if (closed) return

@@ -23,7 +23,7 @@ const beginOf = (from: From): object => {
 export function topics(nats: Nats): TopicsDriver {
   const stream = `${nats.prefix}-topics`
   const root = `${nats.prefix}.`
-  const ready = onceDone(() => nats.ensure(stream, { subjects: [`${root}>`], max_msgs: KEPT }))
+  const ready = onceDone(async () => void (await nats.ensure(stream, { subjects: [`${root}>`], max_msgs: KEPT })))
   return {
     async publish(topic, message, { retain }) {
       if (nats.closed) throw new TalkwireError('CLOSED', 'the hub was closed')
