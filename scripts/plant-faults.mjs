@@ -173,7 +173,7 @@ const FAULTS = [
     [
       ['nats: headers of ours are left out', 'talkwire-(more|reason|attempts)$', 'talkwire-'],
       ['nats: too much is said to be no server', '/max_payload/.test(message)', 'false'],
-      ['nats: what was on its way waits for its time', 'answers.fail(new Error(DISCONNECTED));', ''],
+      ['nats: what was on its way waits for its time', '=> answers.fail(new Error(DISCONNECTED))', '=> { }'],
       ['nats: what is asked without a connection waits', 'if (!closed && away)', 'if (false)'],
       ['nats: what the server refuses to publish is waited for', "if (operation !== 'publish'", "if (operation === 'publish'"],
       ['nats: a server without JetStream is not told of', 'if (core)\n', 'if (true)\n'],
@@ -2148,6 +2148,11 @@ const FAULTS = [
       ['nats: a password in the words of the library is none', 'const { pass = secret } = own;', 'const pass = secret;'],
       ['nats: a password in our words is none', 'password: secret = password, ', ''],
     ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/connection.js',
+    ['hub/drivers/nats-now'],
+    [['nats: what was published is not waited for at the end', 'await asked.settled();', '']],
   ),
   ...faultsOf(
     'hub/drivers/nats.js',

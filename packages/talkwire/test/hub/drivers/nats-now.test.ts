@@ -7,7 +7,8 @@ import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connect as connectTo, headers, type NatsConnection } from '@nats-io/transport-node'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
-import { fresh, hubKit } from '../../../compliance/hub-kit.js'
+import { turns } from '../../../compliance/ends.js'
+import { fresh, hubKit, json } from '../../../compliance/hub-kit.js'
 import type { OpenDriver, Stored } from '../../../src/hub/driver.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
 import { openHub } from '../../../src/hub/index.js'
@@ -205,12 +206,17 @@ test('nats: what went without a trace while a watcher was away is told; what is 
   }))
 
 /** Between a hub and the server: before the first request with this word gets through, something else happens. */
-async function before(word: string, what: () => Promise<unknown>): Promise<string> {
+async function before(
+  word: string,
+  what: () => Promise<unknown>,
+  pinged: (chunk: Buffer, near: net.Socket) => void = () => {},
+): Promise<string> {
   let happening: Promise<unknown> | undefined
   const server = net.createServer((one) => {
     const far = net.connect(broker.port, broker.host)
     let order = Promise.resolve<unknown>(undefined)
     one.on('data', (chunk) => {
+      pinged(chunk, one)
       if (chunk.includes(word)) order = order.then(() => (happening ??= what()))
       order = order.then(() => far.write(chunk))
     })
@@ -246,6 +252,28 @@ test('nats: who wants nothing there has it although the mark of what was there g
       const revision = await (await kit.open()).state!.set('key', text(2), 'json', { revision: null })
       assert.equal((await near.state!.get('key'))!.revision, revision)
     })
+  }))
+
+test('nats: what was published is answered before a hub is closed, also by a stream that answers later than the server', () =>
+  within(async ({ prefix }) => {
+    let isPinged!: () => void
+    const answered = new Promise<void>((resolve) => (isPinged = resolve))
+    const way = await before(
+      `${prefix}.late`,
+      () => answered.then(turns),
+      (chunk, near) => {
+        if (chunk.includes('PING\r\n')) near.write('PONG\r\n', isPinged)
+      },
+    )
+    const far = await nats.open(`nats://${way}?prefix=${prefix}`, {
+      credentials: undefined,
+      signal: undefined,
+      onConnection() {},
+      onError() {},
+    })
+    await far.topics!.publish('first', json(0), { retain: false })
+    const sent = far.topics!.publish('late', json(1), { retain: false })
+    await Promise.all([far.close(), sent])
   }))
 
 test('nats: services are found by name, and who is killed is out when its time is over', async () => {

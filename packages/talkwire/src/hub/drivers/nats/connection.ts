@@ -4,6 +4,7 @@ import { TalkwireError } from '../../../error.js'
 import { brokerAddress } from '../broker-address.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
 import { NO_HEADERS, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
+import { underway } from '../../underway.js'
 import { asking } from './asking.js'
 
 type Library = typeof import('@nats-io/transport-node')
@@ -119,9 +120,12 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const backs = calls()
   const closings = calls()
   const answers = asking(connection, lib.createInbox(), ANSWER)
+  const asked = underway()
+  const cut = (): void => answers.fail(new Error(DISCONNECTED))
   const watch = async (): Promise<void> => {
     for await (const status of connection.status()) {
       if (status.type === 'disconnect' && !closed) lost()
+      else if (status.type === 'disconnect') cut()
       else if (status.type === 'reconnect' && !closed) void again(++times)
       else if (status.type === 'error') refused(status.error)
     }
@@ -129,7 +133,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const refused = (reason: Error): void => {
     const { subject, operation } = reason as { subject?: string; operation?: string }
     if (operation !== 'publish' || subject === undefined) return
-    answers.fail(reason, (asked) => asked === subject)
+    answers.fail(reason, (at) => at === subject)
     for (const tell of denials) tell(subject, errorOf(reason))
   }
   const denials: ((subject: string, reason: TalkwireError) => void)[] = []
@@ -139,7 +143,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     const isFirst = !away
     away = true
     // What was sent, or would have been, is not sent again.
-    answers.fail(new Error(DISCONNECTED))
+    cut()
     if (isFirst)
       options.onConnection({
         state: 'lost',
@@ -161,7 +165,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const request = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> => {
     open()
     try {
-      return await answers.ask(subject, body, headers)
+      return await asked.keep(answers.ask(subject, body, headers))
     } catch (reason) {
       throw errorOf(reason)
     }
@@ -235,9 +239,10 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     async close() {
       if (closed) return
       await closings.all()
-      // What was handed to the library leaves before the connection ends.
-      if (!away) await connection.flush().catch(() => {})
       closed = true
+      // What was handed to the library leaves before the connection ends. Since 2.10 a stream answers later than the server does.
+      if (!away) await connection.flush().catch(() => {})
+      await asked.settled()
       await connection.close()
       answers.fail(new TalkwireError('CLOSED', 'the hub was closed', { outcome: 'maybe-ran' }))
     },
