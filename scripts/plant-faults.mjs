@@ -2155,6 +2155,21 @@ const FAULTS = [
     [['nats: what was published is not waited for at the end', 'await asked.settled();', '']],
   ),
   ...faultsOf(
+    'hub/drivers/nats/queues.js',
+    ['hub/drivers/nats-foreign'],
+    [['nats: a foreign worker finds no consumer', "const CONSUMER = 'workers';", "const CONSUMER = 'takers';"]],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/bucket.js',
+    ['hub/drivers/nats-foreign'],
+    [['nats: a deletion is a value to others', "{ [OPERATION]: 'DEL' }", "{ 'Talkwire-Operation': 'DEL' }"]],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/requests.js',
+    ['hub/drivers/nats-foreign'],
+    [['nats: a foreign responder is asked elsewhere', '-requests.`', '-asked.`']],
+  ),
+  ...faultsOf(
     'hub/drivers/nats.js',
     ['hub/drivers/nats'],
     [['nats: an old server is believed to be new', 'LATER.slice(0, level)', 'LATER']],
@@ -4412,7 +4427,7 @@ const fileOf = (dist, file) => (file.startsWith('clients/') ? path.join(dist, '.
 /** @param {string} dist @param {string} test */
 const testOf = (dist, test) => (test.endsWith('.py') ? fileOf(dist, test) : path.join(dist, 'test', `${test}.test.js`))
 
-/** A copy of the built package as in the repository: tests look for spec/ and clients/ beside it. */
+/** A copy of the built package as in the repository: tests look for docs/, spec/ and clients/ beside it. */
 function copy() {
   const folder = mkdtempSync(path.join(tmpdir(), 'tw-faults-'))
   const target = path.join(folder, 'packages/talkwire')
@@ -4420,7 +4435,7 @@ function copy() {
   cpSync(path.join(source, 'dist'), path.join(target, 'dist'), { recursive: true })
   for (const file of ['package.json', 'test', 'src']) symlinkSync(path.join(source, file), path.join(target, file))
   cpSync(path.join(root, 'clients'), path.join(folder, 'clients'), { recursive: true, filter: (name) => !name.endsWith('__pycache__') })
-  for (const name of ['.jars', '.servers', 'node_modules', 'spec', 'package.json', '.venv'])
+  for (const name of ['.jars', '.servers', 'docs', 'node_modules', 'spec', 'package.json', '.venv'])
     if (existsSync(path.join(root, name))) symlinkSync(path.join(root, name), path.join(folder, name))
   for (const { file, from, to } of SHORTER) {
     const shortened = path.join(target, 'dist', file)
