@@ -163,9 +163,18 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'hub/drivers/redis/queues.js',
+    'hub/drivers/redis/queue-scripts.js',
     ['hub/drivers/redis'],
-    [['redis: who has a job no more acknowledges it', "redis.call('HGET', job, 'receipt') == ARGV[i + 1]", 'true']],
+    [
+      ['redis: who has a job no more acknowledges it', 'receipt == ARGV[count + i]', 'true'],
+      ['redis: what makes a table of a list is a job', "'(inf', 'LIMIT'", "'+inf', 'LIMIT'"],
+      ['redis: what was not wanted was tried', "how == 'return' and 1", 'false and 1'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/redis/queue-scripts.js',
+    ['hub/drivers/redis-foreign'],
+    [['redis: a foreign type or header of two lines is part of the body', "string.gsub(said, '\\\\n', ' ')", 'said']],
   ),
   ...faultsOf(
     'hub/drivers/nats/connection.js',
@@ -1278,7 +1287,13 @@ const FAULTS = [
   ...faultsOf(
     'hub/drivers/redis/queues.js',
     ['hub/drivers/redis'],
-    [['redis: a job whose answer was lost is out for ever', 'out--;\n                look();', 'look();']],
+    [
+      [
+        'redis: a job whose answer was lost is out for ever',
+        'left(receipts.length);',
+        'void answer.then(() => left(receipts.length), () => { });',
+      ],
+    ],
   ),
   ...faultsOf(
     'hub/drivers/redis/topics.js',
@@ -1300,11 +1315,11 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
-    'hub/drivers/redis/queues.js',
+    'hub/drivers/redis/queue-scripts.js',
     ['hub/drivers/redis'],
     [
-      ['redis: any acknowledgement counts', "if redis.call('HGET', job, 'receipt') ~= receipt then return 0 end", '', 'short'],
-      ['redis: a key is forgotten at once', "if ARGV[i + 5] ~= '' and dedupe > 0 then", 'if false then'],
+      ['redis: any acknowledgement counts', "if redis.call('HGET', k .. 'out', id) ~= receipt then return 0 end", '', 'short'],
+      ['redis: a key is forgotten at once', 'if dedupe > 0 then', 'if false then'],
       ['redis: attempts have no end', "if attempt >= setting('attempts') then", 'if false then'],
     ],
   ),

@@ -75,6 +75,10 @@ test('redis-cli XADD feeds groups, who comes later, and queues', () =>
     const [job] = await worker.until(1)
     assert.deepEqual([valueOf(job!), job!.attempt], [{ id: 2 }, 1])
     await job!.ack()
+    await cli('XADD', 'talkwire:queue:jobs:in', '*', 'body', '{"id":3}', 'headers', '{\n"to": "all"\n}', 'type', 'json')
+    const second = (await worker.until(2))[1]!
+    assert.deepEqual([valueOf(second), { ...second.headers }, second.type], [{ id: 3 }, { to: 'all' }, 'json'])
+    await second.ack()
     await hub.state!.set('session/1', Buffer.from('{"user":"ann"}'), 'json', {})
     assert.equal(await cli('HGET', 'talkwire:state:value:session/1', 'value'), '{"user":"ann"}')
     await hub.counters!.add('visits', 3)

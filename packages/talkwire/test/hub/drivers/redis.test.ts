@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as z from 'zod'
 import { testHubDriver } from '../../../compliance/hub-driver.js'
-import { json, Waiting } from '../../../compliance/hub-kit.js'
+import { hubKit, json, valueOf, Waiting } from '../../../compliance/hub-kit.js'
 import { redis } from '../../../src/hub/drivers/redis.js'
 import { connect, contract, rpc, serve } from '../../../src/index.js'
 import { openHub } from '../../../src/hub/index.js'
@@ -24,6 +24,8 @@ testHubDriver({
   nobody: `redis://${ownHost}:${freshPort()}`,
   restart: broker.restart,
 })
+
+const kit = hubKit({ driver: redis, module: '', address: `redis://${broker.host}:${broker.port}/0?prefix=own` }, () => true)
 
 testStorm(5, { driver: redis, address: `redis://${broker.host}:${broker.port}/0?prefix=storm`, broker })
 
@@ -56,6 +58,20 @@ test('what a Redis that knows no script is asked at once is not refused first: a
     bare.destroy()
   }
 })
+
+test('jobs that were on their way to who wants no more go to others, and were not tried', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const [one, two] = [await kit.worker(hub, 'wanted'), await kit.worker(hub, 'wanted')]
+    const jobs = [1, 2, 3].map((value) => ({ ...json(value), delay: 0, priority: 0, key: undefined }))
+    await hub.queues!.push('wanted', jobs)
+    one.consumption.want(3)
+    one.consumption.want(0)
+    two.consumption.want(3)
+    const came = await two.until(3)
+    assert.deepEqual([came.map(valueOf), came.map(({ attempt }) => attempt), one.jobs], [[1, 2, 3], [1, 1, 1], []])
+    await Promise.all(came.map((each) => each.ack()))
+  }))
 
 test('what asks for TLS where there is none, or for TLS that trusts anybody, is refused', async () => {
   const place = `${broker.host}:${broker.port}`

@@ -216,12 +216,24 @@ export const bytes = (answer: Answer | undefined): Buffer => (Buffer.isBuffer(an
 /** Without a copy; commands keep it until they are answered. */
 export const view = (body: Uint8Array): Buffer => Buffer.from(body.buffer, body.byteOffset, body.byteLength)
 
+/** Three lines, such as position or time, type and headers; then the body, if there is one. */
+export function split(message: Buffer): { lines: string[]; rest: Buffer } {
+  const lines: string[] = []
+  let from = 0
+  for (let line = 0; line < 3; line++) {
+    const end = message.indexOf(0x0a, from)
+    lines.push(message.toString('utf8', from, end < 0 ? message.length : end))
+    from = end < 0 ? message.length : end + 1
+  }
+  return { lines, rest: message.subarray(from) }
+}
+
 /** Headers and type as fields of a stream and of a hash. */
 export const headersText = (headers: Headers): string => (Object.keys(headers).length > 0 ? JSON.stringify(headers) : '')
 export const typeOf = (field: string): BodyType | undefined =>
   field === 'json' || field === 'text' || field === 'bytes' ? field : undefined
-export const incomingOf = (type: Answer | undefined, headers: Answer | undefined, body: Answer | undefined): Incoming => ({
-  type: typeOf(text(type)),
-  headers: headersOf(text(headers)),
-  body: bytes(body),
+export const incomingOf = (type: string, headers: string, body: Buffer): Incoming => ({
+  type: typeOf(type),
+  headers: headersOf(headers),
+  body,
 })

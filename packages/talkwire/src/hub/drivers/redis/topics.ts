@@ -6,7 +6,7 @@
 import { isPattern, matchesPattern } from '../../topic-names.js'
 import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
 import { headersOf, isAway } from '../broker.js'
-import { bytes, headersText, items, script, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
+import { bytes, headersText, items, script, split, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
 
 /** Messages that are kept, of all topics together. */
 const KEPT = '100000'
@@ -80,18 +80,6 @@ function entryOf(answer: Answer): Entry | undefined {
 function messageOf(topic: string, position: string, type: string, headers: string, body: Buffer, retained: boolean): Entry {
   const at = positionOf(position)
   return { topic, body, type: typeOf(type), headers: headersOf(headers), position, time: Number.parseInt(at.id, 10), retained, at }
-}
-
-/** `position`, type and headers, a line each; then the body, if there is one. */
-function split(meta: Buffer): { lines: string[]; rest: Buffer } {
-  const lines: string[] = []
-  let from = 0
-  for (let line = 0; line < 3; line++) {
-    const end = meta.indexOf(0x0a, from)
-    lines.push(meta.toString('utf8', from, end < 0 ? meta.length : end))
-    from = end < 0 ? meta.length : end + 1
-  }
-  return { lines, rest: meta.subarray(from) }
 }
 
 export function topics(redis: Redis): TopicsDriver {
