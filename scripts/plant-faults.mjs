@@ -163,6 +163,16 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/drivers/redis/topics.js',
+    ['hub/drivers/redis'],
+    [
+      ['redis: what stands together has one position', 'n: of.n + of.next', 'n: of.n'],
+      ['redis: the first value of a turn is kept', 'bodies[#bodies]) end', 'bodies[1]) end'],
+      ['redis: who closes at once has published nothing', 'redis.closing(() => last.catch(() => { }));', ''],
+      ['redis: what differs is said once', 'if (next.some((word, index) => word !== said[index]))', 'if (said.length === 0)'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/redis/queue-scripts.js',
     ['hub/drivers/redis'],
     [
@@ -1300,8 +1310,8 @@ const FAULTS = [
     ['hub/drivers/redis-foreign', 'hub/drivers/redis'],
     [
       ['redis: who is slow is given everything', 'if (!room)\n            live = false;', '', 'short'],
-      ['redis: a part of a topic is any number of parts', 'if (!matchesPattern(pattern, topic))\n            return;', ''],
-      ['redis: a foreign message is taken for one of ours', 'meta = undefined;\n        if (!matches', 'if (!matches'],
+      ['redis: a part of a topic is any number of parts', 'wanted: matchesPattern(pattern, topic)', 'wanted: true'],
+      ['redis: a foreign message is taken for one of ours', 'if (++of.next === of.ids.length)\n            run = undefined;', 'of.next++;'],
       ['redis: what was missed is not read', 'live = false;\n        catchUp();', ''],
       ['redis: what was cut off is not counted', 'if (missed > 0)', 'if (false)'],
     ],

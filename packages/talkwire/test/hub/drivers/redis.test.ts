@@ -59,6 +59,40 @@ test('what a Redis that knows no script is asked at once is not refused first: a
   }
 })
 
+test('what is published in one turn is told apart again: topics, headers, positions, the last value', () =>
+  kit.within(async () => {
+    const [hub, other] = [await kit.open(), await kit.open()]
+    const ear = await kit.listener(other, 'turn.*')
+    const told: [topic: string, value: unknown, headers: Record<string, string>][] = [
+      ['turn.a', 1, {}],
+      ['turn.a', 2, {}],
+      ['turn.a.b', 3, {}],
+      ['turn.b', 4, {}],
+      ['turn.b', 5, { to: 'all' }],
+      ['turn.a', 6, {}],
+    ]
+    await Promise.all(told.map(([topic, value, headers]) => hub.topics!.publish(topic, { ...json(value), headers }, { retain: true })))
+    const came = await ear.until(5)
+    const seen = (messages: typeof came) => messages.map((each) => [each.topic, valueOf(each), { ...each.headers }])
+    const wanted = told.filter(([topic]) => topic !== 'turn.a.b')
+    assert.deepEqual(seen(came), wanted)
+    const late = await kit.listener(hub, 'turn.*', { from: { after: came[0]!.position! } })
+    const again = await late.until(4)
+    assert.deepEqual([seen(again), again.map(({ position }) => position)], [wanted.slice(1), came.slice(1).map(({ position }) => position)])
+    const newcomer = await kit.listener(hub, 'turn.*')
+    assert.deepEqual(seen(await newcomer.until(2)), [wanted[3], wanted[4]])
+  }))
+
+test('what was published and not waited for leaves before the hub closes', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const ear = await kit.listener(await kit.open(), 'leaving')
+    const published = hub.topics!.publish('leaving', json(1), { retain: false })
+    await hub.close()
+    await published
+    assert.deepEqual((await ear.until(1)).map(valueOf), [1])
+  }))
+
 test('jobs that were on their way to who wants no more go to others, and were not tried', () =>
   kit.within(async () => {
     const hub = await kit.open()

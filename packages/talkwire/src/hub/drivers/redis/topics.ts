@@ -1,11 +1,13 @@
 /**
  * A message is published on the channel `PREFIX.TOPIC` as it is, and kept in the stream `PREFIX:topics`. What a channel cannot carry (position,
- * type, headers) is published just before it on `PREFIX:meta:TOPIC`. One script does all three, so that nothing comes between; a message
- * without the first is a foreign one. Who was too slow or away goes on from the stream.
+ * type, headers) is published just before it on `PREFIX:run:TOPIC`, once for all that stand together in it. One script does it for all that is
+ * published in a turn, so that nothing comes between; a message without the first is a foreign one. Who was too slow or away goes on from the
+ * stream.
  */
 import { isPattern, matchesPattern } from '../../topic-names.js'
-import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
+import type { From, Outgoing, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
 import { headersOf, isAway } from '../broker.js'
+import { gather } from '../gather.js'
 import { bytes, headersText, items, script, split, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
 
 /** Messages that are kept, of all topics together. */
@@ -14,14 +16,25 @@ const BATCH = '256'
 /** Foreign programs add to the stream without a word on a channel: groups look after so many milliseconds. */
 const LOOK = 1000
 
+/** How many, how many are kept, two roots; then runs: topic, type, headers, whether it is retained, the lengths of their bodies, the bodies. */
 const publish = script(`
-local n = redis.call('INCR', KEYS[3])
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'topic', ARGV[2], 'type', ARGV[6], 'headers', ARGV[7], 'n', n, 'body', ARGV[5])
-local meta = id .. '/' .. n .. '\\n' .. ARGV[6] .. '\\n' .. ARGV[7]
-if ARGV[8] == '1' then redis.call('HSET', KEYS[2], ARGV[2], meta .. '\\n' .. ARGV[5]) end
-redis.call('PUBLISH', ARGV[3], meta)
-redis.call('PUBLISH', ARGV[4], ARGV[5])
-return id`)
+local n = redis.call('INCRBY', KEYS[3], ARGV[1]) - ARGV[1]
+for i = 5, #ARGV, 6 do
+  local topic, type, headers, retain, all = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 5]
+  local ids, bodies, first, at, said = {}, {}, n + 1, 1, '\\n' .. type .. '\\n' .. headers
+  for length in string.gmatch(ARGV[i + 4], '%d+') do
+    local body = string.sub(all, at, at + length - 1)
+    at = at + length
+    n = n + 1
+    ids[#ids + 1] = redis.call('XADD', KEYS[1], '*', 'topic', topic, 'type', type, 'headers', headers, 'n', n, 'body', body)
+    bodies[#bodies + 1] = body
+  end
+  if retain == '1' then redis.call('HSET', KEYS[2], topic, ids[#ids] .. '/' .. whole(n) .. said .. '\\n' .. bodies[#bodies]) end
+  redis.call('PUBLISH', ARGV[3] .. topic, table.concat(ids, ' ') .. '/' .. whole(first) .. said)
+  for _, body in ipairs(bodies) do redis.call('PUBLISH', ARGV[4] .. topic, body) end
+end
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ARGV[2])
+return 1`)
 
 /** Where the stream ends: `0-0/0` before the first. */
 const last = script(`
@@ -44,11 +57,14 @@ function positionOf(words: string): Position {
   return { id, n: n === undefined || n === '' ? undefined : Number(n) }
 }
 
+/** Two numbers in digits without zeros before them, and a dash between. */
 function compare(one: string, other: string): number {
-  const [time = '0', part = '0'] = one.split('-')
-  const [otherTime = '0', otherPart = '0'] = other.split('-')
-  const first = BigInt(time) - BigInt(otherTime) || BigInt(part) - BigInt(otherPart)
-  return first < 0n ? -1 : first > 0n ? 1 : 0
+  const [end, otherEnd] = [one.indexOf('-'), other.indexOf('-')]
+  if (end !== otherEnd) return end - otherEnd
+  const [time, otherTime] = [one.slice(0, end), other.slice(0, end)]
+  if (time !== otherTime) return time < otherTime ? -1 : 1
+  if (one.length !== other.length) return one.length - other.length
+  return one < other ? -1 : one > other ? 1 : 0
 }
 
 /** Taken at a time or later is after the last id of the millisecond before. */
@@ -69,7 +85,7 @@ function entryOf(answer: Answer): Entry | undefined {
   const n = fields.get('n')
   return messageOf(
     text(topic),
-    `${text(id)}/${text(n)}`,
+    positionOf(`${text(id)}/${text(n)}`),
     text(fields.get('type')),
     text(fields.get('headers')),
     bytes(fields.get('body')),
@@ -77,32 +93,59 @@ function entryOf(answer: Answer): Entry | undefined {
   )
 }
 
-function messageOf(topic: string, position: string, type: string, headers: string, body: Buffer, retained: boolean): Entry {
-  const at = positionOf(position)
+function messageOf(topic: string, at: Position, type: string, headers: string, body: Buffer, retained: boolean): Entry {
+  const position = `${at.id}/${at.n ?? ''}`
   return { topic, body, type: typeOf(type), headers: headersOf(headers), position, time: Number.parseInt(at.id, 10), retained, at }
+}
+
+interface Published {
+  readonly topic: string
+  readonly message: Outgoing
+  readonly retain: boolean
+}
+
+/** Those that stand together and differ in their bodies only share what is said of them. */
+function runsOf(all: readonly Published[]): (string | Buffer)[] {
+  const args: (string | Buffer)[] = []
+  let said: readonly string[] = []
+  let bodies: Buffer[] = []
+  const end = (): void => {
+    // One piece for the socket instead of one for each; a large body is alone.
+    const piece = bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies)
+    if (bodies.length > 0) args.push(...said, bodies.map(({ length }) => length).join(' '), piece)
+    bodies = []
+  }
+  for (const { topic, message, retain } of all) {
+    const next = [topic, message.type, headersText(message.headers), retain ? '1' : '0']
+    if (next.some((word, index) => word !== said[index])) end()
+    said = next
+    bodies.push(view(message.body))
+  }
+  end()
+  return args
 }
 
 export function topics(redis: Redis): TopicsDriver {
   const names: Names = {
     root: `${redis.prefix}.`,
-    meta: `${redis.prefix}:meta:`,
+    run: `${redis.prefix}:run:`,
     stream: `${redis.prefix}:topics`,
     retained: `${redis.prefix}:retained`,
     count: `${redis.prefix}:published`,
   }
+  const keys = [names.stream, names.retained, names.count]
+  const published = gather<Published, undefined>({
+    async send(_, messages) {
+      await redis.run(publish, keys, [String(messages.length), KEPT, names.run, names.root, ...runsOf(messages)])
+      return []
+    },
+    bytes: ({ message }) => message.body.length,
+  })
+  let last: Promise<unknown> = Promise.resolve()
+  redis.closing(() => last.catch(() => {}))
   return {
-    async publish(topic, { body, type, headers }, { retain }) {
-      const keys = [names.stream, names.retained, names.count]
-      await redis.run(publish, keys, [
-        KEPT,
-        topic,
-        names.meta + topic,
-        names.root + topic,
-        view(body),
-        type,
-        headersText(headers),
-        retain ? '1' : '0',
-      ])
+    async publish(topic, message, { retain }) {
+      await (last = published('', [{ topic, message, retain }]))
     },
     subscribe: (pattern, options, sink) =>
       options.group === undefined ? follow(redis, names, pattern, options, sink) : member(redis, names, pattern, options, sink),
@@ -111,7 +154,7 @@ export function topics(redis: Redis): TopicsDriver {
 
 interface Names {
   readonly root: string
-  readonly meta: string
+  readonly run: string
   readonly stream: string
   readonly retained: string
   readonly count: string
@@ -125,8 +168,27 @@ function hear(
   heard: (message: Buffer, channel: string) => void,
   back: () => void,
 ): Promise<Ear> {
-  if (!isPattern(pattern)) return redis.listen('channels', [names.meta + pattern, names.root + pattern], heard, back)
-  return redis.listen('patterns', [globOf(names.meta, pattern), globOf(names.root, pattern)], heard, back)
+  if (!isPattern(pattern)) return redis.listen('channels', [names.run + pattern, names.root + pattern], heard, back)
+  return redis.listen('patterns', [globOf(names.run, pattern), globOf(names.root, pattern)], heard, back)
+}
+
+interface Run {
+  readonly topic: string
+  /** Whether the pattern has it, which Redis' own need not say. */
+  readonly wanted: boolean
+  readonly ids: readonly string[]
+  /** Of the first. */
+  readonly n: number
+  readonly type: string
+  readonly headers: string
+  /** Of the ids. */
+  next: number
+}
+
+function runOf(topic: string, pattern: string, message: Buffer): Run {
+  const [places = '', type = '', headers = ''] = split(message).lines
+  const [ids = '', n] = places.split('/')
+  return { topic, wanted: matchesPattern(pattern, topic), ids: ids.split(' '), n: Number(n), type, headers, next: 0 }
 }
 
 async function follow(redis: Redis, names: Names, pattern: string, options: SubscribeOptions, sink: TopicSink): Promise<Subscription> {
@@ -171,31 +233,34 @@ async function follow(redis: Redis, names: Names, pattern: string, options: Subs
       })
       .finally(() => (reading = undefined))
   }
-  let meta: { topic: string; position: string; type: string; headers: string } | undefined
+  /** What the messages are that come next. */
+  let run: Run | undefined
+  const heardOurs = (message: Buffer, of: Run): void => {
+    const at = { id: of.ids[of.next]!, n: of.n + of.next }
+    if (++of.next === of.ids.length) run = undefined
+    if (!of.wanted) return
+    if (!live) {
+      if (compare(at.id, newest) > 0) newest = at.id
+      return catchUp()
+    }
+    if (compare(at.id, here.id) <= 0) return
+    here = at
+    give(messageOf(of.topic, at, of.type, of.headers, message, false))
+  }
   const heard = (message: Buffer, channel: string): void => {
-    if (channel.startsWith(names.meta)) {
-      const [position = '', type = '', headers = ''] = split(message).lines
-      meta = { topic: channel.slice(names.meta.length), position, type, headers }
+    if (channel.startsWith(names.run)) {
+      run = runOf(channel.slice(names.run.length), pattern, message)
       return
     }
     const topic = channel.slice(names.root.length)
-    const known = meta?.topic === topic ? meta : undefined
-    meta = undefined
+    if (run?.topic === topic) return heardOurs(message, run)
+    run = undefined
     if (!matchesPattern(pattern, topic)) return
-    if (!known) {
-      if (live) give({ topic, body: message, type: undefined, headers: {}, position: undefined, time: undefined, retained: false })
-      else sink.lost(1)
-      return
-    }
-    const entry = messageOf(topic, known.position, known.type, known.headers, message, false)
-    if (compare(entry.at.id, newest) > 0) newest = entry.at.id
-    if (!live) return catchUp()
-    if (compare(entry.at.id, here.id) <= 0) return
-    here = entry.at
-    give(entry)
+    if (live) give({ topic, body: message, type: undefined, headers: {}, position: undefined, time: undefined, retained: false })
+    else sink.lost(1)
   }
   const back = (): void => {
-    meta = undefined
+    run = undefined
     live = false
     catchUp()
   }
@@ -233,7 +298,7 @@ async function retained(redis: Redis, names: Names, pattern: string, here: Posit
   const found: Entry[] = []
   const take = (topic: string, value: Answer): void => {
     const { lines, rest } = split(bytes(value))
-    const entry = messageOf(topic, lines[0]!, lines[1]!, lines[2]!, rest, true)
+    const entry = messageOf(topic, positionOf(lines[0]!), lines[1]!, lines[2]!, rest, true)
     if (matchesPattern(pattern, topic) && compare(entry.at.id, here.id) <= 0) found.push(entry)
   }
   if (!isPattern(pattern)) {
