@@ -70,17 +70,18 @@ test('what is published in one turn is told apart again: topics, headers, positi
       ['turn.b', 4, {}],
       ['turn.b', 5, { to: 'all' }],
       ['turn.a', 6, {}],
+      ['turn.a', 7, {}],
     ]
     await Promise.all(told.map(([topic, value, headers]) => hub.topics!.publish(topic, { ...json(value), headers }, { retain: true })))
-    const came = await ear.until(5)
+    const came = await ear.until(6)
     const seen = (messages: typeof came) => messages.map((each) => [each.topic, valueOf(each), { ...each.headers }])
     const wanted = told.filter(([topic]) => topic !== 'turn.a.b')
     assert.deepEqual(seen(came), wanted)
     const late = await kit.listener(hub, 'turn.*', { from: { after: came[0]!.position! } })
-    const again = await late.until(4)
+    const again = await late.until(5)
     assert.deepEqual([seen(again), again.map(({ position }) => position)], [wanted.slice(1), came.slice(1).map(({ position }) => position)])
     const newcomer = await kit.listener(hub, 'turn.*')
-    assert.deepEqual(seen(await newcomer.until(2)), [wanted[3], wanted[4]])
+    assert.deepEqual(seen(await newcomer.until(2)), [wanted[3], wanted[5]])
   }))
 
 test('what was published and not waited for leaves before the hub closes', () =>
