@@ -73,6 +73,7 @@ export const LAYERS = [
       'hub/drivers/telling.ts',
       'hub/drivers/mqtt*',
       'hub/drivers/nats*',
+      'hub/drivers/presence.ts',
       'hub/drivers/redis*',
       'hub/drivers/stomp*',
     ],

@@ -3,9 +3,9 @@ import http from 'node:http'
 import https from 'node:https'
 import { TalkwireError, type Outcome } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
-import { underway } from '../../underway.js'
 import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
-import { calls, isAway, pauses, untilAnswered, type Pauses } from '../broker.js'
+import { isAway, type Pauses } from '../broker.js'
+import { presence } from '../presence.js'
 import { linesOf, parse, readAll, refused, send, unanswered, type Answer, type Asked } from './exchange.js'
 
 export interface Couch {
@@ -81,14 +81,10 @@ function placeOf(address: string, credentials: Credentials): Place {
   }
 }
 
-export async function connectCouch(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Couch> {
+export async function connectCouch(address: string, options: OpenOptions): Promise<Couch> {
+  const { credentials = {}, signal } = options
   signal?.throwIfAborted()
   const { request, path: database, prefix } = placeOf(address, credentials)
-  const backs = calls()
-  const closings = calls()
-  const asked = underway()
-  let state: 'open' | 'away' | 'closing' | 'closed' = 'open'
-  let wake: (() => void) | undefined
   const agent = new (request.protocol === 'https:' ? https : http).Agent({ keepAlive: true, maxSockets: SOCKETS, timeout: IDLE })
 
   /** What it throws is one of ours, or nobody answered. */
@@ -113,41 +109,28 @@ export async function connectCouch(address: string, { credentials = {}, onConnec
     if (made.status < 400 || made.status === 412) return infoOf(await exchange('GET', '', {}, signal))
     throw new TalkwireError('PERMISSION_DENIED', `CouchDB: there is no database ${database.slice(1)}, and this user may not make it`)
   }
-  const ending = (): boolean => state === 'closing' || state === 'closed'
-  const lost = async (cause: TalkwireError): Promise<void> => {
-    if (state !== 'open') return
-    state = 'away'
-    // They lead to who was there before.
-    for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
-    onConnection({ state: 'lost', cause })
-    const pause = pauses()
-    wake = pause.end
-    const there = async (): Promise<void> => void (await exchange('GET', '', { expected: [401, 403, 404] }))
-    if (!(await untilAnswered(there, pause, ending))) return
-    state = 'open'
-    onConnection({ state: 'connected' })
-    await backs.all()
-  }
-  const ready = (): void => {
-    if (state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
-    if (state === 'away') throw new TalkwireError('UNAVAILABLE', 'CouchDB: nobody answers now; it is asked again by itself')
-  }
+  const there = async (): Promise<void> => void (await exchange('GET', '', { expected: [401, 403, 404] }))
+  const broker = presence('CouchDB: nobody answers now; it is asked again by itself', there, options)
   /** Nobody being there is noticed. */
   const noticed = (reason: unknown, outcome: Outcome): TalkwireError => {
     if (reason instanceof TalkwireError) return reason
     const error = unanswered(reason, outcome)
-    if (isAway(error)) void lost(error)
+    if (isAway(error)) {
+      // They lead to who was there before.
+      for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy()
+      broker.lost(error)
+    }
     return error
   }
   const run = async (method: Method, path: string, question: Question): Promise<Answer> => {
-    ready()
+    broker.ready()
     try {
       return await exchange(method, path, question)
     } catch (reason) {
       throw noticed(reason, OUTCOMES[method])
     }
   }
-  const ask: Couch['ask'] = (method, path, question = {}) => asked.keep(run(method, path, question))
+  const ask: Couch['ask'] = (method, path, question = {}) => broker.keep(run(method, path, question))
   const response = async (since: Sequence, aborts: AbortSignal): Promise<http.IncomingMessage> => {
     const from = encodeURIComponent(typeof since === 'string' ? since : JSON.stringify(since))
     const path = `${database}/_changes?feed=continuous&include_docs=true&heartbeat=${HEARTBEAT}&since=${from}`
@@ -157,7 +140,7 @@ export async function connectCouch(address: string, { credentials = {}, onConnec
   }
   const feed: Couch['feed'] = async function* (since, aborts) {
     try {
-      ready()
+      broker.ready()
       for await (const line of linesOf(await response(since, aborts))) yield Object(parse(line, 'not-sent'))
     } catch (reason) {
       aborts.throwIfAborted()
@@ -178,29 +161,8 @@ export async function connectCouch(address: string, { credentials = {}, onConnec
     ask,
     feed,
     info: async () => infoOf(await ask('GET', '')),
-    closing: (what) => closings.add(what),
-    async again(pause, reason, what, aborts) {
-      if (reason !== undefined && !isAway(reason)) onError(reason, what)
-      let forget = (): void => {}
-      let abort = (): void => {}
-      await new Promise<void>((resolve) => {
-        abort = resolve
-        aborts.addEventListener('abort', abort)
-        if (state === 'away') forget = backs.add(resolve)
-        else void pause.next().then(resolve)
-      })
-      aborts.removeEventListener('abort', abort)
-      forget()
-    },
-    async close() {
-      if (ending()) return
-      await closings.all()
-      if (ending()) return
-      state = 'closing'
-      wake?.()
-      await asked.settled()
-      state = 'closed'
-      agent.destroy()
-    },
+    closing: broker.closing,
+    again: broker.again,
+    close: () => broker.close(() => agent.destroy()),
   }
 }

@@ -5,9 +5,9 @@
 import type { Admin, BaseOptions, Consumer } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
-import { underway } from '../../underway.js'
 import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
-import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
+import { orAborted, packageOf, pauses, type Pauses } from '../broker.js'
+import { presence } from '../presence.js'
 
 export type Reader = Consumer<Buffer, Buffer, Buffer, Buffer>
 
@@ -73,41 +73,28 @@ function parse(address: string, credentials: Credentials): { options: BaseOption
   }
 }
 
-export async function connectKafka(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Kafka> {
+export async function connectKafka(address: string, settings: OpenOptions): Promise<Kafka> {
+  const { credentials = {}, onError, signal } = settings
   const { options, prefix } = parse(address, credentials)
   const lib = await packageOf('kafka', '@platformatic/kafka', () => import('@platformatic/kafka'))
   signal?.throwIfAborted()
-  const backs = calls()
-  const closings = calls()
   const known = new Map<string, Promise<void>>()
-  let state: 'open' | 'away' | 'closing' | 'closed' = 'open'
   let looking: Promise<void> | undefined
-  let wake: (() => void) | undefined
 
   // The library writes into what it is given.
   const admin: Admin = new lib.Admin({ ...options })
   const producer = new lib.Producer({ ...options, repeatOnStaleMetadata: false })
-  const there = async (): Promise<void> => void (await admin.metadata({ topics: [], forceUpdate: true }))
+  let asked: Promise<unknown> = Promise.resolve()
+  const there = async (): Promise<void> => void (await (asked = admin.metadata({ topics: [], forceUpdate: true })))
+  const broker = presence('Kafka: there is no connection now; it is made again by itself', there, settings)
   /** One broker of several may go: nobody is told while another answers. */
   const look = (): void => {
-    if (state === 'open') looking ??= looked().finally(() => (looking = undefined))
+    if (broker.open) looking ??= looked().finally(() => (looking = undefined))
   }
-  const looked = async (): Promise<void> => {
-    const reason: unknown = await there().then(
-      () => undefined,
-      (failure: unknown) => failure,
-    )
-    if (reason === undefined || state !== 'open') return
-    state = 'away'
-    onConnection({ state: 'lost', cause: new TalkwireError('CONNECTION_LOST', textOf(reason), { cause: reason, outcome: 'maybe-ran' }) })
-    const pause = pauses()
-    wake = pause.end
-    if (!(await untilAnswered(there, pause, ending))) return
-    state = 'open'
-    onConnection({ state: 'connected' })
-    await backs.all()
-  }
-  const ending = (): boolean => state === 'closing' || state === 'closed'
+  const looked = (): Promise<void> =>
+    there().catch((reason: unknown) => {
+      broker.lost(new TalkwireError('CONNECTION_LOST', textOf(reason), { cause: reason, outcome: 'maybe-ran' }))
+    })
   // Whoever asks in this moment waits for the connection that ended: the library forgets it afterwards.
   admin.on('client:broker:disconnect', () => setImmediate(look))
   const timer = setInterval(look, LOOK).unref()
@@ -125,12 +112,6 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
       return say(outcome === 'not-sent' ? 'UNAVAILABLE' : 'CONNECTION_LOST')
     return say('UNKNOWN')
   }
-  const ready = (): void => {
-    if (state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
-    if (state === 'away')
-      throw new TalkwireError('UNAVAILABLE', 'Kafka: there is no connection now; it is made again by itself', { outcome: 'not-sent' })
-  }
-
   /** What there is of a topic; undefined: there is none, or it has no leader yet. */
   const partitionsOf = async (topic: string): Promise<number | undefined> => {
     try {
@@ -158,7 +139,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
           `Kafka: the topic ${topic} has ${partitions} partitions; a hub needs one, since its messages have one order: choose another prefix, or make the topic with one`,
         )
       if (made) await pause.next()
-      ready()
+      broker.ready()
       if (!made) await create(topic, kept)
     }
   }
@@ -172,7 +153,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
   }
 
   const ensure = async (place: Place): Promise<void> => {
-    ready()
+    broker.ready()
     const id = idOf(place)
     let done = known.get(id)
     if (!done) {
@@ -187,7 +168,6 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
 
   /** Of each place: what came while the last request was on its way goes together in the next. */
   const lanes = new Map<string, Queued[]>()
-  const produced = underway()
   const put = async (place: Place, record: NewRecord): Promise<void> => {
     await ensure(place)
     await new Promise<void>((resolve, reject) => {
@@ -209,7 +189,7 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
   const deliver = async (place: Place, batch: readonly Queued[]): Promise<void> => {
     const { topic, partition = 0 } = place
     try {
-      ready()
+      broker.ready()
       await producer.send({ acks: ALL_IN_STEP, messages: batch.map(({ record }) => ({ topic, partition, ...record })) })
       for (const { resolve } of batch) resolve()
     } catch (reason) {
@@ -229,14 +209,14 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
   const opening = there()
   const end = async (): Promise<void> => {
     clearInterval(timer)
+    await asked.catch(() => {})
     await Promise.all([admin.close(), producer.close()])
   }
   try {
     await orAborted(opening, signal)
   } catch (reason) {
-    state = 'closed'
     opening.catch(() => {})
-    await end()
+    await broker.close(end)
     signal?.throwIfAborted()
     throw errorOf(reason)
   }
@@ -244,36 +224,22 @@ export async function connectKafka(address: string, { credentials = {}, onConnec
     prefix,
     errorOf,
     onError,
-    closing: (what) => closings.add(what),
+    closing: broker.closing,
     ensure,
     produce(place, record) {
-      if (ending()) return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
-      return produced.keep(put(place, record))
+      if (broker.ending) return Promise.reject(new TalkwireError('CLOSED', 'the hub was closed'))
+      return broker.keep(put(place, record))
     },
     reader(group) {
-      ready()
+      broker.ready()
       return new lib.Consumer({ ...options, groupId: group ?? prefix, ...(group === undefined ? ALONE : OF_A_GROUP) })
     },
     async again(pause, reason, what) {
       const error = errorOf(reason)
-      if (!isAway(error) && !passes(reason)) onError(error, what)
       look()
-      const forget = [closings.add(pause.end)]
-      if (state !== 'away') await pause.next()
-      else await new Promise<void>((resolve) => forget.push(backs.add(resolve), closings.add(resolve)))
-      for (const each of forget) each()
+      await broker.again(pause, passes(reason) ? undefined : error, what)
     },
-    async close() {
-      if (ending()) return
-      await closings.all()
-      if (ending()) return
-      state = state === 'away' ? 'closed' : 'closing'
-      wake?.()
-      await produced.settled()
-      state = 'closed'
-      await looking
-      await end()
-    },
+    close: () => broker.close(end),
   }
 }
 

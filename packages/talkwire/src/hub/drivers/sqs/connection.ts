@@ -3,9 +3,9 @@ import type { SQS, SQSClientConfig } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
 import { isCertificate } from '../../../trust.js'
 import type { OpenOptions } from '../../driver.js'
-import { underway } from '../../underway.js'
 import { brokerAddress } from '../broker-address.js'
-import { calls, isAway, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
+import { packageOf, type Pauses } from '../broker.js'
+import { presence } from '../presence.js'
 
 export interface Sqs {
   /** Every queue's name begins with it. */
@@ -57,15 +57,11 @@ function parse(address: string, credentials: Readonly<Record<string, unknown>>):
   }
 }
 
-export async function connectSqs(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Sqs> {
+export async function connectSqs(address: string, options: OpenOptions): Promise<Sqs> {
+  const { credentials = {}, onError, signal } = options
   const { config, prefix } = parse(address, credentials)
   const lib = await packageOf('sqs', '@aws-sdk/client-sqs', () => import('@aws-sdk/client-sqs'))
   signal?.throwIfAborted()
-  const backs = calls()
-  const closings = calls()
-  const asked = underway()
-  let state: 'open' | 'away' | 'closing' | 'closed' = 'open'
-  let wake: (() => void) | undefined
   const client = new lib.SQS(config)
 
   /** Whoever may not ask for a queue, or asks for one that is none, has an answer. */
@@ -76,31 +72,15 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
       if (!/QueueDoesNotExist|NonExistentQueue|^AccessDenied/.test((reason as Error).name)) throw reason
     }
   }
-  const ending = (): boolean => state === 'closing' || state === 'closed'
-  const lost = async (cause: TalkwireError): Promise<void> => {
-    if (state !== 'open') return
-    state = 'away'
-    onConnection({ state: 'lost', cause })
-    const pause = pauses()
-    wake = pause.end
-    if (!(await untilAnswered(there, pause, ending))) return
-    state = 'open'
-    onConnection({ state: 'connected' })
-    await backs.all()
-  }
-  const ready = (): void => {
-    if (state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
-    if (state === 'away')
-      throw new TalkwireError('UNAVAILABLE', 'SQS: nobody answers now; it is asked again by itself', { outcome: 'not-sent' })
-  }
+  const broker = presence('SQS: nobody answers now; it is asked again by itself', there, options)
   const run = async <T>(what: (sqs: SQS) => Promise<T>, outcome: Outcome): Promise<T> => {
-    ready()
+    broker.ready()
     try {
       return await what(client)
     } catch (reason) {
       if (reason instanceof TalkwireError || isAborted(reason)) throw reason
       const error = errorOf(reason, outcome)
-      if (isUnanswered(reason)) void lost(error)
+      if (isUnanswered(reason)) broker.lost(error)
       throw error
     }
   }
@@ -114,25 +94,10 @@ export async function connectSqs(address: string, { credentials = {}, onConnecti
   return {
     prefix,
     onError,
-    closing: (what) => closings.add(what),
-    ask: (what, outcome = 'maybe-ran') => asked.keep(run(what, outcome)),
-    async again(pause, reason, what) {
-      if (!isAway(reason)) onError(reason, what)
-      const forget = [closings.add(pause.end)]
-      if (state !== 'away') await pause.next()
-      else await new Promise<void>((resolve) => forget.push(backs.add(resolve), closings.add(resolve)))
-      for (const each of forget) each()
-    },
-    async close() {
-      if (ending()) return
-      await closings.all()
-      if (ending()) return
-      state = 'closing'
-      wake?.()
-      await asked.settled()
-      state = 'closed'
-      client.destroy()
-    },
+    closing: broker.closing,
+    ask: (what, outcome = 'maybe-ran') => broker.keep(run(what, outcome)),
+    again: broker.again,
+    close: () => broker.close(() => client.destroy()),
   }
 }
 
