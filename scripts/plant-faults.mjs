@@ -2222,11 +2222,24 @@ const FAULTS = [
     [
       ['nats: who reads does not look at the clock', ' || !isOver(found.until, await kv.now())', ' || true'],
       ['nats: who finds something expired leaves it', 'await kv.remove(key, found.seq);', 'return undefined;'],
-      ['nats: what expired can be compared with', 'if (known && !known.expires)', 'if (known)'],
+      ['nats: what expired can be compared with', ' && !known.expires', ''],
       ['nats: what expired is listed', 'until === undefined || !isOver(until, now)', 'true'],
       ['nats: who wants nothing there gives up for a mark', 'if (revision !== null)', 'if (true)'],
       ['nats: what went while we were away is not told', '!told.there.has(key)', 'false'],
+      ['nats: a batch that was overtaken tries for ever', 'looks = true', 'looks = false'],
+      ['nats: a batch says to each write what is expected', 'expects.delete(change.key);', ''],
+      ['nats: of two conditions of a batch one counts', 'expect !== (expects.get(change.key) ?? expect)', 'false'],
+      ['nats: a value of a batch that expires does not say so', ', writes[index].ttl !== undefined)', ', false)'],
       ['nats: of what went while we were away one is told', 'lost.map(gone).at(-1)', 'lost.slice(0, 1).map(gone).at(-1)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/batch.js',
+    ['hub/drivers/nats-now'],
+    [
+      ['nats: a batch of any length is sent', 'if (parts.length > MOST)', 'if (false)'],
+      ['nats: a batch is at one place', 'seq - parts.length + 1 + index', 'seq'],
+      ['nats: a batch is many messages', "'Nats-Batch-Id': id, ", ''],
     ],
   ),
   ...faultsOf(

@@ -17,7 +17,10 @@ const STORED: readonly HubTrait[] = [
   ...(['state', 'cas', 'list', 'watch', 'leases', 'fencing', 'counters'] as const),
 ]
 /** By the level of JetStream's API: what the server has that one before it has not. */
-const LATER: readonly { readonly version: string; readonly traits: readonly HubTrait[] }[] = [{ version: '2.11', traits: ['ttl'] }]
+const LATER: readonly { readonly version: string; readonly traits: readonly HubTrait[] }[] = [
+  { version: '2.11', traits: ['ttl'] },
+  { version: '2.12', traits: ['batch'] },
+]
 
 export const nats: HubDriver = {
   name: 'nats',

@@ -9,7 +9,8 @@ import { connect as connectTo, headers, type NatsConnection } from '@nats-io/tra
 import { testHubDriver } from '../../../compliance/hub-driver.js'
 import { turns } from '../../../compliance/ends.js'
 import { fresh, hubKit, json } from '../../../compliance/hub-kit.js'
-import type { OpenDriver, Stored } from '../../../src/hub/driver.js'
+import type { Change, OpenDriver, SetOptions, Stored } from '../../../src/hub/driver.js'
+import { TalkwireError } from '../../../src/error.js'
 import { nats } from '../../../src/hub/drivers/nats.js'
 import { openHub } from '../../../src/hub/index.js'
 import { connect, contract, rpc } from '../../../src/index.js'
@@ -159,7 +160,7 @@ test('nats: a bucket of before is changed so that values expire; where that cann
     })
     await assert.rejects(few.state!.set('a', text(1), 'json', { ttl: 1000 }), {
       code: 'UNSUPPORTED',
-      message: /nats stream edit --allow-msg-ttl/,
+      message: /does not let us change it/,
     })
     await few.state!.set('a', text(1), 'json', {})
     assert.equal(await few.state!.delete('a'), true)
@@ -172,6 +173,103 @@ test('nats: a bucket of before is changed so that values expire; where that cann
     assert.deepEqual([config.allow_msg_ttl, config.deny_delete, config.discard], [true, true, 'new'])
     await hub.state!.set('c', text(1), 'json', { ttl: 100 })
     while ((await hub.state!.get('c')) !== undefined);
+  }))
+
+const put = (key: string, value: unknown, options: SetOptions = {}): Change => ({
+  op: 'set',
+  key,
+  value: text(value),
+  type: 'json',
+  options,
+})
+
+test('nats: a batch that names a key twice compares with what was there before', () =>
+  within(async ({ open }) => {
+    const { state } = await open()
+    const first = (await state!.set('a', text(1), 'json', {}))!
+    const done = await state!.batch!([put('a', 2), put('b', 1, { revision: null, ttl: 60_000 }), put('a', 3, { revision: first })])
+    assert.deepEqual([String((await state!.get('a'))!.value), (await state!.get('a'))!.revision], ['3', done![2]])
+    assert.equal((await state!.get('b'))!.revision, done![1])
+    assert.equal(await state!.batch!([put('a', 4, { revision: first }), put('c', 1)]), undefined)
+    assert.equal(await state!.batch!([put('a', 4, { revision: done![2]! }), put('c', 1), put('a', 5, { revision: null })]), undefined)
+    assert.equal(await state!.batch!([put('a', 4, { revision: first }), put('a', 5, { revision: done![2]! })]), undefined)
+    assert.deepEqual([String((await state!.get('a'))!.value), await state!.get('c')], ['3', undefined])
+    assert.deepEqual(await state!.batch!([]), [])
+    const alone = await state!.batch!([{ op: 'delete', key: 'a', revision: done![2]! }])
+    assert.deepEqual([alone, await state!.get('a')], [[''], undefined])
+    const many = Array.from({ length: 1001 }, (_, index) => put(`many/${index}`, index))
+    await assert.rejects(state!.batch!(many), { code: 'LIMIT_EXCEEDED', outcome: 'not-sent' })
+    assert.equal((await state!.batch!(many.slice(1)))!.length, 1000)
+  }))
+
+test('nats: a batch that wants nothing there has it although the mark of what was there goes meanwhile', () =>
+  within(async ({ prefix, open, stranger }) => {
+    const near = await open()
+    const other = (await near.state!.set('other', text(1), 'json', {}))!
+    await near.state!.set('key', text(1), 'json', {})
+    await near.state!.delete('key')
+    const way = await before(`$KV.${prefix}.key`, () => stranger.purge('key'))
+    const kit = hubKit({ driver: nats, module, address: `nats://${way}?prefix=${prefix}` }, () => true)
+    await kit.within(async () => {
+      const { state } = await kit.open()
+      const done = await state!.batch!([put('key', 2, { revision: null }), put('other', 2, { revision: other })])
+      assert.equal((await near.state!.get('key'))!.revision, done![0])
+      assert.equal((await near.state!.get('other'))!.revision, done![1])
+    })
+  }))
+
+test('nats: a batch takes what expired for nothing', () =>
+  within(async ({ open, stranger }) => {
+    const { state } = await open()
+    await state!.set('there', text(1), 'json', {})
+    const seq = await stranger.put('key', 1, 50)
+    while ((await state!.get('key')) !== undefined);
+    assert.equal(await state!.batch!([put('there', 2), put('key', 2, { revision: `${seq}t` })]), undefined)
+    assert.notEqual(await state!.batch!([put('there', 2), put('key', 2, { revision: null })]), undefined)
+    assert.equal(String((await state!.get('key'))!.value), '2')
+  }))
+
+test('nats: of batches that are written at once each is whole', () =>
+  within(async ({ open }) => {
+    const hubs = await Promise.all([open(), open(), open()])
+    for (let round = 0; round < 10; round++)
+      await Promise.all(
+        hubs.flatMap(({ state }, who) =>
+          [1, 2, 3, 4].map((time) => state!.batch!(['a', 'b', 'c'].map((key) => put(key, `${who} ${time}`)))),
+        ),
+      )
+    const values = await Promise.all(['a', 'b', 'c'].map(async (key) => String((await hubs[0]!.state!.get(key))!.value)))
+    assert.equal(new Set(values).size, 1)
+  }))
+
+test('nats: a batch is whole after kill -9, and there if it was acknowledged', () =>
+  within(async ({ open }) => {
+    const { state } = await open()
+    let [acked, running] = [0, true]
+    const write = async (): Promise<void> => {
+      for (let n = 1; running; n++)
+        try {
+          await state!.batch!(['a', 'b', 'c'].map((key) => put(key, n)))
+          acked = n
+        } catch (reason) {
+          assert.ok(['UNAVAILABLE', 'CONNECTION_LOST'].includes(TalkwireError.from(reason).code), String(reason))
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+    }
+    const writing = write()
+    const more = async (): Promise<void> => {
+      for (const before = acked; acked < before + 20;) await new Promise((resolve) => setImmediate(resolve))
+    }
+    for (let kill = 0; kill < 3; kill++) {
+      await more()
+      await broker.restart()
+      await more()
+    }
+    running = false
+    await writing
+    const values = await Promise.all(['a', 'b', 'c'].map(async (key) => Number(String((await state!.get(key))!.value))))
+    assert.equal(new Set(values).size, 1)
+    assert.ok(values[0]! >= acked)
   }))
 
 test('nats: where older values are kept none expires: they would come back', () =>

@@ -17,7 +17,7 @@ import { isTrusted } from './broker-tls.js'
 import { NATS, NATS_TLS } from './brokers.js'
 
 /** Since which version a server has it. */
-const LATER: readonly HubTrait[] = ['ttl']
+const LATER: readonly HubTrait[] = ['ttl', 'batch']
 
 /** Who gives no name may everything. */
 const USERS = `no_auth_user: all

@@ -1,11 +1,13 @@
 /** A bucket as NATS' key-value stores are: the stream `KV_NAME`, a key's last message is its value, a revision its place. */
 import { TalkwireError } from '../../../error.js'
-import type { BodyType, Stored } from '../../driver.js'
+import type { BodyType, Headers, Stored } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
 import { bodyTypeOf } from '../broker.js'
+import { storeAll } from './batch.js'
 import { CONFLICT, jetStreamCode, NO_MESSAGE, token, type Nats } from './connection.js'
 
 const OPERATION = 'KV-Operation'
+const NOTHING = new Uint8Array()
 const EXPECT = 'Nats-Expected-Last-Subject-Sequence'
 /** Of the server, in whole seconds, and ours beside it, in milliseconds. */
 const SECONDS = 'Nats-TTL'
@@ -14,6 +16,7 @@ const MARKER = 'Nats-Marker-Reason'
 /** How long it is known that a key is gone, seconds. A watch that stood still for longer begins anew: its consumer goes after a minute. */
 const KNOWN_GONE = 3600
 const EXPIRING = { allow_msg_ttl: true, subject_delete_marker_ttl: KNOWN_GONE * 1e9 }
+const BATCHES = { allow_atomic: true }
 
 /** What stands at a key. */
 export interface Last {
@@ -27,23 +30,38 @@ export interface Last {
   readonly until: number | undefined
 }
 
+export interface Write {
+  readonly key: string
+  readonly body: Uint8Array
+  readonly type: BodyType
+  /** Undefined: whatever stands there. */
+  readonly expect: number | undefined
+  /** Milliseconds. */
+  readonly ttl?: number | undefined
+  /** A deletion. */
+  readonly gone?: boolean
+}
+
 export interface Bucket {
   ready(): Promise<void>
   readonly stream: string
   readonly root: string
   last(key: string): Promise<Last | undefined>
-  /** Undefined: something else stands there. `expect` undefined: whatever stands there. `ttl`: milliseconds. */
+  /** Undefined: something else stands there. */
   put(key: string, body: Uint8Array, type: BodyType, expect: number | undefined, ttl?: number): Promise<number | undefined>
   remove(key: string, expect: number | undefined): Promise<boolean>
+  /** All or, undefined, none; else where they stand. What is expected at a key is said with the first write to it. */
+  all(writes: readonly Write[]): Promise<readonly number[] | undefined>
   /** The server's clock, milliseconds since 1970. */
   now(): Promise<number>
 }
 
-/** `expiring`: of values some have a time to live, on a server that knows of that. */
-export function bucket(nats: Nats, name: string, expiring = false): Bucket {
+/** `forState`: with values that expire and with batches, on a server that knows of them. */
+export function bucket(nats: Nats, name: string, forState = false): Bucket {
   const stream = `KV_${name}`
   const root = `$KV.${name}.`
-  const expires = expiring && nats.level >= 1
+  const later = { ...(forState && nats.level >= 1 && EXPIRING), ...(forState && nats.level >= 2 && BATCHES) }
+  const expires = 'allow_msg_ttl' in later
   const config = {
     subjects: [`${root}>`],
     max_msgs_per_subject: 1,
@@ -51,28 +69,33 @@ export function bucket(nats: Nats, name: string, expiring = false): Bucket {
     deny_delete: true,
     allow_direct: true,
     discard: 'new',
-    ...(expires && EXPIRING),
+    ...later,
   }
-  /** Why values cannot expire in the bucket as somebody made it. */
+  /** Why the bucket, as somebody made it, has neither values that expire nor batches. */
   let staying: TalkwireError | undefined
   const ready = onceDone(async () => {
     const isNew = await nats.ensure(stream, config)
-    staying = isNew || !expires ? undefined : await letExpire(nats, stream)
+    staying = isNew || !expires ? undefined : await extend(nats, stream, later)
   })
-  const write = async (
-    key: string,
-    body: Uint8Array,
-    type: BodyType,
-    expect: number | undefined,
-    more: Record<string, string>,
-  ): Promise<number | undefined> => {
+  const extraOf = ({ expect, ttl, gone }: Write): Headers => ({
+    ...(expect !== undefined && { [EXPECT]: String(expect) }),
+    ...(ttl !== undefined && { [SECONDS]: String(Math.ceil(ttl / 1000)), [EXACTLY]: String(ttl) }),
+    // What a purge leaves goes by itself; at the end of a deletion's time the server would put a mark in its place.
+    ...(gone && (expires && !staying ? { [OPERATION]: 'PURGE', [SECONDS]: String(KNOWN_GONE) } : { [OPERATION]: 'DEL' })),
+  })
+  const store = async <T>(run: () => Promise<T>): Promise<T | undefined> => {
     try {
-      const extra = { ...(expect !== undefined && { [EXPECT]: String(expect) }), ...more }
-      return (await nats.store(root + token(key), { body, type, headers: {} }, extra)).seq
+      return await run()
     } catch (reason) {
       if (jetStreamCode(reason) === CONFLICT) return undefined
       throw reason
     }
+  }
+  const one = async (write: Write): Promise<number | undefined> => {
+    await ready()
+    if (write.ttl !== undefined && staying) throw staying
+    const { key, body, type } = write
+    return store(async () => (await nats.store(root + token(key), { body, type, headers: {} }, extraOf(write))).seq)
   }
   return {
     ready: async () => ready(),
@@ -89,16 +112,21 @@ export function bucket(nats: Nats, name: string, expiring = false): Bucket {
       const { seq, data = '', hdrs, time } = answer.message
       return lastOf(key, seq, Date.parse(time), Buffer.from(data, 'base64'), headersIn(hdrs))
     },
-    async put(key, body, type, expect, ttl) {
+    put: (key, body, type, expect, ttl) => one({ key, body, type, expect, ttl }),
+    remove: async (key, expect) => (await one({ key, body: NOTHING, type: 'bytes', expect, gone: true })) !== undefined,
+    async all(writes) {
       await ready()
-      if (ttl !== undefined && staying) throw staying
-      return write(key, body, type, expect, ttl === undefined ? {} : { [SECONDS]: String(Math.ceil(ttl / 1000)), [EXACTLY]: String(ttl) })
-    },
-    async remove(key, expect) {
-      await ready()
-      // What a purge leaves goes by itself; at the end of a deletion's time the server would put a mark in its place.
-      const how = expires && !staying ? { [OPERATION]: 'PURGE', [SECONDS]: String(KNOWN_GONE) } : { [OPERATION]: 'DEL' }
-      return (await write(key, new Uint8Array(), 'bytes', expect, how)) !== undefined
+      if (staying) throw staying
+      return store(() =>
+        storeAll(
+          nats,
+          writes.map((write) => ({
+            subject: root + token(write.key),
+            message: { body: write.body, type: write.type, headers: {} },
+            extra: extraOf(write),
+          })),
+        ),
+      )
     },
     now: async () => Date.parse((await nats.api(`STREAM.INFO.${stream}`)).ts),
   }
@@ -125,20 +153,20 @@ function headersIn(hdrs: string | undefined): (name: string) => string | undefin
   return (name) => new RegExp(`^${name}: *([^\\r\\n]*)`, 'im').exec(lines)?.[1]
 }
 
-/** A bucket of before, or of somebody else. Undefined: values expire in it from now on. Else why not. */
-async function letExpire(nats: Nats, stream: string): Promise<TalkwireError | undefined> {
+/** A bucket of before, or of somebody else. Undefined: it has from now on what a hub's has. Else why not. */
+async function extend(nats: Nats, stream: string, later: object): Promise<TalkwireError | undefined> {
   const { config } = await nats.api(`STREAM.INFO.${stream}`)
   const refused = (why: string, cause?: unknown): TalkwireError =>
-    new TalkwireError('UNSUPPORTED', `values do not expire in the NATS stream "${stream}": ${why}`, { cause })
+    new TalkwireError('UNSUPPORTED', `the NATS stream "${stream}" has no ttl and no batches: ${why}`, { cause })
   if (config.max_msgs_per_subject !== 1)
     return refused('it keeps older values, which would come back; nats stream edit --max-msgs-per-subject=1 makes it one as a hub has it')
-  if (config.allow_msg_ttl && config.subject_delete_marker_ttl > 0) return undefined
+  if (Object.keys(later).every((name) => config[name])) return undefined
   try {
-    await nats.api(`STREAM.UPDATE.${stream}`, { ...config, ...EXPIRING })
+    await nats.api(`STREAM.UPDATE.${stream}`, { ...config, ...later })
     return undefined
   } catch (reason) {
     // What is no answer is asked for again by the next.
     if (jetStreamCode(reason) === undefined && TalkwireError.from(reason).code !== 'UNAUTHENTICATED') throw reason
-    return refused(`the server does not let us change it (${(reason as Error).message}); nats stream edit --allow-msg-ttl does`, reason)
+    return refused(`the server does not let us change it (${(reason as Error).message}); let somebody else open the hub once`, reason)
   }
 }

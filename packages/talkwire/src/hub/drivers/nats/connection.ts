@@ -175,12 +175,6 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     if (!closed && away) throw absent()
     return request(subject, body, headers)
   }
-  const checked = (message: Msg): any => {
-    const answer = message.json<any>()
-    if (answer.error)
-      throw new TalkwireError('UNKNOWN', `JetStream: ${answer.error.description}`, { details: answer.error, outcome: 'ran' })
-    return answer
-  }
   const headersOf = ({ type, headers }: Outgoing, extra: Headers = {}): MsgHdrs => {
     const made = lib.headers()
     made.set(TYPE, CONTENT_TYPES[type])
@@ -260,6 +254,13 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     )
   }
   return nats
+}
+
+/** What JetStream answers. Throws what it says of an error; `jetStreamCode` has its number. */
+export function checked(message: Msg): any {
+  const answer = message.json<any>()
+  if (answer.error) throw new TalkwireError('UNKNOWN', `JetStream: ${answer.error.description}`, { details: answer.error, outcome: 'ran' })
+  return answer
 }
 
 /** JetStream's own number of an error. */

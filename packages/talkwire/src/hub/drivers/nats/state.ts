@@ -4,8 +4,8 @@
  * compares with it comes after somebody who was told that it is gone.
  */
 import { TalkwireError } from '../../../error.js'
-import type { StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
-import { bucket, revisionOf, seqOf, type Bucket, type Last } from './bucket.js'
+import type { Change, StateDriver, StateSink, Stored, Subscription } from '../../driver.js'
+import { bucket, revisionOf, seqOf, type Bucket, type Last, type Write } from './bucket.js'
 import type { Nats } from './connection.js'
 import { follow } from './follow.js'
 
@@ -18,10 +18,10 @@ export function state(nats: Nats): StateDriver {
       await kv.remove(key, found.seq)
     }
   }
-  /** Undefined: another value stands there. */
-  const expected = async (key: string, revision: string | null): Promise<number | undefined> => {
+  /** Undefined: another value stands there. `looks`: also where the server can tell. */
+  const expected = async (key: string, revision: string | null, looks = false): Promise<number | undefined> => {
     const known = revision === null ? undefined : seqOf(revision)
-    if (known && !known.expires) return known.seq
+    if (known && !known.expires && !looks) return known.seq
     const found = await last(key)
     const isThere = found !== undefined && !found.gone
     if (revision === null) return isThere ? undefined : (found?.seq ?? 0)
@@ -51,9 +51,45 @@ export function state(nats: Nats): StateDriver {
         if (await kv.remove(key, found.seq)) return true
       }
     },
+    ...(nats.level >= 2 && { batch: (changes: readonly Change[]) => batch(kv, changes, expected) }),
     list: (prefix) => list(nats, kv, prefix),
     watch: (prefix, sink) => watch(nats, kv, prefix, sink),
   }
+}
+
+type Expected = (key: string, revision: string | null, looks: boolean) => Promise<number | undefined>
+
+/** Undefined: some condition does not hold, and nothing is changed. */
+async function batch(kv: Bucket, changes: readonly Change[], expected: Expected): Promise<readonly string[] | undefined> {
+  for (let looks = false; ; looks = true) {
+    const expects = await expectedOf(changes, (key, revision) => expected(key, revision, looks))
+    if (!expects) return undefined
+    const writes = changes.map((change): Write => {
+      // The server compares with what was there before, so only the first write to a key can say it.
+      const expect = expects.get(change.key)
+      expects.delete(change.key)
+      if (change.op === 'delete') return { key: change.key, body: new Uint8Array(), type: 'bytes', expect, gone: true }
+      return { key: change.key, body: change.value, type: change.type, expect, ttl: change.options.ttl }
+    })
+    const seqs = await kv.all(writes)
+    // Else another was faster, or a mark of what was there came or went: that is looked at.
+    if (seqs) return seqs.map((seq, index) => (writes[index]!.gone ? '' : revisionOf(seq, writes[index]!.ttl !== undefined)))
+  }
+}
+
+async function expectedOf(
+  changes: readonly Change[],
+  expected: (key: string, revision: string | null) => Promise<number | undefined>,
+): Promise<Map<string, number> | undefined> {
+  const expects = new Map<string, number>()
+  for (const change of changes) {
+    const revision = change.op === 'delete' ? change.revision : change.options.revision
+    if (revision === undefined) continue
+    const expect = await expected(change.key, revision)
+    if (expect === undefined || expect !== (expects.get(change.key) ?? expect)) return undefined
+    expects.set(change.key, expect)
+  }
+  return expects
 }
 
 /** Both are in whole milliseconds, rounded down: one more, and it is not too early. */
