@@ -383,7 +383,7 @@ test('nats: services are found by name, and who is killed is out when its time i
     await started.line(`ready ${who}`)
     return started
   }
-  const [one] = await Promise.all(['one', 'two'].map(start))
+  const [one, two] = await Promise.all(['one', 'two'].map(start))
   await using client = await connect(contract(`${name}/1`, { who: rpc({ output: anything, idempotent: true }) }), { hub })
   const asked = async (): Promise<unknown[]> => [...new Set(await Promise.all([1, 2, 3, 4].map(() => client.who())))].toSorted()
   assert.deepEqual(await asked(), ['one', 'two'])
@@ -398,6 +398,7 @@ test('nats: services are found by name, and who is killed is out when its time i
     ['two'],
   )
   await following.close()
+  await two!.kill()
 })
 
 test('nats: an intent reaches who handles it', async () => {
