@@ -1350,7 +1350,10 @@ const FAULTS = [
     ['hub/drivers/redis'],
     [
       ['redis: the fence stands still', "redis.call('INCR', l .. 'fence')", '1'],
-      ['redis: what is over is renewed', "if not redis.call('ZSCORE', l .. 'holders', ARGV[1]) then return 0 end", ''],
+      ['redis: what is over is renewed and given back', 'return over and tonumber(over) > now()', 'return over'],
+      ['redis: anybody renews and gives back', 'return over and tonumber(over) > now()', 'return true'],
+      ['redis: who waits for a lease is passed by', "forget), living('alive', leave)", 'forget), 0'],
+      ['redis: a lease that is free costs listening', 'let ear;', "let ear = await redis.listen('channels', [`${key}wake`], look, look);"],
     ],
   ),
   ...faultsOf(

@@ -94,6 +94,34 @@ test('what was published and not waited for leaves before the hub closes', () =>
     assert.deepEqual((await ear.until(1)).map(valueOf), [1])
   }))
 
+test('who gets a lease at once asked once, and listened to nothing', () =>
+  kit.within(async () => {
+    const { createClient } = await import('@redis/client')
+    const bare = await createClient({ url: `redis://${broker.host}:${broker.port}` }).connect()
+    try {
+      const hub = await kit.open()
+      const ask = { holder: 'one', label: undefined, ttl: 60_000, wait: 60_000, permits: 1 }
+      await bare.configResetStat()
+      const held = await hub.leases!.acquire('quick', ask, undefined)
+      assert.equal(await hub.leases!.release('quick', held!), true)
+      assert.doesNotMatch(await bare.info('commandstats'), /subscribe/)
+    } finally {
+      bare.destroy()
+    }
+  }))
+
+test("a lease whose time is over is nobody's, also before somebody else asks for it", () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const hold = (name: string, ttl: number) =>
+      hub.leases!.acquire(name, { holder: name, label: undefined, ttl, wait: 0, permits: 1 }, undefined)
+    const [one, two] = [await hold('over', 50), await hold('renewing', 50)]
+    await hold('later', 100)
+    while ((await hub.leases!.inspect('later')).holders.length > 0);
+    assert.equal(await hub.leases!.release('over', one!), false)
+    assert.equal(await hub.leases!.renew('renewing', two!, 60_000), false)
+  }))
+
 test('jobs that were on their way to who wants no more go to others, and were not tried', () =>
   kit.within(async () => {
     const hub = await kit.open()

@@ -3,7 +3,7 @@
  * nothing for a while waits no more. The fence counts on as long as Redis keeps what it has: see the caveat in docs/hub/redis.md.
  */
 import type { LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
-import { items, script, text, type Answer, type Redis } from './connection.js'
+import { items, script, text, type Answer, type Ear, type Redis } from './connection.js'
 
 /** A waiter is asked after within so many milliseconds, and says so three times as often. */
 const PATIENCE = 3000
@@ -20,9 +20,15 @@ local function leave(holder)
   redis.call('ZREM', l .. 'waiting', holder)
   redis.call('ZREM', l .. 'alive', holder)
 end
-local function sweep()
-  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', l .. 'holders', '-inf', whole(now()))) do forget(holder) end
-  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', l .. 'alive', '-inf', whole(now()))) do leave(holder) end
+-- How many there are whose time is not over; the others go.
+local function living(set, drop)
+  if redis.call('ZCARD', l .. set) == 0 then return 0 end
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', l .. set, '-inf', whole(now()))) do drop(holder) end
+  return redis.call('ZCARD', l .. set)
+end
+local function holds(holder)
+  local over = redis.call('ZSCORE', l .. 'holders', holder)
+  return over and tonumber(over) > now()
 end
 local function first(set)
   local score = redis.call('ZRANGE', l .. set, 0, 0, 'WITHSCORES')[2]
@@ -33,12 +39,11 @@ end
 /** The token; else a table with the milliseconds after which to ask again. */
 const acquire = script(`${LEASE}
 local holder, label, ttl, permits, waits = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
-sweep()
-local free = permits - redis.call('ZCARD', l .. 'holders')
-local rank = redis.call('ZRANK', l .. 'waiting', holder) or redis.call('ZCARD', l .. 'waiting')
+local free, waiters = permits - living('holders', forget), living('alive', leave)
+local rank = waiters > 0 and redis.call('ZRANK', l .. 'waiting', holder) or waiters
 if rank < free then
   local token = whole(redis.call('INCR', l .. 'fence'))
-  leave(holder)
+  if waiters > 0 then leave(holder) end
   redis.call('ZADD', l .. 'holders', whole(now() + ttl), holder)
   redis.call('HSET', l .. 'about', holder, token .. ' ' .. label)
   return token
@@ -56,28 +61,25 @@ return 1`)
 
 /** 1: it was this holder's until now. */
 const release = script(`${LEASE}
-sweep()
-if redis.call('ZSCORE', l .. 'holders', ARGV[1]) then
-  forget(ARGV[1])
-  wake()
-  return 1
-end
-return 0`)
+if not holds(ARGV[1]) then return 0 end
+forget(ARGV[1])
+wake()
+return 1`)
 
 const renew = script(`${LEASE}
-sweep()
-if not redis.call('ZSCORE', l .. 'holders', ARGV[1]) then return 0 end
+if not holds(ARGV[1]) then return 0 end
 redis.call('ZADD', l .. 'holders', whole(now() + tonumber(ARGV[2])), ARGV[1])
 return 1`)
 
 const inspect = script(`${LEASE}
-sweep()
+living('holders', forget)
+local waiters = living('alive', leave)
 local held = redis.call('ZRANGE', l .. 'holders', 0, -1, 'WITHSCORES')
 local found = {}
 for i = 1, #held, 2 do
   found[#found + 1] = { held[i], redis.call('HGET', l .. 'about', held[i]), whole(math.max(0, tonumber(held[i + 1]) - now())) }
 end
-return { found, redis.call('ZCARD', l .. 'waiting') }`)
+return { found, waiters }`)
 
 export function leases(redis: Redis): LeasesDriver {
   const keyOf = (name: string): string => `${redis.prefix}:lease:${name}:`
@@ -116,7 +118,7 @@ async function wait(redis: Redis, key: string, ask: LeaseAsk, signal: AbortSigna
     woken = true
     wake?.()
   }
-  const ear = await redis.listen('channels', [`${key}wake`], look, look)
+  let ear: Ear | undefined
   signal?.addEventListener('abort', look, { once: true })
   let got: LeaseHolder | number = 0
   try {
@@ -125,11 +127,13 @@ async function wait(redis: Redis, key: string, ask: LeaseAsk, signal: AbortSigna
       got = await attempt(true)
       const left = until - performance.now()
       if (typeof got !== 'number' || left <= 0 || signal?.aborted) break
-      if (!woken) await pause(Math.min(got + 1, left), (resolve) => (wake = resolve))
+      // A lease that is free costs no listening. What was said before we listened nobody heard: asked again.
+      if (!ear) ear = await redis.listen('channels', [`${key}wake`], look, look)
+      else if (!woken) await pause(Math.min(got + 1, left), (resolve) => (wake = resolve))
     }
   } finally {
     signal?.removeEventListener('abort', look)
-    await ear.close()
+    await ear?.close()
     if (typeof got === 'number') await redis.run(leave, [key], [holder]).catch(() => {})
   }
   if (signal?.aborted) {
