@@ -13,13 +13,13 @@ export interface Presence {
   /** Nobody answered. Asks until somebody does. */
   lost(cause: TalkwireError): void
   /** Waited for by `close`. Returns what it was given. */
-  keep<T>(work: Promise<T>): Promise<T>
+  readonly keep: <T>(work: Promise<T>) => Promise<T>
   /** Called when somebody answers again. */
-  back(what: () => unknown): () => void
+  readonly back: (what: () => unknown) => () => void
   /** Called before the end; what it returns is waited for. */
-  closing(what: () => unknown): () => void
+  readonly closing: (what: () => unknown) => () => void
   /** Resolves when it is worth trying again after this reason, if there is one, or when it ends. Tells reasons that are no lost connection. */
-  again(pause: Pauses, reason: unknown, what: string, signal?: AbortSignal): Promise<void>
+  readonly again: (pause: Pauses, reason: unknown, what: string, signal?: AbortSignal) => Promise<void>
   /** Resolves when what was under way has ended, and `end` behind it. */
   close(end: () => unknown): Promise<void>
 }
@@ -67,8 +67,8 @@ export function presence(silence: string, there: () => Promise<void>, { onConnec
     },
     lost: (cause) => void lost(cause),
     keep: asked.keep,
-    back: backs.add,
-    closing: closings.add,
+    back: (what) => backs.add(what),
+    closing: (what) => closings.add(what),
     async again(pause, reason, what, signal) {
       if (reason !== undefined && !isAway(reason)) onError(reason, what)
       const forget = [closings.add(pause.end)]
