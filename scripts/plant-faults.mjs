@@ -2229,6 +2229,7 @@ const FAULTS = [
       ['nats: what expired is listed', 'until === undefined || !isOver(until, now)', 'true'],
       ['nats: who wants nothing there gives up for a mark', 'if (revision !== null)', 'if (true)'],
       ['nats: what went while we were away is not told', '!told.there.has(key)', 'false'],
+      ['nats: a batch that wants nothing there gives up for a mark', 'if (seqs)', 'if (!seqs)\n return undefined;\n if (true)'],
       ['nats: a batch that was overtaken tries for ever', 'looks = true', 'looks = false'],
       ['nats: a batch says to each write what is expected', 'expects.delete(change.key);', ''],
       ['nats: of two conditions of a batch one counts', 'expect !== (expects.get(change.key) ?? expect)', 'false'],

@@ -208,7 +208,7 @@ test('nats: a batch that wants nothing there has it although the mark of what wa
     const other = (await near.state!.set('other', text(1), 'json', {}))!
     await near.state!.set('key', text(1), 'json', {})
     await near.state!.delete('key')
-    const way = await before(`$KV.${prefix}.key`, () => stranger.purge('key'))
+    const way = await before(`HPUB $KV.${prefix}.key`, () => stranger.purge('key'))
     const kit = hubKit({ driver: nats, module, address: `nats://${way}?prefix=${prefix}` }, () => true)
     await kit.within(async () => {
       const { state } = await kit.open()
@@ -344,7 +344,7 @@ test('nats: who wants nothing there has it although the mark of what was there g
     const near = await open()
     await near.state!.set('key', text(1), 'json', {})
     await near.state!.delete('key')
-    const way = await before(`$KV.${prefix}.key`, () => stranger.purge('key'))
+    const way = await before(`HPUB $KV.${prefix}.key`, () => stranger.purge('key'))
     const kit = hubKit({ driver: nats, module, address: `nats://${way}?prefix=${prefix}` }, () => true)
     await kit.within(async () => {
       const revision = await (await kit.open()).state!.set('key', text(2), 'json', { revision: null })
