@@ -809,6 +809,7 @@ const FAULTS = [
       ['mongodb: what is too large is no error of ours', 'if (TOO_LARGE.has(code ?? 0) || ', 'if ('],
       ['mongodb: while there is no server what is sent waits', "if (state === 'away')\n            throw", 'if (false)\n            throw'],
       ['mongodb: the credentials are not said', '...(user !== undefined && {', '...(false && {'],
+      ['mongodb: a socket that is no more is unknown', 'if (BROKEN.has(', 'if (false && BROKEN.has('],
       ['mongodb: any prefix', '|| !PREFIX.test(prefix)', ''],
     ],
   ),
@@ -847,21 +848,16 @@ const FAULTS = [
       ['mongodb: null is anything', '...(revision === null && NONE)', ''],
       ['mongodb: a revision is not compared', 'return { _id: key, revision, ...THERE };', 'return { _id: key, ...THERE };'],
       ['mongodb: a batch compares nothing', 'if (wanted.some(', 'if (false && wanted.some('],
-      ['mongodb: a batch is many changes', 'await docs.bulkWrite(operations, { session });', 'await docs.bulkWrite(operations);'],
-      ['mongodb: a prefix is a pattern', 'prefix.replaceAll(SPECIAL,', 'prefix.replaceAll(/$^/g,'],
       ['mongodb: a listing has one page', 'if (page.length < PAGE)', 'if (true)'],
       ['mongodb: nobody is told what expired', 'await mongo.run(() => docs.deleteMany(OVER));', ''],
     ],
   ),
   ...faultsOf(
-    'hub/drivers/mongodb/connection.js',
-    ['hub/drivers/mongodb'],
-    [['mongodb: nobody is told that there is a server again', 'await backs.all();', '']],
-  ),
-  ...faultsOf(
     'hub/drivers/mongodb/state.js',
     ['hub/drivers/mongodb-foreign'],
     [
+      ['mongodb: a prefix is a pattern', 'prefix.replaceAll(SPECIAL,', 'prefix.replaceAll(/$^/g,'],
+      ['mongodb: a batch is many changes', 'await docs.bulkWrite(operations, { session });', 'await docs.bulkWrite(operations);'],
       [
         'mongodb: what somebody else wrote may have changed since',
         'return doc && revisionOf(keys.mongo, doc) === revision ?',

@@ -160,8 +160,10 @@ export function testHubState({ group, within, open, has, watcher }: HubKit): voi
       await watched.until(`${root}/0`, undefined)
       await watched.until(`${root}/there`, '"after"')
       if (has('ttl')) {
-        await set(hub, `${root}/short`, '1', { ttl: 100 })
+        // One that is over before anybody looked is told to nobody.
+        await set(hub, `${root}/short`, '1')
         await watched.until(`${root}/short`, '1')
+        await set(hub, `${root}/short`, '1', { ttl: 100 })
         await watched.until(`${root}/short`, undefined)
       }
       assert.ok(!watched.known.has(`${root}x`))

@@ -6,6 +6,7 @@ import { soon } from '../../../compliance/ends.js'
 import { hubKit, upTo, Waiting } from '../../../compliance/hub-kit.js'
 import type { OpenOptions } from '../../../src/hub/driver.js'
 import { mongodb } from '../../../src/hub/drivers/mongodb.js'
+import { connectMongo } from '../../../src/hub/drivers/mongodb/connection.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
 import { cuttable, mongoWith } from './brokers.js'
@@ -74,6 +75,30 @@ test('what somebody else wrote is compared as it is, and set only if it still is
     assert.equal(await hub.state!.set('count', text({ n: 4 }), 'json', { revision: newer }), undefined)
     assert.deepEqual(await pymongo(`${values}.find_one({"_id": "count"})["value"]`), { n: 3 })
   }))
+
+test('a batch of which MongoDB refuses one change leaves nothing, and a prefix is no pattern', () =>
+  kit.within(async () => {
+    const hub = await kit.open()
+    const change = (key: string, value: string) => ({ op: 'set', key, value: text(value), type: 'json', options: {} }) as const
+    run('rule = lambda rule: db.command("collMod", "talkwire.state", validator=rule)')
+    run('_ = rule({"value": {"$ne": "refused"}})')
+    assert.equal(await pymongo('1'), 1)
+    await assert.rejects(hub.state!.batch!([change('all.or', 'taken'), change('all.nothing', 'refused')]), fails('UNKNOWN'))
+    run('_ = rule({})')
+    assert.equal(await pymongo('1'), 1)
+    assert.equal(await hub.state!.get('all.or'), undefined)
+    await hub.state!.batch!([change('all.or', 'taken'), change('all-or', 'taken')])
+    const keys: string[] = []
+    for await (const { key } of hub.state!.list!('all.')) keys.push(key)
+    assert.deepEqual(keys, ['all.or'])
+  }))
+
+test('a socket that the server ended is a lost connection, also where the library writes before it knows', async () => {
+  const mongo = await connectMongo(address, options)
+  const ended = mongo.errorOf(Object.assign(new Error('This socket has been ended by the other party'), { code: 'EPIPE' }))
+  assert.deepEqual([ended.code, ended.outcome], ['CONNECTION_LOST', 'maybe-ran'])
+  await mongo.close()
+})
 
 test('a watch of pymongo sees what we do, and ours what pymongo does', () =>
   kit.within(async () => {

@@ -155,6 +155,8 @@ const UNAUTHORIZED = 13
 const AUTHENTICATION_FAILED = 18
 const TOO_LARGE = new Set([10334, 17419, 17420])
 const DUPLICATE = 11000
+/** Of Node's, for a socket that is no more. */
+const BROKEN = new Set(['EPIPE', 'ECONNRESET'])
 
 export const codeOf = (reason: unknown): number | undefined => {
   const code = (reason as MongoServerError | undefined)?.code
@@ -165,6 +167,9 @@ export const codeOf = (reason: unknown): number | undefined => {
 export const isDuplicate = (reason: unknown): boolean => reason instanceof TalkwireError && codeOf(reason.cause) === DUPLICATE
 
 function errorIn(lib: Library, reason: unknown, isOpening: boolean, hasName: boolean): TalkwireError {
+  // The library lets what a socket says through, where it wrote to one that the other side had ended.
+  if (BROKEN.has((reason as NodeJS.ErrnoException).code ?? ''))
+    return new TalkwireError('CONNECTION_LOST', `MongoDB: ${(reason as Error).message}`, { cause: reason, outcome: 'maybe-ran' })
   if (!(reason instanceof lib.MongoError || reason instanceof lib.BSON.BSONError || reason instanceof RangeError))
     return TalkwireError.from(reason)
   const say = (code: string, outcome: 'not-sent' | 'maybe-ran'): TalkwireError =>
