@@ -71,6 +71,7 @@ export const LAYERS = [
       'hub/drivers/kafka*',
       'hub/drivers/looking.ts',
       'hub/drivers/telling.ts',
+      'hub/drivers/waking.ts',
       'hub/drivers/mqtt*',
       'hub/drivers/nats*',
       'hub/drivers/presence.ts',

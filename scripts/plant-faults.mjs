@@ -1349,7 +1349,7 @@ const FAULTS = [
       ['redis: what is over is renewed and given back', 'return over and tonumber(over) > now()', 'return over'],
       ['redis: anybody renews and gives back', 'return over and tonumber(over) > now()', 'return true'],
       ['redis: who waits for a lease is passed by', "forget), living('alive', leave)", 'forget), 0'],
-      ['redis: a lease that is free costs listening', 'let ear;', "let ear = await redis.listen('channels', [`${key}wake`], look, look);"],
+      ['redis: a lease that is free costs listening', 'let ear;', "let ear = await redis.listen('channels', [`${key}wake`], awake.call, awake.call);"],
     ],
   ),
   ...faultsOf(

@@ -6,6 +6,7 @@
 import type { Collection, Document } from 'mongodb'
 import { TalkwireError } from '../../../error.js'
 import type { LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
+import { waking } from '../waking.js'
 import { change } from './change.js'
 import type { Mongo } from './connection.js'
 import { feed, type Ear, type Feed } from './feed.js'
@@ -138,27 +139,22 @@ async function wait(all: Leases, name: string, wish: LeaseAsk, signal: AbortSign
   const { mongo, changes } = all
   const until = performance.now() + wish.wait
   let seen: number | undefined
-  let woken = false
   let closed = false
-  let wake: (() => void) | undefined
-  const look = (): void => {
-    woken = true
-    wake?.()
-  }
+  const awake = waking()
   let ear: Ear | undefined
   const listen = (): Promise<Ear> =>
     changes.listen({
       heard({ operationType, documentKey, freed }) {
-        if (documentKey?._id === name && (operationType === 'delete' || (freed !== undefined && freed !== seen))) look()
+        if (documentKey?._id === name && (operationType === 'delete' || (freed !== undefined && freed !== seen))) awake.call()
       },
-      anew: look,
+      anew: awake.call,
     })
-  signal?.addEventListener('abort', look, { once: true })
+  signal?.addEventListener('abort', awake.call, { once: true })
   const attempts = async (): Promise<LeaseHolder | undefined> => {
     let isOurs = false
     try {
       for (;;) {
-        woken = false
+        awake.looks()
         const lease = await ask(all, name, wish, true)
         seen = lease.freed
         const got = grantIn(lease, wish)
@@ -168,7 +164,7 @@ async function wait(all: Leases, name: string, wish: LeaseAsk, signal: AbortSign
         if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
         // What was freed before is not heard.
         if (!ear) ear = await listen()
-        else if (!woken) await pause(Math.min(nextIn(lease), left), (resolve) => (wake = resolve))
+        else await awake.pause(Math.min(nextIn(lease), left))
       }
     } finally {
       // What failed may have been granted.
@@ -178,14 +174,14 @@ async function wait(all: Leases, name: string, wish: LeaseAsk, signal: AbortSign
   const waiting = attempts()
   const forget = mongo.closing(async () => {
     closed = true
-    look()
+    awake.call()
     await waiting.catch(() => {})
   })
   try {
     return await waiting
   } finally {
     forget()
-    signal?.removeEventListener('abort', look)
+    signal?.removeEventListener('abort', awake.call)
     await ear?.close()
   }
 }
@@ -194,14 +190,4 @@ async function leave({ mongo, docs }: Leases, name: string, holder: string): Pro
   const there = { $or: [{ 'waiting.holder': holder }, { 'holders.holder': holder }] }
   const what = { holders: others('holders', holder), waiting: others('waiting', holder), freed: FREED }
   await mongo.run(() => docs.updateOne({ _id: name, ...there }, [{ $set: what }]))
-}
-
-function pause(milliseconds: number, waker: (resolve: () => void) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    waker(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }

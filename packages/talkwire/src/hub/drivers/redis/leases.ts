@@ -3,6 +3,7 @@
  * nothing for a while waits no more. The fence counts on as long as Redis keeps what it has: see the caveat in docs/hub/redis.md.
  */
 import type { LeaseAsk, LeaseHolder, LeasesDriver } from '../../driver.js'
+import { waking } from '../waking.js'
 import { items, script, text, type Answer, type Ear, type Redis } from './connection.js'
 
 /** A waiter is asked after within so many milliseconds, and says so three times as often. */
@@ -112,27 +113,22 @@ async function wait(redis: Redis, key: string, ask: LeaseAsk, signal: AbortSigna
     const got = await attempt(false)
     return typeof got === 'number' ? undefined : got
   }
-  let woken = false
-  let wake: (() => void) | undefined
-  const look = (): void => {
-    woken = true
-    wake?.()
-  }
+  const awake = waking()
   let ear: Ear | undefined
-  signal?.addEventListener('abort', look, { once: true })
+  signal?.addEventListener('abort', awake.call, { once: true })
   let got: LeaseHolder | number = 0
   try {
     while (typeof got === 'number') {
-      woken = false
+      awake.looks()
       got = await attempt(true)
       const left = until - performance.now()
       if (typeof got !== 'number' || left <= 0 || signal?.aborted) break
       // A lease that is free costs no listening. What was said before we listened nobody heard: asked again.
-      if (!ear) ear = await redis.listen('channels', [`${key}wake`], look, look)
-      else if (!woken) await pause(Math.min(got + 1, left), (resolve) => (wake = resolve))
+      if (!ear) ear = await redis.listen('channels', [`${key}wake`], awake.call, awake.call)
+      else await awake.pause(Math.min(got + 1, left))
     }
   } finally {
-    signal?.removeEventListener('abort', look)
+    signal?.removeEventListener('abort', awake.call)
     await ear?.close()
     if (typeof got === 'number') await redis.run(leave, [key], [holder]).catch(() => {})
   }
@@ -141,14 +137,4 @@ async function wait(redis: Redis, key: string, ask: LeaseAsk, signal: AbortSigna
     signal.throwIfAborted()
   }
   return typeof got === 'number' ? undefined : got
-}
-
-function pause(milliseconds: number, waker: (resolve: () => void) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    waker(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }
