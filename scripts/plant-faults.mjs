@@ -149,7 +149,7 @@ const FAULTS = [
       ['queues: a signal that is asked for late does not abort', 'if (this.lost)', 'if (false)'],
       ['queues: the signal does not abort', 'this.controller?.abort(reason)', ''],
       ['queues: no more time is asked for', 'attempt.old = !attempt.old', ''],
-      ['queues: more time is asked for what is done', 'inHand.delete(attempt)', ''],
+      ['queues: more time is asked for what is done', 'places[place] = undefined;', ''],
     ],
   ),
   ...faultsOf(
@@ -1349,7 +1349,11 @@ const FAULTS = [
       ['redis: what is over is renewed and given back', 'return over and tonumber(over) > now()', 'return over'],
       ['redis: anybody renews and gives back', 'return over and tonumber(over) > now()', 'return true'],
       ['redis: who waits for a lease is passed by', "forget), living('alive', leave)", 'forget), 0'],
-      ['redis: a lease that is free costs listening', 'let ear;', "let ear = await redis.listen('channels', [`${key}wake`], awake.call, awake.call);"],
+      [
+        'redis: a lease that is free costs listening',
+        'let ear;',
+        "let ear = await redis.listen('channels', [`${key}wake`], awake.call, awake.call);",
+      ],
     ],
   ),
   ...faultsOf(

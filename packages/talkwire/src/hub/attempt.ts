@@ -37,7 +37,8 @@ export class Attempt implements Job {
   readonly time: Date | undefined
   buried = false
   lost = false
-  /** The worker looked at it before. */
+  /** Of its worker, among what it has in hand; it was looked at there before. */
+  place = 0
   old = false
   private reason: unknown
   private controller: AbortController | undefined
@@ -94,29 +95,37 @@ export interface Renewal {
   remove(attempt: Attempt): void
 }
 
-/** Asks for more time for each attempt before half of its time is over. One timer for all: one for each would cost more than the rest of a short job. */
+/**
+ * Asks for more time for each attempt before half of its time is over. One timer for all, and places in a list that are used again: a
+ * timer for each, or a set, costs more than the rest of a short job.
+ */
 export function renewal(visibility: number): Renewal {
-  const inHand = new Set<Attempt>()
+  const places: (Attempt | undefined)[] = []
+  const free: number[] = []
   let timer: NodeJS.Timeout | undefined
+  const isIdle = (): boolean => free.length === places.length
   const look = (): void => {
-    for (const attempt of inHand) {
+    for (const attempt of places) {
+      if (!attempt) continue
       if (attempt.old) attempt.renew(visibility)
       attempt.old = !attempt.old
     }
-    if (inHand.size > 0) return
+    if (!isIdle()) return
     clearInterval(timer)
     timer = undefined
   }
   return {
     add(attempt) {
       if (!timer) timer = setInterval(look, Math.max(1, visibility >> 2))
-      else if (inHand.size === 0) timer.ref()
-      inHand.add(attempt)
+      else if (isIdle()) timer.ref()
+      attempt.place = free.pop() ?? places.length
+      places[attempt.place] = attempt
     },
-    remove(attempt) {
-      inHand.delete(attempt)
+    remove({ place }) {
+      places[place] = undefined
+      free.push(place)
       // Its next look is no reason for a process to live on.
-      if (inHand.size === 0) timer?.unref()
+      if (isIdle()) timer?.unref()
     },
   }
 }

@@ -35,8 +35,9 @@ async function played(handler: (job: Job<any>) => unknown, options?: ConsumeOpti
   }
   const worker = await queue(base, 'work', { visibility: 2 }).consume(handler, options)
   let ours = true
-  const job: DriverJob = {
-    id: '1',
+  const renewed: string[] = []
+  const job = (id: string): DriverJob => ({
+    id,
     attempt: 1,
     time: undefined,
     type: 'json',
@@ -48,12 +49,13 @@ async function played(handler: (job: Job<any>) => unknown, options?: ConsumeOpti
     nack: async () => void seen.push('nack'),
     dead: async (reason) => void seen.push(`dead: ${reason}`),
     async extend() {
+      renewed.push(id)
       asked()
       ours = false
       throw NOT_OURS
     },
-  }
-  return { hand: () => sink!.job(job), worker, told, seen, extended }
+  })
+  return { hand: (id = '1') => sink!.job(job(id)), worker, told, seen, renewed, extended }
 }
 
 test('the signal aborts when the job is another’s, and says why', async () => {
@@ -93,6 +95,14 @@ test('a handler may take its job apart', async () => {
   hand()
   await worker.close()
   assert.deepEqual([seen, told], [['dead: of old age'], []])
+})
+
+test('no more time is asked for what is done', async () => {
+  const { hand, worker, renewed, extended } = await played((job) => (job.id === 'long' ? extended : undefined))
+  hand('short')
+  hand('long')
+  await worker.close()
+  assert.deepEqual(renewed, ['long'])
 })
 
 /** The first is begun at once, the next in a day. */
