@@ -45,6 +45,8 @@ class CallOptions(NamedTuple):
     metadata: Optional[Dict[str, str]] = None
     on_progress: Optional[Callable[[Any], Any]] = None
     idempotent: bool = False
+    #: has each call before it is sent, for who may be interrupted
+    begun: Optional[List[Tuple[Connection, Outgoing]]] = None
 
 
 PLAIN = CallOptions()
@@ -272,14 +274,23 @@ class Remote:
     def _call(self, method: str, args: Tuple[Any, ...], named: Dict[str, Any], options: "CallOptions") -> Any:
         params, source = _request_of(args, named)
         until = None if options.timeout is None else time.monotonic() + options.timeout
-        while True:
-            opened = self._open(method, params, None, options._replace(timeout=left(until)), False, source is not None)
-            try:
-                return self._await(opened, source)
-            except TalkwireError as error:
-                # An input stream has been used up: it cannot be sent again.
-                if source is not None or not self._again(opened.connection, error, options.idempotent):
-                    raise
+        begun: List[Tuple[Connection, Outgoing]] = []
+        try:
+            while True:
+                wish = options._replace(timeout=left(until), begun=begun)
+                opened = self._open(method, params, None, wish, False, source is not None)
+                try:
+                    return self._await(opened, source)
+                except TalkwireError as error:
+                    # An input stream has been used up: it cannot be sent again.
+                    if source is not None or not self._again(opened.connection, error, options.idempotent):
+                        raise
+        except BaseException as error:
+            # Ctrl-C may come between the sending and the waiting: a call that nobody waits for would keep `close` waiting.
+            if not isinstance(error, Exception):
+                for connection, call in begun:
+                    connection.cancel(call)
+            raise
 
     def _again(self, connection: Connection, error: TalkwireError, idempotent: bool) -> bool:
         """Is a call that failed so made once more, on another connection?"""
@@ -308,7 +319,7 @@ class Remote:
         connection = self._connection
         outgoing = connection.open(
             method, params, timeout=timeout, metadata=options.metadata, on_progress=options.on_progress,
-            stream=stream, input=input or source is not None,
+            stream=stream, input=input or source is not None, begun=options.begun,
         )  # fmt: skip
         if source is not None:
             pool().submit(pump_quietly, connection, outgoing, source)

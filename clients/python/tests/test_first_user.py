@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -68,3 +69,23 @@ def test_ctrl_c_ends_a_call_and_cancels_it(served):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20)[0] == "interrupted\n" and process.returncode == 0
+
+
+def test_ctrl_c_between_the_sending_and_the_waiting_cancels_the_call(served):
+    service, _ = served({"wait": lambda ctx: ctx.wait_cancelled(60)})
+    with talkwire.connect("svc") as c:
+
+        def interrupted(*_):
+            while not any(connection.calls_in for connection in list(service._connections)):
+                time.sleep(0.002)
+            raise KeyboardInterrupt
+
+        c._connection.result = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            c.call("wait")
+        del c._connection.result
+        assert not c._connection.calls_out
+        give_up = time.monotonic() + 20
+        while any(connection.calls_in for connection in list(service._connections)):
+            assert time.monotonic() < give_up
+            time.sleep(0.002)

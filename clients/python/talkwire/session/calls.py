@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from ..codec_json import dumps, quote
 from ..descriptor import close_all, weight_of
@@ -25,8 +25,10 @@ class Calls(Core):
         input: bool = False,
         on_progress: Optional[Callable[[Any], None]] = None,
         on_result: Optional[Callable[[Any], None]] = None,
+        begun: Optional[List[Tuple[Any, Outgoing]]] = None,
     ) -> Outgoing:
-        """Sends a request. Raises TalkwireError (nothing was sent), TypeError for what cannot travel."""
+        """Sends a request. Raises TalkwireError (nothing was sent), TypeError for what cannot travel. `begun` has session and call
+        before it is sent: whoever may be interrupted before this returns cancels what is in it."""
         if self.ended is not None:
             raise TalkwireError(self.ended.code, self.ended.text, outcome="not-sent")
         if self.closing or self.peer_closing:
@@ -42,7 +44,7 @@ class Calls(Core):
             meta["credit"] = int(self.limits.window)
         if input:
             meta["input"] = True
-        return self._carrying(params, lambda: self._open(method, params, meta, stream, input, on_progress, on_result))
+        return self._carrying(params, lambda: self._open(method, params, meta, stream, input, on_progress, on_result, begun))
 
     def _open(
         self,
@@ -53,6 +55,7 @@ class Calls(Core):
         input: bool,
         on_progress: Optional[Callable[[Any], None]],
         on_result: Optional[Callable[[Any], None]],
+        begun: Optional[List[Tuple[Any, Outgoing]]],
     ) -> Outgoing:
         text, attachments = self._encode(params, descriptors=True) if params else ("", [])
         body = f'"method":{quote(method)}' + (f',"params":{text or "[]"}' if text or input else "")
@@ -66,6 +69,8 @@ class Calls(Core):
             call.items = ItemQueue(int(self.limits.window), self.full)
         if input:
             call.credit = Credit(self._peer_window)
+        if begun is not None:
+            begun.append((self, call))
         self.calls_out[id] = call
         try:
             self._send(f'{HEAD}"id":{id},{body}}}', attachments)

@@ -57,6 +57,18 @@ async function operate<T>(run: (admin: Admin) => Promise<T>): Promise<T> {
   }
 }
 
+/** Resolves when nobody finds it any more: until then what is published goes where nobody reads it. */
+const remove = (topic: string): Promise<void> =>
+  operate(async (admin) => {
+    await admin.deleteTopics({ topics: [topic] })
+    const isThere = (): Promise<boolean> =>
+      admin.metadata({ topics: [topic], forceUpdate: true }).then(
+        () => true,
+        () => false,
+      )
+    while (await isThere());
+  })
+
 /**
  * Until it is done: what is refused meanwhile certainly did not run. Whoever leads no more might have written before that, as far as
  * anybody can tell from outside; here the topic was gone.
@@ -350,9 +362,12 @@ test('what was cut off is counted, and a log that begins anew is read from its b
       for (const each of [ear, late])
         await each.listener.until('the first of the new log', () => (each.values().includes('anew') ? true : undefined))
       assert.equal(late.listener.lostCount, 2)
-      await operate((admin) => admin.deleteTopics({ topics: [topic] }))
+      await remove(topic)
       await again(() => hub.topics!.publish('a', json('made anew'), PLAIN))
       assert.deepEqual((await (await own.listener(hub, 'a', { from: 'all' })).until(1)).map(valueOf), ['made anew'])
+      // Whoever begins makes it anew as well, and waits for nobody who publishes.
+      await remove(topic)
+      await own.listener(hub, 'a', { from: 'all' })
     })
   }))
 

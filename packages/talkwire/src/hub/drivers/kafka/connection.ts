@@ -28,8 +28,11 @@ export interface Place {
 export interface Kafka {
   /** Every topic and group of Kafka begins with it. */
   readonly prefix: string
-  /** Makes a topic of one partition, if there is none. Rejects with UNSUPPORTED for one that has more, with NOT_FOUND for another's that is not there. */
-  ensure(place: Place): Promise<void>
+  /**
+   * Makes a topic of one partition, if there is none. Rejects with UNSUPPORTED for one that has more, with NOT_FOUND for another's that is
+   * not there. `anew`: it was there, and is not.
+   */
+  ensure(place: Place, anew?: boolean): Promise<void>
   /** Resolves when every replica that is in step has it, in the order of the calls for one topic. Makes the topic, too. */
   produce(place: Place, record: NewRecord): Promise<void>
   /** Closed by whoever asked for it. With a group it is a member, as soon as it joins. */
@@ -117,7 +120,7 @@ export async function connectKafka(address: string, settings: OpenOptions): Prom
     try {
       const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
       const found = topics.get(topic)
-      return found && found.partitions.every(({ leader }) => leader >= 0) ? found.partitionsCount : undefined
+      return found && found.partitionsCount > 0 && found.partitions.every(({ leader }) => leader >= 0) ? found.partitionsCount : undefined
     } catch (reason) {
       if (passes(reason)) return undefined
       throw reason
@@ -152,9 +155,10 @@ export async function connectKafka(address: string, settings: OpenOptions): Prom
     })
   }
 
-  const ensure = async (place: Place): Promise<void> => {
+  const ensure = async (place: Place, anew = false): Promise<void> => {
     broker.ready()
     const id = idOf(place)
+    if (anew) known.delete(id)
     let done = known.get(id)
     if (!done) {
       done = place.partition === undefined ? make(place) : find(place.topic, place.partition)
@@ -298,5 +302,5 @@ const textOf = (reason: unknown): string => `Kafka: ${[...within(reason)].at(-1)
 export const idsOf = (reason: unknown): readonly string[] => [...within(reason)].flatMap(({ apiId }) => apiId ?? [])
 export const passes = (reason: unknown): boolean => PASSES.test(idsOf(reason).join(' ')) || isUnknown(reason)
 /** The library keeps the number of this error to itself. */
-const isUnknown = (reason: unknown): boolean => [...within(reason)].some(({ message }) => message.startsWith('Unknown topic'))
+export const isUnknown = (reason: unknown): boolean => [...within(reason)].some(({ message }) => message.startsWith('Unknown topic'))
 const isTooLarge = ({ apiId }: Reason): boolean => apiId === 'MESSAGE_TOO_LARGE' || apiId === 'RECORD_LIST_TOO_LARGE'

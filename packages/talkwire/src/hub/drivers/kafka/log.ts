@@ -6,7 +6,7 @@ import type { FetchOptions } from '@platformatic/kafka'
 import { TalkwireError } from '../../../error.js'
 import type { From } from '../../driver.js'
 import { pauses } from '../broker.js'
-import { idsOf, passes, type Kafka, type Reader } from './connection.js'
+import { idsOf, isUnknown, passes, type Kafka, type Place, type Reader } from './connection.js'
 
 export interface Entry {
   readonly offset: number
@@ -64,7 +64,8 @@ interface Seat {
   catching: boolean
 }
 
-export function openLog(kafka: Kafka, topic: string): Log {
+export function openLog(kafka: Kafka, place: Place): Log {
+  const { topic } = place
   const seats = new Set<Seat>()
   const clients = new Map<'ahead' | 'behind', Reader>()
   let closed = false
@@ -92,6 +93,8 @@ export function openLog(kafka: Kafka, topic: string): Log {
         // What the library knows may be of before a restart.
         reader.clearMetadata()
         if (closed || !passes(reason)) throw reason
+        // Whoever begins would wait for somebody who publishes.
+        if (isUnknown(reason)) await kafka.ensure(place, true)
         await kafka.again(pause, reason, topic)
       }
     }

@@ -27,8 +27,8 @@ type Extra = readonly (readonly [name: string, value: string | Buffer])[]
 export function requests(kafka: Kafka): RequestsDriver {
   const place: Place = { topic: `${kafka.prefix}.requests`, kept: KEPT }
   const replies: Place = { topic: `${kafka.prefix}.replies`, kept: KEPT }
-  const log = openLog(kafka, place.topic)
-  const replyLog = openLog(kafka, replies.topic)
+  const log = openLog(kafka, place)
+  const replyLog = openLog(kafka, replies)
   const youth = ages(kafka, place, log)
   const { ask, replied } = asking()
   const entry = (each: Entry): boolean => {

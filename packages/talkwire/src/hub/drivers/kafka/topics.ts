@@ -11,7 +11,7 @@ const TYPE = 'content-type'
 
 export function topics(kafka: Kafka): TopicsDriver {
   const topic = `${kafka.prefix}.topics`
-  const log = openLog(kafka, topic)
+  const log = openLog(kafka, { topic })
   return {
     async publish(key, message, { retain }) {
       if (retain)
