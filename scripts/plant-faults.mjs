@@ -548,6 +548,7 @@ const FAULTS = [
       ['kafka: what was cut off is not counted', 'if (begin > seat.at)\n            seat.follower.lost(begin - seat.at);', ''],
       ['kafka: a log that begins anew is not read', 'begin > seat.at || begin < asked', 'begin > seat.at'],
       ['kafka: who is slow misses what it had no room for', 'if (!seat.room)\n                        seat.live = false;', ''],
+      ['kafka: who begins waits for a topic that was removed', 'if (isUnknown(reason))', 'if (false)'],
       ['kafka: what was known before a restart is known for ever', 'if (closed || !passes(reason))', 'if (true)'],
       ['kafka: words of transactions are messages', 'if (attributes & CONTROL)', 'if (false)'],
     ],
@@ -805,9 +806,8 @@ const FAULTS = [
       ['mongodb: who has no password is let in', "await db.collection(`${prefix}.state`).findOne({ _id: '' });", ''],
       ['mongodb: one that stands alone will do', "if (hello['setName'] === undefined && hello['msg'] !== 'isdbgrid')", 'if (false)'],
       ['mongodb: who may not is somebody unknown', "hasName ? 'PERMISSION_DENIED' :", ''],
-      ['mongodb: nobody hears of a lost connection', 'void lost();', ';'],
+      ['mongodb: nobody hears of a lost connection', 'server.lost(', '((_) => {})('],
       ['mongodb: what is too large is no error of ours', 'if (TOO_LARGE.has(code ?? 0) || ', 'if ('],
-      ['mongodb: while there is no server what is sent waits', "if (state === 'away')\n            throw", 'if (false)\n            throw'],
       ['mongodb: the credentials are not said', '...(user !== undefined && {', '...(false && {'],
       ['mongodb: a socket that is no more is unknown', 'if (BROKEN.has(', 'if (false && BROKEN.has('],
       ['mongodb: any prefix', '|| !PREFIX.test(prefix)', ''],
@@ -3569,6 +3569,17 @@ const FAULTS = [
     [
       ['python hub: who waits for a job is not told that it is dead', 'self._kept.failed(self.id, reason)', 'pass'],
       ['python hub: progress goes nowhere', 'self._kept.progress(self.id, value)', 'pass'],
+    ],
+  ),
+  ...faultsOf(
+    'clients/python/talkwire/remote.py',
+    ['clients/python/tests/test_first_user.py'],
+    [
+      [
+        'python: a call that is interrupted before anybody waits for it goes on',
+        'for connection, call in begun:\n                    connection.cancel(call)',
+        'pass',
+      ],
     ],
   ),
   ...faultsOf(

@@ -2,8 +2,8 @@
 import type { Collection, Db, Document, MongoClient, MongoServerError } from 'mongodb'
 import { TalkwireError } from '../../../error.js'
 import type { OpenOptions } from '../../driver.js'
-import { underway } from '../../underway.js'
-import { calls, isAway, orAborted, packageOf, pauses, untilAnswered, type Pauses } from '../broker.js'
+import { orAborted, packageOf, type Pauses } from '../broker.js'
+import { presence } from '../presence.js'
 
 type Library = typeof import('mongodb')
 
@@ -41,7 +41,8 @@ function parse(address: string): { uri: string; prefix: string } {
   return { uri: `${hosts}/${database || 'talkwire'}?${words.toString()}`, prefix }
 }
 
-export async function connectMongo(address: string, { credentials = {}, onConnection, onError, signal }: OpenOptions): Promise<Mongo> {
+export async function connectMongo(address: string, options: OpenOptions): Promise<Mongo> {
+  const { credentials = {}, onError, signal } = options
   const { uri, prefix } = parse(address)
   const lib = await packageOf('mongodb', 'mongodb', () => import('mongodb'))
   signal?.throwIfAborted()
@@ -63,34 +64,15 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
   }
   const client = make()
   const db: Db = client.db()
-  const backs = calls()
-  const closings = calls()
-  const asked = underway()
-  let state: 'opening' | 'open' | 'away' | 'closing' | 'closed' = 'opening'
-  let wake: (() => void) | undefined
-  let ended: Promise<void> | undefined
-
-  const ending = (): boolean => state === 'closing' || state === 'closed'
+  let opening = true
   const there = async (): Promise<void> => void (await client.db('admin').command({ ping: 1 }))
-  const lost = async (): Promise<void> => {
-    if (state !== 'open') return
-    state = 'away'
-    onConnection({
-      state: 'lost',
-      cause: new TalkwireError('CONNECTION_LOST', 'MongoDB: nobody takes writes now', { outcome: 'maybe-ran' }),
-    })
-    const pause = pauses()
-    wake = pause.end
-    if (!(await untilAnswered(there, pause, ending))) return
-    state = 'open'
-    onConnection({ state: 'connected' })
-    await backs.all()
-  }
+  const server = presence('MongoDB: nobody takes writes now; it is asked again by itself', there, options)
   client.on('topologyDescriptionChanged', ({ newDescription }) => {
-    if (![...newDescription.servers.values()].some(({ isWritable }) => isWritable)) void lost()
+    if (opening || [...newDescription.servers.values()].some(({ isWritable }) => isWritable)) return
+    server.lost(new TalkwireError('CONNECTION_LOST', 'MongoDB: nobody takes writes now', { outcome: 'maybe-ran' }))
   })
   const hasName = user !== undefined || /\/\/[^/]*@/.test(uri)
-  const errorOf = (reason: unknown): TalkwireError => errorIn(lib, reason, state === 'opening', hasName)
+  const errorOf = (reason: unknown): TalkwireError => errorIn(lib, reason, opening, hasName)
   const open = async (): Promise<void> => {
     await client.connect()
     const hello = await db.command({ hello: 1 })
@@ -103,19 +85,13 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
     await orAborted(open(), signal)
   } catch (reason) {
     const error = errorOf(reason)
-    state = 'closed'
     await client.close()
     signal?.throwIfAborted()
     throw error
   }
-  state = 'open'
-  const ready = (): void => {
-    if (state === 'closed') throw new TalkwireError('CLOSED', 'the hub was closed')
-    if (state === 'away')
-      throw new TalkwireError('UNAVAILABLE', 'MongoDB: nobody takes writes now; it is asked again by itself', { outcome: 'not-sent' })
-  }
+  opening = false
   const run = async <T>(what: () => Promise<T>): Promise<T> => {
-    ready()
+    server.ready()
     try {
       return await what()
     } catch (reason) {
@@ -126,27 +102,13 @@ export async function connectMongo(address: string, { credentials = {}, onConnec
     lib,
     client,
     collection: (name) => db.collection(`${prefix}.${name}`),
-    run: (what) => asked.keep(run(what)),
+    run: (what) => server.keep(run(what)),
     errorOf,
-    back: (what) => backs.add(what),
-    closing: (what) => closings.add(what),
+    back: server.back,
+    closing: server.closing,
     onError,
-    async again(pause, reason, what) {
-      if (!isAway(reason)) onError(reason, what)
-      const forget = [closings.add(pause.end)]
-      if (state !== 'away') await pause.next()
-      else await new Promise<void>((resolve) => forget.push(backs.add(resolve), closings.add(resolve)))
-      for (const each of forget) each()
-    },
-    close: () =>
-      (ended ??= (async () => {
-        await closings.all()
-        state = 'closing'
-        wake?.()
-        await asked.settled()
-        state = 'closed'
-        await client.close()
-      })()),
+    again: server.again,
+    close: () => server.close(() => client.close()),
   }
 }
 
