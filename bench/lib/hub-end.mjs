@@ -8,6 +8,8 @@ process.on('disconnect', () => process.exit())
 const SIZE = 64
 const IN_FLIGHT = { push: 256, state: 64 }
 const KEYS = 1000
+/** Subscriptions: a hub lets one client have two hundred. */
+const PER_CLIENT = 100
 
 /** @type {import('../hub/index.mjs').End} */
 let end
@@ -15,6 +17,12 @@ let end
 let reached = () => {}
 let taken = 0
 let wanted = Infinity
+
+/** @returns {Promise<import('../hub/index.mjs').End>} */
+async function openEnd() {
+  const { module, wish = '' } = engines[name]
+  return (await import(`../hub/${module}.mjs`)).open(address + wish)
+}
 
 /** @param {number} number */
 function body(number) {
@@ -79,8 +87,7 @@ let pushed = 0
 /** @type {Record<string, (told: any) => Promise<unknown>>} */
 const jobs = {
   async open(first) {
-    const { module, wish = '' } = engines[name]
-    end = await (await import(`../hub/${module}.mjs`)).open(address + wish)
+    end = await openEnd()
     if (first) await end.listen?.()
   },
   joined: async (count) => void (await end.joined?.(count)),
@@ -126,13 +133,16 @@ const jobs = {
   async subscribeMany(count) {
     /** @type {number[]} */
     const each = Array(count).fill(0)
-    for (let n = 0; n < count; n++)
-      await end.subscribe?.((bytes) => {
+    let client = end
+    for (let n = 0; n < count; n++) {
+      if (n % PER_CLIENT === PER_CLIENT - 1) client = await openEnd()
+      await client.subscribe?.((bytes) => {
         each[n]++
         taken++
         if (bytes.length !== SIZE) throw new Error('a wrong message')
         if (taken === wanted) reached(taken)
       })
+    }
   },
   close: async () => void (await end.close()),
 }
