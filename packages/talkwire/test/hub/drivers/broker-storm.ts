@@ -60,54 +60,56 @@ export async function stormOf(
     driver.open(address, { credentials: undefined, onConnection() {}, onError: (error) => void errors.push(error), signal: undefined })
   const hubs = await Promise.all(Array.from({ length: HUBS }, open))
   const stop = new AbortController()
-  const users = await Promise.all(
-    hubs.map(async (hub, number) => {
-      const kinds = new Set<Note['kind']>()
-      const note = (one: Note): void => {
-        notes.push(one)
-        kinds.add(one.kind)
-        waiting.happened()
-      }
-      return { kinds, ...(await use(hub, driver.traits.includes('replay'), number, randomOf(seed + number + 1), stop.signal, note)) }
-    }),
-  )
-  /** Everybody has done something of each kind. */
-  const everybody = async (): Promise<void> => {
-    for (const { kinds } of users) kinds.clear()
-    const idle = (): string[] =>
-      users.flatMap(({ kinds, does }, number) => does.filter((kind) => !kinds.has(kind)).map((kind) => `${number}: ${kind}`))
-    await waiting.until(
-      () => `hubs that go on; not ${idle().join()}; ${String(errors[0])}`,
-      () => (idle().length === 0 ? true : undefined),
-    )
-  }
   const aways: Away[] = []
   try {
-    while (!done(aways.length)) {
-      await everybody()
-      await delay(random.below(20))
-      const from = now()
-      await broker.kill()
-      await delay(random.below(50))
-      await broker.start()
-      aways.push({ from, to: now() })
-    }
-    await everybody()
-    stop.abort()
-    await Promise.all(users.map(({ loops }) => loops))
-    await waiting.until(
-      () => `jobs; of those that were pushed ${leftOf(notes).length} do not come`,
-      () => (leftOf(notes).length === 0 ? true : undefined),
+    const users = await Promise.all(
+      hubs.map(async (hub, number) => {
+        const kinds = new Set<Note['kind']>()
+        const note = (one: Note): void => {
+          notes.push(one)
+          kinds.add(one.kind)
+          waiting.happened()
+        }
+        return { kinds, ...(await use(hub, driver.traits.includes('replay'), number, randomOf(seed + number + 1), stop.signal, note)) }
+      }),
     )
-  } catch (reason) {
-    // What does not come is a fault, too; the history says more.
-    errors.push(reason)
+    /** Everybody has done something of each kind. */
+    const everybody = async (): Promise<void> => {
+      for (const { kinds } of users) kinds.clear()
+      const idle = (): string[] =>
+        users.flatMap(({ kinds, does }, number) => does.filter((kind) => !kinds.has(kind)).map((kind) => `${number}: ${kind}`))
+      await waiting.until(
+        () => `hubs that go on; not ${idle().join()}; ${String(errors[0])}`,
+        () => (idle().length === 0 ? true : undefined),
+      )
+    }
+    try {
+      while (!done(aways.length)) {
+        await everybody()
+        await delay(random.below(20))
+        const from = now()
+        await broker.kill()
+        await delay(random.below(50))
+        await broker.start()
+        aways.push({ from, to: now() })
+      }
+      await everybody()
+      stop.abort()
+      await Promise.all(users.map(({ loops }) => loops))
+      await waiting.until(
+        () => `jobs; of those that were pushed ${leftOf(notes).length} do not come`,
+        () => (leftOf(notes).length === 0 ? true : undefined),
+      )
+    } catch (reason) {
+      // What does not come is a fault, too; the history says more.
+      errors.push(reason)
+      stop.abort()
+    }
+    notes.push(...(await leftBehind(hubs[0]!, driver.traits.includes('replay'))))
   } finally {
     stop.abort()
+    await soon(Promise.all(hubs.map((hub) => hub.close())), 'close()')
   }
-  const last = hubs[0]!
-  notes.push(...(await leftBehind(last, driver.traits.includes('replay'))))
-  await soon(Promise.all(hubs.map((hub) => hub.close())), 'close()')
   return { kills: aways.length, notes, faults: [...errors.map(String), ...faultsIn(notes, again ? aways : [])] }
 }
 

@@ -52,6 +52,9 @@ const OWN = /^(nats-|kv-|content-type$|talkwire-(more|reason|attempts)$)/i
 const ANSWER = 30_000
 export const CONFLICT = 10071
 export const NO_MESSAGE = 10037
+/** There is a stream of that name, and it is not as we would make it. */
+const ANOTHER = 10058
+const OVERLAPS = 10065
 
 /** What the library says of what was on its way. */
 const DISCONNECTED = 'connection disconnected'
@@ -206,11 +209,14 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     },
     api: async (subject, body) => checked(await ask(`$JS.API.${subject}`, Buffer.from(body === undefined ? '' : JSON.stringify(body)))),
     async ensure(name, config) {
+      const whole = { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config }
+      const make = async (): Promise<void> => void (await nats.api(`STREAM.CREATE.${name}`, whole))
       try {
-        await nats.api(`STREAM.CREATE.${name}`, { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config })
+        // Of several that make it at once, some are told that it overlaps with the one which is being made.
+        await make().catch((reason: unknown) => (jetStreamCode(reason) === OVERLAPS ? make() : Promise.reject(reason)))
         return true
       } catch (reason) {
-        if (jetStreamCode(reason) !== 10058) throw reason
+        if (jetStreamCode(reason) !== ANOTHER) throw reason
         return false
       }
     },
