@@ -11,6 +11,7 @@ import { filesBelow, readJson, readText } from './lib/repository.mjs'
  */
 export const LAYERS = [
   { name: 'error', files: ['error.ts'], uses: [] },
+  { name: 'timers', files: ['timers.ts'], uses: [] },
   { name: 'address', files: ['address.ts'], uses: ['error'] },
   { name: 'trust', files: ['trust.ts'], uses: ['error'] },
   { name: 'suggest', files: ['suggest.ts'], uses: [] },
@@ -18,9 +19,9 @@ export const LAYERS = [
   { name: 'descriptor', files: ['descriptor.ts'], uses: ['error'] },
   { name: 'kernel', files: ['kernel/'], uses: ['error', 'address'] },
   { name: 'names', files: ['discovery/names.ts', 'discovery/identity.ts'], uses: ['error', 'address', 'kernel'] },
-  { name: 'memory', files: ['memory/'], uses: ['dtypes', 'error', 'address', 'kernel', 'names'] },
-  { name: 'sync', files: ['sync/'], uses: ['error', 'address', 'kernel', 'names', 'memory'] },
-  { name: 'queues', files: ['queues/'], uses: ['error', 'address', 'kernel', 'names', 'memory'] },
+  { name: 'memory', files: ['memory/'], uses: ['timers', 'dtypes', 'error', 'address', 'kernel', 'names'] },
+  { name: 'sync', files: ['sync/'], uses: ['timers', 'error', 'address', 'kernel', 'names', 'memory'] },
+  { name: 'queues', files: ['queues/'], uses: ['timers', 'error', 'address', 'kernel', 'names', 'memory'] },
   { name: 'codecs', files: ['codecs/'], uses: ['dtypes', 'error'] },
   {
     name: 'transports',
@@ -54,7 +55,7 @@ export const LAYERS = [
   {
     name: 'session',
     files: ['session/'],
-    uses: ['error', 'address', 'contract', 'transports/transport.ts', 'protocols/message.ts', 'codecs/codec.ts', 'descriptor'],
+    uses: ['timers', 'error', 'address', 'contract', 'transports/transport.ts', 'protocols/message.ts', 'codecs/codec.ts', 'descriptor'],
   },
   {
     name: 'engines',
@@ -78,7 +79,7 @@ export const LAYERS = [
       'hub/drivers/redis*',
       'hub/drivers/stomp*',
     ],
-    uses: ['error', 'trust'],
+    uses: ['timers', 'error', 'trust'],
   },
   {
     name: 'dialects',
@@ -108,6 +109,7 @@ export const LAYERS = [
     name: 'browser',
     files: ['browser/'],
     uses: [
+      'timers',
       'error',
       'codecs/codec.ts',
       'codecs/json-values.ts',
@@ -158,6 +160,7 @@ export const LAYERS = [
     name: 'hub',
     files: ['hub/'],
     uses: [
+      'timers',
       'error',
       'trust',
       'engines',

@@ -142,6 +142,7 @@ const FAULTS = [
       ['gather: more items than a script can take', ' && known.count + items.length <= MOST', ''],
     ],
   ),
+  ...faultsOf('timers.js', ['long-times', 'hub/jobs'], [['a long time is over at once', '2 ** 31 - 1', 'Infinity']]),
   ...faultsOf(
     'hub/attempt.js',
     ['hub/jobs', 'hub/hub'],
@@ -159,6 +160,7 @@ const FAULTS = [
       ['queues: a job that is another’s is given back', '&& seen.lost', '&& false'],
       ['queues: a job that became another’s is begun', 'if (seen.lost)', 'if (false)'],
       ['queues: a job that waits for its turn is begun after the end', 'await job.nack(0)', 'await handler(seen)'],
+      ['queues: jobs that wait for their turn are said to leak', 'setMaxListeners(0, stop.signal);', ''],
       ['queues: a worker closes before its jobs are done', 'await running.settled();', ''],
     ],
   ),
@@ -1510,7 +1512,7 @@ const FAULTS = [
     'browser/session.js',
     ['browser/browser'],
     [
-      ['browser: a call has no deadline', 'setTimeout(late, Math.min(left, MAX_TIMER))', 'undefined'],
+      ['browser: a call has no deadline', 'after(left,', 'after(undefined,'],
       ['browser: the service is not told of cancelling', "this.hint(id, 'cancelRequest', 'reason', null);", ''],
       ['browser: results are not looked at', 'call.schema ? validate(', 'false ? validate('],
       ['browser: a stream is granted nothing more', "this.hint(call.sequence, 'credit', 'bytes', bytes);", ';'],
@@ -2175,6 +2177,7 @@ const FAULTS = [
     'hub/drivers/nats/connection.js',
     ['hub/drivers/nats'],
     [
+      ['nats: who makes a stream beside others is told that it overlaps', '=== OVERLAPS', '=== -1'],
       ['nats: a number is localhost', '{ host, ...tls }', '{ ...tls }'],
       ['nats: the user of the credentials is lost', 'return { user, ...own, pass };', 'return { user, pass };'],
       ['nats: a password in the words of the library is none', 'const { pass = secret } = own;', 'const pass = secret;'],

@@ -1,7 +1,8 @@
 /** The caller's typed view of a service, in a page. */
 import { isStream, type CallOptions, type Listener, type Rpc } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
-import { MAX_TIMER, validateTimeout } from '../session/deadline.js'
+import { validateTimeout } from '../session/deadline.js'
+import { after } from '../timers.js'
 import type { ClientCall } from '../session/link.js'
 import { asParams } from '../session/params.js'
 import type { BrowserLink } from './link.js'
@@ -71,8 +72,9 @@ function once(link: BrowserLink, event: string, { signal, timeout }: CallOptions
     const gone = (cause: TalkwireError | undefined): void =>
       end(reject, new TalkwireError('CONNECTION_CLOSED', 'the connection was closed', { cause }))
     const forget = link.onEnded(gone)
-    const late = (): void => end(reject, new TalkwireError('DEADLINE_EXCEEDED', `no event "${event}" within ${timeout} ms; raise timeout`))
-    const timer = timeout === undefined ? undefined : setTimeout(late, Math.min(timeout, MAX_TIMER))
+    const timer = after(timeout, () =>
+      end(reject, new TalkwireError('DEADLINE_EXCEEDED', `no event "${event}" within ${timeout} ms; raise timeout`)),
+    )
     const onAbort = (): void => end(reject, signal!.reason)
     signal?.addEventListener('abort', onAbort)
     over = () => {

@@ -2,7 +2,7 @@
 import type { Context } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Id, Meta } from '../protocols/message.js'
-import { MAX_TIMER } from '../session/deadline.js'
+import { after } from '../timers.js'
 import { asInput } from '../session/params.js'
 import type { Method } from '../session/service.js'
 import { Credit, isIterable, pump, StreamReader } from '../session/stream.js'
@@ -76,8 +76,9 @@ export class Serving {
   private async run(call: Running, params: unknown): Promise<void> {
     const { session } = this
     const { id, meta, stop: stopping } = call
-    const late = (): void => stop(call, new TalkwireError('DEADLINE_EXCEEDED', 'the deadline has passed', { outcome: 'maybe-ran' }))
-    const timer = meta.timeout === undefined ? undefined : setTimeout(late, Math.min(meta.timeout, MAX_TIMER))
+    const timer = after(meta.timeout, () =>
+      stop(call, new TalkwireError('DEADLINE_EXCEEDED', 'the deadline has passed', { outcome: 'maybe-ran' })),
+    )
     try {
       const value = await this.invoke(call, params)
       if (isIterable(value)) await this.pump(call, value)

@@ -8,7 +8,8 @@ import type { CallOptions } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
 import type { Id, Meta } from '../protocols/message.js'
 import type { Pending } from '../session/calls.js'
-import { inheritMetadata, MAX_TIMER, remaining } from '../session/deadline.js'
+import { inheritMetadata, remaining } from '../session/deadline.js'
+import { after } from '../timers.js'
 import { asInput } from '../session/params.js'
 import type { Service } from '../session/service.js'
 import { Credit, pump, StreamReader } from '../session/stream.js'
@@ -200,14 +201,14 @@ export class BrowserSession implements SocketSink {
 
   private watch(id: number, call: Pending): void {
     const left = remaining(call.options)
-    const late = (): void =>
+    const timer = after(left, () =>
       this.giveUp(
         id,
         new TalkwireError('DEADLINE_EXCEEDED', `"${call.method}" did not answer within ${Math.round(left!)} ms; raise timeout`, {
           outcome: 'maybe-ran',
         }),
-      )
-    const timer = left === undefined ? undefined : setTimeout(late, Math.min(left, MAX_TIMER))
+      ),
+    )
     const signals = signalsOf(call.options)
     const onAbort = ({ target }: Event): void => this.giveUp(id, (target as AbortSignal).reason)
     for (const each of signals) each.addEventListener('abort', onAbort)
@@ -337,8 +338,9 @@ export class BrowserSession implements SocketSink {
     this.tell('$/close', {})
     this.state = 'closing'
     this.serving.stopStreams()
-    const late = (): void => this.abort(new TalkwireError('CONNECTION_CLOSED', 'calls were still in flight', { outcome: 'maybe-ran' }))
-    const timer = timeout === undefined ? undefined : setTimeout(late, timeout)
+    const timer = after(timeout, () =>
+      this.abort(new TalkwireError('CONNECTION_CLOSED', 'calls were still in flight', { outcome: 'maybe-ran' })),
+    )
     await this.until(() => this.pending.size === 0 && this.serving.size === 0)
     const farewell = setTimeout(() => this.onPeerClosing(), FAREWELL)
     await this.until(() => this.peerClosing)

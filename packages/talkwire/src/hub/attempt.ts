@@ -2,6 +2,7 @@
 import type { Base } from './base.js'
 import type { Headers, Job as DriverJob } from './driver.js'
 import type { Results } from './results.js'
+import { MAX_TIMER } from '../timers.js'
 
 /** A job in the hands of its consumer. */
 export interface Job<T = unknown> {
@@ -36,11 +37,11 @@ export class Attempt implements Job {
   readonly attempt: number
   readonly time: Date | undefined
   buried = false
-  lost = false
+  /** Why it is not ours any more. */
+  lost: unknown
   /** Of its worker, among what it has in hand; it was looked at there before. */
   place = 0
   old = false
-  private reason: unknown
   private controller: AbortController | undefined
 
   constructor(
@@ -57,7 +58,7 @@ export class Attempt implements Job {
 
   get signal(): AbortSignal {
     this.controller ??= new AbortController()
-    if (this.lost) this.controller.abort(this.reason)
+    if (this.lost) this.controller.abort(this.lost)
     return this.controller.signal
   }
 
@@ -83,8 +84,7 @@ export class Attempt implements Job {
 
   renew(visibility: number): void {
     this.job.extend(visibility).catch((reason: unknown) => {
-      this.lost = true
-      this.reason ??= reason
+      this.lost ??= reason
       this.controller?.abort(reason)
     })
   }
@@ -116,7 +116,7 @@ export function renewal(visibility: number): Renewal {
   }
   return {
     add(attempt) {
-      if (!timer) timer = setInterval(look, Math.max(1, visibility >> 2))
+      if (!timer) timer = setInterval(look, Math.max(1, Math.min(visibility / 4, MAX_TIMER)))
       else if (isIdle()) timer.ref()
       attempt.place = free.pop() ?? places.length
       places[attempt.place] = attempt

@@ -8,6 +8,7 @@ import { ownIdentity } from '../discovery/identity.js'
 import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
 import type { Stored } from './driver.js'
+import { MAX_TIMER } from '../timers.js'
 
 /** What runs: what `serve` returns, or a name with its addresses. */
 export interface Registrable {
@@ -60,11 +61,14 @@ export async function announce(base: Base, what: string, key: string, value: Uin
   }
   await beat()
   let beating: Promise<void> | undefined
-  const timer = setInterval(() => {
-    beating ??= beat()
-      .catch((reason: unknown) => base.onError(reason, what))
-      .finally(() => (beating = undefined))
-  }, ttl / 3)
+  const timer = setInterval(
+    () => {
+      beating ??= beat()
+        .catch((reason: unknown) => base.onError(reason, what))
+        .finally(() => (beating = undefined))
+    },
+    Math.min(ttl / 3, MAX_TIMER),
+  )
   timer.unref()
   let closing: Promise<void> | undefined
   const close = async (): Promise<void> => {

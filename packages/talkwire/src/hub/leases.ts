@@ -4,6 +4,7 @@ import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
 import type { LeaseHolder } from './driver.js'
 import { validateTopic } from './topic-names.js'
+import { MAX_TIMER } from '../timers.js'
 
 export interface LeaseOptions {
   /** Milliseconds after which a holder who says nothing has lost it. It is renewed while we hold it. Default 10,000. */
@@ -107,7 +108,7 @@ function grantOf(base: Base, name: string, holder: LeaseHolder, ttl: number, fro
   }
   const next = (): void => {
     const left = until - performance.now()
-    timer = setTimeout(() => void renew(), Math.max(0, Math.min(ttl / 3, left)))
+    timer = setTimeout(() => void renew(), Math.max(0, Math.min(ttl / 3, left, MAX_TIMER)))
     timer.unref()
   }
   next()

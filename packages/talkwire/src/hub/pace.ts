@@ -1,5 +1,6 @@
 /** No more than so many in so long. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { MAX_TIMER } from '../timers.js'
 
 export interface Rate {
   readonly jobs: number
@@ -22,8 +23,9 @@ export class Pace {
   async turn(stop: AbortSignal): Promise<boolean> {
     const now = performance.now()
     this.full = Math.max(this.full, now) + this.apart
-    const wait = this.full - now - this.rate.per
-    if (wait > 0) await sleep(wait, undefined, { signal: stop }).catch(() => {})
+    const begins = this.full - this.rate.per
+    for (let wait = begins - now; wait > 0 && !stop.aborted; wait = begins - performance.now())
+      await sleep(Math.min(wait, MAX_TIMER), undefined, { signal: stop }).catch(() => {})
     return !stop.aborted
   }
 }

@@ -1,4 +1,5 @@
 /** Work queues: each job to one consumer, at least once. */
+import { setMaxListeners } from 'node:events'
 import type { InputOf, OutputOf, StandardSchema } from '../contract/standard-schema.js'
 import { TalkwireError } from '../error.js'
 import { Attempt, bury, LONGEST_REASON, renewal, type Job, type Renewal } from './attempt.js'
@@ -193,6 +194,8 @@ async function work({ concurrency, ...rest }: Work): Promise<Worker> {
   const { base, name } = rest
   const running = underway()
   const stop = new AbortController()
+  // Each job that waits for its turn listens.
+  setMaxListeners(0, stop.signal)
   const worker = { renewed: base.has('extend') ? renewal(rest.settings.visibility) : undefined, stop: stop.signal }
   let closing: Promise<void> | undefined
   let settle!: { resolve(): void; reject(reason: unknown): void }
@@ -239,7 +242,7 @@ async function attempt(
   try {
     // It is in our hands from now on, also while it waits for its turn.
     if (pace && !(await pace.turn(stop))) return void (await job.nack(0))
-    if (seen.lost) throw seen.signal.reason as unknown
+    if (seen.lost) throw seen.lost
     const value = await handler(seen)
     if (seen.buried) return
     if (kept) await kept.done(job.id, value)

@@ -3,6 +3,7 @@ import { fromJson, toJson } from '../codecs/plain-json.js'
 import { TalkwireError } from '../error.js'
 import type { Base } from './base.js'
 import { Inbox } from './inbox.js'
+import { after } from '../timers.js'
 
 type Told =
   | { readonly state: 'progress'; readonly value: unknown }
@@ -51,7 +52,7 @@ const died = (id: string, reason: string): TalkwireError =>
 async function* changes(base: Base, key: string, timeout: number | undefined, signal: AbortSignal | undefined): AsyncGenerator<Told> {
   await base.need('watch')
   const inbox = new Inbox<Told>(1_000, 'drop-oldest', { room() {}, stop: async () => {} }, (item) => item)
-  const timer = timeout === undefined ? undefined : setTimeout(() => inbox.end(), timeout)
+  const timer = after(timeout, () => inbox.end())
   const abort = (): void => inbox.end()
   signal?.addEventListener('abort', abort, { once: true })
   const watch = await base.driver.state!.watch!(key, {

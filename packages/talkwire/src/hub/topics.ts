@@ -6,6 +6,7 @@ import type { Base } from './base.js'
 import { closable, Inbox, type Closable, type SlowPolicy } from './inbox.js'
 import { isPattern, matchesPattern, validatePattern, validateTopic } from './topic-names.js'
 import { valuesOf, type ValueOptions, type Values } from './values.js'
+import { after } from '../timers.js'
 
 /** A message as a subscriber gets it. */
 export interface Message<T = unknown> {
@@ -247,7 +248,7 @@ async function* ask(
   await base.need('requests')
   const inbox = new Inbox<Parameters<Values['read']>[0]>(BUFFER, 'disconnect', { room() {}, stop: async () => {} }, (item) => item)
   const sent = await values.write(data, headers)
-  const timer = timeout === undefined ? undefined : setTimeout(() => inbox.end(), timeout)
+  const timer = after(timeout, () => inbox.end())
   const abort = (): void => inbox.end(TalkwireError.from(signal!.reason, 'CANCELLED', 'maybe-ran'))
   signal?.addEventListener('abort', abort, { once: true })
   let asked: { stop(): void } | undefined

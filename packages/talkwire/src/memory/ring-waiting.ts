@@ -4,6 +4,7 @@ import { yieldProcessor } from '../kernel/waiting.js'
 import { onBell, waitForBell } from './bell.js'
 import type { OpenRing } from './ring-place.js'
 import { getUp, lieDown, type Side } from './seats.js'
+import { after } from '../timers.js'
 
 /**
  * `spin`: looks all the time, for the shortest answer; takes a whole processor. `yield`: lets others run between two looks.
@@ -91,7 +92,7 @@ export function waitFor(
       else resolve()
     }
     const abort = (): void => settle(signal!.reason, true)
-    const deadline = timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => settle(timedOut(ring, timeout)), timeout)
+    const deadline = after(timeout, () => settle(timedOut(ring, timeout!)))
     signal?.addEventListener('abort', abort)
     let turn = 0
     const look = (): void => {

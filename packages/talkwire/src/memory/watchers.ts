@@ -5,6 +5,7 @@ import type { MappedFile } from './mapped-file.js'
 import { isAlive, NOBODY, self } from './owner.js'
 import type { SharedMemory } from './shared-memory.js'
 import { store, storeBig, swapBig } from './store.js'
+import { after } from '../timers.js'
 
 /** Places, of 16 bytes each: i64 who, 0: free; u32 bell. */
 export const WATCHERS = 16
@@ -102,7 +103,7 @@ export function untilAnswered<T>(
     }
     const abort = (): void => finish(() => reject(signal!.reason))
     const late = (): void => finish(() => reject(new TalkwireError('DEADLINE_EXCEEDED', `${title} did not change within ${timeout} ms`)))
-    const timer = timeout === undefined ? undefined : setTimeout(late, timeout)
+    const timer = after(timeout, late)
     signal?.addEventListener('abort', abort, { once: true })
     stop = begin(() => {
       if (done) return

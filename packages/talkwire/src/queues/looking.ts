@@ -1,5 +1,6 @@
 /** Waiting for a message, or for room: one tries, and tries again whenever something says that it may go now. */
 import { TalkwireError } from '../error.js'
+import { after } from '../timers.js'
 
 export interface QueueWaitOptions {
   /** Milliseconds. Default: as long as it takes. */
@@ -40,7 +41,7 @@ export function keepTrying<T>(title: string, attempt: () => T | undefined, watch
         fail(reason)
       }
     }
-    const timer = timeout === Infinity ? undefined : setTimeout(() => fail(tooLate(title, timeout)), timeout)
+    const timer = after(timeout, () => fail(tooLate(title, timeout)))
     signal?.addEventListener('abort', abort)
     try {
       stop = watch(look, fail)

@@ -5,7 +5,8 @@ import { closeGiven, closeReceived, type Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import { fromWireError, Kind, toWireError, type Id, type Meta } from '../protocols/message.js'
 import { closeAll, lend, weightOf } from './descriptors.js'
-import { inheritMetadata, MAX_TIMER, remaining } from './deadline.js'
+import { inheritMetadata, remaining } from './deadline.js'
+import { after } from '../timers.js'
 import type { Session } from './session.js'
 import { insist, unanswered } from './lossy.js'
 import { Credit, pump, StreamReader } from './stream.js'
@@ -224,7 +225,7 @@ export class Calls {
           },
         ),
       )
-    const timer = left === undefined ? undefined : setTimeout(expire, Math.min(left, MAX_TIMER))
+    const timer = after(left, expire)
     const signals = [signal, from?.signal].filter((each) => each !== undefined)
     const onAbort = (event: globalThis.Event): void => this.giveUp(id, (event.target as AbortSignal).reason)
     for (const each of signals) each.addEventListener('abort', onAbort, { once: true })

@@ -1,9 +1,6 @@
 /** How long a call may take. */
 import type { CallOptions } from '../contract/contract.js'
 
-/** Longer than this, timers fire at once. */
-export const MAX_TIMER = 2 ** 31 - 1
-
 /** Milliseconds that a call with these options has; undefined: as long as it takes. Throws TypeError for what is no time. */
 export function remaining(options: CallOptions | undefined): number | undefined {
   const inherited = options?.from?.deadline === undefined ? undefined : options.from.deadline - performance.now()

@@ -3,7 +3,7 @@ import type { Descriptor } from '../descriptor.js'
 import { TalkwireError } from '../error.js'
 import type { Id, Meta } from '../protocols/message.js'
 import type { Peer } from '../transports/transport.js'
-import { MAX_TIMER } from './deadline.js'
+import { MAX_TIMER } from '../timers.js'
 import type { Method } from './service.js'
 import type { Credit, StreamReader } from './stream.js'
 

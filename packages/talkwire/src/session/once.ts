@@ -1,7 +1,8 @@
 /** Waiting for one event. */
 import type { CallOptions, Listener } from '../contract/contract.js'
 import { TalkwireError } from '../error.js'
-import { MAX_TIMER, validateTimeout } from './deadline.js'
+import { validateTimeout } from './deadline.js'
+import { after } from '../timers.js'
 import type { CallPath } from './link.js'
 
 /** Listeners that hand on what they get: what comes with an event is then their reader's to close. */
@@ -30,7 +31,7 @@ export function once(link: CallPath, event: string, options: Pick<CallOptions, '
     const subscribing = link.on(event, done)
     subscribing.catch(fail)
     const late = (): void => fail(new TalkwireError('DEADLINE_EXCEEDED', `no event "${event}" came within ${timeout} ms; raise timeout`))
-    const timer = timeout === undefined ? undefined : setTimeout(late, Math.min(timeout, MAX_TIMER))
+    const timer = after(timeout, late)
     const forget = link.onEnded((cause) => fail(gone(event, cause)))
     signal?.addEventListener('abort', () => fail(signal.reason), { signal: settled.signal })
     const over = (): void => {

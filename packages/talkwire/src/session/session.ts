@@ -10,7 +10,7 @@ import type { ConnectionBase, Peer, Sink } from '../transports/transport.js'
 import { closeGiven, Descriptor } from '../descriptor.js'
 import type { AuthServer } from './auth.js'
 import { Calls } from './calls.js'
-import { MAX_TIMER } from './deadline.js'
+import { after, MAX_TIMER } from '../timers.js'
 import { NOBODY, type Host, type Incoming } from './incoming.js'
 import type { Limits } from './limits.js'
 import { closeAll, weightOf, type DescriptorHost, type DescriptorTable } from './descriptors.js'
@@ -445,15 +445,11 @@ export class Session implements Receiver, Sink, Host, ReferenceHost, DescriptorH
     this.state = 'closing'
     const unavailable = new TalkwireError('UNAVAILABLE', 'the service is closing', { outcome: 'maybe-ran' })
     this.serving.stopStreams(unavailable)
-    const timer = Number.isFinite(timeout)
-      ? setTimeout(
-          () =>
-            this.abort(
-              new TalkwireError('CONNECTION_CLOSED', `calls were still in flight ${timeout} ms after close()`, { outcome: 'maybe-ran' }),
-            ),
-          timeout,
-        )
-      : undefined
+    const timer = after(timeout, () =>
+      this.abort(
+        new TalkwireError('CONNECTION_CLOSED', `calls were still in flight ${timeout} ms after close()`, { outcome: 'maybe-ran' }),
+      ),
+    )
     await this.quiet()
     await this.farewell()
     await this.end()

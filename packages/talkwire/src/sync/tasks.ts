@@ -1,5 +1,6 @@
 /** Those of one thread that wait for the same thing, in the order in which they came. Each may give up by itself. */
 import { timedOut } from './waiting.js'
+import { after } from '../timers.js'
 
 export interface WaitOptions {
   /** Milliseconds; 0 tries once. Default: as long as it takes. */
@@ -55,8 +56,7 @@ export class Tasks<T, O extends WaitOptions = WaitOptions> {
         },
       }
       const abort = (): void => task.reject(signal!.reason)
-      const timer =
-        timeout === undefined || timeout === Infinity ? undefined : setTimeout(() => task.reject(timedOut(this.title, timeout)), timeout)
+      const timer = after(timeout, () => task.reject(timedOut(this.title, timeout!)))
       signal?.addEventListener('abort', abort)
       this.tasks.add(task)
     })

@@ -127,6 +127,24 @@ test('a job that became another’s while it waited for its turn is not begun', 
   assert.deepEqual([begun, told, seen], [1, [NOT_OURS], []])
 })
 
+test('a hundred jobs may wait for their turns, for months, and nobody warns of it', async () => {
+  let begun = 0
+  const warnings: Error[] = []
+  const warn = (warning: Error): void => void warnings.push(warning)
+  process.on('warning', warn)
+  try {
+    const { hand, worker, extended } = await played(() => void begun++, DAILY)
+    for (let jobs = 0; jobs < 100; jobs++) hand()
+    await extended
+    await worker.close()
+    // Node tells of a warning in the next tick, and of a time that it cannot wait by not waiting.
+    await new Promise((resolve) => setImmediate(resolve))
+  } finally {
+    process.off('warning', warn)
+  }
+  assert.deepEqual([begun, warnings], [1, []])
+})
+
 test('closing begins no job that waits for its turn: it is given back at once', async () => {
   let begun = 0
   const { hand, worker, seen } = await played(() => void begun++, DAILY)

@@ -5,6 +5,7 @@ import { hubTime, systemClocks, type Clocks } from './clock.js'
 import type { HubLimits } from './limits.js'
 import type { Log, LogOptions, Place } from './log-types.js'
 import { createMachine, type Machine } from './machine.js'
+import { after } from '../../timers.js'
 
 export interface Shell {
   readonly machine: Machine
@@ -37,9 +38,6 @@ export interface ShellOptions {
   readonly onFull?: (reason: TalkwireError) => void
   readonly onFailed?: (reason: TalkwireError) => void
 }
-
-/** The longest that Node's timers count. */
-const LONGEST = 2 ** 31 - 1
 
 export async function openShell({ limits, openLog, clocks = systemClocks(), onDamage, onFull, onFailed }: ShellOptions): Promise<Shell> {
   const machine = createMachine(limits, openLog !== undefined)
@@ -100,7 +98,7 @@ export async function openShell({ limits, openLog, clocks = systemClocks(), onDa
     if (next >= timed) return
     clearTimeout(timer)
     timed = next
-    timer = next === Infinity ? undefined : setTimeout(tick, Math.min(LONGEST, Math.max(0, Math.ceil(next - now()))))
+    timer = after(Math.max(0, Math.ceil(next - now())), tick)
   }
   const tick = (): void => {
     timed = Infinity

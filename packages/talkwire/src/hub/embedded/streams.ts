@@ -8,6 +8,7 @@ import type { Consumer, Given, Job, Queue } from './queue.js'
 import type { Shell } from './shell.js'
 import type { Subscriber } from './subscriber.js'
 import type { Subscribe } from './topics.js'
+import { after } from '../../timers.js'
 
 /** The first element of every stream: whoever gets it misses nothing from now on. */
 export const READY: readonly unknown[] = []
@@ -101,11 +102,11 @@ const keptBody = (record: Uint8Array): Uint8Array => record.subarray(12)
 /** A publisher waits until this subscriber has room, or is ended for its slowness. */
 export function room(subscriber: Subscriber, patience: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
+    const timer = after(patience, () => {
       subscriber.end(
         visibleError('LIMIT_EXCEEDED', `publishers waited ${patience} ms for this subscriber; read faster, or take another "slow"`),
       )
-    }, patience)
+    })
     const done = (): void => {
       clearTimeout(timer)
       resolve()

@@ -7,6 +7,7 @@ import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { underway } from '../../underway.js'
 import { delivery, jetStreamCode, NO_MESSAGE, puller, token, type Nats } from './connection.js'
+import { MAX_TIMER } from '../../../timers.js'
 
 const CONSUMER = 'workers'
 const ID = 'Nats-Msg-Id'
@@ -163,7 +164,7 @@ async function consume(
         const keep = async (): Promise<void> => {
           await answer(message, '+WPI')
           const left = until - performance.now() - visibility
-          if (left > 0) keeping = setTimeout(() => void keep().catch(() => {}), Math.min(left, visibility / 3)).unref()
+          if (left > 0) keeping = setTimeout(() => void keep().catch(() => {}), Math.min(left, visibility / 3, MAX_TIMER)).unref()
         }
         await keep()
       },
@@ -200,9 +201,12 @@ async function consume(
     },
     look,
   )
-  const alive = setInterval(() => {
-    for (const message of held) message.respond('+WPI')
-  }, visibility / 3).unref()
+  const alive = setInterval(
+    () => {
+      for (const message of held) message.respond('+WPI')
+    },
+    Math.min(visibility / 3, MAX_TIMER),
+  ).unref()
   const forgetBack = nats.back(() => {
     held.length = 0
     pull.reset()
