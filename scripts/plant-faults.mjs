@@ -895,6 +895,14 @@ const FAULTS = [
     [['mongodb: who is slower than another fails', 'if (!isDuplicate(reason))', 'if (true)']],
   ),
   ...faultsOf(
+    'hub/drivers/mongodb/due.js',
+    ['hub/drivers/mongodb-queues', 'hub/drivers/mongodb'],
+    [
+      ['mongodb: what has no time comes back', "({ [field]: { $type: 'date' }, $expr:", '({ $expr:'],
+      ['mongodb: what has no time is in the way of what has', "{ $match: { ...those, [field]: { $type: 'date' } } }", '{ $match: those }'],
+    ],
+  ),
+  ...faultsOf(
     'hub/drivers/mongodb/jobs.js',
     ['hub/drivers/mongodb-queues'],
     [
@@ -908,7 +916,7 @@ const FAULTS = [
       ['mongodb: a key is forgotten when its job is done', 'if (doc.key !== undefined)', 'if (false)'],
       ['mongodb: what is done keeps its value', 'return update(doc, DONE, REST);', 'return update(doc, DONE);'],
       ['mongodb: a purge forgets keys', '{ ...waiting, key: { $exists: true } }', "{ ...waiting, key: 'none' }"],
-      ['mongodb: a key is known for ever', "$lte: ['$until', '$$NOW']", "$lte: ['$until', 0]"],
+      ['mongodb: a key is known for ever', "{ queue, key, ...isOver('until') }", '{ queue, key, until: 0 }'],
       ['mongodb: what stands behind a known key is lost', 'stopped : stopped + 1;', 'stopped : whole.length;'],
       ['mongodb: a job may be of any size', 'if (lib.BSON.calculateObjectSize(doc) > LARGEST - 1024)', 'if (false)'],
       [
@@ -919,11 +927,6 @@ const FAULTS = [
       ['mongodb: headers are any field', "fieldOf(lib.BSON, Buffer.from(JSON.stringify(headers)), 'json').value", 'headers'],
       ['mongodb: a job is there before its time', "delay > 0 ? { state: 'later'", "false ? { state: 'later'"],
       ['mongodb: no job is sooner', 'const sort = { priority: -1, seq: 1 };', 'const sort = { seq: 1 };'],
-      [
-        'mongodb: what has no time comes back',
-        "state: { $in: ['later', 'taken'] }, at: { $type: 'date' } }",
-        "state: { $in: ['later', 'taken'] } }",
-      ],
       ['mongodb: a reason may be a field', 'reason: { $literal: reason }', 'reason'],
       ['mongodb: who has another kind of id stays dead', '[id, new ObjectId(id)] : [id]', '[new ObjectId(id)] : []'],
     ],

@@ -135,7 +135,7 @@ const jobs = {
     const each = Array(count).fill(0)
     let client = end
     for (let n = 0; n < count; n++) {
-      if (n % PER_CLIENT === PER_CLIENT - 1) client = await openEnd()
+      if (n > 0 && n % PER_CLIENT === 0) client = await openEnd()
       await client.subscribe?.((bytes) => {
         each[n]++
         taken++

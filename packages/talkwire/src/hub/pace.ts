@@ -23,8 +23,10 @@ export class Pace {
   async turn(stop: AbortSignal): Promise<boolean> {
     const now = performance.now()
     this.full = Math.max(this.full, now) + this.apart
-    const begins = this.full - this.rate.per
-    for (let wait = begins - now; wait > 0 && !stop.aborted; wait = begins - performance.now())
+    // In this order: what is lost of large numbers would be a wait for whoever is the first.
+    const first = this.full - now - this.rate.per
+    const begins = now + first
+    for (let wait = first; wait > 0 && !stop.aborted; wait = begins - performance.now())
       await sleep(Math.min(wait, MAX_TIMER), undefined, { signal: stop }).catch(() => {})
     return !stop.aborted
   }

@@ -7,7 +7,7 @@ import { connect } from '../../src/index.js'
 import { amqp1, stomp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
-import { ACTIVEMQ, amqpOf } from '../hub/drivers/brokers.js'
+import { ACTIVEMQ, amqpOf, STOMP_EAR } from '../hub/drivers/brokers.js'
 import { addressOf, bank, openBank, testBroker, testInstances, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(ACTIVEMQ)
@@ -39,14 +39,7 @@ testStrangers(
     both: `
 import queue, stomp
 host, port, place = sys.argv[1:]
-came = queue.Queue()
-class Ear(stomp.ConnectionListener):
-    def on_message(self, frame): came.put(frame)
-    def on_receipt(self, frame): came.put(frame)
-connection = stomp.Connection12([(host, int(port))])
-connection.set_listener('', Ear())
-connection.connect(wait=True)
-def hear(destination):
+${STOMP_EAR}def hear(destination):
     connection.subscribe(destination, id=destination, receipt='r')
     assert came.get().headers['receipt-id'] == 'r'
 `,

@@ -34,6 +34,13 @@ export function headersOf(field: string): Headers {
   }
 }
 
+/** A job of a consumer that may not settle it any more. */
+export const notOurs = (id: unknown, queue: string, why = 'its time was over; ask for more with extend'): TalkwireError =>
+  new TalkwireError('NOT_FOUND', `the job ${String(id)} of "${queue}" is not this consumer's any more: ${why}`)
+
+/** What ended the hands that it was in, where no time does. */
+export const LET_GO = 'it was settled, or the connection was lost'
+
 /** There is no connection: who listens is told when there is one again. */
 export const isAway = (reason: unknown): boolean =>
   reason instanceof TalkwireError && ['UNAVAILABLE', 'CONNECTION_LOST', 'CLOSED'].includes(reason.code)

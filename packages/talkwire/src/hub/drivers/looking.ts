@@ -5,7 +5,7 @@ export interface Looking {
   readonly idle: () => Promise<void>
 }
 
-export function looking(pass: () => Promise<void>, closed: () => boolean, failed: (reason: unknown) => void): Looking {
+export function looking(pass: () => Promise<void>, closed: () => boolean, failed: (reason: unknown) => void | Promise<void>): Looking {
   let again = false
   let running: Promise<void> | undefined
   const run = async (): Promise<void> => {

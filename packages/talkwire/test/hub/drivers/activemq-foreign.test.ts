@@ -12,7 +12,7 @@ import { stomp } from '../../../src/hub/drivers/stomp.js'
 import { openHub } from '../../../src/hub/index.js'
 import { startBroker } from '../../helpers/broker.js'
 import { fails } from '../../helpers/expect.js'
-import { ACTIVEMQ, cuttable } from './brokers.js'
+import { ACTIVEMQ, cuttable, STOMP_EAR } from './brokers.js'
 
 const broker = await startBroker(ACTIVEMQ)
 const options: OpenOptions = { credentials: undefined, onConnection() {}, onError() {}, signal: undefined }
@@ -28,14 +28,7 @@ function python(script: string, ...words: string[]): () => Promise<any> {
   const whole = `
 import json, queue, stomp, sys
 host, port, *words = sys.argv[1:]
-came = queue.Queue()
-class Ear(stomp.ConnectionListener):
-    def on_message(self, frame): came.put(frame)
-    def on_receipt(self, frame): came.put(frame)
-connection = stomp.Connection12([(host, int(port))])
-connection.set_listener('', Ear())
-connection.connect(wait=True)
-def next(): return came.get(timeout=60)
+${STOMP_EAR}def next(): return came.get(timeout=60)
 def say(*values): print(json.dumps(values), flush=True)
 def hear(destination, **more):
     connection.subscribe(destination, id=destination, ack='client-individual', receipt='r', **more)

@@ -216,6 +216,16 @@ export const ACTIVEMQ: BrokerPlan = {
   answers: (host, port) => asks(host, port, 'CONNECT\naccept-version:1.2\nhost:talkwire\n\n\0', 'CONNECTED'),
 }
 
+/** Of a program that has imported `queue` and `stomp`, and knows `host` and `port`: its connection, and what came. */
+export const STOMP_EAR = `came = queue.Queue()
+class Ear(stomp.ConnectionListener):
+    def on_message(self, frame): came.put(frame)
+    def on_receipt(self, frame): came.put(frame)
+connection = stomp.Connection12([(host, int(port))])
+connection.set_listener('', Ear())
+connection.connect(wait=True)
+`
+
 /** Where it speaks AMQP. */
 export function amqpOf({ folder }: Broker, transformer: Transformer): string {
   const lines = readFileSync(join(folder, 'activemq.xml'), 'utf8').split('\n')

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { isAway } from '../broker.js'
+import { isAway, LET_GO, notOurs } from '../broker.js'
 import { abilities, type Ability } from './abilities.js'
 import { ATTEMPT, FENCE, ID, ownHeaders, REASON, type Arrived, type Line, type Sent } from './line.js'
 import type { ActiveMq } from './link.js'
@@ -241,8 +241,4 @@ async function consume({ mq, able, name, attempts }: Queue, sink: JobSink): Prom
 
 const countOf = (failures: number): Readonly<Record<string, string>> => (failures > 0 ? { [ATTEMPT]: String(failures) } : {})
 
-const gone = (message: Arrived, name: string): TalkwireError =>
-  new TalkwireError(
-    'NOT_FOUND',
-    `the job ${idOf(message)} of "${name}" is not this consumer's any more: it was settled, or the connection was lost`,
-  )
+const gone = (message: Arrived, name: string): TalkwireError => notOurs(idOf(message), name, LET_GO)

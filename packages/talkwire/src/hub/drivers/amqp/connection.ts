@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import { NO_HEADERS, type BodyType, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { brokerAddress } from '../broker-address.js'
+import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
 import { corkOf } from './cork.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, LONGEST_PAUSE, orAborted, packageOf, pauses } from '../broker.js'
 
@@ -88,9 +88,10 @@ const TRIES = 100
 const LONGEST_NAME = 255
 
 /** `amqp://user:password@host:5672/vhost?prefix=shop`, or `amqps:` for TLS. Throws INVALID_ADDRESS. */
-function parse(address: string, credentials: Readonly<Record<string, unknown>>): { options: Options.Connect; prefix: string } {
-  const { url, host, user: name, password: secret, prefix } = brokerAddress(address, ['amqp', 'amqps'], /^\/?[^/]*$/, FORM)
-  const { user, password } = credentials
+function parse(address: string, credentials: Credentials): { options: Options.Connect; prefix: string } {
+  const parsed = brokerAddress(address, ['amqp', 'amqps'], /^\/?[^/]*$/, FORM)
+  const { url, host, prefix } = parsed
+  const { user, password } = whoAsks(parsed, credentials)
   return {
     prefix,
     options: {
@@ -98,8 +99,8 @@ function parse(address: string, credentials: Readonly<Record<string, unknown>>):
       hostname: host,
       port: Number(url.port) || (url.protocol === 'amqps:' ? 5671 : 5672),
       vhost: url.pathname.length > 1 ? url.pathname.slice(1) : '/',
-      username: typeof user === 'string' ? user : name || 'guest',
-      password: typeof password === 'string' ? password : secret || (name === '' ? 'guest' : ''),
+      username: user || 'guest',
+      password: password || (user === '' ? 'guest' : ''),
       heartbeat: HEARTBEAT,
     },
   }

@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { BodyType, Consumption, DeadLetter, Headers, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { isAway } from '../broker.js'
+import { isAway, LET_GO, notOurs } from '../broker.js'
 import { acknowledge, ATTEMPT, headersOf, incoming, propertiesOf, REASON, resent, short, typeOf, type Amqp } from './connection.js'
 import { DELAY_BYTES, delays, type Delays } from './delays.js'
 
@@ -453,8 +453,4 @@ function idOf(message: Message): string {
   return id
 }
 
-const gone = (message: Message, name: string): TalkwireError =>
-  new TalkwireError(
-    'NOT_FOUND',
-    `the job ${idOf(message)} of "${name}" is not this consumer's any more: it was settled, or the connection was lost`,
-  )
+const gone = (message: Message, name: string): TalkwireError => notOurs(idOf(message), name, LET_GO)

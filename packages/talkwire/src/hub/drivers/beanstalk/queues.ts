@@ -5,7 +5,7 @@
  */
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway } from '../broker.js'
+import { isAway, notOurs } from '../broker.js'
 import type { Beanstalk } from './connection.js'
 import { statsOf, type Answer, type Line } from './line.js'
 
@@ -137,11 +137,6 @@ async function consume(beanstalk: Beanstalk, queue: string, tubes: Tubes, settin
   let timer: NodeJS.Timeout | undefined
   const free: Line[] = []
 
-  const gone = (id: string): TalkwireError =>
-    new TalkwireError(
-      'NOT_FOUND',
-      `the job ${id} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
-    )
   const bury = async (body: Buffer, reason: string, attempts: number): Promise<void> => {
     const letter = Buffer.concat([Buffer.from(`${JSON.stringify({ reason, attempts })}\n`), body])
     idOf(await beanstalk.askIn(tubes.dead, `put ${ORDINARY} 0 60 ${letter.length}`, letter))
@@ -151,7 +146,7 @@ async function consume(beanstalk: Beanstalk, queue: string, tubes: Tubes, settin
     const stats = statsOf(await line.ask(`stats-job ${id}`))
     const [attempt, priority] = [stats('reserves'), stats('pri')]
     const settle = async (command: string, answer: string): Promise<void> => {
-      if ((await line.ask(command)).words[0] !== answer) throw gone(id)
+      if ((await line.ask(command)).words[0] !== answer) throw notOurs(id, queue)
     }
     if (settings.attempts > 0 && attempt > settings.attempts) {
       await bury(body, `was handed out ${attempt - 1} times`, attempt - 1)

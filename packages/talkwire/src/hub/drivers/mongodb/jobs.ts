@@ -10,6 +10,7 @@ import { onceDone } from '../../once-done.js'
 import { headersOf } from '../broker.js'
 import { change } from './change.js'
 import { isDuplicate, type Mongo } from './connection.js'
+import { firstOver, isOver } from './due.js'
 import { bodyOf, fieldOf } from './values.js'
 
 /** What a foreign program pushed has what it put there. */
@@ -137,8 +138,7 @@ async function insertFrom({ mongo, docs }: Jobs, all: readonly JobDoc[], from: n
 async function keyed({ mongo, docs }: Jobs, { _id, queue, key }: JobDoc): Promise<string | undefined> {
   // Known by its own id: an attempt of the library's before this one put it there.
   if (key === undefined) return String(_id)
-  const over = { queue, key, until: { $type: 'date' }, $expr: { $lte: ['$until', '$$NOW'] } } as Filter<JobDoc>
-  await mongo.run(() => docs.updateOne(over, { $unset: { key: 1, until: 1 } }))
+  await mongo.run(() => docs.updateOne({ queue, key, ...isOver('until') }, { $unset: { key: 1, until: 1 } }))
   const found = await mongo.run(() => docs.findOne({ queue, key } as Filter<JobDoc>, { projection: { _id: 1 } }))
   return found ? String(found._id) : undefined
 }
@@ -172,15 +172,12 @@ const returned = (attempts: number, wasTaken: Document | boolean, state: JobDoc[
 
 /** Brings back what is due; in how many milliseconds the next one is. */
 export async function sweep({ mongo, docs }: Jobs, queue: string, attempts: number): Promise<number> {
-  const waiting = { queue, state: { $in: ['later', 'taken'] }, at: { $type: 'date' } } as Filter<JobDoc>
-  const first = [{ $match: waiting }, { $sort: { at: 1 } }, { $limit: 1 }, { $project: { left: { $subtract: ['$at', '$$NOW'] } } }]
+  const waiting = { queue, state: { $in: ['later', 'taken'] } } as Filter<JobDoc>
   for (;;) {
-    const [next] = await mongo.run(() => docs.aggregate<{ left: number }>(first).toArray())
-    if (!next) return Infinity
-    if (next.left > 0) return next.left
-    const due = { ...waiting, $expr: { $lte: ['$at', '$$NOW'] } }
+    const left = await firstOver(mongo, docs, waiting, 'at')
+    if (left > 0) return left
     const back = returned(attempts, { $eq: ['$state', 'taken'] }, 'ready', '$at')
-    await mongo.run(() => docs.updateMany(due, [{ $set: back }]))
+    await mongo.run(() => docs.updateMany({ ...waiting, ...isOver('at') }, [{ $set: back }]))
   }
 }
 

@@ -2,7 +2,7 @@
 import type { WithId } from 'mongodb'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, Job, JobSink, NewJob, QueueCounts, QueuesDriver } from '../../driver.js'
-import { isAway } from '../broker.js'
+import { isAway, notOurs } from '../broker.js'
 import { gather } from '../gather.js'
 import { looking } from '../looking.js'
 import type { Mongo } from './connection.js'
@@ -98,11 +98,7 @@ async function consume(jobs: Jobs, changes: Feed, queue: string, sink: JobSink):
   let due = 0
   const jobOf = (doc: WithId<JobDoc>): Job => {
     const ours = async (settled: Promise<boolean>): Promise<void> => {
-      if (!(await settled))
-        throw new TalkwireError(
-          'NOT_FOUND',
-          `the job ${String(doc._id)} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
-        )
+      if (!(await settled)) throw notOurs(doc._id, queue)
     }
     const finish = async (settled: Promise<boolean>): Promise<void> => {
       try {

@@ -10,6 +10,7 @@ import { isAway } from '../broker.js'
 import { looking } from '../looking.js'
 import { telling } from '../telling.js'
 import { isDuplicate, type Mongo } from './connection.js'
+import { firstOver, isOver } from './due.js'
 import { feed, type Feed } from './feed.js'
 import { bodyOf, fieldOf } from './values.js'
 
@@ -26,7 +27,7 @@ const PAGE = 100
 const LOOK = 1000
 
 /** Its time is over, and MongoDB has not taken it away yet: it looks once a minute. */
-const OVER: Filter<Doc> = { until: { $type: 'date' }, $expr: { $lte: ['$until', '$$NOW'] } }
+const OVER: Filter<Doc> = isOver('until')
 const THERE: Filter<Doc> = { $nor: [OVER] }
 /** Nothing is like this. What makes a document that is not there may not ask with $expr. */
 const NONE: Filter<Doc> = { until: { $in: [] } }
@@ -256,14 +257,7 @@ async function watch(keys: Keys, prefix: string, sink: StateSink): Promise<Subsc
 
 /** Takes away what expired, so that everybody hears of it; in how many milliseconds the next one does. */
 async function expire({ mongo, docs }: Keys): Promise<number> {
-  const stages = [
-    { $match: { until: { $type: 'date' } } },
-    { $sort: { until: 1 } },
-    { $limit: 1 },
-    { $project: { left: { $subtract: ['$until', '$$NOW'] } } },
-  ]
-  const [first] = await mongo.run(() => docs.aggregate<{ left: number }>(stages).toArray())
-  if (!first) return Infinity
-  if (first.left <= 0) await mongo.run(() => docs.deleteMany(OVER))
-  return Math.max(first.left, 0) + 1
+  const left = await firstOver(mongo, docs, {}, 'until')
+  if (left <= 0) await mongo.run(() => docs.deleteMany(OVER))
+  return Math.max(left, 0) + 1
 }

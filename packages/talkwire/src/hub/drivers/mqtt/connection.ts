@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { IClientOptions, IPublishPacket } from 'mqtt'
 import { TalkwireError } from '../../../error.js'
 import { HUB_TRAITS, type Headers, type HubTrait, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
-import { brokerAddress } from '../broker-address.js'
+import { brokerAddress, whoAsks, type Credentials } from '../broker-address.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
 import { errorOf, openLine, wantsOther, type Hearing, type Line } from './line.js'
 
@@ -63,8 +63,10 @@ interface Place {
 const FORM =
   'MQTT is mqtt://user:password@host:1883?prefix=shop, or mqtts: for TLS; the prefix has letters, digits, "_" and "-"; &version=3.1.1 or &version=5 asks for that alone'
 
-function parse(address: string): Place {
-  const { url, host, user, password, prefix } = brokerAddress(address, ['mqtt', 'mqtts'], /^\/?$/, FORM, ['version'])
+function parse(address: string, credentials: Credentials): Place {
+  const parsed = brokerAddress(address, ['mqtt', 'mqtts'], /^\/?$/, FORM, ['version'])
+  const { url, host, prefix } = parsed
+  const { user, password } = whoAsks(parsed, credentials)
   const said = url.searchParams.get('version')
   if (said !== null && said !== '5' && said !== '3.1.1') throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
   const secure = url.protocol === 'mqtts:'
@@ -100,10 +102,10 @@ function traitsOf({ connack }: Line, version: 4 | 5): readonly HubTrait[] {
 }
 
 export async function connectMqtt(address: string, options: OpenOptions): Promise<Mqtt> {
-  const place = parse(address)
+  const { credentials = {} } = options
+  const place = parse(address, credentials)
   const { default: library } = await packageOf('mqtt', 'mqtt', () => import('mqtt'))
   options.signal?.throwIfAborted()
-  const { credentials = {} } = options
   let version = place.version ?? 5
   let closing: Promise<void> | undefined
   let ids = 0
@@ -132,8 +134,6 @@ export async function connectMqtt(address: string, options: OpenOptions): Promis
         signal,
         options: {
           ...place.options,
-          ...(typeof credentials['user'] === 'string' && { username: credentials['user'] }),
-          ...(typeof credentials['password'] === 'string' && { password: credentials['password'] }),
           ...(credentials['tls'] as object | undefined),
           protocolVersion: version,
           clientId: `talkwire-${randomUUID()}`,

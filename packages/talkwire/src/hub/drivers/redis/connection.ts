@@ -1,7 +1,7 @@
 /** Two connections to a Redis: one for commands, one that listens. Both are made again by themselves, and listeners are told. */
 import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
-import { brokerAddress } from '../broker-address.js'
+import { brokerAddress, whoAsks } from '../broker-address.js'
 import { calls, headersOf, LONGEST_PAUSE, packageOf, SHORTEST_PAUSE } from '../broker.js'
 import type { BodyType, Headers, Incoming, OpenOptions } from '../../driver.js'
 
@@ -52,12 +52,14 @@ const FORM =
   'Redis is redis://user:password@host:6379/0?prefix=shop, or rediss: for TLS; the number is the database, the prefix letters, digits, "_" and "-"'
 
 export async function connectRedis(address: string, options: OpenOptions): Promise<Redis> {
-  const { url, prefix } = brokerAddress(address, ['redis', 'rediss'], /^\/?\d*$/, FORM)
+  const { credentials = {} } = options
+  const parsed = brokerAddress(address, ['redis', 'rediss'], /^\/?\d*$/, FORM)
+  const { url, prefix } = parsed
+  const { user, password } = whoAsks(parsed, credentials)
   url.search = ''
   const lib = await packageOf('redis', '@redis/client', () => import('@redis/client'))
   const { createClient, RESP_TYPES, ErrorReply } = lib
   options.signal?.throwIfAborted()
-  const { credentials = {} } = options
   let open = false
   let lost = false
   const say = (cause: unknown): void => {
@@ -69,8 +71,8 @@ export async function connectRedis(address: string, options: OpenOptions): Promi
   const make = () =>
     createClient({
       url: url.href,
-      ...(typeof credentials['user'] === 'string' && { username: credentials['user'] }),
-      ...(typeof credentials['password'] === 'string' && { password: credentials['password'] }),
+      ...(user !== '' && { username: user }),
+      ...(password !== '' && { password }),
       RESP: 2,
       disableOfflineQueue: true,
       // Else what cannot be written for five seconds fails, without a word, also where Redis is only busy.

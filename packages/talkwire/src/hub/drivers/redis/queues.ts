@@ -4,9 +4,8 @@
  * Foreign programs push with `XADD PREFIX:queue:NAME:in * body …`.
  */
 import { randomBytes } from 'node:crypto'
-import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Incoming, Job, JobSink, NewJob, QueuesDriver } from '../../driver.js'
-import { isAway } from '../broker.js'
+import { isAway, notOurs } from '../broker.js'
 import { gather } from '../gather.js'
 import { bytes, headersText, incomingOf, items, split, text, view, type Answer, type Redis, type Script } from './connection.js'
 import { looking } from '../looking.js'
@@ -91,7 +90,7 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
   const settleJob = ({ id, receipt }: Receipt, how: string, word: string): Promise<Answer> =>
     redis.run(settle, [key], [id, receipt, how, word])
   const confirm = async (mine: Receipt, answer: Promise<Answer>): Promise<void> => {
-    if ((await answer) !== 1) throw gone(mine.id)
+    if ((await answer) !== 1) throw notOurs(mine.id, queue)
   }
   const settleThis = (mine: Receipt, how: 'nack' | 'dead', word: string): Promise<void> => {
     const answer = settleJob(mine, how, word)
@@ -104,17 +103,12 @@ async function consume(redis: Redis, key: string, queue: string, sink: JobSink):
     ...jobOf(answer),
     async ack() {
       const [done] = await acked(key, [mine])
-      if (!done) throw gone(mine.id)
+      if (!done) throw notOurs(mine.id, queue)
     },
     nack: (delay) => settleThis(mine, 'nack', String(delay)),
     dead: (reason) => settleThis(mine, 'dead', reason),
     extend: (milliseconds) => confirm(mine, settleJob(mine, 'extend', String(milliseconds))),
   })
-  const gone = (id: string): TalkwireError =>
-    new TalkwireError(
-      'NOT_FOUND',
-      `the job ${id} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
-    )
   /** False: there was not as much as we want. */
   const pull = async (): Promise<boolean> => {
     const asked = Math.min(wanted - out, MOST)

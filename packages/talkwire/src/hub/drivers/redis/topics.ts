@@ -8,6 +8,7 @@ import { isPattern, matchesPattern } from '../../topic-names.js'
 import type { From, Outgoing, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
 import { headersOf, isAway } from '../broker.js'
 import { gather } from '../gather.js'
+import { looking } from '../looking.js'
 import { bytes, headersText, items, script, split, text, typeOf, view, type Answer, type Ear, type Redis } from './connection.js'
 
 /** Messages that are kept, of all topics together. */
@@ -323,8 +324,6 @@ async function member(redis: Redis, names: Names, pattern: string, options: Subs
   await create(begin)
   let room = true
   let closed = false
-  let again = false
-  let running: Promise<void> | undefined
   const held: TopicMessage[] = []
   /** Taken, and ours to give: the group hands it to nobody else. */
   const give = (): boolean => {
@@ -341,27 +340,17 @@ async function member(redis: Redis, names: Names, pattern: string, options: Subs
     }
     return entries.length > 0
   }
-  const run = async (): Promise<void> => {
-    do {
-      again = false
+  const { look, idle } = looking(
+    async () => {
       while (!closed && give() && (await take()));
-    } while (again && !closed)
-  }
-  const look = (): void => {
-    again = true
-    if (closed || running) return
-    running = run()
-      .catch(async (reason: unknown) => {
-        // A Redis that came back without what it had knows no group.
-        if (/NOGROUP/.test(String(reason))) await create('0')
-        else if (!closed && !isAway(reason)) redis.onError(reason, pattern)
-      })
-      .catch((reason: unknown) => redis.onError(reason, pattern))
-      .finally(() => {
-        running = undefined
-        if (again) look()
-      })
-  }
+    },
+    () => closed,
+    async (reason) => {
+      // A Redis that came back without what it had knows no group.
+      if (/NOGROUP/.test(String(reason))) await create('0').catch((failure: unknown) => redis.onError(failure, pattern))
+      else if (!closed && !isAway(reason)) redis.onError(reason, pattern)
+    },
+  )
   const ear = await hear(redis, names, pattern, look, look)
   const timer = setInterval(look, LOOK).unref()
   look()
@@ -371,7 +360,7 @@ async function member(redis: Redis, names: Names, pattern: string, options: Subs
     clearInterval(timer)
     forget()
     await ear.close()
-    await running
+    await idle()
     // What this member has taken is in nobody else's hands: its sink gets it, over its buffer.
     for (const message of held.splice(0)) sink.message(message)
     sink.ended()

@@ -5,7 +5,7 @@
 import type { BatchResultErrorEntry, Message, QueueAttributeName, SendMessageBatchRequestEntry } from '@aws-sdk/client-sqs'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
-import { isAway, pauses } from '../broker.js'
+import { isAway, notOurs, pauses } from '../broker.js'
 import { isAborted, type Sqs } from './connection.js'
 import { alive, dead, LARGEST, readMessage, sizeOf, whyDead, written } from './messages.js'
 
@@ -291,10 +291,7 @@ async function consume({ sqs, queue, settings, inPlace, sink }: Wish): Promise<C
     let until = performance.now() + 1000 * visibility
     const mine = (): void => {
       if (performance.now() < until) return
-      throw new TalkwireError(
-        'NOT_FOUND',
-        `the job ${message.MessageId} of "${queue}" is not this consumer's any more: its time was over; ask for more with extend`,
-      )
+      throw notOurs(message.MessageId, queue)
     }
     const finish = async (run: () => Promise<unknown>): Promise<void> => {
       try {
