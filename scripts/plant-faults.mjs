@@ -219,6 +219,24 @@ const FAULTS = [
     ],
   ),
   ...faultsOf(
+    'hub/handing.js',
+    ['hub/handing', 'hub/hub'],
+    [
+      ['listen: handlers run side by side', 'void goOn(inbox, running)', 'void running', 'short'],
+      [
+        'listen: what a handler throws later is not told',
+        'await running;\n        }',
+        'await running.then(undefined, () => { });\n        }',
+      ],
+      ['listen: who was slow once is queued for ever', 'busy = false;\n        end', 'end'],
+      ['listen: closed while a handler runs', 'if (!over || busy)', 'if (!over)'],
+      ['listen: closed does not say why', 'settle.reject(over.error)', 'settle.resolve()'],
+      ['listen: who closed itself gets more', 'if (inbox.over)\n', 'if (false)\n'],
+      ['listen: what was lost is not told', 'hand(inbox.told(item))', 'hand(item)'],
+      ['listen: what did not fit is handed over', 'known === undefined ? undefined', 'false ? undefined'],
+    ],
+  ),
+  ...faultsOf(
     'hub/inbox.js',
     ['hub/inbox'],
     [

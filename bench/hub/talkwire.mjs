@@ -3,7 +3,13 @@ import { openHub } from 'talkwire/hub'
 
 /** @param {string} address @returns {Promise<import('./index.mjs').End>} */
 export async function open(address) {
-  const hub = await openHub(address)
+  const hub = await openHub(address, {
+    onError(reason) {
+      process.nextTick(() => {
+        throw reason
+      })
+    },
+  })
   const topic = hub.topic('bench.fan', { type: 'bytes' })
   const queue = hub.queue('bench', { type: 'bytes' })
   const state = hub.state('bench', { type: 'bytes' })
@@ -11,10 +17,10 @@ export async function open(address) {
   return {
     publish: (body) => topic.publish(body),
     async subscribe(take) {
-      const subscription = await topic.subscribe({ slow: hub.traits.has('backpressure') ? 'wait' : 'disconnect', buffer: 100_000 })
-      void (async () => {
-        for await (const { data } of subscription) take(/** @type {Uint8Array} */ (data))
-      })()
+      await topic.listen(({ data }) => take(/** @type {Uint8Array} */ (data)), {
+        slow: hub.traits.has('backpressure') ? 'wait' : 'disconnect',
+        buffer: 100_000,
+      })
     },
     push: (body) => queue.push(body),
     async work(take) {

@@ -10,7 +10,8 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
   private first = 0
   private coming: T[] = []
   private readers: { resolve: (result: IteratorResult<T>) => void; reject: (reason: unknown) => void }[] = []
-  private over: { readonly error: TalkwireError | undefined } | undefined
+  /** It has ended: nothing comes any more. */
+  over: { readonly error: TalkwireError | undefined } | undefined
   private paused = false
   /** So many were left out since the last that was read. */
   private missed = 0
@@ -97,7 +98,8 @@ export class Inbox<T> implements AsyncIterableIterator<T> {
     return item
   }
 
-  private told(item: T): T {
+  /** What came, with how many were left out before it. */
+  told(item: T): T {
     if (this.missed === 0) return item
     const { missed } = this
     this.missed = 0

@@ -23,6 +23,7 @@ export type {
   RespondOptions,
 } from './topics.js'
 export type { Job } from './attempt.js'
+export type { Listener } from './handing.js'
 export type { Backoff, ConsumeOptions, DeadLetter, PushOptions, Queue, QueueOptions, Worker } from './queues.js'
 export type { Rate } from './pace.js'
 export type { SlowPolicy } from './inbox.js'

@@ -110,10 +110,11 @@ function write(
   stamp?: Stamp,
 ): void {
   const name = bytesOf(topic)
-  bytes.writeUInt32LE(size - 4, start)
+  setU32(bytes, start, size - 4)
   bytes[start + 4] = (flags & ~(HEADERS | STAMPED)) | (headers ? HEADERS : 0) | (stamp ? STAMPED : 0)
-  bytes.writeUInt16LE(name.length, start + 5)
-  bytes.set(name, start + FIXED)
+  setU16(bytes, start + 5, name.length)
+  // Topics are short: a call costs more.
+  for (let index = 0; index < name.length; index++) bytes[start + FIXED + index] = name[index]!
   let at = start + FIXED + name.length
   if (headers) {
     at = bytes.writeUInt32LE(headers.length, at)
@@ -130,6 +131,14 @@ export const viewOf = (bytes: Uint8Array): Buffer =>
 // Not Buffer's own: they check what was checked, for each message anew.
 const u16 = (bytes: Buffer, at: number): number => bytes[at]! | (bytes[at + 1]! << 8)
 const u32 = (bytes: Buffer, at: number): number => (u16(bytes, at) | (u16(bytes, at + 2) << 16)) >>> 0
+function setU16(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value
+  bytes[at + 1] = value >>> 8
+}
+function setU32(bytes: Buffer, at: number, value: number): void {
+  setU16(bytes, at, value)
+  setU16(bytes, at + 2, value >>> 16)
+}
 
 /** Where the message that begins at `at` ends. Throws INVALID_INPUT. */
 export function endOf(bytes: Buffer, at: number): number {
@@ -180,8 +189,11 @@ export function headersAt(bytes: Buffer, at: number, end: number): Headers {
 /** 0: nothing is kept. */
 export const positionAt = (bytes: Buffer, at: number, end: number): number => stampAt(bytes, at, end, 0)
 export const timeAt = (bytes: Buffer, at: number, end: number): number => stampAt(bytes, at, end, 8)
-/** A view. */
-export const bodyAt = (bytes: Buffer, at: number, end: number): Uint8Array => bytes.subarray(behindStamp(bytes, at, end), end)
+/** A view. Not by subarray: Buffer's own takes three times as long. */
+export function bodyAt(bytes: Buffer, at: number, end: number): Uint8Array {
+  const from = behindStamp(bytes, at, end)
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + from, end - from)
+}
 
 const stampAt = (bytes: Buffer, at: number, end: number, which: number): number =>
   flagsAt(bytes, at) & STAMPED ? bytes.readDoubleLE(behindStamp(bytes, at, end) - STAMP + which) : 0

@@ -97,6 +97,84 @@ test('a slow reader is told how many it lost: what it read and what it lost is a
     assert.equal(count + missed, 1000)
   }))
 
+test('listen: a handler gets what comes, also what is kept; what it throws is told, and what does not fit', () =>
+  withHub(async (hub, { open, errors }) => {
+    const other = await open()
+    const schema = z.object({ n: z.number() }).refine(async () => true)
+    const got: unknown[] = []
+    let enough = (): void => {}
+    const all = new Promise<void>((resolve) => (enough = resolve))
+    const handler = async ({ data, topic, retained }: Message<{ n: number }>): Promise<void> => {
+      got.push([topic, data.n, retained])
+      if (data.n === 1) throw new Error('not today')
+      if (data.n === 3) enough()
+    }
+    await other.topic('orders.eu').publish({ n: 0 }, { retain: true })
+    await using listener = await hub.topic('orders.*', { schema }).listen(handler)
+    await other.topic('orders.eu').publish({ n: 1 })
+    await other.topic('orders.us').publish('foreign')
+    await other.topic('orders.us').publish({ n: 3 })
+    await all
+    assert.deepEqual(got, [
+      ['orders.eu', 0, true],
+      ['orders.eu', 1, false],
+      ['orders.us', 3, false],
+    ])
+    const [thrown, unfit] = errors.splice(0)
+    assert.match(String(thrown), /not today/)
+    assert.equal((unfit as TalkwireError).code, 'INVALID_MESSAGE')
+    await listener.close()
+    await listener.closed
+    await other.topic('orders.eu').publish({ n: 4 })
+    assert.equal(got.length, 3)
+  }))
+
+test('listen: a handler that closes its own listener gets no more; a signal and the end of the hub end it', () =>
+  withHub(async (hub, { open }) => {
+    const other = await open()
+    let got = 0
+    const once = await hub.topic('ticks').listen(() => {
+      got++
+      void once.close()
+    })
+    const stop = new AbortController()
+    const stopped = await hub.topic('ticks').listen(() => {}, { signal: stop.signal })
+    const last = await other.topic('ticks').listen(() => {})
+    // One piece: the others stand behind the first one.
+    await Promise.all([1, 2, 3].map((n) => other.topic('ticks').publish(n)))
+    await once.closed
+    assert.equal(got, 1)
+    stop.abort(new Error('enough'))
+    await assert.rejects(stopped.closed, code('CANCELLED'))
+    await other.close()
+    await last.closed
+    await assert.rejects(
+      hub.topic('ticks').listen(() => {}, { buffer: 0 }),
+      TypeError,
+    )
+  }))
+
+test('listen: with "wait" a handler that takes its time gets everything, in order', () =>
+  withHub(async (hub, { open }) => {
+    const other = await open()
+    const got: number[] = []
+    let enough = (): void => {}
+    const all = new Promise<void>((resolve) => (enough = resolve))
+    await using listener = await hub.topic('n').listen(
+      async ({ data }) => {
+        await new Promise((resolve) => setImmediate(resolve))
+        if (got.push(data as number) === 500) enough()
+      },
+      { slow: 'wait', buffer: 4 },
+    )
+    for (let n = 0; n < 500; n++) void other.topic('n').publish(n)
+    await Promise.race([all, listener.closed])
+    assert.deepEqual(
+      got,
+      Array.from({ length: 500 }, (_, n) => n),
+    )
+  }))
+
 test('request: one reply, everybody, an error with its code, and nobody there', () =>
   withHub(async (hub, { open, errors }) => {
     const other = await open()

@@ -4,6 +4,7 @@
  */
 import { TalkwireError } from '../../../error.js'
 import { NO_HEADERS, type Headers, type Outgoing, type TopicsDriver } from '../../driver.js'
+import { isPattern } from '../../topic-names.js'
 import { token, type Nats } from './connection.js'
 
 interface Said {
@@ -38,6 +39,8 @@ export function coreTopics(nats: Nats): TopicsDriver {
     async subscribe(pattern, { group, from }, sink) {
       if (from !== 'new') throw new TalkwireError('UNSUPPORTED', 'NATS keeps nothing of topics=core; without it they are a stream')
       let refused: unknown
+      // A subject is decoded anew for each message.
+      const only = isPattern(pattern) ? undefined : pattern
       const subscription = connection.subscribe(root + pattern, {
         ...(group !== undefined && { queue: token(group) }),
         callback(error, message) {
@@ -46,7 +49,7 @@ export function coreTopics(nats: Nats): TopicsDriver {
             return nats.onError(nats.errorOf(error), pattern)
           }
           const { body, type, headers } = nats.incoming(message)
-          const topic = message.subject.slice(root.length)
+          const topic = only ?? message.subject.slice(root.length)
           sink.message({ body, type, headers, topic, position: undefined, time: undefined, retained: false })
         },
       })
