@@ -69,6 +69,7 @@ const NEEDED = new Set([
   'session/params',
   'session/references',
   'session/service',
+  'timers',
   'transports/webrtc-signals',
 ])
 
