@@ -136,7 +136,12 @@ async function start({ dialect, address, listenOptions, connectOptions }: Dialec
   }
   const proof = proofFor(dialect.traits)
   const service: any = await serve(proof, handlersFor(dialect.traits, state), { listen: address(), onError: () => {}, ...listenOptions })
-  const client = await soon(connect(proof, service.addresses[0], optionsFor(service, connectOptions)), 'connect()')
+  const client = await soon(connect(proof, service.addresses[0], optionsFor(service, connectOptions)), 'connect()').catch(
+    async (reason: unknown) => {
+      await service.close()
+      throw reason
+    },
+  )
   return {
     client,
     service,

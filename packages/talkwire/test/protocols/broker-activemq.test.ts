@@ -8,7 +8,7 @@ import { amqp1, stomp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { ACTIVEMQ, amqpOf, STOMP_EAR } from '../hub/drivers/brokers.js'
-import { addressOf, bank, openBank, testBroker, testInstances, testStrangers } from './broker-tests.js'
+import { addressOf, bank, openBank, PATIENT, testBroker, testInstances, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(ACTIVEMQ)
 const at = (prefix: string): string => addressOf('stomp', broker, prefix)
@@ -147,6 +147,6 @@ Container(Service()).run()
 )
 
 suite('activemq', { concurrency: 8 }, () => {
-  testDialect({ test, dialect: stomp, address: () => at(freshName()) })
-  testDialect({ test, dialect: amqp1, address: () => overAmqp(freshName()) })
+  testDialect({ test, dialect: stomp, address: () => at(freshName()), connectOptions: PATIENT })
+  testDialect({ test, dialect: amqp1, address: () => overAmqp(freshName()), connectOptions: PATIENT })
 })

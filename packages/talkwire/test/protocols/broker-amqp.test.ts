@@ -5,12 +5,12 @@ import { amqp } from '../../src/protocols/broker.js'
 import { startBroker } from '../helpers/broker.js'
 import { freshName } from '../helpers/place.js'
 import { RABBITMQ } from '../hub/drivers/brokers.js'
-import { addressOf, testBroker, testStrangers } from './broker-tests.js'
+import { addressOf, PATIENT, testBroker, testStrangers } from './broker-tests.js'
 
 const broker = await startBroker(RABBITMQ)
 const at = (prefix: string): string => addressOf('amqp', broker, prefix)
 
-suite('amqp', { concurrency: 8 }, () => testDialect({ test, dialect: amqp, address: () => at(freshName()) }))
+suite('amqp', { concurrency: 8 }, () => testDialect({ test, dialect: amqp, address: () => at(freshName()), connectOptions: PATIENT }))
 testBroker('amqp', broker)
 
 testStrangers(

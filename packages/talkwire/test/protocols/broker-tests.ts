@@ -11,6 +11,9 @@ import type { Broker } from '../helpers/broker.js'
 import { fails } from '../helpers/expect.js'
 import { freshName } from '../helpers/place.js'
 
+/** Eight at once on a broker that is a heavy program, beside other tests: it may need longer to say who serves. */
+export const PATIENT = { limits: { handshake: 60_000 } }
+
 /** The address of a hub of that prefix. */
 export const addressOf = (scheme: string, { host, port }: Broker, prefix: string): string => `${scheme}://${host}:${port}?prefix=${prefix}`
 
