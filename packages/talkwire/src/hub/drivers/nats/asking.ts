@@ -3,8 +3,11 @@ import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 
 export interface Asking {
-  /** Rejects with UNAVAILABLE when nobody listens there, CONNECTION_LOST after `patience`, what the library throws, or what it is failed with. */
-  ask(subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg>
+  /**
+   * Rejects with UNAVAILABLE when nobody listens there, CONNECTION_LOST after `patience`, what the library throws, or what it is failed with.
+   * With `again` it is asked again and again meanwhile: while a cluster elects a leader nobody answers, and nobody does so later.
+   */
+  ask(subject: string, body: Uint8Array | string, headers?: MsgHdrs, again?: () => void): Promise<Msg>
   /** Those that wait for an answer from these subjects get none. */
   fail(reason: Error, which?: (subject: string) => boolean): void
 }
@@ -12,9 +15,13 @@ export interface Asking {
 interface Waiting {
   readonly subject: string
   readonly timer: NodeJS.Timeout
+  readonly repeating: NodeJS.Timeout | undefined
   readonly resolve: (answer: Msg) => void
   readonly reject: (reason: Error) => void
 }
+
+/** How long nobody has answered when it is asked again, milliseconds. */
+const AGAIN = 1000
 
 /** `patience`: milliseconds. `inbox`: a subject that is nobody else's. */
 export function asking(connection: NatsConnection, inbox: string, patience: number): Asking {
@@ -25,6 +32,7 @@ export function asking(connection: NatsConnection, inbox: string, patience: numb
     const one = waiting.get(id)
     waiting.delete(id)
     clearTimeout(one?.timer)
+    clearInterval(one?.repeating)
     return one
   }
   connection.subscribe(`${root}*`, {
@@ -32,7 +40,9 @@ export function asking(connection: NatsConnection, inbox: string, patience: numb
       if (error) return fail(error)
       const one = taken(answer.subject.slice(root.length))
       if (answer.data.length === 0 && answer.headers?.code === 503)
-        one?.reject(new TalkwireError('UNAVAILABLE', `NATS: nobody listens at "${one.subject}"`))
+        one?.reject(
+          new TalkwireError('UNAVAILABLE', `NATS: nobody listens at "${one.subject}"; of a stream, it is gone or has no leader now`),
+        )
       else one?.resolve(answer)
     },
   })
@@ -41,12 +51,14 @@ export function asking(connection: NatsConnection, inbox: string, patience: numb
   }
   return {
     fail,
-    ask: (subject, body, headers) =>
+    ask: (subject, body, headers, again) =>
       new Promise((resolve, reject) => {
         const id = String(++asked)
-        connection.publish(subject, body, { reply: root + id, ...(headers && { headers }) })
+        const send = (): void => connection.publish(subject, body, { reply: root + id, ...(headers && { headers }) })
+        send()
         const timer = setTimeout(() => taken(id)?.reject(lateOf(subject, patience)), patience)
-        waiting.set(id, { subject, resolve, reject, timer })
+        const repeating = again && setInterval(() => connection.isClosed() || (again(), send()), AGAIN)
+        waiting.set(id, { subject, resolve, reject, timer, repeating })
       }),
   }
 }

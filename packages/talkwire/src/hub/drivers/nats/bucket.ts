@@ -4,7 +4,7 @@ import type { BodyType, Headers, Stored } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
 import { bodyTypeOf } from '../broker.js'
 import { storeAll } from './batch.js'
-import { CONFLICT, jetStreamCode, NO_MESSAGE, token, type Nats } from './connection.js'
+import { CONFLICTS, jetStreamCode, NO_MESSAGE, token, type Nats } from './connection.js'
 
 const OPERATION = 'KV-Operation'
 const NOTHING = new Uint8Array()
@@ -87,7 +87,7 @@ export function bucket(nats: Nats, name: string, forState = false): Bucket {
     try {
       return await run()
     } catch (reason) {
-      if (jetStreamCode(reason) === CONFLICT) return undefined
+      if (CONFLICTS.includes(jetStreamCode(reason))) return undefined
       throw reason
     }
   }

@@ -1,10 +1,10 @@
 /** A connection to NATS, and JetStream's requests as they are documented: JSON on `$JS.API.…`. */
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
-import { brokerAddress } from '../broker-address.js'
-import { bodyTypeOf, calls, CONTENT_TYPES, packageOf } from '../broker.js'
+import { bodyTypeOf, calls, CONTENT_TYPES, packageOf, pauses } from '../broker.js'
 import { NO_HEADERS, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
 import { underway } from '../../underway.js'
+import { natsAddress } from './address.js'
 import { asking } from './asking.js'
 
 type Library = typeof import('@nats-io/transport-node')
@@ -19,7 +19,7 @@ export interface Nats {
   readonly jetStream: boolean
   /** Of JetStream's API: 0 before NATS 2.11, 1 with it, 2 with 2.12. */
   readonly level: number
-  /** Rejects with what JetStream says; `describe` has its number. */
+  /** Rejects with what JetStream says; `jetStreamCode` has its number. Asked again where nobody answers: only what may run twice. */
   api(subject: string, body?: object): Promise<any>
   /** Makes a stream that is not there; one that is stays as it is, and false says that it is another. */
   ensure(stream: string, config: object): Promise<boolean>
@@ -48,33 +48,26 @@ export interface Nats {
 export const TYPE = 'Content-Type'
 /** Ours and the server's own are no headers of the message. */
 const OWN = /^(nats-|kv-|content-type$|talkwire-(more|reason|attempts)$)/i
-/** How long JetStream may take to answer, milliseconds. */
-const ANSWER = 30_000
-export const CONFLICT = 10071
+/** How long JetStream may take to answer, milliseconds: a cluster needs up to nine seconds to see that a leader is gone, and to elect one. */
+const ANSWER = 12_000
+/** Of a cluster the second, while what it is about is being agreed on. */
+export const CONFLICTS: readonly (number | undefined)[] = [10071, 10164]
+const NO_STREAM = 10059
 export const NO_MESSAGE = 10037
 /** There is a stream of that name, and it is not as we would make it. */
 const ANOTHER = 10058
 const OVERLAPS = 10065
+/** Most servers of the cluster are away. */
+const NO_LEADER = 10008
+/** So are those that have the stream, or the consumer. */
+const OFFLINE: readonly number[] = [NO_LEADER, 10118, 10119]
+/** The server is alone; too few of the cluster are there. */
+const ALONE = 10074
+const TOO_FEW = 10005
 
+const NOTHING = new Uint8Array()
 /** What the library says of what was on its way. */
 const DISCONNECTED = 'connection disconnected'
-
-const FORM =
-  'NATS is nats://user:password@host:4222?prefix=shop&topics=core; a user alone is a token; the prefix has letters, digits, "_" and "-"; topics are "stream", the default, or "core"'
-
-function parse(address: string): { host: string; server: string; user: string; password: string; prefix: string; core: boolean } {
-  const { url, host, user, password, prefix } = brokerAddress(address, ['nats'], /^\/?$/, FORM, ['topics'])
-  const topics = url.searchParams.get('topics') ?? 'stream'
-  if (topics !== 'core' && topics !== 'stream') throw new TalkwireError('INVALID_ADDRESS', `an address of ${FORM}`)
-  return {
-    core: topics === 'core',
-    host,
-    server: `${url.hostname}:${url.port || 4222}`,
-    user,
-    password,
-    prefix,
-  }
-}
 
 /** Of the address, and of the credentials, where a password has our name or the library's. */
 function whoOf(user: string, password: string, { password: secret = password, ...own }: Readonly<Record<string, unknown>>): object {
@@ -84,7 +77,7 @@ function whoOf(user: string, password: string, { password: secret = password, ..
 }
 
 export async function connectNats(address: string, options: OpenOptions): Promise<Nats> {
-  const { host, server, user, password, prefix, core } = parse(address)
+  const { host, servers, user, password, prefix, core, replicas } = natsAddress(address)
   const lib = await packageOf('nats', '@nats-io/transport-node', () => import('@nats-io/transport-node'))
   options.signal?.throwIfAborted()
   const errorOf = (reason: unknown, outcome: 'not-sent' | 'maybe-ran' = 'not-sent'): TalkwireError => {
@@ -103,7 +96,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const { credentials: { tls, ...credentials } = {} } = options
   const connection = await lib
     .connect({
-      servers: server,
+      servers: [...servers],
       ...whoOf(user, password, credentials),
       // By its number a server would have to be "localhost".
       ...(tls !== undefined && { tls: { host, ...(tls as object) } as object }),
@@ -155,7 +148,12 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   }
   /** JetStream needs some time after the server has begun. */
   const again = async (time: number): Promise<void> => {
-    while (jetStream && !closed && time === times && (await request('$JS.API.INFO', new Uint8Array()).catch(() => undefined)) === undefined)
+    while (
+      jetStream &&
+      !closed &&
+      time === times &&
+      (await request('$JS.API.INFO', NOTHING, undefined, () => {}).catch(() => undefined)) === undefined
+    )
       await new Promise((resolve) => setTimeout(resolve, 20))
     if (closed || time !== times) return
     away = false
@@ -165,18 +163,18 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   const open = (): void => {
     if (closed) throw new TalkwireError('CLOSED', 'the hub was closed')
   }
-  const request = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> => {
+  const request = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs, again?: () => void): Promise<Msg> => {
     open()
     try {
-      return await asked.keep(answers.ask(subject, body, headers))
+      return await asked.keep(answers.ask(subject, body, headers, again))
     } catch (reason) {
       throw errorOf(reason)
     }
   }
   const absent = (): TalkwireError => new TalkwireError('UNAVAILABLE', 'NATS: there is no connection now; it is made again by itself')
-  const ask: Nats['ask'] = async (subject, body, headers) => {
+  const ask = async (subject: string, body: Uint8Array | string, headers?: MsgHdrs, again?: () => void): Promise<Msg> => {
     if (!closed && away) throw absent()
-    return request(subject, body, headers)
+    return request(subject, body, headers, again)
   }
   const headersOf = ({ type, headers }: Outgoing, extra: Headers = {}): MsgHdrs => {
     const made = lib.headers()
@@ -207,16 +205,27 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     get away() {
       return away
     },
-    api: async (subject, body) => checked(await ask(`$JS.API.${subject}`, Buffer.from(body === undefined ? '' : JSON.stringify(body)))),
+    async api(subject, body) {
+      let wasAgain = false
+      const again = (): void => void (wasAgain = true)
+      try {
+        return checked(await ask(`$JS.API.${subject}`, body === undefined ? NOTHING : JSON.stringify(body), undefined, again))
+      } catch (reason) {
+        // What is refused the second time may have run the first.
+        if (wasAgain && reason instanceof TalkwireError && reason.outcome === 'not-sent') throw reason.withOutcome('maybe-ran')
+        throw reason
+      }
+    },
     async ensure(name, config) {
-      const whole = { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: 1, ...config }
-      const make = async (): Promise<void> => void (await nats.api(`STREAM.CREATE.${name}`, whole))
+      const whole = { name, retention: 'limits', storage: 'file', discard: 'old', num_replicas: replicas, ...config }
+      const make = (): Promise<any> => nats.api(`STREAM.CREATE.${name}`, whole)
       try {
         // Of several that make it at once, some are told that it overlaps with the one which is being made.
-        await make().catch((reason: unknown) => (jetStreamCode(reason) === OVERLAPS ? make() : Promise.reject(reason)))
+        const made = await make().catch((reason: unknown) => (jetStreamCode(reason) === OVERLAPS ? make() : Promise.reject(reason)))
+        await led(nats, name, made)
         return true
       } catch (reason) {
-        if (jetStreamCode(reason) !== ANOTHER) throw reason
+        if (jetStreamCode(reason) !== ANOTHER) throw tooFew(reason, name, replicas)
         return false
       }
     },
@@ -250,9 +259,11 @@ export async function connectNats(address: string, options: OpenOptions): Promis
   try {
     level = (await nats.api('INFO')).api.level ?? 0
   } catch (reason) {
+    const isThere = jetStreamCode(reason) === NO_LEADER || TalkwireError.from(reason).code === 'CONNECTION_LOST'
     jetStream = false
-    if (core) return nats
+    if (core && !isThere) return nats
     await connection.close()
+    if (isThere) throw reason
     throw new TalkwireError(
       'UNAVAILABLE',
       'this NATS has no JetStream; start nats-server with -js, or take ?topics=core for topics and requests alone',
@@ -265,8 +276,40 @@ export async function connectNats(address: string, options: OpenOptions): Promis
 /** What JetStream answers. Throws what it says of an error; `jetStreamCode` has its number. */
 export function checked(message: Msg): any {
   const answer = message.json<any>()
-  if (answer.error) throw new TalkwireError('UNKNOWN', `JetStream: ${answer.error.description}`, { details: answer.error, outcome: 'ran' })
-  return answer
+  if (!answer.error) return answer
+  const { err_code, description } = answer.error
+  if (OFFLINE.includes(err_code))
+    throw new TalkwireError(
+      'UNAVAILABLE',
+      `JetStream: ${description}; most servers of the cluster, or of those that have the stream, are away`,
+      {
+        details: answer.error,
+      },
+    )
+  throw new TalkwireError('UNKNOWN', `JetStream: ${description}`, { details: answer.error, outcome: 'ran' })
+}
+
+/** In a cluster a stream is there before somebody leads it: what comes sooner is refused, or not answered. */
+async function led(nats: Nats, name: string, made: any): Promise<void> {
+  const pause = pauses()
+  const until = performance.now() + ANSWER
+  for (let there = made; there.cluster && !there.cluster.leader && performance.now() < until;) {
+    await pause.next()
+    there = await nats.api(`STREAM.INFO.${name}`).catch((reason: unknown) => {
+      if (jetStreamCode(reason) !== NO_STREAM) throw reason
+      return made
+    })
+  }
+}
+
+function tooFew(reason: unknown, stream: string, replicas: number): unknown {
+  const code = jetStreamCode(reason)
+  if (code !== ALONE && code !== TOO_FEW) return reason
+  return new TalkwireError(
+    code === ALONE ? 'UNSUPPORTED' : 'UNAVAILABLE',
+    `the stream "${stream}" cannot have ${replicas} replicas: ${(reason as Error).message}; have ${replicas} servers with JetStream in one cluster, or say fewer in ?replicas=`,
+    { cause: reason },
+  )
 }
 
 /** JetStream's own number of an error. */
@@ -291,50 +334,3 @@ export const untoken = (text: string): string =>
     text.replaceAll(/=([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
     'latin1',
   ).toString()
-
-export interface Pull {
-  /** So many more, at most; `waits` false: of what is there. */
-  ask(count: number, waits?: boolean): void
-  /** Asked for and not come. */
-  readonly open: number
-  /** What was asked for before will not come: the connection is another. */
-  reset(): void
-  stop(): void
-}
-
-/** Pulls from a consumer. `over`: what was asked for will not come: there is none for now (`none`), no consumer (`gone`), or it is to be asked for again. */
-export function puller(
-  nats: Nats,
-  stream: string,
-  consumer: string,
-  got: (message: Msg) => void,
-  over: (gone: boolean, none: boolean) => void,
-): Pull {
-  let open = 0
-  const inbox = nats.library.createInbox()
-  const subscription = nats.connection.subscribe(inbox, {
-    callback(error, message) {
-      if (error) return
-      const status = message.headers?.code ?? 0
-      if (message.data.length > 0 || status === 0) {
-        open--
-        return got(message)
-      }
-      if (status === 100) return
-      open = 0
-      over(status === 503 || (status === 409 && /Deleted|Shutdown/i.test(message.headers!.description)), status === 404 || status === 408)
-    },
-  })
-  return {
-    get open() {
-      return open
-    },
-    ask(count, waits = true) {
-      open += count
-      const wish = { batch: count, ...(waits ? { expires: 30e9 } : { no_wait: true }) }
-      nats.connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, JSON.stringify(wish), { reply: inbox })
-    },
-    reset: () => void (open = 0),
-    stop: () => subscription.unsubscribe(),
-  }
-}

@@ -1,7 +1,9 @@
 /** What stands in a bucket and what changes in it, by a consumer of its stream. */
 import type { Subscription } from '../../driver.js'
 import { lastOf, type Bucket, type Last } from './bucket.js'
-import { delivery, puller, untoken, type Nats, type Pull } from './connection.js'
+import { delivery, untoken, type Nats } from './connection.js'
+import { puller, type Pull } from './pull.js'
+import { trying } from './trying.js'
 
 const BATCH = 64
 
@@ -66,7 +68,7 @@ export async function follow(nats: Nats, kv: Bucket, tell: (what: Last | There) 
     if (closed || nats.away || making) return
     pull?.stop()
     pull = undefined
-    making = create()
+    making = trying(create, () => closed || nats.away)
       .catch((reason: unknown) => {
         if (!closed && !nats.away) nats.onError(reason, kv.stream)
       })

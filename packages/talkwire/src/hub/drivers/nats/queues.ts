@@ -6,7 +6,8 @@ import type { Msg } from '@nats-io/transport-node'
 import { TalkwireError } from '../../../error.js'
 import type { Consumption, DeadLetter, Job, JobSink, NewJob, QueuesDriver, QueueSettings } from '../../driver.js'
 import { underway } from '../../underway.js'
-import { delivery, jetStreamCode, NO_MESSAGE, puller, token, type Nats } from './connection.js'
+import { checked, delivery, jetStreamCode, NO_MESSAGE, token, type Nats } from './connection.js'
+import { puller } from './pull.js'
 import { MAX_TIMER } from '../../../timers.js'
 
 const CONSUMER = 'workers'
@@ -80,7 +81,7 @@ export function queues(nats: Nats): QueuesDriver {
         if (!letter) continue
         // First there, then gone here: a crash between the two is a job too many, not one too few.
         await nats.store(stream, { ...letter.dead, type: letter.dead.type ?? 'bytes' })
-        await nats.api(`STREAM.MSG.DELETE.${dead}`, { seq: letter.seq })
+        checked(await nats.ask(`$JS.API.STREAM.MSG.DELETE.${dead}`, JSON.stringify({ seq: letter.seq })))
         revived++
       }
       return revived

@@ -4,7 +4,9 @@ import { createHash } from 'node:crypto'
 import { TalkwireError } from '../../../error.js'
 import type { From, SubscribeOptions, Subscription, TopicMessage, TopicSink, TopicsDriver } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
-import { delivery, jetStreamCode, puller, type Nats, type Pull } from './connection.js'
+import { delivery, jetStreamCode, type Nats } from './connection.js'
+import { puller, type Pull } from './pull.js'
+import { trying } from './trying.js'
 
 /** Messages that are kept, of all topics together. */
 const KEPT = 100_000
@@ -62,7 +64,6 @@ async function follow(
   const held: Msg[] = []
   const create = async (begin: object): Promise<void> => {
     const { state } = await nats.api(`STREAM.INFO.${stream}`)
-    if (last > 0 && state.first_seq > last + 1) sink.lost(state.first_seq - last - 1)
     const config = {
       ...begin,
       ack_policy: 'none',
@@ -73,6 +74,7 @@ async function follow(
     }
     const made = await nats.api(`CONSUMER.CREATE.${stream}`, { stream_name: stream, config })
     name = made.name
+    if (last > 0 && state.first_seq > last + 1) sink.lost(state.first_seq - last - 1)
     // `new` has to mean from now on, also when the consumer has to be made again before anything came.
     last = Math.max(last, made.delivered.stream_seq || ('opt_start_seq' in begin ? 0 : options.from === 'new' ? state.last_seq : 0))
     const mine: Pull = puller(
@@ -110,7 +112,13 @@ async function follow(
     pull?.stop()
     pull = undefined
     held.length = 0
-    making = create(last > 0 ? { deliver_policy: 'by_start_sequence', opt_start_seq: last + 1 } : beginOf(options.from))
+    // Of a stream that was empty, what is new began with its first.
+    const begin =
+      last > 0 || options.from === 'new' ? { deliver_policy: 'by_start_sequence', opt_start_seq: last + 1 } : beginOf(options.from)
+    making = trying(
+      () => create(begin),
+      () => closed || nats.away,
+    )
       .catch((reason: unknown) => {
         if (!closed && !nats.away) nats.onError(reason, pattern)
       })
@@ -188,7 +196,10 @@ async function member(
     (gone) => {
       if (closed || nats.away) return
       if (!gone) return give()
-      create({ deliver_policy: 'all' }).then(give, (reason: unknown) => nats.onError(reason, pattern))
+      const over = (): boolean => closed || nats.away
+      trying(() => create({ deliver_policy: 'all' }), over).then(give, (reason: unknown) => {
+        if (!over()) nats.onError(reason, pattern)
+      })
     },
   )
   const forgetBack = nats.back(() => {
