@@ -32,7 +32,7 @@ interface Place {
   readonly prefix: string
   /** For hubs that know one server by their address. */
   readonly kits: readonly HubKit[]
-  /** What JetStream says. */
+  /** What JetStream says, when somebody leads it. */
   readonly api: (subject: string, body?: object) => Promise<any>
 }
 
@@ -44,9 +44,11 @@ async function within(body: (place: Place) => Promise<void>): Promise<void> {
   )
   const connection = await connectTo({ servers: places })
   const api = async (subject: string, wish: object = {}): Promise<any> => {
-    const answer = (await connection.request(`$JS.API.${subject}`, JSON.stringify(wish), { timeout: 30_000 })).json<any>()
-    assert.equal(answer.error, undefined)
-    return answer
+    for (;;) {
+      const answer = (await connection.request(`$JS.API.${subject}`, JSON.stringify(wish), { timeout: 30_000 })).json<any>()
+      if (answer.error?.code !== 503) return answer
+      await delay(20)
+    }
   }
   try {
     await kits.reduce<() => Promise<void>>(
@@ -112,4 +114,181 @@ test('nats, cluster: many hubs begin at once, while it elects who leads it', () 
     assert.equal((await allOf(hub!, kits[0]!, 45)).length, 45)
     for (const what of [`STREAM.INFO.${prefix}-topics`, `STREAM.INFO.KV_${prefix}`, `CONSUMER.INFO.${prefix}-queue-q0.workers`])
       assert.equal((await api(what)).cluster.replicas.length, 2, what)
+  }))
+
+test('nats, cluster: the server of a hub is killed, and it goes on with another', () =>
+  within(async ({ kits }) => {
+    const change = seen()
+    const hub = await kits[near]!.open({ onConnection: change.onConnection })
+    const writer = await kits[far]!.open()
+    const ear = await kits[near]!.listener(hub, 'a.*')
+    const group = await kits[near]!.listener(hub, 'a.*', { group: 'g' })
+    const watched = await kits[near]!.watcher(hub, '')
+    const worker = await kits[near]!.worker(hub, 'q', QUEUE)
+    await hub.queues!.push('q', upTo(50).map(job))
+    await Promise.all(upTo(50).map((number) => hub.topics!.publish(`a.${number}`, json(number), PLAIN)))
+    const revision = await hub.state!.set('k', text(1), 'json', {})
+    const lease = await hub.leases!.acquire('l', LEASE, undefined)
+    await hub.requests!.respond('double', undefined, (request) => void request.reply(json(Number(valueOf(request)) * 2), false))
+    await ear.until(50)
+    await servers[near]!.kill()
+    try {
+      await change.until('lost')
+      await change.until('connected')
+      await eventually(async () => {
+        const found = await hub.state!.get('k')
+        assert.equal(found?.revision, revision)
+      })
+      await eventually(() => hub.leases!.renew('l', lease!, 60_000))
+      await eventually(() => hub.state!.set('after', text(2), 'json', {}))
+      await watched.until('after', '2')
+      await eventually(() => writer.topics!.publish('a.after', json('after'), PLAIN))
+      await eventually(() => writer.queues!.push('q', [job('after')]))
+      worker.consumption.want(50_000)
+      await worker.until(51)
+      assert.deepEqual(new Set(worker.jobs.map(valueOf)), new Set([...upTo(50), 'after']))
+      // The writer may have been told that nobody knows, and publish it again.
+      await ear.until(51)
+      assert.deepEqual(ear.values().slice(0, 51), [...upTo(50), 'after'])
+      assert.equal(ear.listener.lostCount, 0)
+      await group.until(51)
+      assert.deepEqual(new Set(group.values()), new Set([...upTo(50), 'after']))
+      const answers: unknown[] = []
+      await eventually(async () => {
+        await writer.requests!.request('double', json(21), (reply) => void answers.push(valueOf(reply)))
+      })
+      await eventually(async () => {
+        if (answers.length === 0) throw new TalkwireError('UNAVAILABLE', 'not yet')
+      })
+      assert.equal(answers[0], 42)
+    } finally {
+      await servers[near]!.start()
+    }
+  }))
+
+/** All that `leads` go from who leads them to one server. */
+async function led(api: Place['api'], kind: 'STREAM' | 'CONSUMER', what: string, server: number): Promise<void> {
+  for (;;) {
+    const { leader } = (await api(`${kind}.INFO.${what}`)).cluster
+    if (leader === `s${server}`) return
+    if (leader) await api(`${kind}.LEADER.STEPDOWN.${what}`, { placement: { preferred: `s${server}` } })
+    await delay(20)
+  }
+}
+
+test('nats, cluster: who leads a stream is killed, and then another: nothing acknowledged is lost, and what is told is true', () =>
+  within(async ({ prefix, kits, api }) => {
+    const [hub, kit] = [await kits[near]!.open(), kits[near]!]
+    const worker = await kit.worker(hub, 'q', QUEUE)
+    worker.consumption.want(50_000)
+    const ears: Awaited<ReturnType<HubKit['listener']>>[] = []
+    const group = await kit.listener(hub, 'a', { group: 'g' })
+    await hub.state!.set('k', text(0), 'json', {})
+    const watched = await kit.watcher(hub, '')
+    const streams = [`${prefix}-topics`, `${prefix}-queue-q`, `KV_${prefix}`]
+    for (const stream of streams) await led(api, 'STREAM', stream, far)
+    await led(api, 'CONSUMER', `${prefix}-queue-q.workers`, far)
+    // One of the subscriptions is on the server that is killed, and goes with it.
+    const theirs = async (): Promise<boolean> =>
+      (await api(`CONSUMER.LIST.${prefix}-topics`)).consumers.some(
+        (each: any) => each.config.mem_storage && each.cluster.leader === `s${far}`,
+      )
+    do ears.push(await kit.listener(hub, 'a'))
+    while (!(await theirs()))
+    await hub.queues!.push('q', [job('first')])
+    await worker.until(1)
+    await (await worker.until(1))[0]!.ack()
+    const calls = upTo(200).map(async (number) => {
+      await delay(number / 4)
+      const [pushed, published, set] = [
+        saidOf(hub.queues!.push('q', [job(number)])),
+        saidOf(hub.topics!.publish('a', json(number), PLAIN)),
+        saidOf(hub.state!.set(`k${number}`, text(number), 'json', {})),
+      ]
+      return { number, pushed: await pushed, published: await published, set: await set }
+    })
+    await delay(25)
+    await servers[far]!.kill()
+    try {
+      const told = await Promise.all(calls)
+      await eventually(() => hub.queues!.push('q', [job('last')]))
+      await eventually(() => hub.topics!.publish('a', json('last'), PLAIN))
+      await eventually(() => hub.state!.set('last', text('last'), 'json', {}))
+      /** Of those that were done, all are there; of those that were not sent, none. */
+      const fits = (what: 'pushed' | 'published' | 'set', values: readonly unknown[]): void => {
+        const there = new Set(values)
+        assert.deepEqual(
+          told.filter((each) => there.has(each.number) !== (each[what] === undefined) && each[what] !== 'maybe-ran'),
+          [],
+          what,
+        )
+      }
+      const waiting = [...ears, group].map(async (ear) => {
+        for (let count = 1; !ear.values().includes('last'); count++) await ear.until(count)
+        fits('published', ear.values())
+      })
+      await Promise.all(waiting)
+      await watched.until('last', '"last"')
+      const kept: unknown[] = []
+      for await (const { value } of hub.state!.list!('')) kept.push(JSON.parse(Buffer.from(value).toString()))
+      fits('set', kept)
+      const pushed = ['last', ...told.filter((each) => each.pushed === undefined).map(({ number }) => number)]
+      const taken = (): unknown[] => worker.jobs.map(valueOf)
+      // Those on their way from who was killed come again when their time is over.
+      for (let count = 1; !pushed.every((each) => taken().includes(each)); count++) await worker.until(count)
+      fits('pushed', taken())
+
+      await servers[other]!.kill()
+      const said = await Promise.all([
+        saidOf(hub.queues!.push('q', [job('x')])),
+        saidOf(hub.queues!.declare('q2', QUEUE)),
+        saidOf(hub.topics!.publish('a', json('x'), PLAIN)),
+        saidOf(hub.state!.set('k', text('x'), 'json', {})),
+        saidOf(hub.counters!.add('c', 1)),
+        saidOf(hub.leases!.acquire('l', LEASE, undefined)),
+      ])
+      assert.ok(!said.includes(undefined), said.join())
+    } finally {
+      await servers[other]!.start()
+    }
+    try {
+      await eventually(() => hub.queues!.push('q', [job('back')]))
+      await eventually(() => hub.topics!.publish('a', json('back'), PLAIN))
+      await eventually(() => hub.state!.set('back', text('back'), 'json', {}))
+      await eventually(() => hub.queues!.declare('q2', QUEUE))
+      await watched.until('back', '"back"')
+      for (const ear of [...ears, group]) for (let count = 1; !ear.values().includes('back'); count++) await ear.until(count)
+      for (let count = 1; !worker.jobs.some((each) => valueOf(each) === 'back'); count++) await worker.until(count)
+      assert.deepEqual(
+        ears.map((ear) => ear.listener.lostCount),
+        ears.map(() => 0),
+      )
+    } finally {
+      await servers[far]!.start()
+    }
+  }))
+
+test('nats, cluster: of the servers in an address one has to be there', async () => {
+  const nobody = `${ownHost}:${freshPort()}`
+  await (await openHub(`nats://${nobody}?servers=${nobody},${places[other]}`)).close()
+  await assert.rejects(openHub(`nats://${nobody}?servers=${nobody}`), { code: 'UNAVAILABLE' })
+  for (const words of ['servers=', 'servers=a,', 'servers=a/b', 'servers=me@a', 'replicas=0', 'replicas=6', 'replicas=three'])
+    await assert.rejects(openHub(`nats://${nobody}?${words}`), { code: 'INVALID_ADDRESS' }, words)
+})
+
+test('nats, cluster: as many replicas as there are servers, and a stream that is there stays as it is', () =>
+  within(async ({ prefix, kits, api }) => {
+    const hub = await kits[near]!.open()
+    await hub.topics!.publish('a', json(1), PLAIN)
+    const five = await openHub(`nats://${places[near]}?prefix=${prefix}&replicas=5`)
+    const alone = await startBroker(NATS)
+    const three = await openHub(`nats://${alone.host}:${alone.port}?replicas=3`)
+    try {
+      await five.topic('a').publish(2)
+      assert.equal((await api(`STREAM.INFO.${prefix}-topics`)).config.num_replicas, 3)
+      await assert.rejects(five.queue('q').push(1), /UNAVAILABLE.*cannot have 5 replicas.*have 5 servers/s)
+      await assert.rejects(three.queue('q').push(1), /UNSUPPORTED.*cannot have 3 replicas.*say fewer in \?replicas=/s)
+    } finally {
+      await Promise.all([five.close(), three.close()])
+    }
   }))
