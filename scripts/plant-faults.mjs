@@ -197,8 +197,8 @@ const FAULTS = [
       ['nats: what was on its way waits for its time', '=> answers.fail(new Error(DISCONNECTED))', '=> { }'],
       ['nats: what is asked without a connection waits', 'if (!closed && away)', 'if (false)'],
       ['nats: what the server refuses to publish is waited for', "if (operation !== 'publish'", "if (operation === 'publish'"],
-      ['nats: a server without JetStream is not told of', 'if (core)\n', 'if (true)\n'],
-      ['nats: without JetStream nothing comes back', 'while (jetStream && ', 'while ('],
+      ['nats: a server without JetStream is not told of', 'if (core && !isThere)', 'if (true)'],
+      ['nats: without JetStream nothing comes back', 'while (jetStream &&\n', 'while (\n'],
     ],
   ),
   ...faultsOf(
@@ -2209,6 +2209,41 @@ const FAULTS = [
     'hub/drivers/nats/connection.js',
     ['hub/drivers/nats-now'],
     [['nats: what was published is not waited for at the end', 'await asked.settled();', '']],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/address.js',
+    ['hub/drivers/nats-cluster'],
+    [
+      ['nats: of several servers one is asked', "?.split(',') ?? []", '?.slice(0, 0) ?? []'],
+      ['nats: any number of replicas is asked for', '/^[1-5]$/', '/^\\d+$/'],
+      ['nats: what is no server is one', '!servers.every((each) => each !== undefined)', 'false'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/asking.js',
+    ['hub/drivers/nats-cluster'],
+    [['nats: who asked while a leader was elected waits for nothing', 'again && setInterval(', 'false && setInterval(']],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/pull.js',
+    ['hub/drivers/nats-cluster'],
+    [['nats: what a server that died was asked for is waited for', '++silent < SILENT', 'true']],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/connection.js',
+    ['hub/drivers/nats-cluster'],
+    [
+      ['nats: replicas are forgotten', 'num_replicas: replicas', 'num_replicas: 1'],
+      ['nats: a stream that nobody leads yet is used', 'await led(nats, name, made);', ''],
+      ['nats: too few servers are no reason', 'tooFew(reason, name, replicas)', 'reason'],
+      ['nats: a cluster without a majority has run it', 'OFFLINE.includes(err_code)', 'false'],
+      ['nats: a conflict that is being agreed on is an error', '[10071, 10164]', '[10071]'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/nats/topics.js',
+    ['hub/drivers/nats'],
+    [['nats: the first message ever is missed by who was away', "last > 0 || options.from === 'new'", 'last > 0']],
   ),
   ...faultsOf(
     'hub/drivers/nats/queues.js',

@@ -139,12 +139,12 @@ test('nats: without JetStream a hub wants topics=core', async () => {
 })
 
 /** Between a hub and the server: what the server says is held back, or nobody gets through. */
-async function between() {
+async function between({ host, port }: Broker) {
   const sockets = new Set<net.Socket>()
   let [held, shut] = [false, false]
   let asked = (): void => {}
   const server = net.createServer((near) => {
-    const far = net.connect(plain.port, plain.host)
+    const far = net.connect(port, host)
     for (const [one, other] of [
       [near, far],
       [far, near],
@@ -166,7 +166,7 @@ async function between() {
     sockets.clear()
   }
   return {
-    address: `nats://${ownHost}:${(server.address() as net.AddressInfo).port}?prefix=lost&topics=core`,
+    place: `${ownHost}:${(server.address() as net.AddressInfo).port}`,
     /** Resolves when the hub has asked for something that is not answered. */
     hold: () => new Promise<void>((resolve) => ([held, asked] = [true, resolve])),
     shut() {
@@ -177,18 +177,45 @@ async function between() {
   }
 }
 
+/** What a hub says of its connection. */
+function seen() {
+  const waiting = new Waiting()
+  const states: string[] = []
+  return {
+    onConnection({ state }: { readonly state: string }): void {
+      states.push(state)
+      waiting.happened()
+    },
+    until: (state: string) => waiting.until(state, () => (states.includes(state) ? true : undefined)),
+  }
+}
+
+test('nats: who subscribed where nothing was is told what came while it was away', () => {
+  const kit = hubKit({ driver: nats, module: '', address: `nats://${broker.host}:${broker.port}?prefix=first` }, () => true)
+  return kit.within(async () => {
+    const proxy = await between(broker)
+    const { onConnection, until } = seen()
+    const far = await nats.open(`nats://${proxy.place}?prefix=first`, { ...quiet, onConnection, onError: assert.ifError })
+    try {
+      const [hub, ear] = [await kit.open(), await kit.listener(far, 'a')]
+      proxy.shut()
+      await until('lost')
+      await hub.topics!.publish('a', json('the first'), PLAIN)
+      proxy.open()
+      assert.deepEqual((await ear.until(1)).map(valueOf), ['the first'])
+    } finally {
+      await far.close()
+    }
+  })
+})
+
 test('nats: what topics without a stream lose with the connection is told to who publishes and to who hears', () => {
   const kit = hubKit({ driver: nats, module: '', address: `nats://${plain.host}:${plain.port}?prefix=lost&topics=core` }, () => true)
   return kit.within(async () => {
-    const proxy = await between()
-    const waiting = new Waiting()
-    const seen: string[] = []
-    const onConnection = ({ state }: { readonly state: string }): void => {
-      seen.push(state)
-      waiting.happened()
-    }
-    const until = (state: string) => waiting.until(state, () => (seen.includes(state) ? state : undefined))
-    const [hub, far] = [await kit.open(), await nats.open(proxy.address, { ...quiet, onConnection, onError: assert.ifError })]
+    const proxy = await between(plain)
+    const { onConnection, until } = seen()
+    const address = `nats://${proxy.place}?prefix=lost&topics=core`
+    const [hub, far] = [await kit.open(), await nats.open(address, { ...quiet, onConnection, onError: assert.ifError })]
     try {
       const ear = await kit.listener(far, 'a')
       await hub.topics!.publish('a', { body: Buffer.from('1'), type: 'bytes', headers: { said: 'yes' } }, PLAIN)
