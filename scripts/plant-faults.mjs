@@ -2234,7 +2234,6 @@ const FAULTS = [
     ['hub/drivers/nats-cluster'],
     [
       ['nats: replicas are forgotten', 'num_replicas: replicas', 'num_replicas: 1'],
-      ['nats: a stream that nobody leads yet is used', 'await led(nats, name, made);', ''],
       ['nats: too few servers are no reason', 'tooFew(reason, name, replicas)', 'reason'],
       ['nats: a cluster without a majority has run it', 'OFFLINE.includes(err_code)', 'false'],
       ['nats: a conflict that is being agreed on is an error', '[10071, 10164]', '[10071]'],

@@ -1,6 +1,6 @@
 /** A connection to NATS, and JetStream's requests as they are documented: JSON on `$JS.API.…`. */
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node'
-import { TalkwireError } from '../../../error.js'
+import { plainMessage, TalkwireError } from '../../../error.js'
 import { bodyTypeOf, calls, CONTENT_TYPES, packageOf, pauses } from '../broker.js'
 import { NO_HEADERS, type Headers, type Incoming, type OpenOptions, type Outgoing } from '../../driver.js'
 import { underway } from '../../underway.js'
@@ -307,7 +307,7 @@ function tooFew(reason: unknown, stream: string, replicas: number): unknown {
   if (code !== ALONE && code !== TOO_FEW) return reason
   return new TalkwireError(
     code === ALONE ? 'UNSUPPORTED' : 'UNAVAILABLE',
-    `the stream "${stream}" cannot have ${replicas} replicas: ${(reason as Error).message}; have ${replicas} servers with JetStream in one cluster, or say fewer in ?replicas=`,
+    `the stream "${stream}" cannot have ${replicas} replicas: ${plainMessage(reason as TalkwireError)}; have ${replicas} servers with JetStream in one cluster, or say fewer in ?replicas=`,
     { cause: reason },
   )
 }
