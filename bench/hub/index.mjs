@@ -34,6 +34,13 @@ export const engines = {
   },
   zeromq: { what: 'zeromq.js, ipc', module: 'zeromq', cases: ['fan'] },
   sockets: { what: 'Unix sockets by hand', module: 'sockets', cases: ['fan'] },
+  'nats-named': {
+    what: 'NATS, a subject of 18 bytes',
+    module: 'nats',
+    broker: 'nats',
+    cases: ['fan'],
+    wish: '?subject=beside_1.bench.fan',
+  },
   'talkwire-redis': {
     what: 'Talkwire on Redis',
     module: 'talkwire',
@@ -47,7 +54,7 @@ export const engines = {
     module: 'talkwire',
     broker: 'nats',
     cases: ['fan'],
-    pair: 'nats',
+    pair: 'nats-named',
     wish: '?topics=core',
   },
   'talkwire-rabbitmq': {

@@ -1,4 +1,4 @@
-// NATS through its own client: core subjects, and a work queue of JetStream in files.
+// NATS through its own client: core subjects, and a work queue of JetStream in files. `?subject=fan`: the name counts, for it is read byte by byte.
 import { AckPolicy, jetstream, jetstreamManager, RetentionPolicy, StorageType } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 
@@ -6,13 +6,15 @@ const STREAM = 'JOBS'
 
 /** @param {string} address @returns {Promise<import('./index.mjs').End>} */
 export async function open(address) {
-  const connection = await connect({ servers: address.replace('nats://', '') })
+  const { host, searchParams } = new URL(address)
+  const subject = searchParams.get('subject') ?? 'fan'
+  const connection = await connect({ servers: host })
   const stream = jetstream(connection)
   return {
-    publish: (body) => connection.publish('fan', body),
+    publish: (body) => connection.publish(subject, body),
     settled: () => connection.flush(),
     async subscribe(take) {
-      connection.subscribe('fan', { callback: (_, { data }) => take(data) })
+      connection.subscribe(subject, { callback: (_, { data }) => take(data) })
       await connection.flush()
     },
     push: (body) => stream.publish('jobs', body),
