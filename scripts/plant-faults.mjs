@@ -2199,6 +2199,7 @@ const FAULTS = [
     ['hub/drivers/nats'],
     [
       ['nats: who makes a stream beside others is told that it overlaps', '=== OVERLAPS', '=== -1'],
+      ['nats: an old server has replicas', 'if (replicas > 1 && level < 1)', 'if (false)'],
       ['nats: a number is localhost', '{ host, ...tls }', '{ ...tls }'],
       ['nats: the user of the credentials is lost', 'return { user, ...own, pass };', 'return { user, pass };'],
       ['nats: a password in the words of the library is none', 'const { pass = secret } = own;', 'const pass = secret;'],

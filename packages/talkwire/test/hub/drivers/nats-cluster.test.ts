@@ -10,7 +10,7 @@ import { nats } from '../../../src/hub/drivers/nats.js'
 import { openHub } from '../../../src/hub/index.js'
 import { startBroker } from '../../helpers/broker.js'
 import { freshPort, ownHost } from '../../helpers/loopback.js'
-import { NATS, NATS_NOW } from './brokers.js'
+import { NATS_NOW } from './brokers.js'
 
 const routes = upTo(3).map(() => `nats://${ownHost}:${freshPort()}`)
 const servers = await Promise.all(
@@ -291,7 +291,7 @@ test('nats, cluster: as many replicas as there are servers, and a stream that is
     const hub = await kits[near]!.open()
     await eventually(() => hub.topics!.publish('a', json(1), PLAIN))
     const five = await openHub(`nats://${places[near]}?prefix=${prefix}&replicas=5`)
-    const alone = await startBroker(NATS)
+    const alone = await startBroker(NATS_NOW)
     const three = await openHub(`nats://${alone.host}:${alone.port}?replicas=3`)
     try {
       await five.topic('a').publish(2)

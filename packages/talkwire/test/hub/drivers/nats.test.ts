@@ -67,6 +67,9 @@ testStorm(5, { driver: nats, address: `nats://${broker.host}:${broker.port}?pref
 const quiet = { credentials: undefined, onConnection() {}, signal: undefined }
 const PLAIN = { retain: false }
 
+test('nats: before 2.11 there are no replicas', () =>
+  assert.rejects(openHub(`nats://${broker.host}:${broker.port}?replicas=2`), /UNSUPPORTED.*replicas=2 wants NATS 2\.11/))
+
 test('nats: many hubs begin with the same queue at once', async () => {
   const { host, port } = await startBroker(NATS)
   const open = (): Promise<OpenDriver> => nats.open(`nats://${host}:${port}`, { ...quiet, onError: assert.ifError })

@@ -257,7 +257,7 @@ export async function connectNats(address: string, options: OpenOptions): Promis
     },
   }
   try {
-    level = (await nats.api('INFO')).api.level ?? 0
+    level = (await elected(nats, options.signal)).api.level ?? 0
   } catch (reason) {
     const isThere = jetStreamCode(reason) === NO_LEADER || TalkwireError.from(reason).code === 'CONNECTION_LOST'
     jetStream = false
@@ -268,6 +268,14 @@ export async function connectNats(address: string, options: OpenOptions): Promis
       'UNAVAILABLE',
       'this NATS has no JetStream; start nats-server with -js, or take ?topics=core for topics and requests alone',
       { cause: reason },
+    )
+  }
+  if (replicas > 1 && level < 1) {
+    await connection.close()
+    // https://github.com/nats-io/nats-server/issues/4320: of several that compare and set at once, several win.
+    throw new TalkwireError(
+      'UNSUPPORTED',
+      `replicas=${replicas} wants NATS 2.11 or later: before it values, leases and counters on several servers are not safe; leave it out, or use a newer server`,
     )
   }
   return nats
@@ -287,6 +295,18 @@ export function checked(message: Msg): any {
       },
     )
   throw new TalkwireError('UNKNOWN', `JetStream: ${description}`, { details: answer.error, outcome: 'ran' })
+}
+
+/** What JetStream says of itself, also to who opens while a cluster elects who leads it. */
+async function elected(nats: Nats, signal: AbortSignal | undefined): Promise<any> {
+  const pause = pauses()
+  for (const until = performance.now() + ANSWER; ;)
+    try {
+      return await nats.api('INFO')
+    } catch (reason) {
+      if (jetStreamCode(reason) !== NO_LEADER || signal?.aborted || performance.now() > until) throw reason
+      await pause.next()
+    }
 }
 
 /** In a cluster a stream is there before somebody leads it: what comes sooner is refused, or not answered. */

@@ -19,7 +19,7 @@ const SILENT = 3
 /** Before a consumer that is not there, or has no leader now, is asked again, milliseconds. */
 const PAUSE = 50
 
-/** `over`: what was asked for will not come: there is none for now (`none`), no consumer (`gone`), or it is to be asked for again. */
+/** `over`: what was asked for will not come: there is none for now (`none`), no consumer, or nobody knows what it sent (`gone`), or it is to be asked for again. */
 export function puller(
   nats: Nats,
   stream: string,
@@ -59,7 +59,8 @@ export function puller(
   const beats = setInterval(() => {
     if (open === 0 || nats.away || ++silent < SILENT) return
     reset()
-    over(false, false)
+    // What it sends to the inbox of before, when it stood still and goes on, is nobody's: a consumer without acknowledgements is made anew.
+    over(true, false)
   }, BEAT).unref()
   return {
     get open() {
