@@ -20,7 +20,7 @@ export interface Broker {
   readonly folder: string
   /** kill -9, and nobody is there. */
   kill(): Promise<void>
-  /** Resolves when it can be used, with what was on disk. */
+  /** Resolves when it can be used, with what was on disk; at once when nobody has killed it. */
   start(): Promise<void>
   /** kill -9, and there again. */
   restart(): Promise<void>
@@ -30,6 +30,8 @@ export interface Broker {
 const WATCHDOG = 120_000
 const PAUSE = 20
 
+const running = (child: ChildProcess | undefined): child is ChildProcess => child?.exitCode === null && child.signalCode === null
+
 /** Started at once; ended after the test file. */
 export async function startBroker({ command, env, answers }: BrokerPlan): Promise<Broker> {
   const [host, port, folder] = [ownHost, freshPort(), freshPath('-broker')]
@@ -38,6 +40,7 @@ export async function startBroker({ command, env, answers }: BrokerPlan): Promis
   let child: ChildProcess | undefined
   let output = ''
   const start = async (): Promise<void> => {
+    if (running(child)) return
     const [program, ...words] = command(host, port, folder)
     const started = (child = spawn(program, words, { cwd: folder, env: told, stdio: ['ignore', 'pipe', 'pipe'] }))
     output = ''
@@ -57,11 +60,11 @@ export async function startBroker({ command, env, answers }: BrokerPlan): Promis
     }
   }
   const kill = async (): Promise<void> => {
-    const running = child
+    const killed = child
     child = undefined
-    if (!running || running.exitCode !== null || running.signalCode !== null) return
-    const gone = new Promise((resolve) => running.once('exit', resolve))
-    running.kill('SIGKILL')
+    if (!running(killed)) return
+    const gone = new Promise((resolve) => killed.once('exit', resolve))
+    killed.kill('SIGKILL')
     await gone
   }
   endsBefore(kill)

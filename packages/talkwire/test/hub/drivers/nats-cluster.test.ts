@@ -187,6 +187,11 @@ async function led(api: Place['api'], kind: 'STREAM' | 'CONSUMER', what: string,
   }
 }
 
+/** Resolves when all of these values have come, others beside them or not. */
+async function all(what: { until(count: number): Promise<unknown> }, come: () => unknown[], values: readonly unknown[]): Promise<void> {
+  for (let count = 1; !values.every((each) => come().includes(each)); count++) await what.until(count)
+}
+
 test('nats, cluster: who leads a stream is killed, and then another: nothing acknowledged is lost, and what is told is true', () =>
   within(async ({ prefix, kits, api }) => {
     const [hub, kit] = [await kits[near]!.open(), kits[near]!]
@@ -199,6 +204,8 @@ test('nats, cluster: who leads a stream is killed, and then another: nothing ack
     const streams = [`${prefix}-topics`, `${prefix}-queue-q`, `KV_${prefix}`]
     for (const stream of streams) await led(api, 'STREAM', stream, far)
     await led(api, 'CONSUMER', `${prefix}-queue-q.workers`, far)
+    const [shared] = (await api(`CONSUMER.LIST.${prefix}-topics`)).consumers
+    await led(api, 'CONSUMER', `${prefix}-topics.${shared.name}`, far)
     // One of the subscriptions is on the server that is killed, and goes with it.
     const theirs = async (): Promise<boolean> =>
       (await api(`CONSUMER.LIST.${prefix}-topics`)).consumers.some(
@@ -233,19 +240,24 @@ test('nats, cluster: who leads a stream is killed, and then another: nothing ack
           what,
         )
       }
-      const waiting = [...ears, group].map(async (ear) => {
-        for (let count = 1; !ear.values().includes('last'); count++) await ear.until(count)
+      const done = (what: 'pushed' | 'published'): unknown[] => [
+        'last',
+        ...told.filter((each) => each[what] === undefined).map(({ number }) => number),
+      ]
+      const waiting = ears.map(async (ear) => {
+        await all(ear, ear.values, ['last'])
         fits('published', ear.values())
       })
       await Promise.all(waiting)
+      // Those on their way from who was killed come again when their time is over, to a group after later ones.
+      await all(group, group.values, done('published'))
+      fits('published', group.values())
       await watched.until('last', '"last"')
       const kept: unknown[] = []
       for await (const { value } of hub.state!.list!('')) kept.push(JSON.parse(Buffer.from(value).toString()))
       fits('set', kept)
-      const pushed = ['last', ...told.filter((each) => each.pushed === undefined).map(({ number }) => number)]
       const taken = (): unknown[] => worker.jobs.map(valueOf)
-      // Those on their way from who was killed come again when their time is over.
-      for (let count = 1; !pushed.every((each) => taken().includes(each)); count++) await worker.until(count)
+      await all(worker, taken, done('pushed'))
       fits('pushed', taken())
 
       await servers[other]!.kill()
@@ -258,23 +270,21 @@ test('nats, cluster: who leads a stream is killed, and then another: nothing ack
         saidOf(hub.leases!.acquire('l', LEASE, undefined)),
       ])
       assert.ok(!said.includes(undefined), said.join())
-    } finally {
+
       await servers[other]!.start()
-    }
-    try {
       await eventually(() => hub.queues!.push('q', [job('back')]))
       await eventually(() => hub.topics!.publish('a', json('back'), PLAIN))
       await eventually(() => hub.state!.set('back', text('back'), 'json', {}))
       await eventually(() => hub.queues!.declare('q2', QUEUE))
       await watched.until('back', '"back"')
-      for (const ear of [...ears, group]) for (let count = 1; !ear.values().includes('back'); count++) await ear.until(count)
-      for (let count = 1; !worker.jobs.some((each) => valueOf(each) === 'back'); count++) await worker.until(count)
+      for (const ear of [...ears, group]) await all(ear, ear.values, ['back'])
+      await all(worker, taken, ['back'])
       assert.deepEqual(
         ears.map((ear) => ear.listener.lostCount),
         ears.map(() => 0),
       )
     } finally {
-      await servers[far]!.start()
+      await Promise.all([servers[far]!.start(), servers[other]!.start()])
     }
   }))
 
