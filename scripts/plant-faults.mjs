@@ -514,6 +514,11 @@ const FAULTS = [
     'hub/embedded/log-cleaner.js',
     ['hub/log-power'],
     [
+      [
+        'hub log: a segment is removed before what its records gave way to is on disk',
+        'await this.writer.reached(this.writer.appended);',
+        '',
+      ],
       ['hub log: a segment is removed without a word', 'await this.writer.reached(this.writer.append([]).end);', ''],
       [
         'hub log: a segment is removed before its copies are on disk',

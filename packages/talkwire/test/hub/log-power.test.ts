@@ -76,3 +76,26 @@ test('power cut at any instant: all that was on disk, nothing by halves, and nev
     assert.deepEqual(again.complaints, [], what)
   }
 })
+
+test('what is needed no more because of something that is not on disk yet stays until it is', async () => {
+  const random = randomOf(1)
+  const disk = new Disk(random)
+  const shelf = new Shelf()
+  const log = await openLogOn(disk, shelf, SEGMENT)
+  await onDisk(shelf, shelf.write(log, [set(1, 'old')]))
+  const live = shelf.live.bind(shelf)
+  let asked = false
+  shelf.live = (kind, body, place) => {
+    // What comes in this moment begins a segment of its own, whose head says which segments are removed.
+    if (!asked) shelf.write(log, [set(1, 'new'.padEnd(SEGMENT, '.'))])
+    asked = true
+    return live(kind, body, place)
+  }
+  for (let number = 0; !asked; number++) await onDisk(shelf, shelf.write(log, [set(2, `${number}`.padEnd(500, '.'))]))
+  await log.close()
+  for (let time = disk.calls.findLast(({ call, name }) => call === 'rename' && name.endsWith('.log'))!.at; time <= disk.time; time++) {
+    const found = new Shelf()
+    await (await openLogOn(Disk.of(random, disk.after(time, random)), found, SEGMENT)).close()
+    assert.match(found.entries.get(1)?.value ?? 'nothing', /^(old|new)/, `cut at ${time}`)
+  }
+})

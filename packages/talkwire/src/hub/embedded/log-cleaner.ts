@@ -92,7 +92,7 @@ export class LogCleaner {
           slice = this.slice()
         }
     }
-    await this.remove(segment, end)
+    await this.remove(segment)
   }
 
   /** Counts what is looked at; true: enough for this turn. */
@@ -120,9 +120,9 @@ export class LogCleaner {
     await new Promise(setImmediate)
   }
 
-  /** Only then is it certain that all copies are on disk, and that whoever opens the log does not miss the segment. */
-  private async remove(segment: Segment, end: Place): Promise<void> {
-    await this.writer.reached(end)
+  /** Only then is it certain that all copies are on disk, and what the others gave way to, and that whoever opens the log does not miss the segment. */
+  private async remove(segment: Segment): Promise<void> {
+    await this.writer.reached(this.writer.appended)
     this.writer.oldest = segment.number + 1
     await this.writer.reached(this.writer.append([]).end)
     while (this.holds > 0 && !this.stopped) await new Promise<void>((resolve) => (this.freed = resolve))
