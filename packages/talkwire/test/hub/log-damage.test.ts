@@ -79,7 +79,10 @@ describe('the last batches at every length', () => {
         // Of a killed process the sync of the fifth batch proves the fourth, and nothing proves the last.
         assert.deepEqual(result.keys, keysTo(whole), text)
         // A batch begins with the log's id, and that with a zero in one log of 256.
-        const nothing = contents.get(name)!.subarray(batches[whole - 1]!.to, length).every((byte) => byte === 0)
+        const nothing = contents
+          .get(name)!
+          .subarray(batches[whole - 1]!.to, length)
+          .every((byte) => byte === 0)
         const isClean = length === batches[5]!.to || (!closed && nothing)
         assert.equal(result.complaints.length, isClean ? 0 : 1, `${text}: ${result.complaints.join()}`)
         await isToldOnce(result, text)
