@@ -947,7 +947,6 @@ const FAULTS = [
         '$literal: `${queue}/${new lib.ObjectId().toHexString()}`',
         '$literal: `${queue}/`',
       ],
-      ['mongodb: headers are any field', "fieldOf(lib.BSON, Buffer.from(JSON.stringify(headers)), 'json').value", 'headers'],
       ['mongodb: a job is there before its time', "delay > 0 ? { state: 'later'", "false ? { state: 'later'"],
       ['mongodb: no job is sooner', 'const sort = { priority: -1, seq: 1 };', 'const sort = { seq: 1 };'],
       ['mongodb: a reason may be a field', 'reason: { $literal: reason }', 'reason'],
@@ -960,6 +959,92 @@ const FAULTS = [
     [
       ['mongodb: who is too late settles', 'const ours = ({ _id, token }) => ({ _id, token });', 'const ours = ({ _id }) => ({ _id });'],
       ['mongodb: jobs of one push share a place', 'seq: seq - made.length + index + 1', 'seq: index === 0 ? seq : 0'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/values.js',
+    ['hub/drivers/mongodb-queues'],
+    [['mongodb: headers are any field', "fieldOf(bson, Buffer.from(JSON.stringify(headers)), 'json').value", 'headers']],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/log.js',
+    ['hub/drivers/mongodb-topics'],
+    [
+      ['mongodb: a document of another publisher is ours', '{ _id: at, token }, made', '{ _id: at }, made'],
+      ['mongodb: who is slower than another publisher fails', 'if (isDuplicate(reason))', 'if (false)'],
+      ['mongodb: a message may be of any size', 'if (bytes <= LARGEST - 1024)', 'if (true)'],
+      ['mongodb: who slept publishes where nobody looks', 'if (!(await stands(end, time)))', 'if (false)'],
+      ['mongodb: who slept is there twice', 'await mongo.run(() => docs.deleteOne({ _id: end.at, token }));', ''],
+      ['mongodb: everything is kept', 'if (Math.floor(known.at / SPARE) > Math.floor(end.at / SPARE))', 'if (false)'],
+      ['mongodb: what is young is taken away', "time: { $type: 'date' }, $expr: { $lt: ['$time', { $add: ['$$NOW', -YOUNG] }] }", ''],
+      ['mongodb: what is kept is taken away', '$lt: end - KEPT', '$lt: end'],
+      ['mongodb: a log never begins anew', 'return place.doc <= at ? place', 'return true ? place'],
+      ['mongodb: anything is a position', 'if (doc === undefined)', 'if (false)'],
+      ['mongodb: what has no messages takes no place', 'Math.max(1, Array.isArray(messages) ?', 'Math.max(0, Array.isArray(messages) ?'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/log.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: a time is the beginning', '{ time: { $gte: new Date(from.time) } }', '{}'],
+      ['mongodb: nothing is kept', "from === 'all' ? {} :", "from === 'all' ? undefined :"],
+      ['mongodb: after a message is before it', 'skip: Number(index) + 1', 'skip: Number(index)'],
+      ['mongodb: from now on is from the beginning', "from === 'new' ? undefined", "from === 'new' ? {}"],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/hearing.js',
+    ['hub/drivers/mongodb-topics'],
+    [
+      ['mongodb: nobody is told what was taken away', 'hearing.lost(lost)', '((_) => {})(lost)'],
+      ['mongodb: what was heard is lost', 'place.doc - place.skip', 'place.doc'],
+      ['mongodb: what is no message is one', "typeof topic !== 'string' || ", ''],
+      ['mongodb: what says no time is of any', '(time ?? 0) >= since', '(time ?? since) >= since'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/hearing.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: nobody is told that there are messages', 'heard: look', 'heard() { }'],
+      ['mongodb: a pattern is any topic', '!matchesPattern(pattern, topic)', 'false'],
+      ['mongodb: who is full goes on behind the document', 'return { doc: batch._id, skip: index + 1 }', 'break'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/groups.js',
+    ['hub/drivers/mongodb-topics'],
+    [
+      ['mongodb: a move that was not heard is another member’s', '$or: [at, { token }]', '$or: [at]'],
+      ['mongodb: a group is not told what was taken away', 'sink.lost(lost)', '((_) => {})(lost)'],
+      ['mongodb: a group waits for a log that is no more', 'seen: await log.known(at)', 'seen: at'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/groups.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: each member has all', '{ _id, $or: [at, { token }] }', '{ _id }'],
+      ['mongodb: a group stays where it was', '$set: { ...to, token }', '$set: { token }'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/topics.js',
+    ['hub/drivers/mongodb-topics'],
+    [
+      ['mongodb: a document has any number of messages', 'const MOST = 1000', 'const MOST = 1e9'],
+      ['mongodb: a document has any number of bytes', '> MOST_BYTES', '> Infinity'],
+      ['mongodb: a large message goes with no document', ' && index > 0', ''],
+      ['mongodb: a retained value is like any other', 'if (retain)', 'if (false)'],
+    ],
+  ),
+  ...faultsOf(
+    'hub/drivers/mongodb/topics.js',
+    ['hub/drivers/mongodb'],
+    [
+      ['mongodb: a hub closes before it has published', 'mongo.closing(() => running);', ''],
+      ['mongodb: who is full is told more', 'while (room && !over())', 'while (!over())'],
     ],
   ),
   ...faultsOf(

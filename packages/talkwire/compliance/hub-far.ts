@@ -1,4 +1,4 @@
-/** Another process with a hub, for the suite of drivers: `hub-far.js MODULE NAME ADDRESS hold LEASE TTL | take QUEUE VISIBILITY | everything NAME`. */
+/** Another process with a hub, for the suite of drivers: `hub-far.js MODULE NAME ADDRESS hold LEASE TTL | take QUEUE VISIBILITY | publish TOPIC COUNT | everything NAME`. */
 import type { HubDriver, OpenDriver } from '../src/hub/driver.js'
 
 const [module = '', name = '', address = '', what = '', target = '', time = '0'] = process.argv.slice(2)
@@ -31,6 +31,14 @@ if (what === 'hold') {
   const consumption = await hub.queues!.consume(target, { job: ({ id }) => say(id), ended() {} })
   consumption.want(1)
   stay()
+} else if (what === 'publish') {
+  // It says what was taken, ten at a time.
+  for (let first = 0; first < Number(time); first += 10) {
+    const bodies = Array.from({ length: 10 }, (_, index) => Buffer.from(JSON.stringify([process.pid, first + index])))
+    await Promise.all(bodies.map((body) => hub.topics!.publish(target, { body, type: 'json', headers: {} }, { retain: false })))
+    say(first + 10)
+  }
+  await hub.close()
 } else await everything(hub)
 
 /** Until it is killed, or whoever started it is gone. */

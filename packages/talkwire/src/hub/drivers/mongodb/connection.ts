@@ -7,6 +7,9 @@ import { presence } from '../presence.js'
 
 type Library = typeof import('mongodb')
 
+/** The greatest document. */
+export const LARGEST = 16 * 1024 * 1024
+
 export interface Mongo {
   readonly lib: Library
   readonly client: MongoClient
@@ -15,7 +18,7 @@ export interface Mongo {
   run<T>(what: () => Promise<T>): Promise<T>
   errorOf(reason: unknown): TalkwireError
   /** Resolves when it is worth trying again after this reason. Tells reasons that are no lost connection. */
-  again(pause: Pauses, reason: unknown, what: string): Promise<void>
+  again(pause: Pauses, reason: unknown, what: string, signal?: AbortSignal): Promise<void>
   /** Called when there is a server again. */
   back(what: () => unknown): () => void
   /** Called before the hub closes; what it returns is waited for. */

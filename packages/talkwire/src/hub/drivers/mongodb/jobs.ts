@@ -5,13 +5,12 @@
  */
 import type { Collection, Document, Filter, ObjectId, WithId } from 'mongodb'
 import { TalkwireError } from '../../../error.js'
-import type { DeadLetter, Headers, Incoming, NewJob, QueueSettings } from '../../driver.js'
+import type { DeadLetter, NewJob, QueueSettings } from '../../driver.js'
 import { onceDone } from '../../once-done.js'
-import { headersOf } from '../broker.js'
 import { change } from './change.js'
-import { isDuplicate, type Mongo } from './connection.js'
+import { isDuplicate, LARGEST, type Mongo } from './connection.js'
 import { firstOver, isOver } from './due.js'
-import { bodyOf, fieldOf } from './values.js'
+import { fieldsOf, incomingOf } from './values.js'
 
 /** What a foreign program pushed has what it put there. */
 export interface JobDoc extends Document {
@@ -85,9 +84,6 @@ export async function settingsOf({ mongo, queues }: Jobs, queue: string): Promis
   return { visibility, attempts, dedupe }
 }
 
-/** The greatest document. */
-const LARGEST = 16 * 1024 * 1024
-
 export async function insert(jobs: Jobs, queue: string, wanted: readonly NewJob[]): Promise<readonly string[]> {
   const { mongo, queues } = jobs
   const { lib } = mongo
@@ -95,8 +91,7 @@ export async function insert(jobs: Jobs, queue: string, wanted: readonly NewJob[
   const made = wanted.map((job) => ({
     _id: new lib.ObjectId(),
     queue,
-    ...fieldOf(lib.BSON, job.body, job.type),
-    ...headersField(mongo, job.headers),
+    ...fieldsOf(lib.BSON, job),
   }))
   // Before anything is sent: half of them would be there.
   for (const doc of made)
@@ -142,18 +137,6 @@ async function keyed({ mongo, docs }: Jobs, { _id, queue, key }: JobDoc): Promis
   const found = await mongo.run(() => docs.findOne({ queue, key } as Filter<JobDoc>, { projection: { _id: 1 } }))
   return found ? String(found._id) : undefined
 }
-
-function headersField({ lib }: Mongo, headers: Headers): { readonly headers?: unknown } {
-  if (Object.keys(headers).length === 0) return {}
-  return { headers: fieldOf(lib.BSON, Buffer.from(JSON.stringify(headers)), 'json').value }
-}
-
-function headersIn(field: unknown): Headers {
-  if (field === undefined) return {}
-  return headersOf(Buffer.from(bodyOf(field, 'json').body).toString())
-}
-
-export const incomingOf = ({ value, type, headers }: JobDoc): Incoming => ({ ...bodyOf(value, type), headers: headersIn(headers) })
 
 export const letterOf = (doc: JobDoc): DeadLetter => ({
   id: String(doc._id),

@@ -10,7 +10,6 @@ import { feed, type Feed } from './feed.js'
 import {
   configure,
   empty,
-  incomingOf,
   insert,
   jobsOf,
   letterOf,
@@ -23,6 +22,7 @@ import {
   type JobDoc,
   type Jobs,
 } from './jobs.js'
+import { incomingOf } from './values.js'
 
 /** Milliseconds after which who waits looks at the latest: foreign programs free a job without saying it. */
 const LOOK = 1000

@@ -4,7 +4,8 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { Binary, BSON } from 'mongodb'
-import type { BodyType } from '../../driver.js'
+import type { BodyType, Headers, Incoming, Outgoing } from '../../driver.js'
+import { headersOf } from '../broker.js'
 
 type Bson = typeof BSON
 
@@ -33,6 +34,26 @@ export function fieldOf(bson: Bson, body: Uint8Array, type: BodyType): Field {
   } catch {
     return whole
   }
+}
+
+/** Those of a job or a message. */
+export interface Fields {
+  readonly value?: unknown
+  readonly type?: string
+  readonly headers?: unknown
+}
+
+export function fieldsOf(bson: Bson, { body, type, headers }: Outgoing): Fields {
+  const fields = fieldOf(bson, body, type)
+  if (Object.keys(headers).length === 0) return fields
+  return { ...fields, headers: fieldOf(bson, Buffer.from(JSON.stringify(headers)), 'json').value }
+}
+
+export const incomingOf = ({ value, type, headers }: Fields): Incoming => ({ ...bodyOf(value, type), headers: headersIn(headers) })
+
+function headersIn(field: unknown): Headers {
+  if (field === undefined) return {}
+  return headersOf(Buffer.from(bodyOf(field, 'json').body).toString())
 }
 
 /** Comes back from MongoDB as it went there. */
