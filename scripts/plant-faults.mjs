@@ -981,13 +981,6 @@ const FAULTS = [
       ['mongodb: a log never begins anew', 'return place.doc <= at ? place', 'return true ? place'],
       ['mongodb: anything is a position', 'if (doc === undefined)', 'if (false)'],
       ['mongodb: what has no messages takes no place', 'Math.max(1, Array.isArray(messages) ?', 'Math.max(0, Array.isArray(messages) ?'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/mongodb/log.js',
-    ['hub/drivers/mongodb'],
-    [
-      ['mongodb: a time is the beginning', '{ time: { $gte: new Date(from.time) } }', '{}'],
       ['mongodb: nothing is kept', "from === 'all' ? {} :", "from === 'all' ? undefined :"],
       ['mongodb: after a message is before it', 'skip: Number(index) + 1', 'skip: Number(index)'],
       ['mongodb: from now on is from the beginning', "from === 'new' ? undefined", "from === 'new' ? {}"],
@@ -1001,12 +994,6 @@ const FAULTS = [
       ['mongodb: what was heard is lost', 'place.doc - place.skip', 'place.doc'],
       ['mongodb: what is no message is one', "typeof topic !== 'string' || ", ''],
       ['mongodb: what says no time is of any', '(time ?? 0) >= since', '(time ?? since) >= since'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/mongodb/hearing.js',
-    ['hub/drivers/mongodb'],
-    [
       ['mongodb: nobody is told that there are messages', 'heard: look', 'heard() { }'],
       ['mongodb: a pattern is any topic', '!matchesPattern(pattern, topic)', 'false'],
       ['mongodb: who is full goes on behind the document', 'return { doc: batch._id, skip: index + 1 }', 'break'],
@@ -1019,12 +1006,6 @@ const FAULTS = [
       ['mongodb: a move that was not heard is another member’s', '$or: [at, { token }]', '$or: [at]'],
       ['mongodb: a group is not told what was taken away', 'sink.lost(lost)', '((_) => {})(lost)'],
       ['mongodb: a group waits for a log that is no more', 'seen: await log.known(at)', 'seen: at'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/mongodb/groups.js',
-    ['hub/drivers/mongodb'],
-    [
       ['mongodb: each member has all', '{ _id, $or: [at, { token }] }', '{ _id }'],
       ['mongodb: a group stays where it was', '$set: { ...to, token }', '$set: { token }'],
     ],
@@ -1037,12 +1018,6 @@ const FAULTS = [
       ['mongodb: a document has any number of bytes', '> MOST_BYTES', '> Infinity'],
       ['mongodb: a large message goes with no document', ' && index > 0', ''],
       ['mongodb: a retained value is like any other', 'if (retain)', 'if (false)'],
-    ],
-  ),
-  ...faultsOf(
-    'hub/drivers/mongodb/topics.js',
-    ['hub/drivers/mongodb'],
-    [
       ['mongodb: a hub closes before it has published', 'mongo.closing(() => running);', ''],
       ['mongodb: who is full is told more', 'while (room && !over())', 'while (!over())'],
     ],

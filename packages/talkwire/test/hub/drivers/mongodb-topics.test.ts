@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import type { Collection } from 'mongodb'
-import { soon } from '../../../compliance/ends.js'
+import { soon, turns } from '../../../compliance/ends.js'
 import { fresh, hubKit, json, Listener, upTo, valueOf, Waiting, type Ear } from '../../../compliance/hub-kit.js'
 import { TalkwireError } from '../../../src/error.js'
 import type { OpenOptions } from '../../../src/hub/driver.js'
@@ -101,6 +101,12 @@ test('pymongo publishes documents that we hear, and hears what we publish', () =
     const since = await kit.listener(hub, 'orders.>', { from: { time: came[0]!.time! } })
     await since.listener.until('the last', () => (since.messages.at(-1)?.topic === 'orders.last' ? true : undefined))
     assert.ok(since.messages.every(({ time }) => time! >= came[0]!.time!))
+    const all = await kit.listener(hub, 'orders.>', { from: 'all' })
+    await all.until(6)
+    assert.deepEqual(
+      all.messages.map((each) => each.position),
+      came.map((each) => each.position),
+    )
     run('stream.close()')
   }))
 
@@ -212,8 +218,16 @@ test('who stood where everything was taken away is told how many it lost, alone 
       assert.equal(ear.listener.lostCount, 2)
     }
     // In the middle of a document.
+    const narrow = await kit.listener(hub, topic, {}, 2)
     await Promise.all(upTo(5).map((value) => hub.topics!.publish(topic, json(value + 10), PLAIN)))
     await last(slow, 14)
+    await narrow.until(2)
+    await turns()
+    assert.deepEqual(narrow.values(), [10, 11])
+    narrow.listener.room = Infinity
+    narrow.listener.subscription.resume()
+    await last(narrow, 14)
+    assert.deepEqual(narrow.values(), [10, 11, 12, 13, 14])
     const middle = slow.messages.find((each) => valueOf(each) === 12)!.position!
     run(`_ = topics.delete_one({"_id": ${middle.split('-')[0]}})`)
     await ran()
@@ -221,6 +235,30 @@ test('who stood where everything was taken away is told how many it lost, alone 
     const late = await kit.listener(hub, topic, { from: { after: middle } })
     await last(late, 15)
     assert.deepEqual([late.values(), late.listener.lostCount], [[15], 2])
+  }))
+
+test('two members have each message once, also of a hub that closes at once', () =>
+  kit.within(async () => {
+    const [hub, other] = [await kit.open(), await kit.open()]
+    const topic = fresh()
+    const members = [await kit.listener(hub, topic, { group: 'g' }), await kit.listener(await kit.open(), topic, { group: 'g' })]
+    for (const value of upTo(10)) await other.topics!.publish(topic, json(value), PLAIN)
+    const sent = upTo(10).map((value) => other.topics!.publish(topic, json(10 + value), PLAIN))
+    await other.close()
+    await Promise.all(sent)
+    const came = (): unknown[] => members.flatMap((each) => each.values())
+    const all = async (): Promise<void> => {
+      while (came().length < 20) await turns()
+    }
+    await soon(all(), () => `20 messages; ${came().length} came`)
+    assert.deepEqual(
+      came().toSorted((one, two) => Number(one) - Number(two)),
+      upTo(20),
+    )
+    const late = await kit.listener(hub, topic)
+    await hub.topics!.publish(topic, json(20), PLAIN)
+    await late.until(1)
+    assert.deepEqual(late.values(), [20])
   }))
 
 test('the log of a collection that was dropped begins anew, for who listens and for groups', () =>
