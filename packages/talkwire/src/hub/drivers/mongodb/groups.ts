@@ -49,7 +49,7 @@ export async function member(
   const recorded = async (start: Place): Promise<Place> => {
     for (;;) {
       const doc = await mongo.run(() => docs.findOne({ _id }))
-      if (doc) return { doc: Number(doc.doc), skip: Number(doc.skip) }
+      if (doc) return { log: String(doc.log), doc: Number(doc.doc), skip: Number(doc.skip) }
       try {
         await mongo.run(() => docs.insertOne({ _id, ...start }))
       } catch (reason) {

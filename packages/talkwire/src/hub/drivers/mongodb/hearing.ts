@@ -17,7 +17,7 @@ export function tell(batches: readonly Batch[], start: Place, pattern: string, f
     if (batch._id > place.doc) {
       const lost = batch._id - place.doc - place.skip
       if (lost > 0) hearing.lost(lost)
-      place = { doc: batch._id, skip: 0 }
+      place = { ...place, doc: batch._id, skip: 0 }
     }
     const time = batch.time instanceof Date ? batch.time.getTime() : undefined
     const messages: readonly unknown[] = Array.isArray(batch.messages) ? batch.messages : []
@@ -26,9 +26,9 @@ export function tell(batches: readonly Batch[], start: Place, pattern: string, f
       if (typeof topic !== 'string' || !matchesPattern(pattern, topic) || (since !== undefined && !((time ?? 0) >= since))) continue
       const position = `${batch._id}-${index}`
       const message: TopicMessage = { ...incomingOf(fields), topic, position, time, retained: false }
-      if (!hearing.message(message)) return { doc: batch._id, skip: index + 1 }
+      if (!hearing.message(message)) return { ...place, skip: index + 1 }
     }
-    place = { doc: batch._id + sizeOf(batch), skip: 0 }
+    place = { ...place, doc: batch._id + sizeOf(batch), skip: 0 }
   }
   return place
 }

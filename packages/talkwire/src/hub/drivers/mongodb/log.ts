@@ -1,6 +1,7 @@
 /**
  * What is published is a document of the collection `PREFIX.topics` for all that went together. Its `_id` is the place of its first message,
  * which is the place behind the last one of the document before: one publisher wins it. `token` is the publisher's, new each time.
+ * The document `log` goes with the collection when that is dropped: another one says that places begin again.
  */
 import type { Collection, Document, Filter } from 'mongodb'
 import { TalkwireError } from '../../../error.js'
@@ -22,8 +23,9 @@ export interface Batch extends Document {
   readonly messages?: unknown
 }
 
-/** The message that comes next is in this document, or the one behind, so many messages after the first. */
+/** The message that comes next is in this document of this log, or the one behind, so many messages after the first. */
 export interface Place {
+  readonly log: string
   readonly doc: number
   readonly skip: number
 }
@@ -34,7 +36,7 @@ export interface Log {
   /** Resolves when they stand behind all that was there. */
   append(messages: readonly Entry[]): Promise<void>
   begin(from: From): Promise<Place>
-  /** The place, or the first one, where the log ends before it: it began anew. */
+  /** The place, or the first one, where it is of a log that was dropped. */
   known(place: Place): Promise<Place>
   /** Some documents from this one on. Those who ask in the same turn share them. */
   read(doc: number): Promise<readonly Batch[]>
@@ -121,8 +123,7 @@ export function openLog(mongo: Mongo, slow = YOUNG / 3): Log {
     },
     begin: (from) => begin(mongo, docs, from),
     async known(place) {
-      const { at } = await endOf(mongo, docs, 'majority')
-      return place.doc <= at ? place : begin(mongo, docs, 'all')
+      return place.log === (await nameOf(mongo)) ? place : begin(mongo, docs, 'all')
     },
     read: reading((doc) =>
       mongo.run(() =>
@@ -169,15 +170,31 @@ async function endOf(mongo: Mongo, docs: Collection<Batch>, level: 'local' | 'ma
   return found ? { at: found.at, last: found._id, time: found.time.getTime(), since } : { at: 1, last: 0, time: 0, since }
 }
 
+/** Of the log that is there, or begins now. */
+async function nameOf(mongo: Mongo): Promise<string> {
+  const docs = mongo.collection<{ _id: string; name: string }>('topics')
+  for (;;) {
+    const there = await mongo.run(() => docs.findOne({ _id: 'log' }))
+    if (there) return String(there.name)
+    const name = new mongo.lib.ObjectId().toHexString()
+    try {
+      await mongo.run(() => docs.insertOne({ _id: 'log', name }))
+    } catch (reason) {
+      if (!isDuplicate(reason)) throw reason
+    }
+  }
+}
+
 async function begin(mongo: Mongo, docs: Collection<Batch>, from: From): Promise<Place> {
+  const log = await nameOf(mongo)
   if (typeof from === 'object' && 'after' in from) {
     const [, doc, index] = /^(\d{1,15})-(\d{1,8})$/.exec(from.after) ?? []
     if (doc === undefined) throw new TalkwireError('INVALID_INPUT', `"${from.after}" is no position of this hub`)
-    return { doc: Number(doc), skip: Number(index) + 1 }
+    return { log, doc: Number(doc), skip: Number(index) + 1 }
   }
   const since: Filter<Batch> | undefined = from === 'new' ? undefined : from === 'all' ? {} : { time: { $gte: new Date(from.time) } }
   const first = since && (await mongo.run(() => docs.findOne({ _id: { $gt: 0 }, ...since }, { sort: { _id: 1 }, projection: { _id: 1 } })))
-  return { doc: first?._id ?? (await endOf(mongo, docs, 'majority')).at, skip: 0 }
+  return { log, doc: first?._id ?? (await endOf(mongo, docs, 'majority')).at, skip: 0 }
 }
 
 function reading(read: (doc: number) => Promise<readonly Batch[]>): Log['read'] {
