@@ -856,11 +856,7 @@ const FAULTS = [
     'hub/drivers/mongodb/feed.js',
     ['hub/drivers/mongodb-foreign'],
     [
-      [
-        'mongodb: what happened while nobody was there is not told',
-        'const isAnew = from === undefined;',
-        'const isAnew = false;\n                from = undefined;',
-      ],
+      ['mongodb: what happened while nobody was there is not told', 'from = { startAfter: mine.resumeToken };', 'from = undefined;'],
       ['mongodb: a dropped collection is as it was', 'if (isAnew)', 'if (false)'],
     ],
   ),
@@ -978,7 +974,12 @@ const FAULTS = [
       ['mongodb: everything is kept', 'if (Math.floor(known.at / SPARE) > Math.floor(end.at / SPARE))', 'if (false)'],
       ['mongodb: what is young is taken away', "time: { $type: 'date' }, $expr: { $lt: ['$time', { $add: ['$$NOW', -YOUNG] }] }", ''],
       ['mongodb: what is kept is taken away', '$lt: end - KEPT', '$lt: end'],
-      ['mongodb: a log never begins anew', 'return place.doc <= at ? place', 'return true ? place'],
+      ['mongodb: a log never begins anew', 'return place.log === (await nameOf(mongo)) ? place', 'return true ? place'],
+      [
+        'mongodb: the end is looked for after the beginning',
+        'first?._id ?? at, skip: 0',
+        "first?._id ?? (await endOf(mongo, docs, 'majority')).at, skip: 0",
+      ],
       ['mongodb: anything is a position', 'if (doc === undefined)', 'if (false)'],
       ['mongodb: what has no messages takes no place', 'Math.max(1, Array.isArray(messages) ?', 'Math.max(0, Array.isArray(messages) ?'],
       ['mongodb: nothing is kept', "from === 'all' ? {} :", "from === 'all' ? undefined :"],
@@ -996,7 +997,7 @@ const FAULTS = [
       ['mongodb: what says no time is of any', '(time ?? 0) >= since', '(time ?? since) >= since'],
       ['mongodb: nobody is told that there are messages', 'heard: look', 'heard() { }'],
       ['mongodb: a pattern is any topic', '!matchesPattern(pattern, topic)', 'false'],
-      ['mongodb: who is full goes on behind the document', 'return { doc: batch._id, skip: index + 1 }', 'break'],
+      ['mongodb: who is full goes on behind the document', 'return { ...place, skip: index + 1 }', 'break'],
     ],
   ),
   ...faultsOf(

@@ -273,6 +273,13 @@ test('the log of a collection that was dropped begins anew, for who listens and 
     await other.topics!.publish(topic, json(2), PLAIN)
     for (const ear of ears) await last(ear, 2)
     assert.deepEqual(await say('[d["_id"] for d in topics.find({"_id": {"$gt": 0}})]'), [1])
+    // The next one is longer than what was heard of the one before.
+    run(`_ = (db.drop_collection("talkwire.topics"), [publish({"topic": "${topic}", "value": value}) for value in (3, 4, 5)])`)
+    for (const ear of ears) {
+      await last(ear, 5)
+      assert.deepEqual(ear.values(), [1, 2, 3, 4, 5])
+      assert.equal(ear.listener.lostCount, 0)
+    }
   }))
 
 test('what is old and more than is kept is taken away, what is young is not', () =>
@@ -298,7 +305,7 @@ test('what is old and more than is kept is taken away, what is young is not', ()
 function meddled(
   mongo: Mongo,
   name: string,
-  call: 'updateOne' | 'findOneAndUpdate',
+  call: 'updateOne' | 'findOneAndUpdate' | 'findOne',
   with_: (real: () => Promise<unknown>) => Promise<unknown>,
 ): Mongo {
   const docs = mongo.collection(name)
@@ -328,6 +335,29 @@ test('a publisher that slept while its place was taken, read and taken away publ
     await log.append([entry(2)])
     assert.ok(slept)
     assert.deepEqual(await say('[d["_id"] for d in topics.find().sort("_id", 1)]'), [known + 500, known + 501])
+  } finally {
+    await mongo.close()
+  }
+})
+
+test('what is published while somebody looks for the first message is behind where they begin', async () => {
+  const mongo = await connectMongo(address, options)
+  try {
+    const topic = fresh()
+    const log = openLog(mongo)
+    await log.begin('new')
+    run('_ = topics.delete_many({"_id": {"$gt": 0}})')
+    await ran()
+    const late = meddled(mongo, 'topics', 'findOne', async (real) => {
+      const found = await real()
+      if (!found) await log.append([entryOf(mongo, topic, json(1)).entry])
+      return found
+    })
+    const { doc } = await openLog(late).begin('all')
+    assert.deepEqual(
+      (await log.read(doc)).map(({ messages }) => messages),
+      [[{ topic, value: 1 }]],
+    )
   } finally {
     await mongo.close()
   }

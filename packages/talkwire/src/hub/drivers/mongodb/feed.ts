@@ -22,8 +22,8 @@ export interface Feed {
   listen(listener: Listener): Promise<Ear>
 }
 
-/** It is a change of the whole collection, and the last one that this stream tells. */
-const ENDS = ['drop', 'rename', 'dropDatabase', 'invalidate']
+/** Changes of the whole collection, behind which `invalidate` ends the stream. */
+const WHOLE = ['drop', 'rename', 'dropDatabase']
 
 export function feed(mongo: Mongo, name: string, pipeline: readonly Document[]): Feed {
   const listeners = new Set<Listener>()
@@ -53,7 +53,8 @@ export function feed(mongo: Mongo, name: string, pipeline: readonly Document[]):
 function follow(mongo: Mongo, name: string, pipeline: readonly Document[], listeners: ReadonlySet<Listener>) {
   let pause = pauses()
   let over = false
-  let from: { readonly resumeAfter: ResumeToken } | { readonly startAtOperationTime: Timestamp } | undefined
+  let isAnew = false
+  let from: { readonly startAfter: ResumeToken } | { readonly startAtOperationTime: Timestamp } | undefined
   let stream: ChangeStream | undefined
   /** The last moment that most have: what is read after this is from then or later. */
   const now = async (): Promise<Timestamp> =>
@@ -69,13 +70,18 @@ function follow(mongo: Mongo, name: string, pipeline: readonly Document[], liste
     try {
       for (;;) {
         const change = await mine.next()
-        if (ENDS.includes(change.operationType)) throw new mongo.lib.MongoChangeStreamError(change.operationType)
         pause = pauses()
-        for (const listener of listeners) listener.heard(change)
+        if (change.operationType === 'invalidate') {
+          // From now on would leave out what was changed since.
+          from = { startAfter: change._id }
+          isAnew = true
+          return
+        }
+        if (!WHOLE.includes(change.operationType)) for (const listener of listeners) listener.heard(change)
       }
     } catch (reason) {
       // Also where only others had changes since.
-      if (mine.resumeToken) from = { resumeAfter: mine.resumeToken }
+      if (mine.resumeToken) from = { startAfter: mine.resumeToken }
       throw reason
     } finally {
       await mine.close()
@@ -86,15 +92,16 @@ function follow(mongo: Mongo, name: string, pipeline: readonly Document[], liste
     await started
     while (!over) {
       try {
-        const isAnew = from === undefined
         await begin()
         if (over) return
         if (isAnew) for (const listener of listeners) listener.anew()
+        isAnew = false
         await read()
       } catch (reason) {
         if (over) return
         if (isGone(mongo, reason)) {
           from = undefined
+          isAnew = true
           await pause.next()
         } else await mongo.again(pause, mongo.errorOf(reason), name)
       }
@@ -113,6 +120,6 @@ function follow(mongo: Mongo, name: string, pipeline: readonly Document[], liste
 
 /** CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError and ChangeStreamHistoryLost. */
 const LOST = new Set([136, 260, 280, 286])
-/** A stream that cannot go on where it ended, or a collection that is another. */
+/** A stream that cannot go on where it ended. */
 const isGone = (mongo: Mongo, reason: unknown): boolean =>
   reason instanceof mongo.lib.MongoChangeStreamError || LOST.has(codeOf(reason) ?? 0)

@@ -193,8 +193,10 @@ async function begin(mongo: Mongo, docs: Collection<Batch>, from: From): Promise
     return { log, doc: Number(doc), skip: Number(index) + 1 }
   }
   const since: Filter<Batch> | undefined = from === 'new' ? undefined : from === 'all' ? {} : { time: { $gte: new Date(from.time) } }
+  // Before it is looked for: what is published meanwhile is behind the end of before.
+  const { at } = await endOf(mongo, docs, 'majority')
   const first = since && (await mongo.run(() => docs.findOne({ _id: { $gt: 0 }, ...since }, { sort: { _id: 1 }, projection: { _id: 1 } })))
-  return { log, doc: first?._id ?? (await endOf(mongo, docs, 'majority')).at, skip: 0 }
+  return { log, doc: first?._id ?? at, skip: 0 }
 }
 
 function reading(read: (doc: number) => Promise<readonly Batch[]>): Log['read'] {
