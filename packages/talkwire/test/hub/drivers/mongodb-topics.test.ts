@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import net from 'node:net'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import type { Collection } from 'mongodb'
@@ -165,6 +166,41 @@ test('an answer that was not heard: the second attempt finds what the first one 
     await hub.topics!.publish(topic, json(3), PLAIN)
     await last(ear, 3)
     assert.deepEqual(ear.values(), [1, 2, 3])
+  } finally {
+    await hub.close()
+    await other.close()
+  }
+})
+
+test('who was away longer than the library waits hears what was published meanwhile', async () => {
+  const refused = Object.assign(new Waiting(), { count: 0 })
+  let isShut = false
+  const way = await cuttable(broker, (take) =>
+    net.createServer((near) => {
+      if (!isShut) return take(near)
+      near.destroy()
+      refused.count++
+      refused.happened()
+    }),
+  )
+  const hub = await mongodb.open(`mongodb://${way.place}/shop?directConnection=true&serverSelectionTimeoutMS=100`, options)
+  const other = await mongodb.open(address, options)
+  try {
+    const topic = fresh()
+    const ears = [await kit.listener(hub, topic), await kit.listener(hub, topic, { group: 'g' })]
+    await other.topics!.publish(topic, json(1), PLAIN)
+    for (const ear of ears) await last(ear, 1)
+    isShut = true
+    way.cut()
+    await other.topics!.publish(topic, json(2), PLAIN)
+    // Who went on from now on would hear this one.
+    await other.state!.set(topic, Buffer.from('1'), 'json', {})
+    await refused.until('three refusals', () => (refused.count >= 3 ? true : undefined))
+    isShut = false
+    for (const ear of ears) {
+      await last(ear, 2)
+      assert.deepEqual(ear.values(), [1, 2])
+    }
   } finally {
     await hub.close()
     await other.close()
