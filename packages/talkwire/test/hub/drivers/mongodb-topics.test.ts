@@ -50,7 +50,7 @@ run(`exec(${JSON.stringify(PUBLISH)}, globals())`)
 /** Everything before it has run. */
 const ran = (): Promise<unknown> => say('1')
 const last = (ear: Ear, value: unknown): Promise<unknown> =>
-  ear.listener.until(`${value}`, () => (ear.values().includes(value) ? true : undefined))
+  ear.listener.until(String(value), () => (ear.values().includes(value) ? true : undefined))
 
 test('pymongo publishes documents that we hear, and hears what we publish', () =>
   kit.within(async () => {

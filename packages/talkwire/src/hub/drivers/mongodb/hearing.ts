@@ -41,10 +41,10 @@ export interface Attention {
 
 export interface Attending {
   /** Takes what there is. */
-  pass(over: () => boolean): Promise<void>
+  readonly pass: (over: () => boolean) => Promise<void>
   /** Called before `pass` where the log may be another one. */
-  anew(): Promise<void>
-  ended(): void
+  readonly anew: () => Promise<void>
+  readonly ended: () => void
 }
 
 /** Looks at once, whenever there may be something new, and after what failed. */

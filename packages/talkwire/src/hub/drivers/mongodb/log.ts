@@ -34,7 +34,7 @@ export interface Log {
   readonly mongo: Mongo
   readonly changes: Feed
   /** Resolves when they stand behind all that was there. */
-  append(messages: readonly Entry[]): Promise<void>
+  readonly append: (messages: readonly Entry[]) => Promise<void>
   begin(from: From): Promise<Place>
   /** The place, or the first one, where it is of a log that was dropped. */
   known(place: Place): Promise<Place>
